@@ -1,0 +1,8 @@
+//! Puts operations in an order that explains their results, or says why there is none.
+//!
+//! This crate knows registers, processes and windows; it knows no trace, no TDB file and no clock.
+//!
+//! * [`register`]: the problem (one key's operations) and its parts.
+#![forbid(unsafe_code)]
+
+pub mod register;

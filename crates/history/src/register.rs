@@ -1,0 +1,72 @@
+//! One key's operations as a search problem.
+//!
+//! Owns the vocabulary that callers and the solver share. A key is a register: it is absent or holds one value.
+//! Every operation on it becomes a [`Unit`]: what it [`Need`]s to find, what it leaves ([`Effect`]), and the
+//! [`Window`] of positions in which it happened.
+
+/// A value of a register, interned by the caller. Equal ids are equal values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub u32);
+
+impl ValueId {
+    /// The key does not exist.
+    pub const ABSENT: ValueId = ValueId(0);
+    /// The key exists and holds no bytes.
+    pub const EMPTY: ValueId = ValueId(1);
+}
+
+/// What a unit must find for its recorded result to be true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Any state will do.
+    Anything,
+    /// The key exists, with whatever value.
+    Present,
+    /// The key is absent, or present and empty (a first append, in the classic dialect).
+    AbsentOrEmpty,
+    /// Exactly this value; [`ValueId::ABSENT`] for "does not exist".
+    Exactly(ValueId),
+}
+
+/// What a unit leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The state stays as it was.
+    Keep,
+    /// The key holds this value afterwards; [`ValueId::ABSENT`] for a delete.
+    Put(ValueId),
+}
+
+/// The positions at which a unit may have happened.
+///
+/// Positions are *cells*: cell `2s` is "at sequence number s", cell `2s + 1` is "between s and s + 1". A unit with
+/// `advances` takes effect inside an odd cell. For histories with times instead of sequence numbers use
+/// `cell = 2 * time` and `advances = false`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// First cell in which it can have happened.
+    pub earliest: u64,
+    /// Last cell in which it can have happened.
+    pub latest: u64,
+}
+
+/// One operation (or one atomic group's effect) on one key.
+#[derive(Clone, Copy, Debug)]
+pub struct Unit {
+    /// The sequential process it belongs to; units of one process keep their order.
+    pub process: u32,
+    /// The caller's name for it, given back in orders and contradictions.
+    pub id: u32,
+    /// What it must find.
+    pub need: Need,
+    /// What it leaves.
+    pub effect: Effect,
+    /// Where it can have happened.
+    pub window: Window,
+    /// It moved the counter: it takes an odd cell.
+    pub advances: bool,
+    /// The next unit of the same process belongs to the same atomic step.
+    pub joined: bool,
+    /// It may never have taken effect (its process died before it was answered).
+    pub uncertain: bool,
+}

@@ -1,0 +1,4 @@
+//! The project's own commands: `cargo xtask check` before every commit.
+#![forbid(unsafe_code)]
+
+fn main() {}
