@@ -32,7 +32,11 @@ pub fn run(install: bool) -> Result<()> {
     }
     // A skipped test returns early and so counts as passed for the harness.
     let passed = counts.passed.saturating_sub(skipped.len() as u64);
-    println!("{passed} passed, {} failed, {} skipped", counts.failed, skipped.len());
+    println!(
+        "{passed} passed, {} failed, {} skipped",
+        counts.failed,
+        skipped.len()
+    );
     if !clean || counts.failed > 0 {
         bail!("the test run failed; the output above says where");
     }
@@ -53,7 +57,10 @@ fn run_cargo_test(skips: &Path) -> Result<(Counts, bool)> {
         println!("{line}");
         counts.add(&line);
     }
-    Ok((counts, child.wait().context("cannot wait for `cargo test`")?.success()))
+    Ok((
+        counts,
+        child.wait().context("cannot wait for `cargo test`")?.success(),
+    ))
 }
 
 fn read_skips(path: &Path) -> Result<BTreeSet<String>> {
@@ -64,10 +71,17 @@ fn read_skips(path: &Path) -> Result<BTreeSet<String>> {
 impl Counts {
     /// Adds one `test result: ok. 12 passed; 0 failed; ...` line; ignores every other.
     fn add(&mut self, line: &str) {
-        let Some(rest) = line.strip_prefix("test result: ") else { return };
-        let words: Vec<&str> = rest.split([' ', ';', '.']).filter(|word| !word.is_empty()).collect();
+        let Some(rest) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        let words: Vec<&str> = rest
+            .split([' ', ';', '.'])
+            .filter(|word| !word.is_empty())
+            .collect();
         for pair in words.windows(2) {
-            let Ok(number) = pair[0].parse::<u64>() else { continue };
+            let Ok(number) = pair[0].parse::<u64>() else {
+                continue;
+            };
             match pair[1] {
                 "passed" => self.passed += number,
                 "failed" => self.failed += number,
@@ -84,9 +98,17 @@ mod unit {
     #[test]
     fn result_lines_are_added_and_others_are_not() {
         let mut counts = Counts::default();
-        counts.add("test result: ok. 12 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.1s");
+        counts.add(
+            "test result: ok. 12 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.1s",
+        );
         counts.add("test tidy::unit::passed ... ok");
         counts.add("test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out");
-        assert_eq!(counts, Counts { passed: 14, failed: 5 });
+        assert_eq!(
+            counts,
+            Counts {
+                passed: 14,
+                failed: 5
+            }
+        );
     }
 }

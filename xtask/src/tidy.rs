@@ -22,7 +22,13 @@ use tree::Tree;
 /// Fails with every complaint.
 pub fn check() -> Result<()> {
     let tree = Tree::read()?;
-    let rules = [requirements::complaints, words::complaints, sizes::complaints, arrows::complaints, pages::complaints];
+    let rules = [
+        requirements::complaints,
+        words::complaints,
+        sizes::complaints,
+        arrows::complaints,
+        pages::complaints,
+    ];
     let mut complaints: Vec<String> = Vec::new();
     for rule in rules {
         complaints.extend(rule(&tree)?);
@@ -31,7 +37,10 @@ pub fn check() -> Result<()> {
         println!("tidy: {complaint}");
     }
     if !complaints.is_empty() {
-        bail!("{} complaints of tidy; `cargo xtask fix` renews generated tables", complaints.len());
+        bail!(
+            "{} complaints of tidy; `cargo xtask fix` renews generated tables",
+            complaints.len()
+        );
     }
     println!("tidy: {} files, no complaint", tree.files.len());
     Ok(())

@@ -21,7 +21,11 @@ pub fn complaints(tree: &Tree) -> Result<Vec<String>> {
 }
 
 fn dead_links(file: &File, complaints: &mut Vec<String>) {
-    let folder = root().join(&file.path).parent().map(ToOwned::to_owned).unwrap_or_default();
+    let folder = root()
+        .join(&file.path)
+        .parent()
+        .map(ToOwned::to_owned)
+        .unwrap_or_default();
     for target in links(&file.text) {
         let path = target.split('#').next().unwrap_or_default();
         let elsewhere = target.contains("://") || path.is_empty();
@@ -32,7 +36,10 @@ fn dead_links(file: &File, complaints: &mut Vec<String>) {
 }
 
 fn links(text: &str) -> impl Iterator<Item = &str> {
-    text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|target| !target.contains(['\n', ' ']))
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|target| !target.contains(['\n', ' ']))
 }
 
 #[cfg(test)]

@@ -21,12 +21,16 @@ pub fn complaints(tree: &Tree) -> Result<Vec<String>> {
     for (place, lines) in &found {
         match allowed.get(place) {
             Some(before) if lines <= before => {}
-            Some(before) => complaints.push(format!("{place}: {lines} lines, it had {before}: it may only shrink")),
+            Some(before) => complaints.push(format!(
+                "{place}: {lines} lines, it had {before}: it may only shrink"
+            )),
             None => complaints.push(format!("{place}: {lines} lines: look for the second noun in it")),
         }
     }
     for place in allowed.keys().filter(|place| !found.contains_key(*place)) {
-        complaints.push(format!("{RATCHET}: {place} is no longer too long; `cargo xtask fix` takes it out"));
+        complaints.push(format!(
+            "{RATCHET}: {place} is no longer too long; `cargo xtask fix` takes it out"
+        ));
     }
     Ok(complaints)
 }
@@ -44,7 +48,9 @@ pub fn renew(tree: &Tree) -> Result<()> {
 }
 
 fn allowed(tree: &Tree) -> Sizes {
-    let Some(file) = tree.find(RATCHET) else { return Sizes::new() };
+    let Some(file) = tree.find(RATCHET) else {
+        return Sizes::new();
+    };
     let row = |line: &str| {
         let (lines, place) = line.split_once(' ')?;
         Some((place.to_owned(), lines.parse().ok()?))
@@ -59,7 +65,10 @@ fn too_long(tree: &Tree) -> Sizes {
         if lines > FILE_LINES {
             sizes.insert(file.path.clone(), lines);
         }
-        for (name, lines) in functions(file).into_iter().filter(|(_, lines)| *lines > FUNCTION_LINES) {
+        for (name, lines) in functions(file)
+            .into_iter()
+            .filter(|(_, lines)| *lines > FUNCTION_LINES)
+        {
             sizes.insert(format!("{}::{name}", file.path), lines);
         }
     }
@@ -72,7 +81,9 @@ fn functions(file: &File) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     for (start, line) in lines.iter().enumerate() {
         let indent = line.len() - line.trim_start().len();
-        let Some(name) = opened_function(line.trim_start()) else { continue };
+        let Some(name) = opened_function(line.trim_start()) else {
+            continue;
+        };
         let closing = format!("{}}}", " ".repeat(indent));
         if let Some(length) = lines[start..].iter().position(|line| *line == closing) {
             found.push((name.to_owned(), length + 1));
@@ -82,13 +93,24 @@ fn functions(file: &File) -> Vec<(String, usize)> {
 }
 
 fn opened_function(line: &str) -> Option<&str> {
-    const BEFORE: &[&str] = &["pub ", "pub(crate) ", "pub(super) ", "const ", "unsafe ", "extern \"C\" ", "async "];
+    const BEFORE: &[&str] = &[
+        "pub ",
+        "pub(crate) ",
+        "pub(super) ",
+        "const ",
+        "unsafe ",
+        "extern \"C\" ",
+        "async ",
+    ];
     let mut rest = line;
     while let Some(shorter) = BEFORE.iter().find_map(|word| rest.strip_prefix(word)) {
         rest = shorter;
     }
     let ends_here = line.ends_with('}') || line.ends_with(';');
-    rest.strip_prefix("fn ").filter(|_| !ends_here)?.split(['(', '<']).next()
+    rest.strip_prefix("fn ")
+        .filter(|_| !ends_here)?
+        .split(['(', '<'])
+        .next()
 }
 
 #[cfg(test)]
@@ -98,7 +120,10 @@ mod unit {
     #[test]
     fn functions_are_measured_from_their_first_line_to_their_closing_brace() {
         let text = "impl A {\n    pub fn one(&self) {\n        two();\n    }\n\n    fn short() {}\n}\n";
-        let file = File { path: "a.rs".into(), text: text.into() };
+        let file = File {
+            path: "a.rs".into(),
+            text: text.into(),
+        };
         assert_eq!(functions(&file), [("one".to_owned(), 3)]);
     }
 }
