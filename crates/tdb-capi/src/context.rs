@@ -25,7 +25,11 @@ static OPEN: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 impl Context {
     /// A context that is being opened.
     pub fn new(name: &CStr, log: LoggingContext) -> Box<Context> {
-        Box::new(Context { database: OnceCell::new(), name: name.into(), log: Cell::new(log) })
+        Box::new(Context {
+            database: OnceCell::new(),
+            name: name.into(),
+            log: Cell::new(log),
+        })
     }
 
     /// Gives the context its database and to C; C gives it back to [`Context::close`].
@@ -33,7 +37,9 @@ impl Context {
         // Filled once, here, right after it was made.
         let _ = self.database.set(database);
         let pointer = Box::into_raw(self);
-        OPEN.lock().unwrap_or_else(PoisonError::into_inner).push(pointer.expose_provenance());
+        OPEN.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(pointer.expose_provenance());
         pointer
     }
 
@@ -42,7 +48,9 @@ impl Context {
     /// # Safety
     /// `pointer` comes from [`Context::hand_out`] and nobody uses it any more.
     pub unsafe fn close(pointer: *mut Context) {
-        OPEN.lock().unwrap_or_else(PoisonError::into_inner).retain(|open| *open != pointer.expose_provenance());
+        OPEN.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|open| *open != pointer.expose_provenance());
         // SAFETY: made by `Box::into_raw`, and this is its only way back.
         drop(unsafe { Box::from_raw(pointer) });
     }
@@ -50,7 +58,9 @@ impl Context {
     /// All open contexts.
     pub fn all() -> Vec<*mut Context> {
         let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        open.iter().map(|address| ptr::with_exposed_provenance_mut(*address)).collect()
+        open.iter()
+            .map(|address| ptr::with_exposed_provenance_mut(*address))
+            .collect()
     }
 
     /// The database, once it is open.

@@ -3,7 +3,9 @@
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tdb::{AccessError, ErrorCode, LockError, ReadError, RepackError, StoreError, TransactionError};
+use tdb::{
+    AccessError, CheckError, ErrorCode, LockError, ReadError, RepackError, StoreError, TransactionError,
+};
 
 use crate::abi::{DONE, FAILED};
 use crate::context::Context;
@@ -25,7 +27,10 @@ pub unsafe fn with<T>(pointer: *mut Context, failed: T, act: impl FnOnce(&Contex
         Err(_) => {
             let _ = catch_unwind(AssertUnwindSafe(|| {
                 context.set_error(ErrorCode::Corrupt);
-                context.say(tdb::LogLevel::Fatal, "a fault in the library; the operation was given up");
+                context.say(
+                    tdb::LogLevel::Fatal,
+                    "a fault in the library; the operation was given up",
+                );
             }));
             set_errno(libc::EIO);
             failed
@@ -98,12 +103,12 @@ impl Failure for AccessError {
 }
 
 macro_rules! failures {
-    ($($error:ident { $($variant:ident)+ })+) => { $(
+    ($($error:ident { $($variant:ident)+ $(; $rest:pat)? })+) => { $(
         impl Failure for $error {
             fn number(&self) -> Option<c_int> {
                 match self {
                     $($error::$variant(source) => source.number(),)+
-                    _ => None,
+                    $($rest => None,)?
                 }
             }
         }
@@ -111,8 +116,9 @@ macro_rules! failures {
 }
 
 failures! {
-    ReadError { Lock Access }
-    StoreError { Lock Access }
-    TransactionError { Lock Access }
+    ReadError { Lock Access; _ }
+    StoreError { Lock Access; _ }
+    TransactionError { Lock Access; _ }
     RepackError { Transaction Read Store }
+    CheckError { Lock Access; _ }
 }

@@ -12,7 +12,11 @@ use crate::guard::{self, Failure};
 /// `tdb_error`
 pub unsafe extern "C" fn tdb_error(tdb: *mut Context) -> c_int {
     // SAFETY: C's promise: a context, possibly one that is being opened.
-    unsafe { with_database(tdb, ErrorCode::Success as c_int, |_, database| database.last_error() as c_int) }
+    unsafe {
+        with_database(tdb, ErrorCode::Success as c_int, |_, database| {
+            database.last_error() as c_int
+        })
+    }
 }
 
 /// `tdb_errorstr`: the texts that programs show, and compare with, for each code.
@@ -87,7 +91,10 @@ unsafe fn change_flags(tdb: *mut Context, flags: c_uint, change: impl FnOnce(&td
         with_database(tdb, (), |context, database| {
             if flags.has(Flags::ALLOW_NESTING | Flags::DISALLOW_NESTING) {
                 database.set_last_error(ErrorCode::Nesting);
-                context.say(LogLevel::Fatal, "nesting cannot be both allowed and disallowed; no flag was changed");
+                context.say(
+                    LogLevel::Fatal,
+                    "nesting cannot be both allowed and disallowed; no flag was changed",
+                );
                 return;
             }
             change(database, flags);
@@ -98,7 +105,11 @@ unsafe fn change_flags(tdb: *mut Context, flags: c_uint, change: impl FnOnce(&td
 /// `tdb_set_max_dead`
 pub unsafe extern "C" fn tdb_set_max_dead(tdb: *mut Context, max_dead: c_int) {
     // SAFETY: C's promise: an open context.
-    unsafe { with_database(tdb, (), |_, database| database.set_max_dead(u32::try_from(max_dead).unwrap_or(0))) }
+    unsafe {
+        with_database(tdb, (), |_, database| {
+            database.set_max_dead(u32::try_from(max_dead).unwrap_or(0))
+        })
+    }
 }
 
 /// `tdb_get_seqnum`: 0 if it cannot be read.
@@ -128,11 +139,12 @@ pub unsafe extern "C" fn tdb_increment_seqnum_nonblock(tdb: *mut Context) {
 /// `tdb_jenkins_hash`: for `tdb_open_ex`.
 pub unsafe extern "C" fn tdb_jenkins_hash(key: *mut Datum) -> c_uint {
     // SAFETY: C's promise: a key.
-    guard::alone(0, || unsafe { key.as_ref().map_or(0, |key| tdb::hash::jenkins_hash(key.bytes())) })
+    guard::alone(0, || unsafe {
+        key.as_ref().map_or(0, |key| tdb::hash::jenkins_hash(key.bytes()))
+    })
 }
 
 /// `tdb_runtime_check_for_robust_mutexes`
 pub unsafe extern "C" fn tdb_runtime_check_for_robust_mutexes() -> bool {
     guard::alone(false, tdb::robust_mutexes_work)
 }
-

@@ -66,7 +66,7 @@ impl ChainIndex {
 
     /// The byte that stands for it: 4 before the head of its list.
     #[inline]
-    fn byte(self) -> u64 {
+    pub fn byte(self) -> u64 {
         (i64::from(FREELIST_HEAD) + 4 * i64::from(self.0)) as u64
     }
 }
@@ -231,16 +231,26 @@ impl Database {
         if self.locks.allrecord.get().count > 0 {
             return self.covered_by_allrecord(kind);
         }
-        let mut entries = self.locks.entries.borrow_mut();
-        match entries.iter_mut().find(|entry| entry.byte == list.byte()) {
-            Some(entry) => entry.count += 1,
-            None => entries.push(Entry {
-                byte: list.byte(),
-                kind,
-                count: 1,
-            }),
-        }
+        self.mark(list.byte(), kind);
         Ok(())
+    }
+
+    fn mark(&self, byte: u64, kind: LockKind) {
+        let mut entries = self.locks.entries.borrow_mut();
+        match entries.iter_mut().find(|entry| entry.byte == byte) {
+            Some(entry) => entry.count += 1,
+            None => entries.push(Entry { byte, kind, count: 1 }),
+        }
+    }
+
+    /// [`Database::mark_list`] for a named byte.
+    pub(crate) fn mark_byte(&self, byte: LockByte, kind: LockKind) {
+        self.mark(byte as u64, kind);
+    }
+
+    /// Undoes one [`Database::mark_byte`].
+    pub(crate) fn unmark_byte(&self, byte: LockByte) -> Result<(), LockError> {
+        self.unmark(byte as u64)
     }
 
     /// Undoes one [`Database::mark_list`].
@@ -248,9 +258,13 @@ impl Database {
         if self.locks.allrecord.get().count > 0 {
             return Ok(());
         }
+        self.unmark(list.byte())
+    }
+
+    fn unmark(&self, byte: u64) -> Result<(), LockError> {
         let mut entries = self.locks.entries.borrow_mut();
-        let Some(nth) = entries.iter().position(|entry| entry.byte == list.byte()) else {
-            return Err(LockError::NotHeld { byte: list.byte() });
+        let Some(nth) = entries.iter().position(|entry| entry.byte == byte) else {
+            return Err(LockError::NotHeld { byte });
         };
         entries[nth].count -= 1;
         if entries[nth].count == 0 {

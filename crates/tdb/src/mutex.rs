@@ -23,6 +23,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI16, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -64,15 +65,11 @@ impl MutexArea {
         exact.next_multiple_of(page_size())
     }
 
-    /// Makes the mutexes of a new database. The caller holds the open lock alone, and the file is long enough.
+    /// Makes the mutexes of a new database, or of one that nobody else has open: a machine that went down leaves them
+    /// held by threads that are no more. The caller holds the open lock alone, and the file is long enough.
     pub fn create(file: &File, chain_count: u32) -> io::Result<MutexArea> {
         let area = MutexArea::open(file, chain_count)?;
-        let attributes = Attributes::robust()?;
-        area.state().store(UNLOCKED, Ordering::SeqCst);
-        area.initialise(area.allrecord(), &attributes)?;
-        for list in 0..=chain_count {
-            area.initialise(area.list(list), &attributes)?;
-        }
+        area.initialise_all()?;
         Ok(area)
     }
 
@@ -81,18 +78,32 @@ impl MutexArea {
         let len = MutexArea::size(chain_count);
         if file.metadata()?.len() < len {
             // A touch beyond the file's end would be a SIGBUS.
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends inside its mutexes"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file ends inside its mutexes",
+            ));
         }
         let len = usize::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        MutexArea::map(Some(file), len, chain_count)
+    }
+
+    fn map(file: Option<&File>, len: usize, chain_count: u32) -> io::Result<MutexArea> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let (flags, file) = match file {
+            Some(file) => (libc::MAP_SHARED, file.as_raw_fd()),
+            None => (libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1),
+        };
         // SAFETY: a new mapping wherever the kernel likes; it replaces nothing.
-        let base =
-            unsafe { libc::mmap(ptr::null_mut(), len, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        let base = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, file, 0) };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(MutexArea { base, len, chain_count })
+        Ok(MutexArea {
+            base,
+            len,
+            chain_count,
+        })
     }
 
     /// Locks a list: 0 is the freelist, `n + 1` chain `n`. `EAGAIN` if it is held and the attempt is not blocking,
@@ -123,7 +134,11 @@ impl MutexArea {
 
     /// Locks all chains, asking for each for `patience` at most; `EAGAIN` if one does not come, with nothing held.
     pub fn lock_all(&self, kind: LockKind, patience: Duration) -> io::Result<()> {
-        let patience = if patience.is_zero() { Patience::None } else { Patience::For(patience) };
+        let patience = if patience.is_zero() {
+            Patience::None
+        } else {
+            Patience::For(patience)
+        };
         self.take_allrecord(patience)?;
         if self.state().load(Ordering::SeqCst) != UNLOCKED {
             // Whoever died was reset; anything else is a file that someone has written into.
@@ -139,7 +154,11 @@ impl MutexArea {
     /// Makes our read lock of all chains a write lock; on a failure it is a read lock as before.
     pub fn upgrade_all(&self, patience: Duration) -> io::Result<()> {
         self.state().store(state_of(LockKind::Write), Ordering::SeqCst);
-        let patience = if patience.is_zero() { Patience::None } else { Patience::For(patience) };
+        let patience = if patience.is_zero() {
+            Patience::None
+        } else {
+            Patience::For(patience)
+        };
         self.wait_for_chains(patience).inspect_err(|_| {
             self.state().store(state_of(LockKind::Read), Ordering::SeqCst);
         })
@@ -204,6 +223,17 @@ impl MutexArea {
         checked(unsafe { libc::pthread_mutex_unlock(mutex) })
     }
 
+    /// Makes all mutexes anew, whatever they were: nobody else has the file open.
+    fn initialise_all(&self) -> io::Result<()> {
+        let attributes = Attributes::robust()?;
+        self.state().store(UNLOCKED, Ordering::SeqCst);
+        self.initialise(self.allrecord(), &attributes)?;
+        for list in 0..=self.chain_count {
+            self.initialise(self.list(list), &attributes)?;
+        }
+        Ok(())
+    }
+
     fn initialise(&self, mutex: *mut libc::pthread_mutex_t, attributes: &Attributes) -> io::Result<()> {
         // SAFETY: inside our mapping and aligned; nobody else uses it yet, since the caller holds the open lock.
         checked(unsafe { libc::pthread_mutex_init(mutex, &attributes.0) })
@@ -211,7 +241,11 @@ impl MutexArea {
 
     #[inline]
     fn list(&self, list: u32) -> *mut libc::pthread_mutex_t {
-        assert!(list <= self.chain_count, "list {list} of {} chains", self.chain_count);
+        assert!(
+            list <= self.chain_count,
+            "list {list} of {} chains",
+            self.chain_count
+        );
         // SAFETY: the mapping has room for the freelist and `chain_count` chains.
         unsafe { self.base.as_ptr().add(LISTS_AT + MUTEX * list as usize).cast() }
     }
@@ -234,6 +268,32 @@ impl Drop for MutexArea {
         // SAFETY: our mapping, and nothing refers to it any more. The handle has given its locks back before.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
     }
+}
+
+/// Whether this machine's C library has mutexes that processes share and that outlive their holder; tried once, with a
+/// thread that dies holding one. The layout of the area is known for the platforms named here only.
+pub fn robust_mutexes_work() -> bool {
+    static WORK: OnceLock<bool> = OnceLock::new();
+    *WORK.get_or_init(|| {
+        cfg!(all(target_os = "linux", target_env = "gnu")) && try_dying().is_ok_and(|works| works)
+    })
+}
+
+fn try_dying() -> io::Result<bool> {
+    let area = MutexArea::map(None, MutexArea::size(1) as usize, 1)?;
+    area.initialise_all()?;
+    let died = std::thread::scope(|scope| {
+        scope
+            .spawn(|| area.lock(1, LockKind::Write, Attempt::Once))
+            .join()
+    });
+    match died {
+        Ok(locked) => locked?,
+        Err(_) => return Ok(false),
+    }
+    area.lock(1, LockKind::Write, Attempt::Once)?;
+    area.unlock(1)?;
+    Ok(true)
 }
 
 /// How long to wait for one mutex.
@@ -261,9 +321,18 @@ impl Attributes {
         // SAFETY: each call has a valid pointer to attributes that the first one initialised.
         unsafe {
             checked(libc::pthread_mutexattr_init(&mut attributes))?;
-            checked(libc::pthread_mutexattr_settype(&mut attributes, libc::PTHREAD_MUTEX_ERRORCHECK))?;
-            checked(libc::pthread_mutexattr_setpshared(&mut attributes, libc::PTHREAD_PROCESS_SHARED))?;
-            checked(libc::pthread_mutexattr_setrobust(&mut attributes, libc::PTHREAD_MUTEX_ROBUST))?;
+            checked(libc::pthread_mutexattr_settype(
+                &mut attributes,
+                libc::PTHREAD_MUTEX_ERRORCHECK,
+            ))?;
+            checked(libc::pthread_mutexattr_setpshared(
+                &mut attributes,
+                libc::PTHREAD_PROCESS_SHARED,
+            ))?;
+            checked(libc::pthread_mutexattr_setrobust(
+                &mut attributes,
+                libc::PTHREAD_MUTEX_ROBUST,
+            ))?;
         }
         Ok(Attributes(attributes))
     }
@@ -278,7 +347,11 @@ impl Drop for Attributes {
 
 #[inline]
 fn checked(result: libc::c_int) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(result))
+    }
 }
 
 /// `pthread_mutex_timedlock` counts in wall-clock time; a clock that jumps only makes one wait longer or shorter.
@@ -323,7 +396,10 @@ mod tests {
     fn the_area_has_the_size_and_offsets_of_libtdb() {
         assert_eq!((ALLRECORD_MUTEX_AT, STATE_AT, LISTS_AT), (168, 208, 216));
         assert_eq!(MutexArea::size(131), 8192);
-        assert_eq!(MutexArea::size(10_007), (216_u64 + 40 * 10_008).next_multiple_of(4096));
+        assert_eq!(
+            MutexArea::size(10_007),
+            (216_u64 + 40 * 10_008).next_multiple_of(4096)
+        );
     }
 
     /// T3: a chain has one holder, also for reading, and others are free.
@@ -333,7 +409,10 @@ mod tests {
         area.lock(3, LockKind::Read, Attempt::Once).expect("a free chain");
 
         let refused = elsewhere(|| code(area.lock(3, LockKind::Read, Attempt::Once)));
-        let free = elsewhere(|| area.lock(4, LockKind::Write, Attempt::Once).and_then(|()| area.unlock(4)));
+        let free = elsewhere(|| {
+            area.lock(4, LockKind::Write, Attempt::Once)
+                .and_then(|()| area.unlock(4))
+        });
 
         assert_eq!(refused, Some(libc::EAGAIN));
         assert!(free.is_ok());
@@ -348,16 +427,33 @@ mod tests {
         area.lock_all(LockKind::Read, PATIENCE).expect("nobody is inside");
 
         let (reads, writes, frees) = elsewhere(|| {
-            let reads = area.lock(2, LockKind::Read, Attempt::Once).and_then(|()| area.unlock(2)).is_ok();
+            let reads = area
+                .lock(2, LockKind::Read, Attempt::Once)
+                .and_then(|()| area.unlock(2))
+                .is_ok();
             let writes = code(area.lock(2, LockKind::Write, Attempt::Once));
-            (reads, writes, area.lock(0, LockKind::Write, Attempt::Once).and_then(|()| area.unlock(0)).is_ok())
+            (
+                reads,
+                writes,
+                area.lock(0, LockKind::Write, Attempt::Once)
+                    .and_then(|()| area.unlock(0))
+                    .is_ok(),
+            )
         });
 
         assert_eq!((reads, writes, frees), (true, Some(libc::EAGAIN), true));
         area.upgrade_all(PATIENCE).expect("nobody is inside");
-        assert_eq!(elsewhere(|| code(area.lock(2, LockKind::Read, Attempt::Once))), Some(libc::EAGAIN));
+        assert_eq!(
+            elsewhere(|| code(area.lock(2, LockKind::Read, Attempt::Once))),
+            Some(libc::EAGAIN)
+        );
         area.unlock_all().expect("ours");
-        assert!(elsewhere(|| area.lock(2, LockKind::Write, Attempt::Once).and_then(|()| area.unlock(2))).is_ok());
+        assert!(
+            elsewhere(|| area
+                .lock(2, LockKind::Write, Attempt::Once)
+                .and_then(|()| area.unlock(2)))
+            .is_ok()
+        );
     }
 
     /// T3: who wants all records and meets a held chain gives up with nothing held.
@@ -370,7 +466,8 @@ mod tests {
 
         assert_eq!(refused, Some(libc::EAGAIN));
         area.unlock(5).expect("ours");
-        area.lock_all(LockKind::Write, Duration::ZERO).expect("free again");
+        area.lock_all(LockKind::Write, Duration::ZERO)
+            .expect("free again");
         area.unlock_all().expect("ours");
     }
 
@@ -381,7 +478,8 @@ mod tests {
         elsewhere(|| area.lock(1, LockKind::Write, Attempt::Once)).expect("free");
 
         for _ in 0..2 {
-            area.lock(1, LockKind::Write, Attempt::Once).expect("the holder is dead");
+            area.lock(1, LockKind::Write, Attempt::Once)
+                .expect("the holder is dead");
             area.unlock(1).expect("ours");
         }
     }
@@ -393,9 +491,11 @@ mod tests {
             let (_file, area) = area();
             elsewhere(|| area.lock_all(kind, PATIENCE)).expect("free");
 
-            area.lock(2, LockKind::Write, Attempt::Blocking).expect("the holder is dead");
+            area.lock(2, LockKind::Write, Attempt::Blocking)
+                .expect("the holder is dead");
             area.unlock(2).expect("ours");
-            area.lock_all(LockKind::Write, PATIENCE).expect("the holder is dead");
+            area.lock_all(LockKind::Write, PATIENCE)
+                .expect("the holder is dead");
             area.unlock_all().expect("ours");
         }
     }
@@ -407,9 +507,17 @@ mod tests {
         let other = MutexArea::open(&file, CHAINS).expect("made above");
         area.lock(6, LockKind::Write, Attempt::Once).expect("free");
 
-        assert_eq!(elsewhere(|| code(other.lock(6, LockKind::Write, Attempt::Once))), Some(libc::EAGAIN));
+        assert_eq!(
+            elsewhere(|| code(other.lock(6, LockKind::Write, Attempt::Once))),
+            Some(libc::EAGAIN)
+        );
         area.unlock(6).expect("ours");
-        elsewhere(|| other.lock(6, LockKind::Write, Attempt::Once).and_then(|()| other.unlock(6))).expect("free");
+        elsewhere(|| {
+            other
+                .lock(6, LockKind::Write, Attempt::Once)
+                .and_then(|()| other.unlock(6))
+        })
+        .expect("free");
     }
 
     /// T3, T11: a file that ends inside its mutexes is refused before anything is touched.
