@@ -94,8 +94,13 @@ impl Request {
         let asks = |flag| self.open_flags & flag != 0;
         let in_memory = self.flags.has(Flags::INTERNAL);
         let mut options = OpenOptions::new();
+        let mut flags = self.flags;
+        if in_memory {
+            // libtdb's choice, which shows in the order of records.
+            flags = flags | Flags::INCOMPATIBLE_HASH;
+        }
         options
-            .flags(self.flags)
+            .flags(flags)
             .create(asks(libc::O_CREAT))
             .exclusive(asks(libc::O_EXCL))
             .truncate(asks(libc::O_TRUNC))

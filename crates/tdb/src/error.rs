@@ -40,6 +40,15 @@ pub enum ErrorCode {
 pub trait Coded {
     /// libtdb's code for this error.
     fn code(&self) -> ErrorCode;
+
+    /// Whether something is wrong with the file or the machine, rather than with what the caller wished for. Such an
+    /// error is worth a line in a log.
+    fn is_fault(&self) -> bool {
+        matches!(
+            self.code(),
+            ErrorCode::Corrupt | ErrorCode::Io | ErrorCode::OutOfMemory
+        )
+    }
 }
 
 /// The file's bytes could not be read, written or believed.
@@ -154,6 +163,14 @@ impl Coded for LockError {
             | LockError::Conflict { .. }
             | LockError::NotHeld { .. }
             | LockError::Io { .. } => ErrorCode::Lock,
+        }
+    }
+
+    fn is_fault(&self) -> bool {
+        match self {
+            LockError::Io { .. } | LockError::Deadlock { .. } => true,
+            LockError::Recovery(source) => source.is_fault(),
+            _ => false,
         }
     }
 }

@@ -18,7 +18,7 @@
 //!
 //! * [`flags`], `open`: what the caller wants, the header's check, new files
 //! * `database`: one open database
-//! * `chain_lock`, `lock`, `ofd`, `mutex`: who may touch what now
+//! * `chain_lock`, `lock`, `ofd`, `mutex`, `mutex_lock`: who may touch what now
 //! * `records`, `traverse`, `wipe`: the operations
 //! * `chain`, `freelist`: where records are, and where there is room
 //! * `transaction`, `recovery`: all or nothing
@@ -42,6 +42,7 @@ pub mod hash;
 mod lock;
 mod mapping;
 mod mutex;
+mod mutex_lock;
 mod ofd;
 mod open;
 mod overlay;

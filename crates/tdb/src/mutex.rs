@@ -127,6 +127,16 @@ impl MutexArea {
         }
     }
 
+    /// Whether a list that this thread holds for reading may be written from now on: its mutex is held alone in either
+    /// case, so only a lock of everything for reading stands against it, and waiting for that would be a deadlock.
+    pub fn upgrade(&self, list: u32) -> io::Result<()> {
+        if list == 0 || self.allows(LockKind::Write) {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(libc::EDEADLK))
+        }
+    }
+
     /// Gives a list back.
     pub fn unlock(&self, list: u32) -> io::Result<()> {
         self.give(self.list(list))
