@@ -10,7 +10,7 @@ url = "tdb://" + sys.argv[1]
 
 
 def show(what, result):
-    print(what, sorted((str(m.dn), sorted((k, sorted(map(bytes, m[k]))) for k in m)) for m in result))
+    print(what, sorted((str(m.dn), sorted((k, sorted(map(bytes, m[k]))) for k in m if k != "dn")) for m in result))
 
 
 db = ldb.Ldb(url)
@@ -21,7 +21,9 @@ for n in range(200):
             "description": "text " * (1 + n % 40)})
 show("one", db.search(base="cn=user7,dc=example", scope=ldb.SCOPE_BASE))
 show("by mail", db.search(base="dc=example", expression="(mail=x3@example)", attrs=["cn"]))
-db.modify_ldif("dn: cn=user7,dc=example\nchangetype: modify\nreplace: mail\nmail: new@example\n")
+change = ldb.Message(ldb.Dn(db, "cn=user7,dc=example"))
+change["mail"] = ldb.MessageElement("new@example", ldb.FLAG_MOD_REPLACE, "mail")
+db.modify(change)
 db.rename("cn=user8,dc=example", "cn=renamed,dc=example")
 db.delete("cn=user9,dc=example")
 show("modified", db.search(base="dc=example", expression="(|(mail=new@example)(cn=renamed)(cn=user9))", attrs=["mail"]))
