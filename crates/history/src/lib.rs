@@ -3,6 +3,10 @@
 //! This crate knows registers, processes and windows; it knows no trace, no TDB file and no clock.
 //!
 //! * [`register`]: the problem (one key's operations) and its parts.
+//! * [`solver`]: finds an order of one key's units.
+//! * [`contradiction`]: the few units that cannot be ordered.
 #![forbid(unsafe_code)]
 
+pub mod contradiction;
 pub mod register;
+pub mod solver;
