@@ -3,6 +3,14 @@
 //! In the order in which a history flows:
 //!
 //! * [`trace`]: files to rows.
+//! * [`order`]: one order that explains every result.
+//! * [`schedule`]: what each worker needs of that order.
+//! * [`engine`]: what a replay runs on.
+//! * [`replay`]: workers, turns, comparisons.
 #![forbid(unsafe_code)]
 
+pub mod engine;
+pub mod order;
+pub mod replay;
+pub mod schedule;
 pub mod trace;

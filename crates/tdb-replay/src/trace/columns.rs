@@ -136,13 +136,24 @@ impl Columns {
     /// Gives back what growing took too much.
     pub(super) fn shrink(&mut self) {
         self.op.shrink_to_fit();
-        for column in [&mut self.line, &mut self.seq, &mut self.key, &mut self.a, &mut self.b] {
+        for column in [
+            &mut self.line,
+            &mut self.seq,
+            &mut self.key,
+            &mut self.a,
+            &mut self.b,
+        ] {
             column.shrink_to_fit();
         }
     }
 
     /// Bytes of memory held.
     pub fn memory(&self) -> usize {
-        self.op.capacity() + 4 * (self.line.capacity() + self.seq.capacity() + self.key.capacity() + self.a.capacity() + self.b.capacity())
+        self.op.capacity()
+            + 4 * (self.line.capacity()
+                + self.seq.capacity()
+                + self.key.capacity()
+                + self.a.capacity()
+                + self.b.capacity())
     }
 }

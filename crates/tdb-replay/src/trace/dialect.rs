@@ -4,10 +4,10 @@
 //! file says which it is, but an APPENDED that is no end of NEW can only be an OLD, and some operations exist in
 //! today's dialect only. After [`settle`] every append row has the value before in `a` and the value after in `b`.
 
+use super::Trace;
 use super::columns::{ABSENT, ABSENT_OR_EMPTY, EMPTY};
 use super::line::Records;
 use super::op::Op;
-use super::Trace;
 
 /// Who wrote a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -24,7 +24,11 @@ const INCOMPATIBLE_HASH: u32 = 0x800;
 
 /// Finds the dialect and rewrites the appends.
 pub fn settle(traces: &mut [Trace], records: &mut Records) -> Dialect {
-    let dialect = if traces.iter().any(|trace| written_today(trace, records)) { Dialect::Today } else { Dialect::Classic };
+    let dialect = if traces.iter().any(|trace| written_today(trace, records)) {
+        Dialect::Today
+    } else {
+        Dialect::Classic
+    };
     let mut scratch = Vec::new();
     for trace in traces {
         for index in 0..trace.rows.len() {
@@ -46,11 +50,15 @@ fn written_today(trace: &Trace, records: &Records) -> bool {
     if trace.opened.tdb_flags & INCOMPATIBLE_HASH != 0 {
         return true;
     }
-    (0..trace.rows.len()).map(|index| trace.rows.row(index)).any(|row| match row.op {
-        Op::Append => row.b == ABSENT || !records.values.bytes(row.b).ends_with(records.values.bytes(row.a)),
-        Op::Storev | Op::ChainlockReadNonblock => true,
-        _ => false,
-    })
+    (0..trace.rows.len())
+        .map(|index| trace.rows.row(index))
+        .any(|row| match row.op {
+            Op::Append => {
+                row.b == ABSENT || !records.values.bytes(row.b).ends_with(records.values.bytes(row.a))
+            }
+            Op::Storev | Op::ChainlockReadNonblock => true,
+            _ => false,
+        })
 }
 
 /// OLD and APPENDED, to before and after.

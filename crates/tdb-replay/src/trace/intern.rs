@@ -21,11 +21,17 @@ impl Interner {
     /// The id of `bytes`, a new one if they were not seen before.
     pub fn intern(&mut self, bytes: &[u8]) -> u32 {
         let hash = self.hasher.hash_one(bytes);
-        let Interner { bytes: arena, ends, table, hasher } = self;
+        let Interner {
+            bytes: arena,
+            ends,
+            table,
+            hasher,
+        } = self;
         if let Some(&id) = table.find(hash, |&id| slice(arena, ends, id) == bytes) {
             return id;
         }
-        let id = u32::try_from(ends.len()).expect("a history has fewer than 2^32 distinct values: lines are counted in u32");
+        let id = u32::try_from(ends.len())
+            .expect("a history has fewer than 2^32 distinct values: lines are counted in u32");
         arena.extend_from_slice(bytes);
         ends.push(arena.len() as u64);
         table.insert_unique(hash, id, |&id| hasher.hash_one(slice(arena, ends, id)));
@@ -61,6 +67,10 @@ impl Interner {
 }
 
 fn slice<'a>(bytes: &'a [u8], ends: &[u64], id: u32) -> &'a [u8] {
-    let start = if id == 0 { 0 } else { ends[id as usize - 1] as usize };
+    let start = if id == 0 {
+        0
+    } else {
+        ends[id as usize - 1] as usize
+    };
     &bytes[start..ends[id as usize] as usize]
 }

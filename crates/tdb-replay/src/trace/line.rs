@@ -21,7 +21,11 @@ impl Default for Records {
         let mut values = Interner::default();
         values.reserve();
         values.intern(b"");
-        Records { keys: Interner::default(), values, scratch: Vec::new() }
+        Records {
+            keys: Interner::default(),
+            values,
+            scratch: Vec::new(),
+        }
     }
 }
 
@@ -35,7 +39,10 @@ pub struct BadLine {
 }
 
 fn bad<T>(expected: impl Into<String>, found: &[u8]) -> Result<T, BadLine> {
-    Err(BadLine { expected: expected.into(), found: show(found) })
+    Err(BadLine {
+        expected: expected.into(),
+        found: show(found),
+    })
 }
 
 /// Text for people, cut where it gets long; what is no text is escaped.
@@ -51,6 +58,8 @@ pub fn show(found: &[u8]) -> String {
 /// What a `tdb_open` line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
+    /// The sequence number when it was opened.
+    pub seq: u32,
     /// The hash size that the caller asked for.
     pub hash_size: u32,
     /// `TDB_*` flags.
@@ -60,7 +69,7 @@ pub struct Opened {
 }
 
 /// Reads a `tdb_open` line.
-pub fn open_line(line: &[u8]) -> Result<(u32, Opened), BadLine> {
+pub fn open_line(line: &[u8]) -> Result<Opened, BadLine> {
     let mut scan = Scan { rest: line };
     let seq = scan.seq()?;
     let name = scan.word();
@@ -74,7 +83,12 @@ pub fn open_line(line: &[u8]) -> Result<(u32, Opened), BadLine> {
     scan.space("open flags")?;
     let open_flags = scan.hexadecimal("open flags")?;
     scan.end()?;
-    Ok((seq, Opened { hash_size, tdb_flags, open_flags }))
+    Ok(Opened {
+        seq,
+        hash_size,
+        tdb_flags,
+        open_flags,
+    })
 }
 
 /// Reads any line but the first.
@@ -82,8 +96,16 @@ pub fn line(line: &[u8], records: &mut Records) -> Result<Row, BadLine> {
     let mut scan = Scan { rest: line };
     let seq = scan.seq()?;
     let name = scan.word();
-    let Some(op) = Op::from_name(name) else { return bad("an operation", name) };
-    let mut row = Row { op, seq, key: NONE, a: 0, b: 0 };
+    let Some(op) = Op::from_name(name) else {
+        return bad("an operation", name);
+    };
+    let mut row = Row {
+        op,
+        seq,
+        key: NONE,
+        a: 0,
+        b: 0,
+    };
     scan.arguments(&mut row, records)?;
     scan.end()?;
     Ok(row)
@@ -215,7 +237,9 @@ impl<'a> Scan<'a> {
         }
         let start = self.rest;
         let length = self.unsigned("a record (NULL or LEN:HEX)")? as usize;
-        let Some(digits) = self.rest.strip_prefix(b":") else { return bad("a record (NULL or LEN:HEX)", start) };
+        let Some(digits) = self.rest.strip_prefix(b":") else {
+            return bad("a record (NULL or LEN:HEX)", start);
+        };
         let Some((digits, rest)) = digits.split_at_checked(length * 2) else {
             return bad(format!("{} hexadecimal digits", length * 2), &self.rest[1..]);
         };
@@ -244,7 +268,11 @@ impl<'a> Scan<'a> {
 
     /// Up to the next space.
     fn word(&mut self) -> &'a [u8] {
-        let end = self.rest.iter().position(|&byte| byte == b' ').unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .iter()
+            .position(|&byte| byte == b' ')
+            .unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
         word
@@ -267,13 +295,22 @@ impl<'a> Scan<'a> {
     }
 
     fn end(&self) -> Result<(), BadLine> {
-        if self.rest.is_empty() { Ok(()) } else { bad("the end of the line", self.rest) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            bad("the end of the line", self.rest)
+        }
     }
 
     fn unsigned(&mut self, what: &str) -> Result<u32, BadLine> {
         let mut number = 0u64;
         let mut used = 0;
-        while let Some(digit) = self.rest.get(used).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10) {
+        while let Some(digit) = self
+            .rest
+            .get(used)
+            .map(|byte| byte.wrapping_sub(b'0'))
+            .filter(|&digit| digit < 10)
+        {
             number = number * 10 + u64::from(digit);
             used += 1;
             if number > u64::from(u32::MAX) {
@@ -304,7 +341,9 @@ impl<'a> Scan<'a> {
         let word = self.word();
         let value = match word.strip_prefix(b"0x") {
             Some(digits) if digits.len() <= 8 && digits.iter().all(u8::is_ascii_hexdigit) => {
-                std::str::from_utf8(digits).ok().and_then(|text| u32::from_str_radix(text, 16).ok())
+                std::str::from_utf8(digits)
+                    .ok()
+                    .and_then(|text| u32::from_str_radix(text, 16).ok())
             }
             None if word == b"0" => Some(0),
             _ => None,

@@ -100,7 +100,11 @@ pub struct Tolerance {
 
 impl History {
     /// Reads traces; `progress` hears how many bytes of text were read so far.
-    pub fn read(paths: &[PathBuf], tolerance: Tolerance, mut progress: impl FnMut(u64)) -> Result<History, ReadError> {
+    pub fn read(
+        paths: &[PathBuf],
+        tolerance: Tolerance,
+        mut progress: impl FnMut(u64),
+    ) -> Result<History, ReadError> {
         let mut records = Records::default();
         let mut warnings = Vec::new();
         let mut text_bytes = 0;
@@ -116,7 +120,13 @@ impl History {
         for trace in &mut traces {
             trace.rows.shrink();
         }
-        Ok(History { traces, records, dialect, warnings, text_bytes })
+        Ok(History {
+            traces,
+            records,
+            dialect,
+            warnings,
+            text_bytes,
+        })
     }
 
     /// Lines of all traces.
@@ -126,12 +136,20 @@ impl History {
 
     /// `file:line` of a row.
     pub fn place(&self, trace: usize, row: usize) -> String {
-        format!("{}:{}", self.traces[trace].path.display(), self.traces[trace].rows.line(row))
+        format!(
+            "{}:{}",
+            self.traces[trace].path.display(),
+            self.traces[trace].rows.line(row)
+        )
     }
 
     /// Bytes of memory held.
     pub fn memory(&self) -> usize {
-        let rows: usize = self.traces.iter().map(|trace| trace.rows.memory() + trace.groups.capacity() * size_of::<Group>()).sum();
+        let rows: usize = self
+            .traces
+            .iter()
+            .map(|trace| trace.rows.memory() + trace.groups.capacity() * size_of::<Group>())
+            .sum();
         rows + self.records.keys.memory() + self.records.values.memory()
     }
 }
@@ -153,14 +171,32 @@ struct Reader<'a> {
 const CHUNK: usize = 1 << 20;
 
 impl<'a> Reader<'a> {
-    fn new(path: &'a Path, tolerance: Tolerance, records: &'a mut Records, warnings: &'a mut Vec<String>) -> Self {
+    fn new(
+        path: &'a Path,
+        tolerance: Tolerance,
+        records: &'a mut Records,
+        warnings: &'a mut Vec<String>,
+    ) -> Self {
         let rows = Columns::default();
-        Reader { path, tolerance, records, warnings, rows, opened: None, line: 0, closed: false, run: Vec::new() }
+        Reader {
+            path,
+            tolerance,
+            records,
+            warnings,
+            rows,
+            opened: None,
+            line: 0,
+            closed: false,
+            run: Vec::new(),
+        }
     }
 
     fn read(mut self, progress: &mut dyn FnMut(u64)) -> Result<Trace, ReadError> {
         let path = self.path;
-        let file_error = |source| ReadError::File { path: path.to_owned(), source };
+        let file_error = |source| ReadError::File {
+            path: path.to_owned(),
+            source,
+        };
         let mut source = source::open(path).map_err(file_error)?;
         let mut buffer = vec![0; CHUNK];
         let mut kept = 0;
@@ -201,7 +237,10 @@ impl<'a> Reader<'a> {
     }
 
     fn line(&mut self, text: &[u8]) -> Result<(), ReadError> {
-        self.line = self.line.checked_add(1).ok_or_else(|| self.error("fewer than 2^32 lines", "more"))?;
+        self.line = self
+            .line
+            .checked_add(1)
+            .ok_or_else(|| self.error("fewer than 2^32 lines", "more"))?;
         if text == self.run && !self.closed && !text.is_empty() {
             self.rows.extend_run();
             return Ok(());
@@ -210,7 +249,7 @@ impl<'a> Reader<'a> {
             return Err(self.error("the end of the file after tdb_close", line::show(text)));
         }
         if self.opened.is_none() {
-            self.opened = Some(line::open_line(text).map_err(|bad| self.bad(bad))?.1);
+            self.opened = Some(line::open_line(text).map_err(|bad| self.bad(bad))?);
             return Ok(());
         }
         let row = line::line(text, self.records).map_err(|bad| self.bad(bad))?;
@@ -230,10 +269,17 @@ impl<'a> Reader<'a> {
         }
         self.line += 1;
         if !self.tolerance.cut_last_line {
-            let cut = format!("{}, cut short (if its process was killed while it wrote, --killed drops this line)", line::show(text));
+            let cut = format!(
+                "{}, cut short (if its process was killed while it wrote, --killed drops this line)",
+                line::show(text)
+            );
             return Err(self.error("a line end", cut));
         }
-        self.warnings.push(format!("{}:{}: the last line is cut short and was dropped", self.path.display(), self.line));
+        self.warnings.push(format!(
+            "{}:{}: the last line is cut short and was dropped",
+            self.path.display(),
+            self.line
+        ));
         Ok(())
     }
 
@@ -258,14 +304,27 @@ impl<'a> Reader<'a> {
             } else {
                 "no tdb_close at the end"
             };
-            self.warnings.push(format!("{}:{}: {what}", self.path.display(), self.line));
+            self.warnings
+                .push(format!("{}:{}: {what}", self.path.display(), self.line));
         }
         let path = self.path.to_owned();
-        Ok(Trace { path, opened, rows: std::mem::take(&mut self.rows), groups, lines: self.line, closed: self.closed })
+        Ok(Trace {
+            path,
+            opened,
+            rows: std::mem::take(&mut self.rows),
+            groups,
+            lines: self.line,
+            closed: self.closed,
+        })
     }
 
     fn error(&self, expected: impl Into<String>, found: impl Into<String>) -> ReadError {
-        ReadError::Line { path: self.path.to_owned(), line: self.line, expected: expected.into(), found: found.into() }
+        ReadError::Line {
+            path: self.path.to_owned(),
+            line: self.line,
+            expected: expected.into(),
+            found: found.into(),
+        }
     }
 
     fn bad(&self, bad: BadLine) -> ReadError {
