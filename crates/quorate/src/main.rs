@@ -1,6 +1,8 @@
 //! The `quorate` binary: one file a subcommand, each of which turns arguments into types and hands them to a crate.
 #![forbid(unsafe_code)]
 
+mod replay;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -14,9 +16,13 @@ struct Arguments {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    Replay(replay::Arguments),
+}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.command {}
+    match arguments.command {
+        Command::Replay(arguments) => replay::run(&arguments),
+    }
 }

@@ -7,10 +7,12 @@
 //! * [`schedule`]: what each worker needs of that order.
 //! * [`engine`]: what a replay runs on.
 //! * [`replay`]: workers, turns, comparisons.
+//! * [`report`]: what came of it, for people and for programs.
 #![forbid(unsafe_code)]
 
 pub mod engine;
 pub mod order;
 pub mod replay;
+pub mod report;
 pub mod schedule;
 pub mod trace;

@@ -17,14 +17,27 @@ use crate::trace::History;
 pub struct Explained {
     /// The order, and who waits for whom.
     pub merged: Merged,
-    /// Keys that existed before, with their values.
-    pub planted: Vec<(u32, u32)>,
+    /// Keys that existed before.
+    pub planted: Vec<Planted>,
     /// For each trace the row from which it says nothing.
     pub dead: Vec<u32>,
     /// What solving took.
     pub effort: Effort,
     /// What was assumed.
     pub notes: Vec<String>,
+}
+
+/// A record that must have been there before the traces began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planted {
+    /// The key.
+    pub key: u32,
+    /// Its value.
+    pub value: u32,
+    /// The trace that found it.
+    pub trace: u16,
+    /// The row that did.
+    pub row: u32,
 }
 
 /// Why a history has no order. Rows are trace and row.
@@ -146,7 +159,11 @@ impl Attempt {
             Err(MergeError::Cycle(rows)) => return Err(Unexplained::Cycle(rows)),
             Err(MergeError::Inconsistent(trace, row)) => return Err(Unexplained::Cycle(vec![(trace, row)])),
         };
-        let planted = self.solution.planted().collect();
+        let planted = self
+            .solution
+            .planted()
+            .map(|(key, value)| self.planted(key, value))
+            .collect();
         Ok(Explained {
             merged,
             planted,
@@ -154,6 +171,25 @@ impl Attempt {
             dead: self.dead,
             notes,
         })
+    }
+
+    fn planted(&self, key: u32, value: u32) -> Planted {
+        let units = || {
+            self.solution
+                .of_key(key)
+                .iter()
+                .map(|&id| &self.units.rows[id as usize])
+        };
+        let finder = units()
+            .find(|unit| unit.asks())
+            .or(units().next())
+            .expect("a planted key has a unit that asks for it");
+        Planted {
+            key,
+            value,
+            trace: finder.trace,
+            row: finder.row,
+        }
     }
 
     fn conflict(&self, unsolved: &Unsolved) -> KeyConflict {
