@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use tdb_replay::engine::memory::Memory;
+use tdb_replay::engine::tdb::{Settings, TdbFile};
+use tdb_replay::engine::{Engine, EngineError};
 use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::{Explained, explain};
 use tdb_replay::replay::{Options, Run, RunError};
@@ -35,7 +37,7 @@ pub struct Arguments {
     trace: Vec<PathBuf>,
 
     /// What to run on
-    #[arg(long, value_enum, default_value = "memory")]
+    #[arg(long, value_enum, default_value = "tdb")]
     engine: EngineName,
 
     /// Run this many times; the order is found once
@@ -62,6 +64,10 @@ pub struct Arguments {
     #[arg(long, value_name = "CHAINS", value_parser = clap::value_parser!(u32).range(1..))]
     hash_size: Option<u32>,
 
+    /// Wait for the disk at every commit
+    #[arg(long)]
+    sync: bool,
+
     /// Overwrite SCRATCH if it is a TDB database
     #[arg(long)]
     force: bool,
@@ -86,6 +92,8 @@ Exit codes:
 /// What a replay can run on.
 #[derive(Clone, Copy, ValueEnum)]
 enum EngineName {
+    /// This project's TDB, in the file SCRATCH
+    Tdb,
     /// No file and no locks: what the tool itself costs
     Memory,
 }
@@ -223,12 +231,7 @@ fn order(
 ) -> Result<(Explained, Schedule, Duration), Failure> {
     progress.say("ordering");
     let start = Instant::now();
-    let recorded = Hashing::recorded(history);
-    let target = Hashing {
-        hash_size: arguments.hash_size.unwrap_or(recorded.hash_size),
-        ..recorded
-    };
-    let mut explained = explain(history, target, Default::default())
+    let mut explained = explain(history, target(history, arguments), Default::default())
         .map_err(|error| failure(UNEXPLAINED, explain_failure(history, &error)))?;
     let schedule = Schedule::new(history, &mut explained);
     Ok((explained, schedule, start.elapsed()))
@@ -249,15 +252,34 @@ fn run_all(
     let mut name = "";
     for number in 1..=arguments.runs {
         progress.say(&format!("run {number} of {}", arguments.runs));
-        let engine = match arguments.engine {
-            EngineName::Memory => Memory::new(history),
-        };
-        name = tdb_replay::engine::Engine::name(&engine);
-        let run = tdb_replay::replay::run(history, schedule, &engine, &options)
+        let engine = engine(history, arguments).map_err(|error| failure(IO, error))?;
+        name = engine.name();
+        let run = tdb_replay::replay::run(history, schedule, &*engine, &options)
             .map_err(|error: RunError| failure(IO, error))?;
         runs.push(run);
     }
     Ok((name, runs))
+}
+
+/// A new, empty database for one run.
+fn engine<'a>(history: &'a History, arguments: &Arguments) -> Result<Box<dyn Engine + 'a>, EngineError> {
+    let settings = Settings {
+        hashing: target(history, arguments),
+        sync: arguments.sync,
+    };
+    Ok(match arguments.engine {
+        EngineName::Memory => Box::new(Memory::new(history)),
+        EngineName::Tdb => Box::new(TdbFile::create(&arguments.scratch, settings)?),
+    })
+}
+
+/// How the database that the traces run on spreads its keys.
+fn target(history: &History, arguments: &Arguments) -> Hashing {
+    let recorded = Hashing::recorded(history);
+    Hashing {
+        hash_size: arguments.hash_size.unwrap_or(recorded.hash_size),
+        ..recorded
+    }
 }
 
 fn print(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
