@@ -1,10 +1,12 @@
 //! The `quorate` binary: one file a subcommand, each of which turns arguments into types and hands them to a crate.
 //!
 //! * [`failure`]: how a subcommand ends when it does not end well, and with which exit code.
+//! * [`replay`]: traces, ordered and run again.
 //! * [`tdb`]: tools for TDB files.
 #![forbid(unsafe_code)]
 
 mod failure;
+mod replay;
 mod tdb;
 
 use std::process::ExitCode;
@@ -23,13 +25,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tools for TDB files: dump, restore, backup, check, repack, rescue, keys, info, shell.
+    Replay(replay::Arguments),
+    /// Tools for TDB files: dump, restore, backup, check, repack, rescue, keys, info, shell
     #[command(subcommand)]
     Tdb(tdb::Command),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Replay(arguments) => return replay::run(&arguments),
         Command::Tdb(command) => tdb::run(command),
     };
     match outcome {
