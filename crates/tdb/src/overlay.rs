@@ -71,11 +71,6 @@ impl Overlay {
         }
     }
 
-    /// Whether anything was written.
-    pub fn is_unchanged(&self) -> bool {
-        self.touched.is_empty()
-    }
-
     /// The block's bytes, if it was written.
     #[inline]
     pub fn block(&self, number: usize) -> Option<&[u8; BLOCK]> {

@@ -58,10 +58,10 @@ impl Database {
 
     // Making it.
 
-    /// Steps 2 to 4 of a commit; returns what step 5 has to write.
-    pub(crate) fn prepare_recovery(&self) -> Result<Vec<Change>, TransactionError> {
+    /// Steps 2 to 4 of a commit; `changes` is what the transaction changes; returns what step 5 has to write.
+    pub(crate) fn prepare_recovery(&self, changes: Vec<Change>) -> Result<Vec<Change>, TransactionError> {
         let file_end = self.space.base_size();
-        let mut changes = self.space.overlay_changes()?;
+        let mut changes = changes;
         let needed = payload_len(&changes, file_end);
         let area = match self.area_with(needed)? {
             Some(area) => {

@@ -212,17 +212,15 @@ impl Database {
     }
 
     fn prepare(&self) -> Result<(), TransactionError> {
-        if self.space.overlay_is_unchanged() {
-            self.set_prepared(Vec::new());
+        let changes = self.space.overlay_changes()?;
+        if changes.is_empty() {
+            self.set_prepared(changes);
             return Ok(());
         }
         self.upgrade_allrecord()?;
         self.lock_byte(LockByte::Open, LockKind::Write, Wait::Yes)?;
-        let changes = self.prepare_recovery();
-        if changes.is_err() {
-            self.unlock_byte(LockByte::Open);
-        }
-        self.set_prepared(changes?);
+        let changes = self.prepare_recovery(changes)?;
+        self.set_prepared(changes);
         Ok(())
     }
 
@@ -258,7 +256,7 @@ impl Database {
             _ => return Err(TransactionError::NoneOpen),
         };
         if changes.is_empty() {
-            self.release(false);
+            self.release();
             return Ok(());
         }
         let written = self
@@ -266,7 +264,7 @@ impl Database {
             .and_then(|()| self.invalidate_recovery());
         match written {
             Ok(()) => {
-                self.release(true);
+                self.release();
                 if let Some(storage) = self.space.storage() {
                     storage.touch();
                 }
@@ -274,7 +272,7 @@ impl Database {
             }
             Err(error) => {
                 self.end_overlay_and_play_back();
-                self.release(true);
+                self.release();
                 Err(error.into())
             }
         }
@@ -327,17 +325,17 @@ impl Database {
         } else {
             Ok(())
         };
-        self.release(prepared);
+        self.release();
         Ok(undone?)
     }
 
     /// Lets go of overlay and locks.
-    fn release(&self, opened: bool) {
+    fn release(&self) {
         self.space.end_overlay();
         *self.transaction.borrow_mut() = None;
         self.upheavals.set(self.upheavals.get() + 1);
         self.changes.set(self.changes.get() + 1);
-        if opened {
+        if self.locks.holds(LockByte::Open as u64) {
             self.unlock_byte(LockByte::Open);
         }
         self.unlock_allrecord();
