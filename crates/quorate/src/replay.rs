@@ -166,6 +166,12 @@ fn check_scratch(scratch: &Path, force: bool) -> Result<(), Failure> {
             format!("{shown}: is a folder; SCRATCH is the new database's file"),
         ));
     }
+    if !metadata.is_file() {
+        return Err(failure(
+            USAGE,
+            format!("{shown}: is no ordinary file; SCRATCH is the new database's file"),
+        ));
+    }
     if metadata.len() == 0 {
         return Ok(());
     }
