@@ -1,15 +1,23 @@
 //! The `quorate` binary: one file a subcommand, each of which turns arguments into types and hands them to a crate.
+//!
+//! * [`failure`]: how a subcommand ends when it does not end well, and with which exit code.
+//! * [`replay`]: traces run again.
+//! * [`tdb`]: tools for TDB files.
 #![forbid(unsafe_code)]
 
+mod failure;
 mod replay;
+mod tdb;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use failure::Failure;
+
 /// Small, important data kept identical on a handful of machines and shared by many processes on each.
 #[derive(Parser)]
-#[command(version, propagate_version = true, arg_required_else_help = true)]
+#[command(version, propagate_version = true, arg_required_else_help = true, after_help = failure::EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -18,11 +26,21 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Replay(replay::Arguments),
+    /// Tools for TDB files: dump, restore, backup, check, repack, rescue, keys, info, shell.
+    #[command(subcommand)]
+    Tdb(tdb::Command),
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match arguments.command {
+    let outcome = match Arguments::parse().command {
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Tdb(command) => tdb::run(command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
     }
 }
+
+/// What a subcommand comes to.
+type Outcome = Result<(), Failure>;

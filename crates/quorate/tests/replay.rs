@@ -49,7 +49,7 @@ fn refused(output: &Output, expected: i32, parts: &[&str]) {
     let message = text(&output.stderr);
     assert_eq!(code(output), expected, "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
-    assert!(message.starts_with("quorate replay: "), "{message}");
+    assert!(message.starts_with("quorate: "), "{message}");
     for part in parts {
         assert!(message.contains(part), "{message} does not say {part}");
     }
@@ -136,7 +136,7 @@ fn a_bad_trace_creates_nothing() {
     );
     refused(
         &quorate(&[&scratch, &place.path("none.trace")]),
-        2,
+        3,
         &["none.trace", "No such file"],
     );
     std::fs::create_dir(place.path("folder")).expect("a folder can be made");
