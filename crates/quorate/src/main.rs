@@ -1,7 +1,7 @@
 //! The `quorate` binary: one file a subcommand, each of which turns arguments into types and hands them to a crate.
 //!
 //! * [`failure`]: how a subcommand ends when it does not end well, and with which exit code.
-//! * [`replay`]: traces, ordered and run again.
+//! * [`replay`]: traces run again.
 //! * [`tdb`]: tools for TDB files.
 #![forbid(unsafe_code)]
 
@@ -26,14 +26,14 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Replay(replay::Arguments),
-    /// Tools for TDB files: dump, restore, backup, check, repack, rescue, keys, info, shell
+    /// Tools for TDB files: dump, restore, backup, check, repack, rescue, keys, info, shell.
     #[command(subcommand)]
     Tdb(tdb::Command),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Replay(arguments) => return replay::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Tdb(command) => tdb::run(command),
     };
     match outcome {

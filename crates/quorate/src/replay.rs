@@ -3,10 +3,8 @@
 //! Owns the arguments, the exit codes and the care for the user's files: nothing is created before all traces are
 //! read and ordered, and no existing database is overwritten without `--force`.
 
-use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -16,10 +14,13 @@ use tdb_replay::engine::tdb::{Settings, TdbFile};
 use tdb_replay::engine::{Engine, EngineError};
 use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::{Explained, explain};
-use tdb_replay::replay::{Options, Run, RunError};
+use tdb_replay::replay::{Options, Run};
 use tdb_replay::report::{Prepared, Report, explain_failure};
 use tdb_replay::schedule::Schedule;
 use tdb_replay::trace::{History, ReadError, Tolerance, source};
+
+use crate::Outcome;
+use crate::failure::Failure;
 
 /// Replay traces of a TDB database and compare every result
 ///
@@ -87,7 +88,8 @@ Exit codes:
   0  every result was the recorded one (or was not compared: --no-check)
   1  results differed, or no order explains the traces
   2  wrong arguments, or a trace that cannot be read as one
-  3  a file could not be read or written, or the database failed";
+  3  a file could not be opened, read or written, or the database failed
+  4  the search for an order was given up at its bound";
 
 /// What a replay can run on.
 #[derive(Clone, Copy, ValueEnum)]
@@ -98,33 +100,17 @@ enum EngineName {
     Memory,
 }
 
-/// Why the command failed, as exit code and text.
-struct Failure {
-    code: u8,
-    message: String,
-}
-
-const UNEXPLAINED: u8 = 1;
-const USAGE: u8 = 2;
-const IO: u8 = 3;
-
-fn failure(code: u8, message: impl Display) -> Failure {
-    Failure {
-        code,
-        message: message.to_string(),
-    }
-}
-
 /// Runs the subcommand.
-pub fn run(arguments: &Arguments) -> ExitCode {
-    match replay(arguments).and_then(|report| print(arguments, &report).map(|()| report)) {
-        Ok(report) if report.mismatches > 0 => ExitCode::from(UNEXPLAINED),
-        Ok(_) => ExitCode::SUCCESS,
-        Err(Failure { code, message }) => {
-            eprintln!("quorate replay: {message}");
-            ExitCode::from(code)
-        }
+pub fn run(arguments: &Arguments) -> Outcome {
+    let report = replay(arguments)?;
+    print(arguments, &report)?;
+    if report.mismatches > 0 {
+        return Err(Failure::no(format!(
+            "{} results were not the recorded ones",
+            report.mismatches
+        )));
     }
+    Ok(())
 }
 
 fn replay(arguments: &Arguments) -> Result<Report, Failure> {
@@ -158,13 +144,17 @@ fn check_scratch(scratch: &Path, force: bool) -> Result<(), Failure> {
     let metadata = match std::fs::metadata(scratch) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failure(IO, format!("{shown}: {error}"))),
+        Err(error) => return Err(Failure::system(format!("{shown}: {error}"))),
     };
     if metadata.is_dir() {
-        return Err(failure(
-            USAGE,
-            format!("{shown}: is a folder; SCRATCH is the new database's file"),
-        ));
+        return Err(Failure::input(format!(
+            "{shown}: is a folder; SCRATCH is the new database's file"
+        )));
+    }
+    if !metadata.is_file() {
+        return Err(Failure::input(format!(
+            "{shown}: is no ordinary file; SCRATCH is the new database's file"
+        )));
     }
     if metadata.len() == 0 {
         return Ok(());
@@ -175,11 +165,10 @@ fn check_scratch(scratch: &Path, force: bool) -> Result<(), Failure> {
         .is_ok_and(|()| start == *TDB_MAGIC);
     match (is_tdb, force) {
         (true, true) => Ok(()),
-        (true, false) => Err(failure(USAGE, format!("{shown}: exists; --force overwrites it"))),
-        (false, _) => Err(failure(
-            USAGE,
-            format!("{shown}: exists and is no TDB database; give another SCRATCH"),
-        )),
+        (true, false) => Err(Failure::input(format!("{shown}: exists; --force overwrites it"))),
+        (false, _) => Err(Failure::input(format!(
+            "{shown}: exists and is no TDB database; give another SCRATCH"
+        ))),
     }
 }
 
@@ -190,18 +179,15 @@ fn expand(traces: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut paths = Vec::new();
     for trace in traces {
         let found =
-            source::expand(trace).map_err(|error| failure(USAGE, format!("{}: {error}", trace.display())))?;
+            source::expand(trace).map_err(|error| Failure::input(format!("{}: {error}", trace.display())))?;
         paths.extend(found);
     }
     if paths.len() > usize::from(u16::MAX) {
-        return Err(failure(
-            USAGE,
-            format!(
-                "{} traces; at most {} can be replayed together",
-                paths.len(),
-                u16::MAX
-            ),
-        ));
+        return Err(Failure::input(format!(
+            "{} traces; at most {} can be replayed together",
+            paths.len(),
+            u16::MAX
+        )));
     }
     Ok(paths)
 }
@@ -218,8 +204,11 @@ fn read(
     };
     let history =
         History::read(paths, tolerance, |bytes| progress.bytes(bytes)).map_err(|error: ReadError| {
-            let code = if error.is_io() { IO } else { USAGE };
-            failure(code, error)
+            if error.is_io() {
+                Failure::system(error)
+            } else {
+                Failure::input(error)
+            }
         })?;
     Ok((history, start.elapsed()))
 }
@@ -231,8 +220,15 @@ fn order(
 ) -> Result<(Explained, Schedule, Duration), Failure> {
     progress.say("ordering");
     let start = Instant::now();
-    let mut explained = explain(history, target(history, arguments), Default::default())
-        .map_err(|error| failure(UNEXPLAINED, explain_failure(history, &error)))?;
+    let mut explained =
+        explain(history, target(history, arguments), Default::default()).map_err(|error| {
+            let message = explain_failure(history, &error);
+            if error.gave_up() {
+                Failure::gave_up(message)
+            } else {
+                Failure::no(message)
+            }
+        })?;
     let schedule = Schedule::new(history, &mut explained);
     Ok((explained, schedule, start.elapsed()))
 }
@@ -252,10 +248,9 @@ fn run_all(
     let mut name = "";
     for number in 1..=arguments.runs {
         progress.say(&format!("run {number} of {}", arguments.runs));
-        let engine = engine(history, arguments).map_err(|error| failure(IO, error))?;
+        let engine = engine(history, arguments).map_err(Failure::system)?;
         name = engine.name();
-        let run = tdb_replay::replay::run(history, schedule, &*engine, &options)
-            .map_err(|error: RunError| failure(IO, error))?;
+        let run = tdb_replay::replay::run(history, schedule, &*engine, &options).map_err(Failure::system)?;
         runs.push(run);
     }
     Ok((name, runs))
@@ -284,7 +279,7 @@ fn target(history: &History, arguments: &Arguments) -> Hashing {
 
 fn print(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
     let text = if arguments.json {
-        let json = serde_json::to_string_pretty(report).map_err(|error| failure(IO, error))?;
+        let json = serde_json::to_string_pretty(report).map_err(Failure::system)?;
         json + "\n"
     } else {
         report.to_string()
@@ -292,7 +287,7 @@ fn print(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
-        .map_err(|error| failure(IO, format!("standard output: {error}")))
+        .map_err(Failure::from)
 }
 
 /// What is going on, on a terminal only.

@@ -4,7 +4,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tdb_replay::engine::Engine;
 use tdb_replay::engine::memory::Memory;
+use tdb_replay::engine::tdb::{Settings, TdbFile};
 use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::explain;
 use tdb_replay::replay::worker::Point;
@@ -12,12 +14,12 @@ use tdb_replay::replay::{Options, run};
 use tdb_replay::schedule::Schedule;
 use tdb_replay::trace::{History, Tolerance, source};
 
-/// Replays a set once for each of `rounds` adversaries.
+/// Replays a set once for each of `rounds` adversaries, in memory and on a file with its locks.
 fn with_adversaries(paths: &[PathBuf], seed: u64, rounds: u64) {
     let history =
         History::read(paths, Tolerance::default(), |_| {}).unwrap_or_else(|error| panic!("{error}"));
-    let mut explained =
-        explain(&history, Hashing::recorded(&history), Default::default()).expect("it has an order");
+    let hashing = Hashing::recorded(&history);
+    let mut explained = explain(&history, hashing, Default::default()).expect("it has an order");
     let schedule = Schedule::new(&history, &mut explained);
     for round in 0..rounds {
         let seed = seed + round;
@@ -38,9 +40,23 @@ fn with_adversaries(paths: &[PathBuf], seed: u64, rounds: u64) {
             pause: Some(&pause),
             ..Options::default()
         };
-        let run = run(&history, &schedule, &Memory::new(&history), &options)
-            .unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(run.tally.mismatches, 0, "seed {seed}: {:?}", run.tally.kept);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = TdbFile::create(
+            &folder.path().join("scratch.tdb"),
+            Settings { hashing, sync: false },
+        )
+        .unwrap_or_else(|error| panic!("{error}"));
+        let engines: [&dyn Engine; 2] = [&Memory::new(&history), &file];
+        for engine in engines {
+            let run = run(&history, &schedule, engine, &options)
+                .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            let name = engine.name();
+            assert_eq!(
+                run.tally.mismatches, 0,
+                "seed {seed} on {name}: {:?}",
+                run.tally.kept
+            );
+        }
         assert!(delays.load(Ordering::Relaxed) > 0, "the adversary did nothing");
     }
 }

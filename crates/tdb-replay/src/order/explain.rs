@@ -51,6 +51,13 @@ pub enum Unexplained {
     Cycle(Vec<(u16, u32)>),
 }
 
+impl Unexplained {
+    /// Whether an order may exist: a search reached its bound, and no key was shown to have none.
+    pub fn gave_up(&self) -> bool {
+        matches!(self, Unexplained::Keys(keys) if keys.iter().all(|key| key.gave_up.is_some()))
+    }
+}
+
 /// Why one key has no order.
 #[derive(Debug)]
 pub struct KeyConflict {
