@@ -373,7 +373,7 @@ impl Database {
     }
 
     /// Makes the file longer by at least a record of `wanted` bytes, and puts the new space at the freelist's head.
-    fn grow_file(&self, wanted: Length) -> Result<(), AccessError> {
+    pub(crate) fn grow_file(&self, wanted: Length) -> Result<(), AccessError> {
         if !self.transaction_active() {
             // Another process may have made it longer already.
             self.space.refresh()?;

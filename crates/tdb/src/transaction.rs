@@ -7,9 +7,10 @@
 //! 1. *Prepare.* The read lock becomes a write lock (readers leave), the open lock is taken (nobody opens).
 //! 2. The file is made as long as the transaction and the recovery area need ([`crate::recovery`]). Left: the old
 //!    database, perhaps with unused zeros at its end.
-//! 3. The bytes that will be overwritten go to the recovery area, still marked invalid. **Sync.** Left: the old database.
-//! 4. The area is marked valid. **Sync.** Left: the old database; the next one to lock a chain plays the area back, which
-//!    changes nothing yet.
+//! 3. The bytes that will be overwritten go to the recovery area, still marked invalid, or valid but not pointed at if
+//!    the area is a new one. **Sync.** Left: the old database.
+//! 4. The area is marked valid, or the header points at it. **Sync.** Left: the old database; the next one to lock a
+//!    chain plays the area back, which changes nothing but free space.
 //! 5. *Commit.* The changed ranges are written. **Sync.** Left: any mixture, from which playing back makes the old database.
 //! 6. The area is marked invalid. **Sync.** Left: the new database. Only now is success reported, since before this
 //!    sync a crash would still undo the commit.
@@ -320,11 +321,9 @@ impl Database {
                 .take()
                 .is_some_and(|prepared| !prepared.changes.is_empty()),
         };
-        let undone = if prepared {
-            self.invalidate_recovery()
-        } else {
-            Ok(())
-        };
+        // Playing back rather than only marking invalid: it also makes records of what the file grew by.
+        self.space.end_overlay();
+        let undone = if prepared { self.recover() } else { Ok(()) };
         self.release();
         Ok(undone?)
     }

@@ -91,11 +91,7 @@ fn traverse_and_change(database: &Database, model: &mut Model, rng: &mut Rng) {
             assert_eq!(value, expected);
             let other = format!("key{}", rng.u32(..120)).into_bytes();
             match rng.u8(..4) {
-                0 => {
-                    if database.delete(&other).is_ok() {
-                        deleted.push(other);
-                    }
-                }
+                0 if database.delete(&other).is_ok() => deleted.push(other),
                 1 => {
                     let value = random_value(rng);
                     if database.store(&other, &value, StoreMode::Modify).is_ok() {
