@@ -229,6 +229,12 @@ impl Database {
             RECOVERY_VALID | RECOVERY_INVALID if self.space.word(RECOVERY_START_AT)? == at && fits => {
                 Ok(Stretch::RecoveryArea(record))
             }
+            RECOVERY_INVALID if fits && record.record_len >= TAILER => match self.nothing_at(at) {
+                // An old recovery area: libtdb turns the header to a new one before it frees the old one, and a
+                // process killed in between leaves it. A record whose magic was lost is missed by its chain or list.
+                Err(AccessError::Corrupt { .. }) => Ok(Stretch::Nothing(RECORD_HEADER + record.record_len)),
+                nothing => nothing,
+            },
             RECOVERY_INVALID | PAD => self.nothing_at(at),
             _ => Err(corrupt(at, "there is no record, and no empty space")),
         }
