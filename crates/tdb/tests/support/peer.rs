@@ -1,4 +1,6 @@
 //! libtdb's side of the interoperation tests: `peer.c`, compiled here and run as processes.
+// Each suite uses a part of it.
+#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
