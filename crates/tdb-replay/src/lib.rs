@@ -7,10 +7,15 @@
 //! * [`schedule`]: what each worker needs of that order.
 //! * [`engine`]: what a replay runs on.
 //! * [`replay`]: workers, turns, comparisons.
+//!
+//! Beside that flow:
+//!
+//! * [`stat`]: what a history consists of.
 #![forbid(unsafe_code)]
 
 pub mod engine;
 pub mod order;
 pub mod replay;
 pub mod schedule;
+pub mod stat;
 pub mod trace;
