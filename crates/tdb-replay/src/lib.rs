@@ -11,9 +11,11 @@
 //! Beside that flow:
 //!
 //! * [`stat`]: what a history consists of.
+//! * [`generate`](mod@generate): generated histories as trace files.
 #![forbid(unsafe_code)]
 
 pub mod engine;
+pub mod generate;
 pub mod order;
 pub mod replay;
 pub mod schedule;
