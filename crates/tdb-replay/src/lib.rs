@@ -10,14 +10,18 @@
 //!
 //! Beside that flow:
 //!
+//! * [`check`](mod@check): whether a history can be explained at all.
 //! * [`stat`]: what a history consists of.
+//! * [`slice`](mod@slice): parts of a history, also the smallest that has no order.
 //! * [`generate`](mod@generate): generated histories as trace files.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod engine;
 pub mod generate;
 pub mod order;
 pub mod replay;
 pub mod schedule;
+pub mod slice;
 pub mod stat;
 pub mod trace;

@@ -11,6 +11,7 @@
 //! * [`dialect`]: the two forms of `tdb_append`.
 //! * [`stamp`]: times and versions, in traces of the extended form.
 //! * [`write`](mod@write): lines out of operations.
+//! * [`restrict`]: a part of a history.
 
 pub mod columns;
 pub mod dialect;
@@ -18,6 +19,7 @@ pub mod hex;
 pub mod intern;
 pub mod line;
 pub mod op;
+pub mod restrict;
 pub mod source;
 pub mod stamp;
 pub mod structure;
