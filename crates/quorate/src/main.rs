@@ -1,6 +1,13 @@
 //! The `quorate` binary: one file a subcommand, each of which turns arguments into types and hands them to a crate.
 #![forbid(unsafe_code)]
 
+mod check;
+mod generate;
+mod input;
+mod reduce;
+mod slice;
+mod stat;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -14,9 +21,21 @@ struct Arguments {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    Stat(stat::Arguments),
+    Check(check::Arguments),
+    Reduce(reduce::Arguments),
+    Slice(slice::Arguments),
+    Generate(generate::Arguments),
+}
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match arguments.command {}
+    let (name, ended) = match Arguments::parse().command {
+        Command::Stat(arguments) => ("stat", stat::run(arguments)),
+        Command::Check(arguments) => ("check", check::run(arguments)),
+        Command::Reduce(arguments) => ("reduce", reduce::run(arguments)),
+        Command::Slice(arguments) => ("slice", slice::run(arguments)),
+        Command::Generate(arguments) => ("generate", generate::run(arguments)),
+    };
+    ended.unwrap_or_else(|error| input::fail(name, &error))
 }
