@@ -1,18 +1,13 @@
 //! `quorate check`: whether a history can be explained.
 
-use std::process::ExitCode;
-
 use clap::Args;
 use history::solver::Limits;
 use tdb_replay::check::report::Report;
 use tdb_replay::check::{Answer, check};
 
+use crate::Outcome;
+use crate::failure::Failure;
 use crate::input::{Traces, print_json, show};
-
-/// The exit code for "there is no order".
-pub const IMPOSSIBLE: u8 = 1;
-/// The exit code for "given up".
-pub const GAVE_UP: u8 = 4;
 
 /// Says whether a history can be explained
 ///
@@ -68,7 +63,8 @@ impl Search {
     }
 }
 
-pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Outcome {
     let history = arguments.traces.read()?;
     let search = &arguments.search;
     let verdict = check(&history, search.limits(), search.times());
@@ -78,9 +74,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     } else {
         show(&report.to_string())?;
     }
-    Ok(match verdict.answer() {
-        Answer::Explained => ExitCode::SUCCESS,
-        Answer::Impossible => ExitCode::from(IMPOSSIBLE),
-        Answer::GaveUp => ExitCode::from(GAVE_UP),
-    })
+    // The report has said why.
+    match verdict.answer() {
+        Answer::Explained => Ok(()),
+        Answer::Impossible => Err(Failure::no("")),
+        Answer::GaveUp => Err(Failure::gave_up("")),
+    }
 }

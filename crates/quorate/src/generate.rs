@@ -1,11 +1,12 @@
 //! `quorate generate`: histories of a stated shape as trace files.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use history::generate::{Mix, Shape, Values, Violation};
 use tdb_replay::generate::{Order, generate};
+
+use crate::Outcome;
 
 /// Writes traces of a made-up history
 ///
@@ -110,7 +111,8 @@ fn values(text: &str) -> Result<Values, String> {
     }
 }
 
-pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Outcome {
     let shape = Shape {
         processes: arguments.processes,
         operations: arguments.operations,
@@ -146,5 +148,5 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         ));
     }
     crate::input::show(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

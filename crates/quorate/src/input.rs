@@ -1,17 +1,16 @@
 //! The traces that a command is given: arguments to a history.
 
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use tdb_replay::generate::GenerateError;
+use tdb_replay::slice::files::WriteError;
 use tdb_replay::trace::{History, Tolerance, source};
 
-/// Every command's exit code when arguments or input are wrong.
-pub const WRONG_INPUT: u8 = 2;
-/// Every command's exit code when the system refused to read or write.
-pub const SYSTEM_FAILED: u8 = 3;
+use crate::Outcome;
+use crate::failure::Failure;
 
 /// Which traces to read.
 #[derive(Args)]
@@ -30,10 +29,18 @@ pub struct Traces {
 
 impl Traces {
     /// Reads them.
-    pub fn read(&self) -> anyhow::Result<History> {
+    pub fn read(&self) -> Result<History, Failure> {
         let mut paths = Vec::new();
         for path in &self.paths {
-            paths.extend(source::expand(path).with_context(|| path.display().to_string())?);
+            let found = source::expand(path);
+            paths.extend(found.map_err(|error| Failure::input(format!("{}: {error}", path.display())))?);
+        }
+        if paths.len() > usize::from(u16::MAX) {
+            return Err(Failure::input(format!(
+                "{} traces; at most {} make a history",
+                paths.len(),
+                u16::MAX
+            )));
         }
         let bar = self.progress("reading");
         let history = History::read(
@@ -44,7 +51,13 @@ impl Traces {
             |bytes| bar.set_position(bytes),
         );
         bar.finish_and_clear();
-        Ok(history?)
+        history.map_err(|error| {
+            if error.is_io() {
+                Failure::system(error)
+            } else {
+                Failure::input(error)
+            }
+        })
     }
 
     /// A progress display of bytes or tries, hidden where nobody looks.
@@ -61,36 +74,38 @@ impl Traces {
 }
 
 /// Prints JSON for programs.
-pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    show(&format!("{}\n", serde_json::to_string_pretty(value)?))
+pub fn print_json(value: &impl serde::Serialize) -> Outcome {
+    let json = serde_json::to_string_pretty(value).map_err(Failure::system)?;
+    show(&(json + "\n"))
 }
 
-/// Prints to standard output; a reader who has gone away is no error.
-pub fn show(text: &str) -> anyhow::Result<()> {
-    use std::io::{ErrorKind, Write};
+/// Prints to standard output.
+pub fn show(text: &str) -> Outcome {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("standard output"),
-        _ => Ok(()),
+    Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)
+}
+
+impl From<GenerateError> for Failure {
+    fn from(error: GenerateError) -> Failure {
+        match error {
+            GenerateError::File { .. } => Failure::system(error),
+            _ => Failure::input(error),
+        }
     }
 }
 
-/// One line on standard error, and the exit code that fits.
-pub fn fail(command: &str, error: &anyhow::Error) -> ExitCode {
-    eprintln!("quorate {command}: {error:#}");
-    let system = error.chain().any(|cause| {
-        let read = cause
-            .downcast_ref::<tdb_replay::trace::ReadError>()
-            .is_some_and(tdb_replay::trace::ReadError::is_io);
-        let generated = matches!(
-            cause.downcast_ref(),
-            Some(tdb_replay::generate::GenerateError::File { .. })
-        );
-        let written = matches!(
-            cause.downcast_ref(),
-            Some(tdb_replay::slice::files::WriteError::File { .. })
-        );
-        read || generated || written
-    });
-    ExitCode::from(if system { SYSTEM_FAILED } else { WRONG_INPUT })
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Failure {
+        match error {
+            WriteError::File { .. } => Failure::system(error),
+            _ => Failure::input(error),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    /// What arguments cannot mean.
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::input(format!("{error:#}"))
+    }
 }

@@ -1,7 +1,6 @@
 //! `quorate reduce`: from a history without an order to a small one that still has none.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use tdb_replay::check::report::Report;
@@ -9,7 +8,9 @@ use tdb_replay::check::{Answer, check};
 use tdb_replay::slice::{files, reduce};
 use tdb_replay::trace::History;
 
-use crate::check::{GAVE_UP, Search};
+use crate::Outcome;
+use crate::check::Search;
+use crate::failure::Failure;
 use crate::input::{Traces, show};
 
 /// Reduces a history that has no order to a small one that still has none
@@ -42,7 +43,8 @@ pub struct Arguments {
     tries: u32,
 }
 
-pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Outcome {
     let history = arguments.traces.read()?;
     let (limits, times) = (arguments.search.limits(), arguments.search.times());
     let bar = arguments.traces.progress("trying");
@@ -56,15 +58,14 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let reduced = reduce::reduce(&history, arguments.tries, &mut judge);
     bar.finish_and_clear();
     let Some(reduced) = reduced else {
-        if answer == Some(Answer::GaveUp) {
-            eprintln!(
-                "quorate reduce: given up after {} states; whether there is an order is not known",
+        return Err(if answer == Some(Answer::GaveUp) {
+            Failure::gave_up(format!(
+                "given up after {} states; whether there is an order is not known",
                 limits.states
-            );
-            return Ok(ExitCode::from(GAVE_UP));
-        }
-        eprintln!("quorate reduce: the history has an order; there is nothing to reduce");
-        return Ok(ExitCode::from(1));
+            ))
+        } else {
+            Failure::no("the history has an order; there is nothing to reduce")
+        });
     };
     files::write(&history, &reduced.selection, &arguments.out)?;
     let all: usize = history.traces.iter().map(|trace| trace.rows.len()).sum();
@@ -85,5 +86,5 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         text.push_str(&Report::of(&part, &check(&part, limits, times)).to_string());
     }
     show(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

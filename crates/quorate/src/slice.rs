@@ -2,13 +2,13 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use tdb_replay::slice::{Selection, files};
 use tdb_replay::trace::History;
 
+use crate::Outcome;
 use crate::input::{Traces, show};
 
 /// Writes a part of a history as traces of their own
@@ -92,7 +92,8 @@ fn nanoseconds(text: &str) -> Result<RangeInclusive<u64>, String> {
     }
 }
 
-pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Outcome {
     let history = arguments.traces.read()?;
     let mut selection = Selection::all(&history);
     if !arguments.names.is_empty() {
@@ -120,7 +121,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         written.len(),
         selection.len()
     ))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn first_call(history: &History) -> Option<u64> {

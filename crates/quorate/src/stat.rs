@@ -1,7 +1,6 @@
 //! `quorate stat`: what a history consists of.
 
 use std::fmt::Write;
-use std::process::ExitCode;
 
 use clap::Args;
 use tdb_replay::stat::Statistics;
@@ -9,6 +8,8 @@ use tdb_replay::stat::groups::LockHold;
 use tdb_replay::stat::keys::Key;
 use tdb_replay::stat::sizes::Sizes;
 
+use crate::Outcome;
+use crate::failure::Failure;
 use crate::input::{Traces, print_json, show};
 
 /// Counts what traces consist of
@@ -41,19 +42,20 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Outcome {
     let history = arguments.traces.read()?;
     let statistics = Statistics::of(&history, arguments.top);
     if arguments.json {
         print_json(&statistics)?;
     } else {
-        show(&text(&statistics)?)?;
+        show(&text(&statistics).map_err(Failure::system)?)?;
         history
             .warnings
             .iter()
             .for_each(|warning| eprintln!("note: {warning}"));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn text(statistics: &Statistics) -> Result<String, std::fmt::Error> {

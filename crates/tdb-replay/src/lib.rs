@@ -7,6 +7,7 @@
 //! * [`schedule`]: what each worker needs of that order.
 //! * [`engine`]: what a replay runs on.
 //! * [`replay`]: workers, turns, comparisons.
+//! * [`report`]: what came of it, for people and for programs.
 //!
 //! Beside that flow:
 //!
@@ -21,6 +22,7 @@ pub mod engine;
 pub mod generate;
 pub mod order;
 pub mod replay;
+pub mod report;
 pub mod schedule;
 pub mod slice;
 pub mod stat;

@@ -4,7 +4,7 @@
 
 use hashbrown::HashSet;
 
-use crate::order::explain::Explained;
+use crate::order::explain::{Explained, Planted};
 use crate::order::merge::{GroupOf, Wait};
 use crate::trace::History;
 
@@ -27,8 +27,8 @@ pub struct TracePlan {
 pub struct Schedule {
     /// By trace.
     pub traces: Vec<TracePlan>,
-    /// Keys that exist before the first row, with their values.
-    pub planted: Vec<(u32, u32)>,
+    /// Keys that exist before the first row.
+    pub planted: Vec<Planted>,
     /// The value of each key after the last row.
     pub last_values: Vec<u32>,
 }

@@ -4,8 +4,10 @@
 //! Refusals ("not found", "exists already") are answers; an [`EngineError`] means that the engine itself failed.
 //!
 //! * [`memory`]: no file, no locks; shows what the tool itself costs.
+//! * [`tdb`](mod@tdb): a file, with its locks.
 
 pub mod memory;
+pub mod tdb;
 
 use std::fmt;
 use std::ops::ControlFlow;

@@ -18,14 +18,27 @@ use crate::trace::History;
 pub struct Explained {
     /// The order, and who waits for whom.
     pub merged: Merged,
-    /// Keys that existed before, with their values.
-    pub planted: Vec<(u32, u32)>,
+    /// Keys that existed before.
+    pub planted: Vec<Planted>,
     /// For each trace the row from which it says nothing.
     pub dead: Vec<u32>,
     /// What solving took.
     pub effort: Effort,
     /// What was assumed.
     pub notes: Vec<String>,
+}
+
+/// A record that must have been there before the traces began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planted {
+    /// The key.
+    pub key: u32,
+    /// Its value.
+    pub value: u32,
+    /// The trace that found it.
+    pub trace: u16,
+    /// The row that did.
+    pub row: u32,
 }
 
 /// Why a history has no order. Rows are trace and row.
@@ -37,6 +50,13 @@ pub enum Unexplained {
     Keys(Vec<KeyConflict>),
     /// Each key has an order, but no order of all of them exists: these rows wait for each other.
     Cycle(Vec<(u16, u32)>),
+}
+
+impl Unexplained {
+    /// Whether an order may exist: a search reached its bound, and no key was shown to have none.
+    pub fn gave_up(&self) -> bool {
+        matches!(self, Unexplained::Keys(keys) if keys.iter().all(|key| key.gave_up.is_some()))
+    }
 }
 
 /// Why one key has no order.
@@ -148,7 +168,11 @@ impl Attempt {
             Err(MergeError::Cycle(rows)) => return Err(Unexplained::Cycle(rows)),
             Err(MergeError::Inconsistent(trace, row)) => return Err(Unexplained::Cycle(vec![(trace, row)])),
         };
-        let planted = self.solution.planted().collect();
+        let planted = self
+            .solution
+            .planted()
+            .map(|(key, value)| self.planted(key, value))
+            .collect();
         Ok(Explained {
             merged,
             planted,
@@ -156,6 +180,25 @@ impl Attempt {
             dead: self.dead,
             notes,
         })
+    }
+
+    fn planted(&self, key: u32, value: u32) -> Planted {
+        let units = || {
+            self.solution
+                .of_key(key)
+                .iter()
+                .map(|&id| &self.units.rows[id as usize])
+        };
+        let finder = units()
+            .find(|unit| unit.asks())
+            .or(units().next())
+            .expect("a planted key has a unit that asks for it");
+        Planted {
+            key,
+            value,
+            trace: finder.trace,
+            row: finder.row,
+        }
     }
 
     fn conflict(&self, unsolved: &Unsolved) -> KeyConflict {

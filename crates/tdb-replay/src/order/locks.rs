@@ -102,7 +102,7 @@ impl Lock {
 
     /// Whether `trace` may take it without waiting.
     fn free(&self, trace: usize, write: bool) -> bool {
-        !self.write.others(trace) && !(write && self.read.others(trace))
+        !(self.write.others(trace) || write && self.read.others(trace))
     }
 }
 

@@ -49,6 +49,11 @@ impl UnitRow {
         self.advances
     }
 
+    /// Whether it says something about the state that it found.
+    pub fn asks(&self) -> bool {
+        self.need != ANYTHING
+    }
+
     /// What it makes of `value`, or `None` if that is not what it needs.
     pub fn applied_to(&self, value: u32) -> Option<u32> {
         holds(self.need, value).then_some(if self.keeps() { value } else { self.effect })

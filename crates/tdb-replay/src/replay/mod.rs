@@ -17,6 +17,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, EngineError, Key, StoreMode};
+use crate::order::explain::Planted;
 use crate::schedule::Schedule;
 use crate::trace::columns::ABSENT;
 use crate::trace::{History, Trace};
@@ -103,7 +104,7 @@ fn plant(history: &History, schedule: &Schedule, engine: &dyn Engine) -> Result<
         return Ok(());
     };
     let mut session = engine.session(first)?;
-    for &(key, value) in &schedule.planted {
+    for &Planted { key, value, .. } in &schedule.planted {
         let bytes = history.records.keys.bytes(key);
         session.store(
             Key { id: key, bytes },
@@ -167,7 +168,13 @@ impl Crew<'_> {
         let ready = Barrier::new(traces + 1);
         let (start, results) = std::thread::scope(|scope| {
             let ready = &ready;
-            let worker = |number| scope.spawn(move || self.trace(number, || drop(ready.wait())));
+            let worker = |number| {
+                scope.spawn(move || {
+                    self.trace(number, || {
+                        ready.wait();
+                    })
+                })
+            };
             let workers: Vec<_> = (0..traces).map(worker).collect();
             ready.wait();
             let start = Instant::now();

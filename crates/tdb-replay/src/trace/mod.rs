@@ -95,8 +95,7 @@ pub enum ReadError {
 impl ReadError {
     /// Whether the system failed, rather than the trace.
     pub fn is_io(&self) -> bool {
-        matches!(self, ReadError::File { source, .. } if !matches!(source.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof))
+        matches!(self, ReadError::File { source, .. } if source.raw_os_error().is_some())
     }
 }
 
