@@ -14,9 +14,9 @@ pub(super) const VERSION: u32 = 2;
 /// Length of a challenge, in bytes.
 pub(super) const CHALLENGE_LEN: usize = 16;
 /// Length of a response before its ticket, in bytes.
-pub(super) const RESPONSE_LEN: usize = 64;
+pub(super) const RESPONSE_LEN: usize = 56;
 /// The sealed bytes of a response.
-pub(super) const SEALED: std::ops::Range<usize> = 8..56;
+pub(super) const SEALED: std::ops::Range<usize> = 8..48;
 
 /// A ticket, ready for any number of connections.
 #[derive(Debug, Clone)]

@@ -86,7 +86,7 @@ pub fn packet_checksum(
     u16::from_be_bytes([sealed[4], sealed[5]]).max(1)
 }
 
-/// The checksum within a response, over its 60 fixed bytes with the field itself zero.
+/// The checksum within a response, over its fixed bytes with the field itself zero.
 pub fn response_checksum(response: &[u8]) -> u32 {
     response.iter().fold(1_000_003u32, |sum, byte| {
         sum.wrapping_mul(0x1020_4081).wrapping_add(u32::from(*byte))

@@ -97,12 +97,12 @@ impl ConnectionSecurity for ServerConnection {
         let (fixed, rest): (&[u8; RESPONSE_LEN], _) = response
             .split_first_chunk()
             .ok_or(AbortCode::RXKAD_PACKET_SHORT)?;
-        let ticket_len = word(fixed, 60) as usize;
+        let ticket_len = word(fixed, 52) as usize;
         if !(1..=MAX_TICKET_LEN).contains(&ticket_len) {
             return Err(AbortCode::RXKAD_TICKET_LENGTH);
         }
         let ticket = rest.get(..ticket_len).ok_or(AbortCode::RXKAD_PACKET_SHORT)?;
-        let ticket = Ticket::open(ticket, word(fixed, 56), &*self.class.keys)?;
+        let ticket = Ticket::open(ticket, word(fixed, 48), &*self.class.keys)?;
         ticket.check_times(unix_time)?;
         let (call_numbers, level) = self.check_sealed(*fixed, &ticket)?;
         self.accept(ticket, level);
