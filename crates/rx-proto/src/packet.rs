@@ -463,3 +463,22 @@ fn decode_body<'a>(header: &Header, body: &'a [u8]) -> Result<Body<'a>, Malforme
         PacketType::Parameters => Body::Ignored(body),
     })
 }
+
+impl Packet<'_> {
+    /// The packet as a datagram of its own.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = self.header.encode().to_vec();
+        match &self.body {
+            Body::Data(bytes)
+            | Body::Challenge(bytes)
+            | Body::Response(bytes)
+            | Body::Debug(bytes)
+            | Body::Version(bytes)
+            | Body::Ignored(bytes) => out.extend_from_slice(bytes),
+            Body::Ack(ack) => ack.encode(&mut out),
+            Body::Abort(code) => out.extend_from_slice(&code.0.to_be_bytes()),
+            Body::Busy | Body::AckAll => {}
+        }
+        out
+    }
+}

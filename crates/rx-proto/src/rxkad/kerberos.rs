@@ -80,7 +80,21 @@ pub fn encrypt_ticket(key: &[u8], confounder: [u8; CONFOUNDER_LEN], plain: &[u8]
 }
 
 /// Opens a ticket body; compares the MAC in constant time before anything is looked at.
+///
+/// # Errors
+/// The key did not seal these bytes.
 pub fn decrypt_ticket(key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, NotSealedWithThisKey> {
+    decrypt_ticket_with_confounder(key, sealed).map(|(_, plain)| plain)
+}
+
+/// The same, with the random bytes that began the plain text.
+///
+/// # Errors
+/// The key did not seal these bytes.
+pub fn decrypt_ticket_with_confounder(
+    key: &[u8],
+    sealed: &[u8],
+) -> Result<([u8; CONFOUNDER_LEN], Vec<u8>), NotSealedWithThisKey> {
     let keys = TicketKeys::derive(key).ok_or(NotSealedWithThisKey)?;
     let length = sealed
         .len()
@@ -93,8 +107,8 @@ pub fn decrypt_ticket(key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, NotSealedWit
     if !bool::from(keys.mac(&bytes).ct_eq(mac)) {
         return Err(NotSealedWithThisKey);
     }
-    bytes.drain(..CONFOUNDER_LEN);
-    Ok(bytes)
+    let (confounder, plain) = bytes.split_first_chunk().ok_or(NotSealedWithThisKey)?;
+    Ok((*confounder, plain.to_vec()))
 }
 
 struct TicketKeys {
