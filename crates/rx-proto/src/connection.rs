@@ -463,10 +463,10 @@ impl Connection {
             }
             return;
         };
-        call.on_heard(context.now);
-        if call.failure.is_some() {
+        if call.failure.is_some() || !call.send.is_plausible(ack) {
             return;
         }
+        call.on_heard(context.now);
         let sample = call.on_ack(ack, header.serial, header.has(flags::REQUEST_ACK), context.now);
         context.peer.congestion_window = call.send.congestion_window().max(2);
         if let Some(sample) = sample {

@@ -210,18 +210,20 @@ impl SendHalf {
         self.last_progress = Some(now);
     }
 
-    /// An ack arrived. Returns a round-trip sample if it holds one.
-    pub fn on_ack(&mut self, ack: &Ack, now: Time) -> Option<Duration> {
+    /// Whether an ack speaks of packets that were sent and not yet acked for good. One that does not was overtaken,
+    /// or is from a peer that has restarted and knows nothing of this call.
+    pub fn is_plausible(&self, ack: &Ack) -> bool {
         let first_seq = self.queue.front().map_or(self.next_seq, |packet| packet.seq);
-        // An ack that was overtaken, or one for packets that were never sent.
         let sent_end = self
             .queue
             .iter()
             .find(|packet| packet.transmissions == 0)
             .map_or(self.next_seq, |p| p.seq);
-        if ack.first_packet < first_seq || ack.first_packet > sent_end {
-            return None;
-        }
+        (first_seq..=sent_end).contains(&ack.first_packet)
+    }
+
+    /// A plausible ack arrived. Returns a round-trip sample if it holds one.
+    pub fn on_ack(&mut self, ack: &Ack, now: Time) -> Option<Duration> {
         if let Some(trailer) = &ack.trailer {
             self.peer_window = trailer.receive_window.clamp(1, MAX_WINDOW);
         }
