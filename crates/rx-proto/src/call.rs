@@ -237,6 +237,7 @@ impl Call {
         }
         let resend = self.send.resend_at(&peer.round_trip, self.longest_resend());
         let mut deadline = earliest(self.delayed_ack_at, resend);
+        deadline = earliest(deadline, self.send.probe_at(&peer.round_trip));
         if self.is_alive() {
             deadline = earliest(deadline, Some(self.last_sent + self.ping_interval()));
             deadline = earliest(deadline, Some(self.last_heard + self.timeouts.dead));
@@ -287,6 +288,8 @@ impl Call {
         {
             self.send.on_timeout();
             peer.congestion_window = peer.congestion_window.min(self.send.congestion_window().max(2));
+        } else if self.send.probe_at(&peer.round_trip).is_some_and(|at| at <= now) {
+            self.send.on_probe();
         }
         if self.is_alive() && self.last_sent + self.ping_interval() <= now {
             self.ping_due = true;
@@ -313,8 +316,12 @@ impl Call {
         if let Some((transmissions, length)) = self.send.oldest_missing() {
             let stuck =
                 self.last_progress + self.timeouts.dead <= now && transmissions > config::TOO_LARGE_AFTER;
-            if stuck && length + HEADER_LEN > usize::from(config::MIN_PACKET_SIZE) {
-                peer.packet_size = config::MIN_PACKET_SIZE;
+            let size = (length + HEADER_LEN) as u16;
+            if let (true, Some(smaller)) = (
+                stuck,
+                config::PACKET_SIZES.iter().find(|smaller| **smaller < size),
+            ) {
+                peer.packet_size = peer.packet_size.min(*smaller);
                 return Some(AbortCode::MESSAGE_SIZE);
             }
         }

@@ -72,6 +72,8 @@ pub(crate) const ACK_DELAY: Duration = Duration::from_millis(100);
 pub(crate) const TRIES_IN_DEAD_TIME: u32 = 6;
 /// Smallest packet that every path is taken to carry, Rx header included.
 pub(crate) const MIN_PACKET_SIZE: u16 = 576 - 28;
+/// Sizes to fall back to when larger packets do not arrive: an Ethernet with a tunnel or two, and the least.
+pub(crate) const PACKET_SIZES: [u16; 2] = [1200, MIN_PACKET_SIZE];
 /// A challenge is not repeated sooner.
 pub(crate) const CHALLENGE_INTERVAL: Duration = Duration::from_millis(200);
 /// Data packets kept for a connection that has not answered its challenge.

@@ -526,6 +526,8 @@ impl Connection {
             return;
         }
         match self.security.check_response(response, context.unix_time) {
+            // Overtaken by a restart of ours, or a replay: the answer to our own challenge may yet come.
+            Err(AbortCode::RXKAD_OUT_OF_SEQUENCE) => {}
             Err(code) => self.fail(code, true),
             Ok(numbers) => {
                 context.peer.verify();
@@ -799,7 +801,7 @@ impl Connection {
             .call
             .as_deref_mut()
             .expect("it was there three lines above");
-        call.send.on_sent(offer.index, header.serial, context.now);
+        call.send.on_sent(offer, header.serial, context.now);
         call.on_sent(context.now);
         true
     }

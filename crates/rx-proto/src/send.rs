@@ -15,7 +15,9 @@ use crate::time::Time;
 /// Packets that must arrive after a missing one before it counts as lost.
 const REORDERING: u32 = 3;
 /// Least slow-start threshold, in packets.
-const MIN_THRESHOLD: u32 = 2;
+const MIN_THRESHOLD: u32 = 4;
+/// An ack that was asked for is not missed sooner.
+const MIN_PROBE: Duration = Duration::from_millis(5);
 /// Most packets in flight: an ack names at most 255.
 const MAX_WINDOW: u32 = 255;
 /// Send window before the peer has said its own.
@@ -71,6 +73,10 @@ pub(crate) struct SendHalf {
     backoff: u32,
     /// When the resend timer was last set going.
     timer_from: Option<Time>,
+    /// When the latest packet was sent, and whether it asked for an ack at once.
+    last_sent: Option<(Time, bool)>,
+    /// Probes since something arrived.
+    probes: u32,
     /// When anything last became known to have arrived.
     pub last_progress: Option<Time>,
 }
@@ -92,6 +98,8 @@ impl SendHalf {
             lost: 0,
             backoff: 0,
             timer_from: None,
+            last_sent: None,
+            probes: 0,
             last_progress: None,
         }
     }
@@ -167,8 +175,9 @@ impl SendHalf {
     }
 
     /// The packet of an offer goes out with `serial`.
-    pub fn on_sent(&mut self, index: usize, serial: u32, now: Time) {
-        let packet = &mut self.queue[index];
+    pub fn on_sent(&mut self, offer: Offer, serial: u32, now: Time) {
+        self.last_sent = Some((now, offer.request_ack));
+        let packet = &mut self.queue[offer.index];
         if packet.state == State::Lost {
             self.lost -= 1;
         }
@@ -182,6 +191,25 @@ impl SendHalf {
     pub fn resend_at(&self, round_trip: &RoundTrip, longest: Duration) -> Option<Time> {
         let from = self.timer_from.filter(|_| self.in_flight > 0)?;
         Some(from + (round_trip.timeout() * (1 << self.backoff.min(6))).min(longest))
+    }
+
+    /// When to send the oldest packet again because an ack that was asked for has not come. Much earlier than
+    /// [`Self::resend_at`], which must allow for acks that the peer delays; the window stays as it is.
+    pub fn probe_at(&self, round_trip: &RoundTrip) -> Option<Time> {
+        let (at, asked) = self.last_sent.filter(|_| self.in_flight > 0)?;
+        let patience = round_trip.smoothed()? * 2 + round_trip.deviation() * 4;
+        asked.then(|| at + patience.max(MIN_PROBE) * (1 << self.probes.min(6)))
+    }
+
+    /// An ack that was asked for has not come.
+    pub fn on_probe(&mut self) {
+        self.probes += 1;
+        let in_flight = |packet: &&mut Outgoing| matches!(packet.state, State::InFlight { .. });
+        if let Some(oldest) = self.queue.iter_mut().find(in_flight) {
+            oldest.state = State::Lost;
+            self.in_flight -= 1;
+            self.lost += 1;
+        }
     }
 
     /// Nothing arrived in time: what is in flight is lost, and the window starts anew.
@@ -233,6 +261,7 @@ impl SendHalf {
         newly += self.mark_received(ack);
         if newly > 0 {
             self.backoff = 0;
+            self.probes = 0;
             self.timer_from = (self.in_flight > 0).then_some(now);
             self.last_progress = Some(now);
             if was_limited {
