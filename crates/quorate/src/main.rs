@@ -1,10 +1,12 @@
 //! The `quorate` binary: one file a subcommand, each of which turns arguments into types and hands them to a crate.
 //!
 //! * [`failure`]: how a subcommand ends when it does not end well, and with which exit code.
+//! * [`rx`]: questions to Rx servers, and measurements.
 //! * [`tdb`]: tools for TDB files.
 #![forbid(unsafe_code)]
 
 mod failure;
+mod rx;
 mod tdb;
 
 use std::process::ExitCode;
@@ -26,11 +28,15 @@ enum Command {
     /// Tools for TDB files: dump, restore, backup, check, repack, rescue, keys, info, shell.
     #[command(subcommand)]
     Tdb(tdb::Command),
+    /// Ask any Rx server what it is and does; measure calls and transfers.
+    #[command(subcommand)]
+    Rx(rx::Command),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Tdb(command) => tdb::run(command),
+        Command::Rx(command) => rx::run(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

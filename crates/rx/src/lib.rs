@@ -4,6 +4,7 @@
 //! * [`Port`]: one UDP port with its endpoint; a thread that receives, one that keeps time.
 //! * [`Connection`], [`ClientCall`]: the client's side; [`multi`]: the same call to several servers.
 //! * [`server`]: services, the threads that answer, and the call as they see it.
+//! * [`measure`]: how long calls take and how fast bytes flow.
 //! * [`question`]: what `rxdebug` asks, asked without an endpoint.
 //!
 //! Nothing here is global: two ports in one process know nothing of each other.
@@ -14,6 +15,7 @@ mod port;
 mod socket;
 
 pub mod keys;
+pub mod measure;
 pub mod multi;
 pub mod question;
 pub mod server;

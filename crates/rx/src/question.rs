@@ -5,7 +5,8 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use rx_proto::debug::{self, Basic, ConnectionReport, Counters, PeerReport, Question};
+use rx_proto::debug::{self, Question};
+pub use rx_proto::debug::{Basic, ConnectionReport, Counters, PeerReport};
 use rx_proto::packet::PacketType;
 
 /// A question is asked this often before we give up.
