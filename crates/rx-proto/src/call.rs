@@ -49,6 +49,8 @@ pub(crate) struct Call {
     delayed_ack_at: Option<Time>,
     packets_since_ack: u32,
     ping_due: bool,
+    /// A detached call whose packets have all arrived was not heard of for the dead time.
+    patience_ended: bool,
 }
 
 /// What a timer did to the call.
@@ -89,6 +91,7 @@ impl Call {
             delayed_ack_at: None,
             packets_since_ack: 0,
             ping_due: false,
+            patience_ended: false,
         }
     }
 
@@ -96,6 +99,10 @@ impl Call {
     pub fn is_over(&self) -> bool {
         if self.attached {
             return false;
+        }
+        // All has arrived, though the peer has not said that its reader took it: that much patience is enough.
+        if self.failure.is_none() && self.send.is_delivered() && self.patience_ended {
+            return true;
         }
         let quiet = self.ack_due.is_none() && self.delayed_ack_at.is_none();
         self.failure.is_some() || (self.send.is_done() && self.receive.is_complete() && quiet)
@@ -238,6 +245,9 @@ impl Call {
         let resend = self.send.resend_at(&peer.round_trip, self.longest_resend());
         let mut deadline = earliest(self.delayed_ack_at, resend);
         deadline = earliest(deadline, self.send.probe_at(&peer.round_trip));
+        if self.only_waits_to_be_forgotten() && !self.patience_ended {
+            deadline = earliest(deadline, Some(self.last_heard + self.timeouts.dead));
+        }
         if self.is_alive() {
             deadline = earliest(deadline, Some(self.last_sent + self.ping_interval()));
             deadline = earliest(deadline, Some(self.last_heard + self.timeouts.dead));
@@ -256,7 +266,12 @@ impl Call {
     /// Whether the peer is expected to be there: something is yet to come or to arrive.
     fn is_alive(&self) -> bool {
         let complete = self.send.is_done() && self.receive.is_complete();
-        self.failure.is_none() && !complete && (self.attached || self.send.is_outstanding())
+        let outstanding = self.send.is_outstanding() && !self.send.is_delivered();
+        self.failure.is_none() && !complete && (self.attached || outstanding)
+    }
+
+    fn only_waits_to_be_forgotten(&self) -> bool {
+        !self.attached && self.announced && self.send.is_delivered()
     }
 
     /// Whether it is the peer's turn, so that idling is its fault.
@@ -277,6 +292,8 @@ impl Call {
         if let Some(code) = self.expired(peer, now) {
             return Expired::Failed(code);
         }
+        self.patience_ended |=
+            self.only_waits_to_be_forgotten() && self.last_heard + self.timeouts.dead <= now;
         if self.delayed_ack_at.is_some_and(|at| at <= now) {
             self.delayed_ack_at = None;
             self.ack_due.get_or_insert((AckReason::Delay, 0));

@@ -913,7 +913,7 @@ impl Channel {
             flags: u8::from(call.reader_waits)
                 | (u8::from(call.writer_waits) << 2)
                 | (u8::from(call.receive.is_complete()) << 5),
-            other: u8::from(call.receive.is_readable()) | (u8::from(call.send.is_outstanding()) << 1),
+            other: u8::from(call.receive.has_unread()) | (u8::from(call.send.is_outstanding()) << 1),
         }
     }
 }

@@ -115,6 +115,11 @@ impl ReceiveHalf {
         !self.ready.is_empty() || self.is_at_end()
     }
 
+    /// Whether bytes wait to be read.
+    pub fn has_unread(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Whether the last packet and all before it have arrived.
     pub fn is_complete(&self) -> bool {
         self.last.is_some_and(|last| self.next > last)

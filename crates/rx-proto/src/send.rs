@@ -139,6 +139,11 @@ impl SendHalf {
         self.finished && self.queue.is_empty()
     }
 
+    /// Whether the last packet has been cut and all have arrived, read or not.
+    pub fn is_delivered(&self) -> bool {
+        self.finished && self.queue.iter().all(|packet| packet.state == State::Received)
+    }
+
     /// Whether packets wait for an ack or to be sent.
     pub fn is_outstanding(&self) -> bool {
         !self.queue.is_empty()

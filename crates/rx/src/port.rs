@@ -307,12 +307,6 @@ impl Shared {
                 self.work.notify_one();
             }
         }
-        let (idle, waiting) = (state.idle_threads as u32, state.incoming.len() as u32);
-        state.endpoint.set_thread_report(ThreadReport {
-            idle,
-            waiting,
-            waited: state.waited_calls,
-        });
     }
 
     fn receive_loop(self: &Arc<Self>) {
@@ -327,6 +321,13 @@ impl Shared {
                 Ok(None) => {}
                 Ok(Some(batch)) => {
                     let now = self.now();
+                    let (idle, waiting) = (state.idle_threads as u32, state.incoming.len() as u32);
+                    let waited = state.waited_calls;
+                    state.endpoint.set_thread_report(ThreadReport {
+                        idle,
+                        waiting,
+                        waited,
+                    });
                     for datagram in buffer[..batch.length].chunks(batch.stride) {
                         state
                             .endpoint

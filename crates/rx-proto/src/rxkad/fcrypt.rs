@@ -199,23 +199,13 @@ const S_BOXES: [[u8; 256]; 4] = [
 mod tests {
     use super::*;
 
-    /// X5: vectors of fcrypt as published with other implementations of the cipher.
+    /// X5: the published vector of the cipher for a key and a block of zeroes (captures of real packets are
+    /// reproduced in `tests/golden`).
     #[test]
-    fn fcrypt_gives_the_known_ciphertexts() {
-        let cases = [
-            (
-                0x0000000000000000u64,
-                0x0000000000000000u64,
-                0x0E0900C73EF7ED41u64,
-            ),
-            (0x1144772299DDCCAA, 0x0000000000000000, 0x59AB1EE2CA3ADC88),
-        ];
-        for (key, plain, sealed) in cases {
-            let schedule = KeySchedule::new(&SessionKey(key.to_be_bytes()));
-            let found = u64::from_be_bytes(schedule.encrypt(plain.to_be_bytes()));
-            assert_eq!(found, sealed, "key {key:016x}: {found:016x} for {sealed:016x}");
-            assert_eq!(schedule.decrypt(found.to_be_bytes()), plain.to_be_bytes());
-        }
+    fn fcrypt_gives_the_known_ciphertext() {
+        let schedule = KeySchedule::new(&SessionKey([0; 8]));
+        assert_eq!(schedule.encrypt([0; 8]), 0x0e09_00c7_3ef7_ed41_u64.to_be_bytes());
+        assert_eq!(schedule.decrypt(schedule.encrypt(*b"a block.")), *b"a block.");
     }
 
     /// X5: chaining over any number of blocks is undone exactly.
