@@ -14,9 +14,9 @@ mod generate;
 mod input;
 mod reduce;
 mod replay;
+mod rx;
 mod slice;
 mod stat;
-mod rx;
 mod tdb;
 
 use std::process::ExitCode;
