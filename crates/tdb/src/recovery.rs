@@ -298,7 +298,13 @@ impl Database {
             .write_through(at + MAGIC_IN_RECORD, &self.space.order().bytes(magic))
     }
 
-    /// Step 6 of a commit, and what a cancel after preparing needs: the area is at rest again.
+    /// Marks the area valid once more, after step 6 went wrong.
+    pub(crate) fn validate_recovery(&self) -> Result<(), AccessError> {
+        let at = self.space.base_word(RECOVERY_START_AT)?;
+        self.set_area_magic(at, RECOVERY_VALID)
+    }
+
+    /// Step 6 of a commit: the area is at rest again.
     pub(crate) fn invalidate_recovery(&self) -> Result<(), AccessError> {
         let at = self.space.base_word(RECOVERY_START_AT)?;
         self.set_area_magic(at, RECOVERY_INVALID)?;

@@ -490,13 +490,14 @@ impl Space {
         !self.foreign.get() && self.mapping.increment(at)
     }
 
-    /// Fails if another process truncated the mapped file and the guard noticed.
+    /// The result of an operation, unless another process truncated the mapped file and the guard noticed: then
+    /// whatever was read means nothing.
     #[inline]
-    pub fn must_be_whole(&self) -> Result<(), AccessError> {
+    pub fn whole<T, E: From<AccessError>>(&self, result: Result<T, E>) -> Result<T, E> {
         if self.mapping.was_truncated() {
-            Err(AccessError::Truncated)
+            Err(AccessError::Truncated.into())
         } else {
-            Ok(())
+            result
         }
     }
 

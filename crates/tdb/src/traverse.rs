@@ -168,8 +168,9 @@ impl Database {
         let mut count = 0;
         let mut batch = Batch::default();
         for chain in 0..self.hash_size {
-            // An empty chain is empty without its lock, too: a record stored right now need not be seen.
-            if self.space.word(chain_head(chain))? == 0 {
+            // An empty chain is empty without its lock, too: a record stored right now need not be seen. But the first
+            // lock is what recovers a half-done commit, and before that nothing is to be believed.
+            if chain > 0 && self.space.word(chain_head(chain))? == 0 {
                 continue;
             }
             if self
@@ -256,6 +257,17 @@ impl Database {
         batch.bytes.clear();
         batch.records.clear();
         batch.resume = None;
+        self.space
+            .whole(self.copy_chain_unguarded(chain, from, copying, batch))
+    }
+
+    fn copy_chain_unguarded(
+        &self,
+        chain: u32,
+        from: Option<Offset>,
+        copying: Copying,
+        batch: &mut Batch,
+    ) -> Result<(), ReadError> {
         let _chain = self.locked(ChainIndex::chain(chain), LockKind::Read, Wait::Yes)?;
         let mut at = match from {
             Some(at) => at,
@@ -284,7 +296,7 @@ impl Database {
             }
             at = record.next;
         }
-        Ok(self.space.must_be_whole()?)
+        Ok(())
     }
 
     /// The first key, in no particular order; `None` if the database is empty.
@@ -354,7 +366,7 @@ impl Database {
 
     fn key_from_chain(&self, first: u32) -> Result<Option<Vec<u8>>, ReadError> {
         for chain in first..self.hash_size {
-            if self.space.word(chain_head(chain))? == 0 {
+            if chain > 0 && self.space.word(chain_head(chain))? == 0 {
                 continue;
             }
             let mut batch = Batch::default();
