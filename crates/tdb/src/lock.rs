@@ -140,7 +140,7 @@ impl LockState {
             .is_some_and(|flag| flag.load(Ordering::Relaxed) != 0)
     }
 
-    fn holds(&self, byte: u64) -> bool {
+    pub fn holds(&self, byte: u64) -> bool {
         self.entries.borrow().iter().any(|entry| entry.byte == byte)
     }
 

@@ -511,11 +511,6 @@ impl Space {
         self.mapping.set_hidden(false);
     }
 
-    /// Whether the transaction has changed anything.
-    pub fn overlay_is_unchanged(&self) -> bool {
-        self.overlay.borrow().as_ref().is_none_or(Overlay::is_unchanged)
-    }
-
     /// The ranges in which the transaction differs from the file.
     pub fn overlay_changes(&self) -> Result<Vec<Change>, AccessError> {
         let mut overlay = self.overlay.borrow_mut();
