@@ -198,12 +198,21 @@ impl Database {
         }
         let first = self.has_no_lock() || !self.locks.holds_chains();
         self.nest_lock(list.byte(), kind, wait)?;
-        if first && self.needs_recovery().map_err(LockError::Recovery)? {
-            self.nest_unlock(list.byte());
-            self.lock_and_recover()?;
-            return self.lock_list(list, kind, wait);
+        if !first {
+            return Ok(());
         }
-        Ok(())
+        match self.needs_recovery() {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.nest_unlock(list.byte());
+                self.lock_and_recover()?;
+                self.lock_list(list, kind, wait)
+            }
+            Err(error) => {
+                self.nest_unlock(list.byte());
+                Err(LockError::Recovery(error))
+            }
+        }
     }
 
     /// Undoes one [`Database::lock_list`].
@@ -382,12 +391,18 @@ impl Database {
             kind,
             upgradable,
         });
-        if self.needs_recovery().map_err(LockError::Recovery)? {
-            self.unlock_allrecord();
-            self.lock_and_recover()?;
-            return self.lock_allrecord(kind, wait, upgradable);
+        match self.needs_recovery() {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.unlock_allrecord();
+                self.lock_and_recover()?;
+                self.lock_allrecord(kind, wait, upgradable)
+            }
+            Err(error) => {
+                self.unlock_allrecord();
+                Err(LockError::Recovery(error))
+            }
         }
-        Ok(())
     }
 
     /// Counts one more lock of everything if one is held; fails if it does not go with what is held.
