@@ -305,6 +305,13 @@ impl Database {
         self.sync_transaction()
     }
 
+    /// Undoes a step 6 that failed. Durable before the first old byte is written: a mixture must never be at rest.
+    pub(crate) fn validate_recovery(&self) -> Result<(), AccessError> {
+        let at = self.space.base_word(RECOVERY_START_AT)?;
+        self.set_area_magic(at, RECOVERY_VALID)?;
+        self.sync_transaction()
+    }
+
     // Playing it back.
 
     /// Plays a valid recovery area back. The caller holds all records and the open lock, and no overlay is in front.

@@ -293,8 +293,10 @@ impl Database {
     /// The file is a mixture, and the recovery area valid: makes it the old database again. If that fails too, the
     /// area stays valid, and whoever locks a chain next tries again.
     fn end_overlay_and_play_back(&self) {
+        // Step 6 may have failed in its sync, with the area at rest already.
+        let valid = self.validate_recovery();
         self.space.end_overlay();
-        let _ = self.noted(self.recover());
+        let _ = self.noted(valid.and_then(|()| self.recover()));
     }
 
     /// Cancels the transaction; an inner one condemns the outer one.
