@@ -113,8 +113,10 @@ static struct tdb_context *open_as(const char *name, int hash, int flags, int op
 static void try_open(const char *name, int hash, int flags, int open_flags, tdb_hash_func hash_function)
 {
 	struct tdb_context *db = open_as(name, hash, flags, open_flags, hash_function);
-	if (db)
-		printf("  flags %#x, hash size %d, close %d\n", tdb_get_flags(db), tdb_hash_size(db), tdb_close(db));
+	if (!db)
+		return;
+	printf("  flags %#x, hash size %d", tdb_get_flags(db), tdb_hash_size(db));
+	printf(", close %d\n", tdb_close(db));
 }
 
 static int parse(TDB_DATA key, TDB_DATA data, void *result)
