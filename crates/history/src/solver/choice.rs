@@ -38,6 +38,8 @@ struct Outlook {
     picky: usize,
     /// Whether the present value may be overwritten.
     guard: Guard,
+    /// Until which cell it must not.
+    until: u64,
     /// Nothing is left to do.
     finished: bool,
 }
@@ -48,6 +50,11 @@ impl Choices {
         self.list.clear();
         let outlook = outlook(problem, state, heads);
         self.finished = outlook.finished;
+        if outlook.picky_deadline < outlook.until
+            && is_in_the_way(problem, heads, state.value, outlook.until, usize::MAX)
+        {
+            return;
+        }
         for process in 0..heads.len() {
             let (head, end) = (heads[process], problem.processes[process + 1]);
             if head == end {
@@ -64,6 +71,23 @@ impl Choices {
         }
         self.list
             .sort_unstable_by_key(|choice| (choice.rank, choice.process, choice.other_form));
+        self.prefer_what_needs_now(problem, heads);
+    }
+
+    /// Before a write that does not care overwrites the present value, one that needs just this value comes:
+    /// the chance may not come again, and the other write is served as well after it.
+    fn prefer_what_needs_now(&mut self, problem: &Problem, heads: &[u32]) {
+        let step_of = |choice: &Choice| &problem.steps[heads[choice.process as usize] as usize];
+        let Some(best) = self.list.first() else { return };
+        if best.other_form || step_of(best).effect == KEEP || step_of(best).need < KEEP {
+            return;
+        }
+        let needs_now = |choice: &Choice| {
+            !choice.other_form && step_of(choice).effect != KEEP && step_of(choice).need < KEEP
+        };
+        if let Some(at) = self.list.iter().position(needs_now) {
+            self.list[..=at].rotate_right(1);
+        }
     }
 
     #[expect(
@@ -108,6 +132,7 @@ impl Choices {
 }
 
 fn outlook(problem: &Problem, state: &State, heads: &[u32]) -> Outlook {
+    let (guard, until) = problem.uses.guard(state.value, state.cell, heads, problem.obeys);
     let mut found = Outlook {
         deadline: u64::MAX,
         next_deadline: u64::MAX,
@@ -116,7 +141,8 @@ fn outlook(problem: &Problem, state: &State, heads: &[u32]) -> Outlook {
         wanted: usize::MAX,
         picky_deadline: u64::MAX,
         picky: usize::MAX,
-        guard: problem.uses.guard(state.value, state.cell, heads, problem.obeys),
+        guard,
+        until,
         finished: true,
     };
     let mut hint = u64::MAX;
@@ -148,12 +174,31 @@ fn outlook(problem: &Problem, state: &State, heads: &[u32]) -> Outlook {
 
 /// Whether a value to be written now must last until after a step that cannot be done while it lasts.
 fn breaks_too_early(problem: &Problem, heads: &[u32], process: usize, value: u32, outlook: &Outlook) -> bool {
-    if value >= KEEP || outlook.picky == process || outlook.picky_deadline >= problem.uses.lasts(value) {
+    if value >= KEEP {
         return false;
     }
-    let step = &problem.steps[heads[outlook.picky] as usize];
-    let changes = step.effect != KEEP && step.effect != value;
-    problem.alternative(step).is_none() && (changes || meet(step.need, value).is_none())
+    let until = problem.uses.lasts(value);
+    outlook.picky_deadline < until && is_in_the_way(problem, heads, value, until, process)
+}
+
+/// Whether the next step of a process other than `besides` is due before `until` and cannot be done while the
+/// register holds `value` or what goes on from it.
+fn is_in_the_way(problem: &Problem, heads: &[u32], value: u32, until: u64, besides: usize) -> bool {
+    heads
+        .iter()
+        .zip(&problem.processes[1..])
+        .enumerate()
+        .any(|(process, (&head, &end))| {
+            if head == end || process == besides {
+                return false;
+            }
+            let step = &problem.steps[head as usize];
+            let changes = step.effect != KEEP && step.effect != value;
+            step.deadline < until
+                && (changes || step.need < KEEP && step.need != value)
+                && !problem.uses.is_same_chain(step.need, value)
+                && problem.alternative(step).is_none()
+        })
 }
 
 /// The place of a choice among those of a state: what the most urgent head asks for, then the most urgent.

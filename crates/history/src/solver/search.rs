@@ -12,9 +12,9 @@ use super::problem::{KEEP, Problem, meet};
 use crate::register::Unit;
 
 /// Layers between two checkpoints.
-const SPACING: usize = 32;
+const SPACING: usize = 8;
 /// The width of the first wide pass.
-const FIRST_WIDTH: usize = 16;
+const FIRST_WIDTH: usize = 8;
 /// Marks a node whose step was done in its other form.
 const OTHER_FORM: u32 = 1 << 31;
 /// No node: the beginning.
@@ -57,7 +57,7 @@ pub(super) struct Search {
     prepared: Choices,
     is_prepared: bool,
     heads: Vec<u32>,
-    ranking: Vec<(u32, u32, u32)>,
+    ranking: Vec<(u64, u32, u32)>,
     progress: Progress,
 }
 
@@ -272,15 +272,15 @@ impl Search {
             progress.escalation += 1;
         }
         progress.dead_end = progress.dead_end.max(progress.layer);
-        let distance = SPACING << progress.escalation.min(40);
+        let distance = SPACING << (2 * progress.escalation.min(20));
         let target = progress.layer.saturating_sub(distance);
         while self.checkpoints.len() > 1 && self.checkpoints[self.checkpoints.len() - 1].layer > target {
             self.drop_checkpoint();
         }
         let checkpoint = self.checkpoints[self.checkpoints.len() - 1];
         let progress = &mut self.progress;
-        progress.width = FIRST_WIDTH << (2 * progress.escalation.min(13));
-        progress.wide_until = progress.dead_end + 2 * SPACING;
+        progress.width = FIRST_WIDTH << progress.escalation.min(26);
+        progress.wide_until = progress.dead_end + distance;
         progress.layer = checkpoint.layer;
         progress.complete = checkpoint.complete;
         self.nodes.truncate(checkpoint.nodes);

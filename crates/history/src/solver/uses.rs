@@ -11,13 +11,16 @@ use super::problem::{KEEP, NONE, Step, UNKNOWN_PRESENT, even_out};
 struct Use {
     /// For a need: its deadline. For a write: the last cell in which it can be entered.
     upto: u64,
-    /// For a write: the first cell in which it can be entered.
+    /// The first cell in which it can be entered.
     opens: u64,
     /// For a write: the least `opens` of it and all writes after it in the list.
     least: u64,
     process: u32,
     step: u32,
 }
+
+/// So many needs are looked at to see until when a value must stay; more would change little.
+const MOST_UNSERVED: usize = 8;
 
 /// A list of uses for each value.
 #[derive(Default)]
@@ -44,6 +47,8 @@ pub(super) struct Uses {
     writer: Vec<u32>,
     /// How far the value of a single writer must last once it is written.
     lasts: Vec<u64>,
+    /// A value that stands for the chain that each value belongs to.
+    chain: Vec<u32>,
     by_deadline: Vec<u32>,
     process_of: Vec<u32>,
     seen: Vec<u32>,
@@ -99,7 +104,10 @@ impl Uses {
             self.by_deadline
                 .sort_by_key(|&step| steps[step as usize].deadline);
             self.tighten_deadlines(steps);
+            self.by_deadline
+                .sort_by_key(|&step| steps[step as usize].deadline);
             self.tighten_openings(steps);
+            self.follow_chains(steps);
             self.by_deadline
                 .sort_by_key(|&step| steps[step as usize].deadline);
         } else {
@@ -120,31 +128,35 @@ impl Uses {
     }
 
     /// Whether `value`, which the register holds at `cell`, may be overwritten.
-    pub fn guard(&self, value: u32, cell: u64, heads: &[u32], obeys: bool) -> Guard {
+    ///
+    /// The second part is the cell until which it must not be overwritten.
+    pub fn guard(&self, value: u32, cell: u64, heads: &[u32], obeys: bool) -> (Guard, u64) {
         if value >= KEEP {
-            return Guard::Free;
+            return (Guard::Free, 0);
         }
         if obeys {
             self.guard_in_windows(value, cell, heads)
         } else {
-            self.guard_by_order(value, heads)
+            (self.guard_by_order(value, heads), 0)
         }
     }
 
-    fn guard_in_windows(&self, value: u32, cell: u64, heads: &[u32]) -> Guard {
+    fn guard_in_windows(&self, value: u32, cell: u64, heads: &[u32]) -> (Guard, u64) {
         let needs = self.needs.of(value);
         let mut guard = Guard::Free;
+        let mut until = self.lasts[value as usize];
         // Needs with an earlier deadline were met, or the search would not have come here.
         let from = needs.partition_point(|need| need.upto < cell);
         let remaining = |need: &&Use| need.step >= heads[need.process as usize];
-        for need in needs[from..].iter().filter(remaining).take(3) {
+        for need in needs[from..].iter().filter(remaining).take(MOST_UNSERVED) {
             if self.is_served_later(value, need, cell, heads) {
                 // Whoever has a later deadline is served by the same writer.
                 break;
             }
             guard = guard.and(need.step);
+            until = until.max(need.opens);
         }
-        guard
+        (guard, until)
     }
 
     fn is_served_later(&self, value: u32, need: &Use, cell: u64, heads: &[u32]) -> bool {
@@ -251,8 +263,6 @@ impl Uses {
 
     /// Whoever follows, in the process or as a need of the only writer, cannot come before.
     fn tighten_openings(&mut self, steps: &mut [Step]) {
-        self.lasts.clear();
-        self.lasts.resize(self.writer.len(), 0);
         // Increasing deadlines are nearly increasing openings, which is all that one pass needs.
         for nth in 0..self.by_deadline.len() {
             let at = self.by_deadline[nth];
@@ -278,14 +288,48 @@ impl Uses {
                 step.opens = opens;
                 step.earliest = step.after(opens);
             }
-            if let Some(value) = certain_need(step)
-                && self.writer[value as usize] != NONE
-                && self.writer[value as usize] != at
-            {
-                let lasts = &mut self.lasts[value as usize];
-                *lasts = (*lasts).max(step.opens);
+        }
+    }
+
+    /// How far each value of a single writer must last: until the last step that needs it opens. Where that step
+    /// changes the value nothing can come between, so that the value that it leaves counts as the same, a chain.
+    fn follow_chains(&mut self, steps: &[Step]) {
+        self.lasts.clear();
+        self.lasts.resize(self.writer.len(), 0);
+        self.chain.clear();
+        self.chain.extend(0..self.writer.len() as u32);
+        for nth in (0..self.by_deadline.len()).rev() {
+            let at = self.by_deadline[nth];
+            if self.writer_for(steps, at).is_some() {
+                let step = &steps[at as usize];
+                let goes_on = step.effect < KEEP && self.writer[step.effect as usize] == at;
+                let until = if goes_on {
+                    self.lasts[step.effect as usize]
+                } else {
+                    0
+                };
+                let lasts = &mut self.lasts[step.need as usize];
+                *lasts = (*lasts).max(step.opens).max(until);
             }
         }
+        for (at, step) in steps.iter().enumerate() {
+            let goes_on = step.effect < KEEP && self.writer[step.effect as usize] == at as u32;
+            if goes_on && self.writer_for(steps, at as u32).is_some() {
+                let (before, after) = (
+                    root(&mut self.chain, step.need),
+                    root(&mut self.chain, step.effect),
+                );
+                self.chain[after as usize] = before;
+            }
+        }
+        for value in 0..self.chain.len() as u32 {
+            self.chain[value as usize] = root(&mut self.chain, value);
+        }
+    }
+
+    /// Whether a step that needs `need` belongs to what goes on from `value` without a break.
+    pub fn is_same_chain(&self, need: u32, value: u32) -> bool {
+        need < KEEP && value < KEEP && self.chain[need as usize] == self.chain[value as usize]
     }
 
     fn list(&mut self, steps: &[Step], alternatives: &[Step], values: usize, obeys: bool) {
@@ -408,6 +452,16 @@ impl Lists {
             }
         }
     }
+}
+
+/// The value that stands for all of a chain. What contradicts itself may be a ring, so this joins sets and follows
+/// no order.
+fn root(chain: &mut [u32], mut value: u32) -> u32 {
+    while chain[value as usize] != value {
+        chain[value as usize] = chain[chain[value as usize] as usize];
+        value = chain[value as usize];
+    }
+    value
 }
 
 /// The value that a step needs, if it is one value and the step certainly happened.
