@@ -73,9 +73,17 @@ fn rivals(units: &[Unit], uses: &Uses, found: &mut Vec<Vec<u32>>) {
     let mut contested: Vec<_> = uses.replacers.iter().filter(|entry| entry.1.len() > 1).collect();
     contested.sort_unstable();
     for (value, replacers) in contested {
+        if found.len() >= MOST {
+            return;
+        }
         if let Some([writer]) = uses.writers.get(value).map(Vec::as_slice) {
             let (one, two) = (replacers[0], replacers[1]);
-            let before = |index: u32| before(units, index);
+            // After its own write a process cannot find what was there before the history.
+            let before = |index: u32| {
+                before(units, index, |unit| {
+                    unit.effect != Effect::Keep && !unit.uncertain
+                })
+            };
             add(found, uses, [one, two, *writer, before(one), before(two)], &[]);
         }
     }
@@ -86,11 +94,14 @@ fn strangers(units: &[Unit], uses: &Uses, found: &mut Vec<Vec<u32>>) {
     let mut first: Option<u32> = None;
     for (index, unit) in units.iter().enumerate() {
         let Need::Exactly(value) = unit.need else { continue };
+        if found.len() >= MOST {
+            return;
+        }
         if unit.uncertain || uses.writers.contains_key(&value) {
             continue;
         }
         let index = index as u32;
-        let before = before(units, index);
+        let before = before(units, index, |unit| shows(unit).is_some());
         let shown = shows(&units[before as usize]).into_iter().collect::<Vec<_>>();
         add(found, uses, [index, before], &shown);
         let first = *first.get_or_insert(index);
@@ -98,17 +109,15 @@ fn strangers(units: &[Unit], uses: &Uses, found: &mut Vec<Vec<u32>>) {
     }
 }
 
-/// The last unit of the same process before `index` that shows a value; `index` itself if there is none.
-fn before(units: &[Unit], index: u32) -> u32 {
+/// The last unit of the same process before `index` that is `wanted`; `index` itself if there is none.
+fn before(units: &[Unit], index: u32, wanted: impl Fn(&Unit) -> bool) -> u32 {
     let process = units[index as usize].process;
-    let own = units[..index as usize]
-        .iter()
-        .rposition(|unit| unit.process != process)
-        .map_or(0, |at| at + 1);
-    let shown = units[own..index as usize]
-        .iter()
-        .rposition(|unit| shows(unit).is_some());
-    shown.map_or(index, |at| (own + at) as u32)
+    let own = (0..index)
+        .rev()
+        .take_while(|&at| units[at as usize].process == process);
+    own.into_iter()
+        .find(|&at| wanted(&units[at as usize]))
+        .unwrap_or(index)
 }
 
 /// Adds a set, with the writers of `values` where there are few.

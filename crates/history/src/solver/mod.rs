@@ -167,12 +167,11 @@ impl Solver {
             units.is_sorted_by_key(|unit| unit.process),
             "units must stand process by process"
         );
-        if units.len() >= SUSPECT_FROM && !forced::order(units, &mut self.forced) {
-            for kept in suspects(units) {
-                if Shrinker::new(units, rules, self).is_impossible(&kept) {
-                    return Err(self.shrink(units, rules, kept));
-                }
-            }
+        if units.len() >= SUSPECT_FROM
+            && !forced::order(units, &mut self.forced)
+            && let Some(kept) = self.suspect(units, rules)
+        {
+            return Err(self.shrink(units, rules, kept));
         }
         match self.attempt_all(units, rules) {
             Verdict::Found {
@@ -205,7 +204,12 @@ impl Solver {
     /// the search gave up on.
     fn explain(&mut self, units: &[Unit], rules: &Rules, verdict: Verdict) -> Failure {
         let cell = self.stuck_at.unwrap_or(0);
-        match (Shrinker::new(units, rules, self).around(cell), verdict) {
+        // A pattern first: a window can hold several contradictions, and not the smallest is found.
+        let pattern = self.suspect(units, rules);
+        match (
+            pattern.or_else(|| Shrinker::new(units, rules, self).around(cell)),
+            verdict,
+        ) {
             (Some(kept), _) => self.shrink(units, rules, kept),
             (None, Verdict::GaveUp) => Failure::GaveUp {
                 bound: rules.limits.states,
@@ -213,6 +217,14 @@ impl Solver {
             // Proven by the whole search, but no part of it within the smaller bound.
             (None, _) => self.shrink(units, rules, (0..units.len() as u32).collect()),
         }
+    }
+
+    /// A small pattern of units that is impossible by itself, if there is one.
+    fn suspect(&mut self, units: &[Unit], rules: &Rules) -> Option<Vec<u32>> {
+        let mut shrinker = Shrinker::new(units, rules, self);
+        suspects(units)
+            .into_iter()
+            .find(|kept| shrinker.is_impossible(kept))
     }
 
     fn shrink(&mut self, units: &[Unit], rules: &Rules, kept: Vec<u32>) -> Failure {
@@ -330,7 +342,7 @@ pub(crate) enum Settled {
 }
 
 /// Keys with so many units are looked over for suspects before a search, which could be long.
-const SUSPECT_FROM: usize = 512;
+const SUSPECT_FROM: usize = 32;
 
 /// What all attempts together came to.
 enum Verdict {

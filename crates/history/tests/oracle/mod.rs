@@ -2,6 +2,8 @@
 //!
 //! Owns no cleverness: no pruning but the needs and the windows themselves, no shared code with the solver.
 
+#![allow(dead_code, reason = "each test program uses a part")]
+
 use history::register::{Effect, Need, Unit, ValueId};
 use history::solver::{Beginning, Rules, Windows};
 
