@@ -7,9 +7,11 @@
 //!
 //! * [`files`]: the chosen lines, copied as they stand.
 //! * [`reduce`]: a small part that still has no order.
+//! * [`support`]: what may be left out together.
 
 pub mod files;
 pub mod reduce;
+mod support;
 
 use std::ops::RangeInclusive;
 
