@@ -160,6 +160,7 @@ pub(crate) fn meaning(row: Row, in_read_traversal: bool) -> Option<Meaning> {
         Op::Fetch | Op::Traverse => (row.key, row.a, KEEP),
         Op::Exists | Op::ParseRecord => (row.key, absent_or_not(!row.failed()), KEEP),
         Op::Delete if row.failed() => (row.key, refused(ABSENT), KEEP),
+        Op::Delete if row.b == 1 => (row.key, ANYTHING, ABSENT),
         Op::Delete => (row.key, PRESENT, ABSENT),
         Op::Store => match (row.store_flag(), row.failed()) {
             (2, false) => (row.key, ABSENT, row.a),

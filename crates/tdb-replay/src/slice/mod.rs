@@ -7,7 +7,7 @@
 //!
 //! * [`files`]: the chosen lines, copied as they stand.
 //! * [`reduce`]: a small part that still has no order.
-//! * [`support`]: what may be left out together.
+//! * [`support`]: what is to be believed once something was left out.
 
 pub mod files;
 pub mod reduce;

@@ -2,11 +2,11 @@
 //!
 //! Owns the search for what can be left out: all keys but one, then whole traces, then ever smaller runs of
 //! operations, until no single operation can go (delta debugging). Transactions go as one; locks and traversals go
-//! with what is in them; who needs what went goes too ([`super::support`]), so that a part never fails for the reason
-//! that something is missing in it. Whoever calls says what "still has none" means.
+//! with what is in them. An operation that needs what went is not believed any more ([`super::support`]), so that a
+//! part never fails for the reason that something is missing in it. Whoever calls says what "still has none" means.
 
 use super::Selection;
-use super::support::Support;
+use super::support::{Support, weakened};
 use crate::stat::keys::key_of;
 use crate::trace::History;
 use crate::trace::op::Op;
@@ -160,18 +160,32 @@ impl Work<'_> {
 
     fn fails(&mut self, kept: &[usize]) -> bool {
         self.tries += 1;
-        let part = self.base.restricted(&self.selection(kept).keep);
+        let mut gone = vec![true; self.atoms.len()];
+        kept.iter().for_each(|&atom| gone[atom] = false);
+        let doubted = self.support.doubted(&mut gone);
+        let kept: Vec<usize> = kept.iter().copied().filter(|&atom| !gone[atom]).collect();
+        let mut keep = self.selection(&kept).keep;
+        for &(trace, row) in &doubted {
+            keep[trace][row] &= weakened(self.base.traces[trace].rows.row(row)).is_some();
+        }
+        let change = |trace, index, row| {
+            if doubted.contains(&(trace, index)) {
+                weakened(row).unwrap_or(row)
+            } else {
+                row
+            }
+        };
+        let part = self.base.restricted_and(&keep, change);
         part.is_ok_and(|part| matches!((self.judge)(&part), Judged::Fails { .. }))
     }
 
-    /// Leaves out the atoms that `leave` names, and those that need them, if what remains still fails.
+    /// Leaves out the atoms that `leave` names if what remains still fails.
     fn drop(&mut self, kept: &mut Vec<usize>, leave: impl Fn(usize, &Atom) -> bool) -> bool {
-        let mut gone = vec![true; self.atoms.len()];
-        for (place, &atom) in kept.iter().enumerate() {
-            gone[atom] = leave(place, &self.atoms[atom]);
-        }
-        self.support.spread(&mut gone);
-        let without: Vec<usize> = kept.iter().copied().filter(|&atom| !gone[atom]).collect();
+        let staying = kept
+            .iter()
+            .enumerate()
+            .filter(|&(place, &atom)| !leave(place, &self.atoms[atom]));
+        let without: Vec<usize> = staying.map(|(_, &atom)| atom).collect();
         let smaller = without.len() < kept.len() && self.fails(&without);
         if smaller {
             *kept = without;
