@@ -46,7 +46,7 @@ impl History {
                 opened: trace.opened,
                 opened_stamp: trace.opened_stamp,
                 lines: rows.len() as u32 + 1,
-                closed: trace.closed && rows.len() > 0 && rows.op(rows.len() - 1) == Op::Close,
+                closed: trace.closed && !rows.is_empty() && rows.op(rows.len() - 1) == Op::Close,
                 rows,
                 groups,
             });
