@@ -56,7 +56,7 @@ fn round(style: Style, seed: u64, seen: &mut Seen) {
         let mut hasher = DefaultHasher::new();
         (seed, trace, row, point as u8).hash(&mut hasher);
         if hasher.finish().is_multiple_of(20) {
-            (0..20).for_each(|_| std::thread::yield_now());
+            (0..5).for_each(|_| std::thread::yield_now());
         }
     };
     let options = Options {
@@ -87,7 +87,7 @@ fn rounds(test: &str, style: Style) {
     let seed = testbed::seed(test);
     let mut seen = Seen::default();
     let count =
-        std::env::var("QUORATE_ROUNDS").map_or(25, |text| text.parse().expect("QUORATE_ROUNDS is a number"));
+        std::env::var("QUORATE_ROUNDS").map_or(6, |text| text.parse().expect("QUORATE_ROUNDS is a number"));
     for number in 0..count {
         round(style, seed.wrapping_add(number), &mut seen);
     }

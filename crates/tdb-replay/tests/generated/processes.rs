@@ -269,7 +269,8 @@ impl Simulation {
 
     fn start_chain(&mut self, who: usize) {
         let key = self.random.u8(..KEYS);
-        let write = self.random.bool();
+        // Inside a read traversal locks for writing are refused, like changes.
+        let write = self.random.bool() && !self.processes[who].scopes.contains(&Scope::Traverse(false));
         let scope = Scope::Chain(self.chain(key), write);
         if !self.may_take(who, scope) {
             return;
