@@ -45,7 +45,6 @@ impl Failure {
     }
 
     /// Gave up at a bound that the message states (exit code 4).
-    #[allow(dead_code, reason = "subcommands that search use it")]
     pub fn gave_up(message: impl Display) -> Failure {
         Failure {
             code: 4,

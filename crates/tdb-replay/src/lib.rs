@@ -8,11 +8,22 @@
 //! * [`engine`]: what a replay runs on.
 //! * [`replay`]: workers, turns, comparisons.
 //! * [`report`]: what came of it, for people and for programs.
+//!
+//! Beside that flow:
+//!
+//! * [`check`](mod@check): whether a history can be explained at all.
+//! * [`stat`]: what a history consists of.
+//! * [`slice`](mod@slice): parts of a history, also the smallest that has no order.
+//! * [`generate`](mod@generate): generated histories as trace files.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod engine;
+pub mod generate;
 pub mod order;
 pub mod replay;
 pub mod report;
 pub mod schedule;
+pub mod slice;
+pub mod stat;
 pub mod trace;

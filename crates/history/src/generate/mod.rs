@@ -11,6 +11,7 @@ pub use plant::{Planted, Violation, plant};
 pub use random::Random;
 
 use crate::register::{Effect, Need, Unit, ValueId, Window};
+use std::convert::Infallible;
 
 /// The shape of a history.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,6 +149,8 @@ pub struct Operation {
     pub written: ValueId,
     /// The sequence number at which its process noted it.
     pub sequence: u64,
+    /// The sequence number right after it happened, before its process was held up.
+    pub version: u64,
     /// When it was called; times are ticks, all different.
     pub invoked_at: u64,
     /// When it was answered.
@@ -209,7 +212,31 @@ pub struct History {
 impl History {
     /// Performs a run of this shape.
     pub fn new(shape: &Shape) -> History {
-        Run::new(shape).perform()
+        let mut operations = Vec::with_capacity(shape.operations as usize);
+        let keep = |index: usize, operation: &Operation, _: &History| {
+            // What is still to be noted gets its place now: later ones are noted before it.
+            operations.resize(operations.len().max(index + 1), *operation);
+            operations[index] = *operation;
+            Ok::<(), Infallible>(())
+        };
+        let Ok(history) = Run::new(shape).perform(keep);
+        History {
+            operations,
+            ..history
+        }
+    }
+
+    /// Performs a run of this shape without keeping its operations: `each` is given every one when its process notes
+    /// it, so each process's in its own order, and the history so far, which knows the bytes of values.
+    ///
+    /// # Errors
+    /// The first error of `each`, which ends the run.
+    pub fn stream<E>(
+        shape: &Shape,
+        mut each: impl FnMut(&Operation, &History) -> Result<(), E>,
+    ) -> Result<(), E> {
+        Run::new(shape).perform(|_, operation, history| each(operation, history))?;
+        Ok(())
     }
 
     /// The bytes of a value, for writing the history as trace files. Absent has none.
@@ -297,8 +324,10 @@ struct Run<'a> {
     pieces: Vec<u32>,
     sequence: u64,
     tick: u64,
-    /// Index of each process's operation that was done and is not yet noted.
-    pending: Vec<Option<usize>>,
+    /// How many operations were done.
+    done: usize,
+    /// Each process's operation that was done and is not yet noted, with its number.
+    pending: Vec<Option<(usize, Operation)>>,
     returned: Vec<u64>,
     sleeps_until: Vec<u64>,
     few: Vec<ValueId>,
@@ -314,7 +343,7 @@ impl<'a> Run<'a> {
             shape,
             random: Random::new(shape.seed),
             history: History {
-                operations: Vec::with_capacity(shape.operations as usize),
+                operations: vec![],
                 processes,
                 keys,
                 values,
@@ -323,6 +352,7 @@ impl<'a> Run<'a> {
             pieces: vec![0; 2],
             sequence: 0,
             tick: 0,
+            done: 0,
             pending: vec![None; processes as usize],
             returned: vec![0; processes as usize],
             sleeps_until: vec![0; processes as usize],
@@ -335,28 +365,38 @@ impl<'a> Run<'a> {
         run
     }
 
-    fn perform(mut self) -> History {
+    fn perform<E>(
+        mut self,
+        mut each: impl FnMut(usize, &Operation, &History) -> Result<(), E>,
+    ) -> Result<History, E> {
         let operations = self.shape.operations as usize;
-        while self.history.operations.len() < operations {
-            let process = self.random.below(self.history.processes);
-            if self.sleeps_until[process as usize] > self.tick {
+        while self.done < operations {
+            let process = self.random.below(self.history.processes) as usize;
+            if self.sleeps_until[process] > self.tick {
                 self.tick += 1;
-            } else if let Some(index) = self.pending[process as usize].take() {
-                self.note(index);
-            } else {
+                continue;
+            }
+            if self.pending[process].is_none() {
                 self.operate(process);
+                if self.random.below(1000) < self.shape.late_per_mille {
+                    self.hold_up(process);
+                    continue;
+                }
+            }
+            if let Some((index, operation)) = self.note(process) {
+                each(index, &operation, &self.history)?;
             }
         }
         for process in 0..self.pending.len() {
-            if let Some(index) = self.pending[process].take() {
-                self.note(index);
+            if let Some((index, operation)) = self.note(process) {
+                each(index, &operation, &self.history)?;
             }
         }
-        self.history
+        Ok(self.history)
     }
 
-    /// Does one operation, and notes it now or later.
-    fn operate(&mut self, process: u32) {
+    /// Does one operation, which is then pending.
+    fn operate(&mut self, process: usize) {
         let key = self.choose_key();
         let kind = self.choose_kind();
         let found = self.held[key as usize];
@@ -365,15 +405,16 @@ impl<'a> Run<'a> {
         let called = if self.random.below(2) == 0 {
             self.tick
         } else {
-            self.returned[process as usize] + 1
+            self.returned[process] + 1
         };
-        let operation = Operation {
-            process,
+        let mut operation = Operation {
+            process: process as u32,
             key,
             kind,
             found,
             written,
             sequence: 0,
+            version: 0,
             invoked_at: called,
             returned_at: 0,
         };
@@ -382,25 +423,27 @@ impl<'a> Run<'a> {
             // A record that grows is deleted and stored: two steps of the counter.
             self.sequence += 1 + u64::from(self.random.below(8) == 0);
         }
-        self.history.operations.push(operation);
-        let index = self.history.operations.len() - 1;
-        if self.random.below(1000) < self.shape.late_per_mille {
-            self.pending[process as usize] = Some(index);
-            if self.random.below(1000) < self.shape.very_late_per_mille {
-                let longest = 1 + 750 * self.history.processes;
-                self.sleeps_until[process as usize] = self.tick + u64::from(self.random.below(longest));
-            }
-        } else {
-            self.note(index);
+        operation.version = self.sequence;
+        self.pending[process] = Some((self.done, operation));
+        self.done += 1;
+    }
+
+    /// Sometimes a process is held up for long.
+    fn hold_up(&mut self, process: usize) {
+        if self.random.below(1000) < self.shape.very_late_per_mille {
+            let longest = 1 + 750 * self.history.processes;
+            self.sleeps_until[process] = self.tick + u64::from(self.random.below(longest));
         }
     }
 
-    fn note(&mut self, index: usize) {
+    /// A process notes what it did, if it did anything.
+    fn note(&mut self, process: usize) -> Option<(usize, Operation)> {
+        let (index, mut operation) = self.pending[process].take()?;
         self.tick += 1;
-        let operation = &mut self.history.operations[index];
         operation.sequence = self.sequence;
         operation.returned_at = self.tick;
-        self.returned[operation.process as usize] = self.tick;
+        self.returned[process] = self.tick;
+        Some((index, operation))
     }
 
     fn choose_key(&mut self) -> u32 {

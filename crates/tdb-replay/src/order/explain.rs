@@ -8,6 +8,7 @@ use history::solver::Limits;
 use super::chain::Hashing;
 use super::dead;
 use super::events::Input;
+use super::exact;
 use super::merge::{MergeError, Merged, merge};
 use super::solve::{Effort, Solution, Unsolved, WhyNot};
 use super::units::Units;
@@ -112,7 +113,8 @@ impl Attempt {
     fn new(history: &History, target: Hashing, dead: Vec<u32>, limits: Limits) -> Attempt {
         let recorded = Hashing::recorded(history);
         let mut chains = recorded.chains(history);
-        let units = Units::build(history, &chains, &dead);
+        let mut units = Units::build(history, &chains, &dead);
+        exact::narrow(history, &mut units);
         let solution = Solution::of(&units, chains.len(), limits);
         if target != recorded {
             chains = target.chains(history);

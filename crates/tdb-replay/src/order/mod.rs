@@ -6,6 +6,7 @@
 //!
 //! * [`chain`]: which keys share a chain.
 //! * [`units`]: rows to what they need and leave, key by key.
+//! * [`exact`]: versions, where traces have them.
 //! * [`solve`]: each key's order.
 //! * [`merge`]: the one order, and who must wait for whom.
 //! * [`events`]: one trace as the merge walks it.
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod conflicts;
 pub mod dead;
 pub mod events;
+pub mod exact;
 pub mod explain;
 pub mod keys;
 pub mod locks;

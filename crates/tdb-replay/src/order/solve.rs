@@ -109,7 +109,7 @@ impl Solution {
 }
 
 /// Sorts units by key, keeping the order of traces and rows: a counting sort.
-fn divide(units: &Units, key_count: usize) -> (Vec<u32>, Vec<u32>) {
+pub(crate) fn divide(units: &Units, key_count: usize) -> (Vec<u32>, Vec<u32>) {
     let mut starts = vec![0u32; key_count + 1];
     for unit in &units.rows {
         starts[unit.key as usize + 1] += 1;
@@ -202,7 +202,7 @@ impl Work<'_> {
     }
 }
 
-fn why_not(failure: Failure, problem: &[Unit]) -> WhyNot {
+pub(crate) fn why_not(failure: Failure, problem: &[Unit]) -> WhyNot {
     match failure {
         Failure::GaveUp { bound } => WhyNot::GaveUp { bound },
         Failure::Impossible(contradiction) => WhyNot::Impossible(

@@ -28,8 +28,8 @@ pub struct UnitRow {
     need: u32,
     effect: u32,
     /// Sequence numbers between which it happened.
-    low: u32,
-    high: u32,
+    pub(super) low: u32,
+    pub(super) high: u32,
     /// The row that took the lock under which it ran, or [`NONE`].
     lock: u32,
     /// The trace.

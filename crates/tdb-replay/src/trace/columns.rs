@@ -15,6 +15,7 @@
 //! | traverse_end, get_seqnum | none | result as printed | 1 if a result was printed |
 
 use super::op::Op;
+use super::stamp::{Stamp, Stamps};
 
 /// In a key's place: there is no key. In a found key's place: none was found.
 pub const NONE: u32 = u32::MAX;
@@ -73,6 +74,7 @@ pub struct Columns {
     key: Vec<u32>,
     a: Vec<u32>,
     b: Vec<u32>,
+    stamps: Stamps,
 }
 
 impl Columns {
@@ -101,6 +103,16 @@ impl Columns {
         self.line[index]
     }
 
+    /// The times and the version of row `index`, where its line has them.
+    pub fn stamp(&self, index: usize) -> Option<Stamp> {
+        self.stamps.of(index)
+    }
+
+    /// Whether any line has times.
+    pub fn is_timed(&self) -> bool {
+        !self.stamps.is_empty()
+    }
+
     /// Row `index`.
     pub fn row(&self, index: usize) -> Row {
         Row {
@@ -113,7 +125,10 @@ impl Columns {
     }
 
     /// Adds a row that stands on `line`.
-    pub(super) fn push(&mut self, line: u32, row: Row) {
+    pub(super) fn push(&mut self, line: u32, row: Row, stamp: Option<Stamp>) {
+        if let Some(stamp) = stamp {
+            self.stamps.set(self.op.len(), stamp);
+        }
         self.op.push(row.op as u8);
         self.line.push(line);
         self.seq.push(row.seq);
@@ -149,11 +164,11 @@ impl Columns {
 
     /// Bytes of memory held.
     pub fn memory(&self) -> usize {
-        self.op.capacity()
-            + 4 * (self.line.capacity()
-                + self.seq.capacity()
-                + self.key.capacity()
-                + self.a.capacity()
-                + self.b.capacity())
+        let numbers = self.line.capacity()
+            + self.seq.capacity()
+            + self.key.capacity()
+            + self.a.capacity()
+            + self.b.capacity();
+        self.op.capacity() + 4 * numbers + self.stamps.memory()
     }
 }

@@ -6,6 +6,7 @@
 use super::columns::{EMPTY, NONE, Row};
 use super::intern::Interner;
 use super::op::Op;
+use super::stamp::Stamp;
 
 /// The keys and values of a history, and room to decode the next one.
 pub struct Records {
@@ -69,7 +70,7 @@ pub struct Opened {
 }
 
 /// Reads a `tdb_open` line.
-pub fn open_line(line: &[u8]) -> Result<Opened, BadLine> {
+pub fn open_line(line: &[u8]) -> Result<(Opened, Option<Stamp>), BadLine> {
     let mut scan = Scan { rest: line };
     let seq = scan.seq()?;
     let name = scan.word();
@@ -82,17 +83,20 @@ pub fn open_line(line: &[u8]) -> Result<Opened, BadLine> {
     let tdb_flags = scan.hexadecimal("TDB flags")?;
     scan.space("open flags")?;
     let open_flags = scan.hexadecimal("open flags")?;
-    scan.end()?;
-    Ok(Opened {
-        seq,
-        hash_size,
-        tdb_flags,
-        open_flags,
-    })
+    let stamp = scan.stamp()?;
+    Ok((
+        Opened {
+            seq,
+            hash_size,
+            tdb_flags,
+            open_flags,
+        },
+        stamp,
+    ))
 }
 
-/// Reads any line but the first.
-pub fn line(line: &[u8], records: &mut Records) -> Result<Row, BadLine> {
+/// Reads any line but the first, and its stamp if it is in the extended form.
+pub fn line(line: &[u8], records: &mut Records) -> Result<(Row, Option<Stamp>), BadLine> {
     let mut scan = Scan { rest: line };
     let seq = scan.seq()?;
     let name = scan.word();
@@ -107,8 +111,8 @@ pub fn line(line: &[u8], records: &mut Records) -> Result<Row, BadLine> {
         b: 0,
     };
     scan.arguments(&mut row, records)?;
-    scan.end()?;
-    Ok(row)
+    let stamp = scan.stamp()?;
+    Ok((row, stamp))
 }
 
 /// The rest of a line.
@@ -159,7 +163,7 @@ impl<'a> Scan<'a> {
                 row.key = self.key(records)?;
                 row.a = self.found_key(records)?;
             }
-            Op::TraverseEnd if self.rest.is_empty() => {}
+            Op::TraverseEnd if self.rest.is_empty() || self.rest.starts_with(b" #") => {}
             Op::TraverseEnd | Op::GetSeqnum => {
                 self.equals("a number")?;
                 row.a = self.signed("a number")? as u32;
@@ -294,11 +298,12 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn end(&self) -> Result<(), BadLine> {
+    /// The end of the line, or what the extended form adds there.
+    fn stamp(&self) -> Result<Option<Stamp>, BadLine> {
         if self.rest.is_empty() {
-            Ok(())
+            Ok(None)
         } else {
-            bad("the end of the line", self.rest)
+            Stamp::parse(self.rest).map(Some)
         }
     }
 

@@ -9,6 +9,9 @@
 //! * [`intern`], [`columns`]: what is kept.
 //! * [`structure`]: groups (traversals, transactions, locks) and what is missing in them.
 //! * [`dialect`]: the two forms of `tdb_append`.
+//! * [`stamp`]: times and versions, in traces of the extended form.
+//! * [`write`](mod@write): lines out of operations.
+//! * [`restrict`]: a part of a history.
 
 pub mod columns;
 pub mod dialect;
@@ -16,8 +19,11 @@ pub mod hex;
 pub mod intern;
 pub mod line;
 pub mod op;
+pub mod restrict;
 pub mod source;
+pub mod stamp;
 pub mod structure;
+pub mod write;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -26,6 +32,7 @@ use columns::Columns;
 use dialect::Dialect;
 use line::{BadLine, Opened, Records};
 use op::Op;
+use stamp::Stamp;
 use structure::Group;
 
 /// What one process did to one database.
@@ -34,6 +41,8 @@ pub struct Trace {
     pub path: PathBuf,
     /// What its `tdb_open` says.
     pub opened: Opened,
+    /// The times of its `tdb_open`, in the extended form.
+    pub opened_stamp: Option<Stamp>,
     /// The lines after the first.
     pub rows: Columns,
     /// Traversals, transactions and locks, by first row.
@@ -161,6 +170,7 @@ struct Reader<'a> {
     warnings: &'a mut Vec<String>,
     rows: Columns,
     opened: Option<Opened>,
+    opened_stamp: Option<Stamp>,
     line: u32,
     closed: bool,
     /// The text of the last line, if it was a `traversefn`.
@@ -184,6 +194,7 @@ impl<'a> Reader<'a> {
             warnings,
             rows,
             opened: None,
+            opened_stamp: None,
             line: 0,
             closed: false,
             run: Vec::new(),
@@ -248,11 +259,12 @@ impl<'a> Reader<'a> {
             return Err(self.error("the end of the file after tdb_close", line::show(text)));
         }
         if self.opened.is_none() {
-            self.opened = Some(line::open_line(text).map_err(|bad| self.bad(bad))?);
+            let (opened, stamp) = line::open_line(text).map_err(|bad| self.bad(bad))?;
+            (self.opened, self.opened_stamp) = (Some(opened), stamp);
             return Ok(());
         }
-        let row = line::line(text, self.records).map_err(|bad| self.bad(bad))?;
-        self.rows.push(self.line, row);
+        let (row, stamp) = line::line(text, self.records).map_err(|bad| self.bad(bad))?;
+        self.rows.push(self.line, row, stamp);
         self.closed = row.op == Op::Close;
         self.run.clear();
         if row.op == Op::Traversefn {
@@ -310,6 +322,7 @@ impl<'a> Reader<'a> {
         Ok(Trace {
             path,
             opened,
+            opened_stamp: self.opened_stamp,
             rows: std::mem::take(&mut self.rows),
             groups,
             lines: self.line,
