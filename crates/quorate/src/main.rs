@@ -4,6 +4,7 @@
 //! * [`input`]: the traces that a subcommand is given.
 //! * [`replay`]: traces run again.
 //! * [`stat`], [`check`], [`reduce`], [`slice`], [`generate`]: traces counted, explained, cut, made up.
+//! * [`rx`]: questions to Rx servers, and measurements.
 //! * [`tdb`]: tools for TDB files.
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ mod generate;
 mod input;
 mod reduce;
 mod replay;
+mod rx;
 mod slice;
 mod stat;
 mod tdb;
@@ -42,6 +44,9 @@ enum Command {
     /// Tools for TDB files: dump, restore, backup, check, repack, rescue, keys, info, shell.
     #[command(subcommand)]
     Tdb(tdb::Command),
+    /// Ask any Rx server what it is and does; measure calls and transfers.
+    #[command(subcommand)]
+    Rx(rx::Command),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
         Command::Slice(arguments) => slice::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Tdb(command) => tdb::run(command),
+        Command::Rx(command) => rx::run(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

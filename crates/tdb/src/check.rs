@@ -1,13 +1,14 @@
 //! Looking at every byte of a database and saying whether it holds together.
 //!
-//! The file's records must follow one another without gaps; each used or deleted one is on the chain of its hash,
-//! each free one on the freelist, each once. Zeros or pad bytes between records are space that a crash has lost:
+//! First all chains and the freelist are followed, and where they lead is noted. Then the records of the file must
+//! follow one another without gaps, each of them noted once and on the right list. Where there is no record but a
+//! zero or pad word in the place of its magic, the space up to the next noted one is lost, as a crash leaves it:
 //! counted, no error. The memory needed is two bits for every four bytes of the file.
 
 use crate::database::Database;
 use crate::error::{AccessError, Coded, ErrorCode, LockError};
 use crate::format::{
-    Length, Offset, PAD, PAD_BYTE, RECORD_DEAD, RECORD_FREE, RECORD_HEADER, RECORD_USED, RECOVERY_INVALID,
+    Length, Offset, PAD, RECORD_DEAD, RECORD_FREE, RECORD_HEADER, RECORD_USED, RECOVERY_INVALID,
     RECOVERY_START_AT, RECOVERY_VALID, Record, TAILER, chain_head,
 };
 use crate::lock::{LockKind, Wait};
@@ -64,8 +65,16 @@ impl Places {
         }
     }
 
-    fn set(&mut self, at: Offset) {
-        self.bits[at as usize / 4 / 64] |= 1 << (at / 4 % 64);
+    /// Sets the bit of `at`; `false` if it is set already, or no record can start there.
+    fn set(&mut self, at: Offset) -> bool {
+        let bit = 1 << (at / 4 % 64);
+        match self.bits.get_mut(at as usize / 4 / 64) {
+            Some(word) if *word & bit == 0 && at.is_multiple_of(4) => {
+                *word |= bit;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Clears the bit of `at`; `false` if it was not set.
@@ -81,10 +90,23 @@ impl Places {
         was
     }
 
-    fn first(&self) -> Option<Offset> {
-        let nth = self.bits.iter().position(|word| *word != 0)?;
-        Some((nth as u32 * 64 + self.bits[nth].trailing_zeros()) * 4)
+    /// The first place from `at` on.
+    fn next(&self, at: Offset) -> Option<Offset> {
+        let start = at.div_ceil(4);
+        let mut nth = start as usize / 64;
+        let mut word = self.bits.get(nth)? & (u64::MAX << (start % 64));
+        while word == 0 {
+            nth += 1;
+            word = *self.bits.get(nth)?;
+        }
+        Some((nth as u32 * 64 + word.trailing_zeros()) * 4)
     }
+}
+
+/// Where the chains and the freelist lead.
+pub(crate) struct Noted {
+    used: Places,
+    free: Places,
 }
 
 /// What stands at a place between two records.
@@ -117,19 +139,33 @@ impl Database {
 
     fn check_all(&self, mut accept: impl FnMut(&[u8], &[u8]) -> bool) -> Result<CheckReport, CheckError> {
         self.with_everything_locked(|| {
-            let mut used = Places::new(self.space.size());
-            let mut free = Places::new(self.space.size());
-            let report = self.check_stretches(&mut used, &mut free, &mut accept)?;
-            for chain in 0..self.hash_size {
-                self.check_chain(chain, &mut used)?;
-            }
-            self.check_freelist(&mut free)?;
-            match (used.first(), free.first()) {
-                (Some(at), _) => Err(corrupt(at, "a record is on no chain").into()),
-                (_, Some(at)) => Err(corrupt(at, "a free record is not on the freelist").into()),
-                (None, None) => Ok(report),
+            let mut noted = self.noted_records()?;
+            let report = self.check_stretches(&mut noted, &mut accept)?;
+            match noted.used.next(0).or(noted.free.next(0)) {
+                Some(at) => Err(corrupt(at, "a list leads here, into the middle of something").into()),
+                None => Ok(report),
             }
         })
+    }
+
+    /// Follows all chains and the freelist.
+    pub(crate) fn noted_records(&self) -> Result<Noted, AccessError> {
+        let size = self.space.size();
+        let mut noted = Noted {
+            used: Places::new(size),
+            free: Places::new(size),
+        };
+        for chain in 0..self.hash_size {
+            self.note_chain(chain, &mut noted.used)?;
+        }
+        self.walk_freelist(|at, _| {
+            if noted.free.set(at) {
+                Ok(())
+            } else {
+                Err(corrupt(at, "the freelist goes in a circle"))
+            }
+        })?;
+        Ok(noted)
     }
 
     /// Runs `run` while nobody changes anything: under a read lock of everything, unless everything is locked already.
@@ -161,32 +197,34 @@ impl Database {
 
     fn check_stretches(
         &self,
-        used: &mut Places,
-        free: &mut Places,
+        noted: &mut Noted,
         accept: &mut impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<CheckReport, CheckError> {
         let mut report = CheckReport::default();
         let mut found_area = false;
-        self.walk_stretches(|at, stretch| {
+        self.walk_stretches(noted, |noted, at, stretch| {
             match stretch {
                 Stretch::Nothing(len) => report.lost_bytes += u64::from(*len),
                 Stretch::RecoveryArea(_) => found_area = true,
                 Stretch::Record(record) if record.magic == RECORD_FREE => {
                     report.free += 1;
-                    free.set(at);
                     self.check_tailer(at, record)?;
+                    if !noted.free.take(at) {
+                        return Err(corrupt(at, "a free record is not on the freelist").into());
+                    }
                 }
                 Stretch::Record(record) => {
                     let alive = record.magic == RECORD_USED;
                     *(if alive { &mut report.used } else { &mut report.dead }) += 1;
-                    used.set(at);
+                    if !noted.used.take(at) {
+                        return Err(corrupt(at, "a record is on no chain").into());
+                    }
                     self.check_body(at, record, alive, accept)?;
                 }
             }
             Ok::<(), CheckError>(())
         })?;
         let area = self.space.word(RECOVERY_START_AT)?;
-        // Where an area was going to be, a crash may have left zeros.
         if area != 0
             && !found_area
             && self
@@ -194,7 +232,7 @@ impl Database {
                 .record(area)
                 .is_ok_and(|area| area.magic == RECOVERY_VALID)
         {
-            return Err(corrupt(area, "the recovery area lies inside a record").into());
+            return Err(corrupt(area, "the recovery area lies inside something").into());
         }
         Ok(report)
     }
@@ -202,22 +240,24 @@ impl Database {
     /// Calls `with` for everything between the chain heads and the end of the file, in order.
     pub(crate) fn walk_stretches<E: From<AccessError>>(
         &self,
-        mut with: impl FnMut(Offset, &Stretch) -> Result<(), E>,
+        noted: &mut Noted,
+        mut with: impl FnMut(&mut Noted, Offset, &Stretch) -> Result<(), E>,
     ) -> Result<(), E> {
         let size = self.space.size();
         let mut at = self.first_record();
         while at < size {
-            let stretch = self.stretch_at(at)?;
-            with(at, &stretch)?;
+            let stretch = self.stretch_at(at, noted)?;
+            with(noted, at, &stretch)?;
             at += stretch.len();
         }
         Ok(())
     }
 
-    fn stretch_at(&self, at: Offset) -> Result<Stretch, AccessError> {
+    fn stretch_at(&self, at: Offset, noted: &Noted) -> Result<Stretch, AccessError> {
         let left = self.space.size() - at;
+        let area = self.space.word(RECOVERY_START_AT)?;
         if left < RECORD_HEADER {
-            return self.nothing_at(at);
+            return Ok(Stretch::Nothing(left));
         }
         let record = self.space.record(at)?;
         let fits = record.record_len <= left - RECORD_HEADER && record.record_len.is_multiple_of(4);
@@ -226,58 +266,19 @@ impl Database {
                 Err(corrupt(at, "a record's length is impossible"))
             }
             RECORD_USED | RECORD_DEAD | RECORD_FREE => Ok(Stretch::Record(record)),
-            RECOVERY_VALID | RECOVERY_INVALID if self.space.word(RECOVERY_START_AT)? == at && fits => {
-                Ok(Stretch::RecoveryArea(record))
+            RECOVERY_VALID | RECOVERY_INVALID if area == at && fits => Ok(Stretch::RecoveryArea(record)),
+            RECOVERY_INVALID | PAD => {
+                let after = at + 4;
+                let area = Some(area).filter(|area| *area >= after);
+                let next = [noted.used.next(after), noted.free.next(after), area]
+                    .into_iter()
+                    .flatten()
+                    .min();
+                let end = next.unwrap_or(u32::MAX).min(self.space.size());
+                Ok(Stretch::Nothing(end - at))
             }
-            RECOVERY_INVALID | PAD => self.nothing_at(at),
             _ => Err(corrupt(at, "there is no record, and no empty space")),
         }
-    }
-
-    /// Counts the zeros and pad bytes from `at` on; they must reach to the next record or to the end.
-    fn nothing_at(&self, at: Offset) -> Result<Stretch, AccessError> {
-        let size = self.space.size();
-        let mut end = at;
-        let mut piece = [0; 4096];
-        loop {
-            let step = piece.len().min((size - end) as usize);
-            self.space.read(end, &mut piece[..step])?;
-            let empty = piece[..step]
-                .iter()
-                .take_while(|byte| **byte == 0 || **byte == PAD_BYTE)
-                .count();
-            end += empty as u32;
-            if empty < step || end == size {
-                break;
-            }
-        }
-        // The next record may begin with bytes that look empty: its place is a multiple of four, and never less
-        // than a header away.
-        let len = if end == size { end - at } else { (end - at) / 4 * 4 };
-        if end != size && len < RECORD_HEADER {
-            return Err(corrupt(at, "there is no record, and no empty space"));
-        }
-        if end == size {
-            return Ok(Stretch::Nothing(len));
-        }
-        self.next_record_near(at, at + len)
-    }
-
-    /// The empty space before the record that begins at or shortly before `end`.
-    fn next_record_near(&self, at: Offset, end: Offset) -> Result<Stretch, AccessError> {
-        // A header's first words (`next`, and lengths of foreign order) may be zeros or begin with them.
-        for back in 0..=RECORD_HEADER / 4 {
-            let candidate = end - 4 * back;
-            if candidate < at + RECORD_HEADER {
-                break;
-            }
-            let magic = self.space.record(candidate).map(|record| record.magic);
-            let area = self.space.word(RECOVERY_START_AT)? == candidate;
-            if area || matches!(magic, Ok(RECORD_USED | RECORD_DEAD | RECORD_FREE)) {
-                return Ok(Stretch::Nothing(candidate - at));
-            }
-        }
-        Err(corrupt(end, "there is no record, and no empty space"))
     }
 
     fn check_tailer(&self, at: Offset, record: &Record) -> Result<(), AccessError> {
@@ -314,11 +315,11 @@ impl Database {
         Ok(())
     }
 
-    fn check_chain(&self, chain: u32, used: &mut Places) -> Result<(), AccessError> {
+    fn note_chain(&self, chain: u32, used: &mut Places) -> Result<(), AccessError> {
         let mut link = chain_head(chain);
         let mut at = self.space.word(link)?;
         while at != 0 {
-            if !used.take(at) {
+            if !used.set(at) {
                 return Err(corrupt(
                     link,
                     "this points at no record, or at one that is on a chain already",
@@ -331,20 +332,6 @@ impl Database {
             link = at;
             at = record.next;
         }
-        Ok(())
-    }
-
-    fn check_freelist(&self, free: &mut Places) -> Result<(), AccessError> {
-        self.walk_freelist(|at, _| {
-            if free.take(at) {
-                Ok(())
-            } else {
-                Err(corrupt(
-                    at,
-                    "the freelist holds what is not free, or holds it twice",
-                ))
-            }
-        })?;
         Ok(())
     }
 

@@ -9,10 +9,14 @@ use std::cell::Cell;
 
 use crate::database::Database;
 use crate::error::AccessError;
-use crate::format::{FREELIST_HEAD, Length, Offset, RECORD_FREE, RECORD_HEADER, RECORD_USED, Record, TAILER};
+use crate::format::{
+    FREELIST_HEAD, Length, Offset, RECORD_DEAD, RECORD_FREE, RECORD_HEADER, RECORD_USED, Record, TAILER,
+};
 
-/// How many records an allocation looks at before it asks for more room.
+/// How many records an allocation looks at for the best fit.
 const WINDOW: u32 = 4;
+/// How many short records in front are carried behind long ones at once, and behind how many.
+const CARRIED: u32 = 64;
 /// A free record is split only if what stays can hold a small record.
 const LEAST_REST: Length = RECORD_HEADER + 32;
 const PAGE: u64 = 4096;
@@ -22,16 +26,24 @@ const GROW_RECORDS: u64 = 32;
 const GROW_RECORDS_LIMIT: u64 = 32 * 1024;
 /// and by this part of itself.
 const GROW_PART: u64 = 16;
-/// The whole list is walked at most once for this part of its length in allocations.
-const SWEEP_PART: u32 = 4;
+/// The whole list is walked when this part of the file's size has been freed since the last time.
+const SWEEP_PART: u64 = 16;
+/// A free record with room for so many of the wanted size goes to the front in such a walk.
+const LARGE_RECORDS: u32 = 3;
+/// This part of what is allocated may be given away,
+const GIFT_PART: u32 = 16;
+/// with no more than this saved up.
+const GIFT_LIMIT: u32 = 64 * 1024;
 
 /// What this handle remembers about the list, to search little.
 #[derive(Default)]
 pub(crate) struct FreelistMemory {
-    /// Allocations that found nothing near the head since the last walk of the whole list.
-    misses: Cell<u32>,
-    /// How long the list was then.
-    length: Cell<u32>,
+    /// Bytes that this handle has freed since it last walked the whole list.
+    freed: Cell<u64>,
+    /// Whether it has walked the list at all.
+    walked: Cell<bool>,
+    /// Bytes that allocations may still give away as slack rather than leave as a short record in front of the list.
+    gift: Cell<u32>,
 }
 
 /// A free record, and the word that points at it.
@@ -51,6 +63,9 @@ impl Database {
     /// Returns where it is and how long; its header is not written yet.
     pub(crate) fn allocate(&self, wanted: Length) -> Result<(Offset, Length), AccessError> {
         if let Some(place) = self.look_near_head(wanted)? {
+            return self.take(place, wanted);
+        }
+        if let Some(place) = self.look_behind_short_ones(wanted)? {
             return self.take(place, wanted);
         }
         if let Some(place) = self.look_everywhere(wanted)? {
@@ -92,54 +107,98 @@ impl Database {
         Ok(best)
     }
 
-    /// Walks the whole list if that was not done lately: joins neighbours, and puts the longest record first.
-    fn look_everywhere(&self, wanted: Length) -> Result<Option<Place>, AccessError> {
-        let memory = &self.freelist;
-        memory.misses.set(memory.misses.get() + 1);
-        if memory.misses.get() < memory.length.get() / SWEEP_PART {
+    /// Carries the records in front that are too short behind the ones that follow and are not: what long records
+    /// leave over when they are used up gathers in front, and hides those behind it.
+    fn look_behind_short_ones(&self, wanted: Length) -> Result<Option<Place>, AccessError> {
+        let first_short = self.space.word(FREELIST_HEAD)?;
+        let (last_short, first_long) = self.skip(FREELIST_HEAD, |record| record.record_len < wanted)?;
+        if first_long == 0 || self.free_record(first_long)?.record_len < wanted {
             return Ok(None);
         }
-        memory.misses.set(0);
-        let (longest, length) = self.join_and_find_longest()?;
-        memory.length.set(length);
-        let Some(longest) = longest.filter(|place| place.record.record_len >= wanted) else {
-            return Ok(None);
-        };
-        self.move_to_head(longest).map(Some)
+        if last_short != FREELIST_HEAD {
+            let (last_long, rest) = self.skip(last_short, |record| record.record_len >= wanted)?;
+            // In this order the list holds no circle at any time; at worst a kill loses what is being carried.
+            self.space.set_word(FREELIST_HEAD, first_long)?;
+            self.space.set_word(last_short, rest)?;
+            self.space.set_word(last_long, first_short)?;
+        }
+        self.look_near_head(wanted)
     }
 
-    fn join_and_find_longest(&self) -> Result<(Option<Place>, u32), AccessError> {
-        let mut longest: Option<Place> = None;
+    /// Goes on from `link` over at most [`CARRIED`] records for which `with` holds; returns the last of them (or
+    /// `link`) and what comes next.
+    fn skip(&self, link: Offset, with: impl Fn(&Record) -> bool) -> Result<(Offset, Offset), AccessError> {
+        let mut last = link;
+        for _ in 0..CARRIED {
+            let at = self.space.word(last)?;
+            if at == 0 || !with(&self.free_record(at)?) {
+                break;
+            }
+            last = at;
+        }
+        Ok((last, self.space.word(last)?))
+    }
+
+    /// Walks the whole list if that is likely to find much: joins neighbours, and puts long records first.
+    fn look_everywhere(&self, wanted: Length) -> Result<Option<Place>, AccessError> {
+        let memory = &self.freelist;
+        if memory.walked.get() && memory.freed.get() < u64::from(self.space.size()) / SWEEP_PART {
+            return Ok(None);
+        }
+        memory.walked.set(true);
+        memory.freed.set(0);
+        self.join_neighbours()?;
+        let large = wanted.saturating_mul(LARGE_RECORDS);
+        let found = self.long_records_first(large)?;
+        // A few long records are soon used up: then the next walk would come too soon.
+        if found < u64::from(self.space.size()) / SWEEP_PART / 4 {
+            Ok(None)
+        } else {
+            self.look_near_head(wanted)
+        }
+    }
+
+    fn join_neighbours(&self) -> Result<(), AccessError> {
         let mut length = 0;
         let mut link = FREELIST_HEAD;
         loop {
             let at = self.space.word(link)?;
             if at == 0 {
-                break;
+                return Ok(());
             }
             length += 1;
             self.must_be_sane_length(length, at)?;
             let record = self.free_record(at)?;
-            // Joining the longest found so far, or what points at it, would make that place wrong.
-            let touches_longest = longest
-                .as_ref()
-                .is_some_and(|place| place.link == at || place.at == at);
-            if !touches_longest && self.join_left(link, at, &record)? {
+            if !self.join_left(link, at, &record)? {
+                link = at;
+            }
+        }
+    }
+
+    /// Moves the records of at least this length to the front; returns their bytes.
+    fn long_records_first(&self, large: Length) -> Result<u64, AccessError> {
+        let mut found = 0;
+        let mut length = 0;
+        let mut link = FREELIST_HEAD;
+        loop {
+            let at = self.space.word(link)?;
+            if at == 0 {
+                return Ok(found);
+            }
+            length += 1;
+            self.must_be_sane_length(length, at)?;
+            let record = self.free_record(at)?;
+            if record.record_len < large {
+                link = at;
                 continue;
             }
-            if longest
-                .as_ref()
-                .is_none_or(|place| place.record.record_len < record.record_len)
-            {
-                longest = Some(Place { link, at, record });
+            found += u64::from(record.record_len);
+            let in_place = link == FREELIST_HEAD;
+            self.move_to_head(Place { link, at, record })?;
+            if in_place {
+                link = at;
             }
-            link = at;
         }
-        // A join may have made the longest one longer still.
-        if let Some(place) = &mut longest {
-            place.record = self.free_record(place.at)?;
-        }
-        Ok((longest, length))
     }
 
     /// Appends a listed free record to its left neighbour, if that is free, and takes it off the list.
@@ -182,13 +241,42 @@ impl Database {
     /// Cuts `wanted` bytes off the end of a free record, or takes it whole.
     fn take(&self, place: Place, wanted: Length) -> Result<(Offset, Length), AccessError> {
         let Place { link, at, record } = place;
-        if record.record_len - wanted < LEAST_REST {
+        let rest = record.record_len - wanted;
+        let gift = self
+            .freelist
+            .gift
+            .get()
+            .saturating_add(wanted / GIFT_PART)
+            .min(GIFT_LIMIT);
+        // What is left of a used-up record would be looked at, in vain, by the next allocations like this one.
+        let give_rest = rest < LEAST_REST || (rest < wanted + RECORD_HEADER && rest <= gift);
+        self.freelist.gift.set(if give_rest {
+            gift.saturating_sub(rest)
+        } else {
+            gift
+        });
+        if give_rest {
             self.space.set_word(link, record.next)?;
+            self.mark_taken(at, record.record_len)?;
             return Ok((at, record.record_len));
         }
         let rest = record.record_len - wanted - RECORD_HEADER;
         self.lengthen(at, &record, rest)?;
-        Ok((at + RECORD_HEADER + rest, wanted))
+        let at = at + RECORD_HEADER + rest;
+        self.mark_taken(at, wanted)?;
+        Ok((at, wanted))
+    }
+
+    /// Makes a record that was taken off the list look like one that is not on it, before the freelist's lock goes:
+    /// until its owner has written it, whoever frees its right neighbour would take what still stands here, an old
+    /// header or an old tailer, for free space to join.
+    fn mark_taken(&self, at: Offset, record_len: Length) -> Result<(), AccessError> {
+        self.write_tailer(at, record_len)?;
+        let taken = Record {
+            magic: RECORD_DEAD,
+            ..Record::free(0, record_len)
+        };
+        self.space.set_record(at, &taken)
     }
 
     /// Gives a free record another length; its place in the list stays.
@@ -213,6 +301,9 @@ impl Database {
 
     /// Puts the record at `at`, which no chain holds any more, on the freelist.
     pub(crate) fn free(&self, at: Offset, record_len: Length) -> Result<(), AccessError> {
+        self.freelist
+            .freed
+            .set(self.freelist.freed.get() + u64::from(record_len));
         self.space
             .must_hold(at, RECORD_HEADER.saturating_add(record_len))?;
         if let Some((left_at, left)) = self.free_left_neighbour(at)? {
@@ -299,7 +390,7 @@ impl Database {
     }
 
     /// Makes the file longer by at least a record of `wanted` bytes, and puts the new space at the freelist's head.
-    fn grow_file(&self, wanted: Length) -> Result<(), AccessError> {
+    pub(crate) fn grow_file(&self, wanted: Length) -> Result<(), AccessError> {
         if !self.transaction_active() {
             // Another process may have made it longer already.
             self.space.refresh()?;

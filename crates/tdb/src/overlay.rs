@@ -71,11 +71,6 @@ impl Overlay {
         }
     }
 
-    /// Whether anything was written.
-    pub fn is_unchanged(&self) -> bool {
-        self.touched.is_empty()
-    }
-
     /// The block's bytes, if it was written.
     #[inline]
     pub fn block(&self, number: usize) -> Option<&[u8; BLOCK]> {
@@ -141,7 +136,8 @@ fn push(changes: &mut Vec<Change>, at: Offset, len: u32) {
 
 /// Calls `found` with each run of bytes that differ; runs with a short gap between them are one.
 fn differences(old: &[u8], new: &[u8], mut found: impl FnMut(usize, usize)) {
-    const STEP: usize = 8;
+    // Whole words: then a range never reaches into a neighbour, and least of all into the recovery area.
+    const STEP: usize = 4;
     let mut run: Option<(usize, usize)> = None;
     let mut at = 0;
     while at < new.len() {

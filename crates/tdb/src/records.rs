@@ -265,7 +265,7 @@ impl Database {
         self.space.set_record(at, &new.header(dead.next, dead.record_len))
     }
 
-    /// Writes a whole record to where nothing points yet.
+    /// Writes a whole record, but its tailer, to where nothing points yet.
     fn write_record(
         &self,
         at: Offset,
@@ -273,7 +273,6 @@ impl Database {
         next: Offset,
         new: &NewRecord<'_>,
     ) -> Result<(), AccessError> {
-        self.write_tailer(at, record_len)?;
         self.space.set_record(at, &new.header(next, record_len))?;
         self.space.write(at + RECORD_HEADER, new.key)?;
         self.write_parts(at + RECORD_HEADER + new.key_len(), new.parts)

@@ -9,20 +9,21 @@
 //! libtdb can play it back as well. An area of libtdb's says in its `key_len` where the old file ended; what lies
 //! between that and the area becomes a free record when we play it back.
 //!
-//! A larger area is needed now and then. Bytes that look like an area but are not pointed at would fail libtdb's
-//! check, so the old one is overwritten with zeros and synced, then the header points at the new one and is synced,
-//! and only then the new one is written. All of that happens before the area is valid, and is seldom.
+//! A larger area is needed now and then. It is made behind everything else, complete and marked valid, while the header
+//! still points at the old one: whoever walks the file meets the zeros before it and takes the rest for lost space.
+//! Then one word makes the header point at it. Played back, it also turns the old area into a free record. So at no
+//! time is there something that looks like an area and is not pointed at, which libtdb's check would not accept.
+
+use std::ops::Range;
 
 use crate::database::{Database, LogLevel};
 use crate::error::{AccessError, TransactionError};
 use crate::format::{
-    FREELIST_HEAD, Length, MAGIC_IN_RECORD, Offset, RECORD_HEADER, RECOVERY_ENTRY_HEADER, RECOVERY_INVALID,
-    RECOVERY_START_AT, RECOVERY_VALID, Record, TAILER,
+    FREELIST_HEAD, Length, MAGIC_IN_RECORD, Offset, PAD, RECORD_DEAD, RECORD_FREE, RECORD_HEADER,
+    RECORD_USED, RECOVERY_ENTRY_HEADER, RECOVERY_INVALID, RECOVERY_START_AT, RECOVERY_VALID, Record, TAILER,
 };
 use crate::overlay::Change;
 
-/// How much is overwritten with zeros at a time.
-const ZEROS: usize = 64 * 1024;
 const PAGE: u64 = 4096;
 /// A shorter stretch between records cannot become a free record that anyone would use.
 const LEAST_FREE: u32 = RECORD_HEADER + TAILER + 4;
@@ -33,6 +34,17 @@ struct RecoveryArea {
     at: Offset,
     /// The bytes after its header.
     room: Length,
+}
+
+/// Where a commit keeps old bytes, and what playing them back must tidy up.
+struct Plan {
+    area: RecoveryArea,
+    /// The area was made for this commit: the header does not point at it yet.
+    is_new: bool,
+    /// The area that the header points at until then.
+    replaced: Option<RecoveryArea>,
+    /// What the file grew by, or a crash has lost at its end: not yet part of anything in the old database.
+    added: Range<Offset>,
 }
 
 fn corrupt(offset: Offset, what: &'static str) -> AccessError {
@@ -58,41 +70,92 @@ impl Database {
 
     // Making it.
 
-    /// Steps 2 to 4 of a commit; returns what step 5 has to write.
-    pub(crate) fn prepare_recovery(&self) -> Result<Vec<Change>, TransactionError> {
+    /// Steps 2 to 4 of a commit; `changes` is what the transaction changes; returns what step 5 has to write.
+    pub(crate) fn prepare_recovery(&self, changes: Vec<Change>) -> Result<Vec<Change>, TransactionError> {
+        let changes = without_pointer(changes);
         let file_end = self.space.base_size();
-        let mut changes = self.space.overlay_changes()?;
+        let records_end = self.base_records_end()?;
+        let present = self.present_area()?;
         let needed = payload_len(&changes, file_end);
-        let area = match self.area_with(needed)? {
+        let (plan, changes) = match present.filter(|area| u64::from(area.room) >= needed) {
             Some(area) => {
-                if self.space.size() > file_end {
-                    self.space.grow_through(self.space.size())?;
+                let grown_to = self.space.size();
+                if grown_to > file_end {
+                    self.space.grow_through(grown_to)?;
                 }
-                area
+                let added = records_end..if grown_to > file_end {
+                    grown_to
+                } else {
+                    records_end
+                };
+                (
+                    Plan {
+                        area,
+                        is_new: false,
+                        replaced: None,
+                        added,
+                    },
+                    changes,
+                )
             }
-            None => {
-                let area = self.make_area(file_end, needed)?;
-                changes = self.space.overlay_changes()?;
-                area
-            }
+            None => self.plan_new_area(present, records_end)?,
         };
-        let payload = self.payload(&changes, file_end, area)?;
-        if payload.len() as u64 > u64::from(area.room) {
+        let payload = self.payload(&plan, &changes, file_end)?;
+        if payload.len() as u64 + u64::from(TAILER) > u64::from(plan.area.room) {
             return Err(AccessError::Full {
                 wanted: payload.len() as u64,
             }
             .into());
         }
-        self.write_area(area, &payload)?;
-        self.sync_transaction()?;
-        self.set_area_magic(area.at, RECOVERY_VALID)?;
+        if plan.is_new {
+            self.write_area(plan.area, &payload, RECOVERY_VALID)?;
+            self.sync_transaction()?;
+            self.space
+                .write_through(RECOVERY_START_AT, &self.space.order().bytes(plan.area.at))?;
+        } else {
+            self.write_area(plan.area, &payload, RECOVERY_INVALID)?;
+            self.sync_transaction()?;
+            self.set_area_magic(plan.area.at, RECOVERY_VALID)?;
+        }
         self.sync_transaction()?;
         Ok(changes)
     }
 
-    /// The file's area, if it has one with room for so many bytes.
-    fn area_with(&self, needed: u64) -> Result<Option<RecoveryArea>, AccessError> {
-        Ok(self.present_area()?.filter(|area| u64::from(area.room) >= needed))
+    /// Plans an area at the end of the file, with more room than needed, so that it is seldom made again.
+    fn plan_new_area(
+        &self,
+        replaced: Option<RecoveryArea>,
+        records_end: Offset,
+    ) -> Result<(Plan, Vec<Change>), TransactionError> {
+        let file_end = self.space.base_size();
+        // For the new database, what is replaced is free from now on.
+        if let Some(old) = replaced
+            && old.room >= TAILER
+        {
+            self.free(old.at, old.room)?;
+        }
+        if self.space.size() == file_end {
+            // Something must lie between the old end and the area.
+            self.grow_file(LEAST_FREE)?;
+        }
+        let at = self.space.size();
+        self.space.set_word(RECOVERY_START_AT, at)?;
+        let changes = without_pointer(self.space.overlay_changes()?);
+        let needed = payload_len(&changes, file_end);
+        let area = RecoveryArea {
+            at,
+            room: self.room_until_page(at, needed + needed / 2 + 256)?,
+        };
+        self.space.grow_through(at + RECORD_HEADER + area.room)?;
+        Ok((
+            Plan {
+                area,
+                is_new: true,
+                replaced,
+                added: records_end..at,
+            },
+            changes,
+        ))
     }
 
     fn present_area(&self) -> Result<Option<RecoveryArea>, AccessError> {
@@ -100,9 +163,7 @@ impl Database {
         if at == 0 {
             return Ok(None);
         }
-        let mut header = [0; RECORD_HEADER as usize];
-        self.space.base_bytes(at, &mut header)?;
-        let record = Record::from_bytes(&header, self.space.order());
+        let record = self.base_record(at)?;
         let end = u64::from(at) + u64::from(RECORD_HEADER) + u64::from(record.record_len);
         let sound = at >= self.first_record()
             && end <= u64::from(self.space.base_size())
@@ -119,55 +180,6 @@ impl Database {
         }))
     }
 
-    /// Makes an area at the end of the file, with more room than asked for, so that it is seldom made again.
-    fn make_area(&self, file_end: u32, needed: u64) -> Result<RecoveryArea, AccessError> {
-        let old = self.present_area()?;
-        let wanted = needed + needed / 2 + 256;
-        if let Some(area) = old
-            && area.at + RECORD_HEADER + area.room == file_end
-            && self.space.size() == file_end
-        {
-            return self.lengthen_area(area, wanted);
-        }
-        let at = self
-            .space
-            .size()
-            .checked_next_multiple_of(4)
-            .ok_or(AccessError::Full { wanted })?;
-        let area = RecoveryArea {
-            at,
-            room: self.room_until_page(at, wanted)?,
-        };
-        if let Some(old) = old {
-            // An area that was just written over with zeros by a killed process has no length any more.
-            if old.room >= TAILER {
-                self.free(old.at, old.room)?;
-            }
-        }
-        self.space.set_word(RECOVERY_START_AT, at)?;
-        self.space.grow_through(at + RECORD_HEADER + area.room)?;
-        if let Some(old) = old {
-            self.zero_through(old.at, RECORD_HEADER + old.room)?;
-        }
-        self.sync_transaction()?;
-        self.space
-            .write_through(RECOVERY_START_AT, &self.space.order().bytes(at))?;
-        self.sync_transaction()?;
-        Ok(area)
-    }
-
-    /// The area is the last thing in the file: makes both longer.
-    fn lengthen_area(&self, area: RecoveryArea, wanted: u64) -> Result<RecoveryArea, AccessError> {
-        let longer = RecoveryArea {
-            at: area.at,
-            room: self.room_until_page(area.at, wanted)?,
-        };
-        self.space.grow_through(area.at + RECORD_HEADER + longer.room)?;
-        // The file must be long enough before the area says that it is.
-        self.sync_transaction()?;
-        Ok(longer)
-    }
-
     fn room_until_page(&self, at: Offset, wanted: u64) -> Result<Length, AccessError> {
         let limit = u64::from(u32::MAX) / PAGE * PAGE;
         let start = u64::from(at) + u64::from(RECORD_HEADER);
@@ -178,8 +190,8 @@ impl Database {
         u32::try_from(end - start).map_err(|_| AccessError::Full { wanted })
     }
 
-    /// What playing back must write: old bytes, and a free record for what the file grew by.
-    fn payload(&self, changes: &[Change], file_end: u32, area: RecoveryArea) -> Result<Vec<u8>, AccessError> {
+    /// What playing back must write: old bytes, and free records for what is in no use in the old database.
+    fn payload(&self, plan: &Plan, changes: &[Change], file_end: u32) -> Result<Vec<u8>, AccessError> {
         let order = self.space.order();
         let mut payload = Vec::new();
         let mut add = |at: Offset, bytes: &[u8]| {
@@ -197,37 +209,88 @@ impl Database {
             self.space.base_bytes(change.at, &mut old)?;
             add(change.at, &old);
         }
-        // The file may have grown up to the area (if that was made now), or up to its end (if the area lies before).
-        let grown_end = if area.at >= file_end {
-            area.at
-        } else {
-            self.space.base_size()
-        };
-        let start = file_end.next_multiple_of(4);
-        if grown_end.saturating_sub(start) >= LEAST_FREE {
-            let record_len = grown_end - start - RECORD_HEADER;
-            let head = self.space.base_word(FREELIST_HEAD)?;
-            add(start, &Record::free(head, record_len).to_bytes(order));
-            add(grown_end - TAILER, &order.bytes(record_len + RECORD_HEADER));
-            add(FREELIST_HEAD, &order.bytes(start));
+        let replaced = plan
+            .replaced
+            .map(|area| area.at..area.at + RECORD_HEADER + area.room);
+        let mut head = self.space.base_word(FREELIST_HEAD)?;
+        for unused in replaced.into_iter().chain([plan.added.clone()]) {
+            if unused.end.saturating_sub(unused.start) < LEAST_FREE {
+                continue;
+            }
+            let record_len = unused.end - unused.start - RECORD_HEADER;
+            add(unused.start, &Record::free(head, record_len).to_bytes(order));
+            add(unused.end - TAILER, &order.bytes(record_len + RECORD_HEADER));
+            head = unused.start;
+            add(FREELIST_HEAD, &order.bytes(head));
         }
         // libtdb ends the old bytes with the length of the area.
-        payload.extend_from_slice(&order.bytes(RECORD_HEADER + area.room));
+        payload.extend_from_slice(&order.bytes(RECORD_HEADER + plan.area.room));
         Ok(payload)
     }
 
-    fn write_area(&self, area: RecoveryArea, payload: &[u8]) -> Result<(), AccessError> {
+    fn write_area(&self, area: RecoveryArea, payload: &[u8], magic: u32) -> Result<(), AccessError> {
+        let order = self.space.order();
         let header = Record {
             next: 0,
             record_len: area.room,
             key_len: self.space.base_size(),
             data_len: payload.len() as u32,
             hash: 0,
-            magic: RECOVERY_INVALID,
+            magic,
         };
+        self.space.write_through(area.at, &header.to_bytes(order))?;
+        self.space.write_through(area.at + RECORD_HEADER, payload)?;
+        let end = area.at + RECORD_HEADER + area.room;
         self.space
-            .write_through(area.at, &header.to_bytes(self.space.order()))?;
-        self.space.write_through(area.at + RECORD_HEADER, payload)
+            .write_through(end - TAILER, &order.bytes(RECORD_HEADER + area.room))
+    }
+
+    /// Where the last record, or the recovery area, of the file itself ends: its size, unless a crash has left
+    /// something behind it that belongs to nothing.
+    pub(crate) fn base_records_end(&self) -> Result<Offset, AccessError> {
+        let size = self.space.base_size();
+        if let Some(area) = self.present_area().unwrap_or(None)
+            && area.at + RECORD_HEADER + area.room == size
+        {
+            return Ok(size);
+        }
+        if size < self.first_record() + RECORD_HEADER + TAILER {
+            return Ok(self.first_record().max(size));
+        }
+        let total = self.space.base_word(size - TAILER)?;
+        if total >= RECORD_HEADER + TAILER && total <= size - self.first_record() {
+            let record = self.base_record(size - total)?;
+            if is_record(record.magic) && record.record_len == total - RECORD_HEADER {
+                return Ok(size);
+            }
+        }
+        self.search_base_records_end(size)
+    }
+
+    /// Goes over all records; only after a crash is there something to find.
+    fn search_base_records_end(&self, size: u32) -> Result<Offset, AccessError> {
+        let area_at = self.space.base_word(RECOVERY_START_AT)?;
+        let mut at = self.first_record();
+        while size - at >= RECORD_HEADER {
+            let record = self.base_record(at)?;
+            let known = is_record(record.magic) || at == area_at;
+            if !known && (record.magic == RECOVERY_INVALID || record.magic == PAD) {
+                return Ok(at);
+            }
+            // Damage is not for us to use.
+            let fits = record.record_len <= size - at - RECORD_HEADER && record.record_len.is_multiple_of(4);
+            if !known || !fits {
+                return Ok(size);
+            }
+            at += RECORD_HEADER + record.record_len;
+        }
+        Ok(size)
+    }
+
+    fn base_record(&self, at: Offset) -> Result<Record, AccessError> {
+        let mut header = [0; RECORD_HEADER as usize];
+        self.space.base_bytes(at, &mut header)?;
+        Ok(Record::from_bytes(&header, self.space.order()))
     }
 
     fn set_area_magic(&self, at: Offset, magic: u32) -> Result<(), AccessError> {
@@ -240,17 +303,6 @@ impl Database {
         let at = self.space.base_word(RECOVERY_START_AT)?;
         self.set_area_magic(at, RECOVERY_INVALID)?;
         self.sync_transaction()
-    }
-
-    fn zero_through(&self, at: Offset, len: Length) -> Result<(), AccessError> {
-        let zeros = vec![0; ZEROS.min(len as usize)];
-        let mut done = 0;
-        while done < len {
-            let step = zeros.len().min((len - done) as usize);
-            self.space.write_through(at + done, &zeros[..step])?;
-            done += step as u32;
-        }
-        Ok(())
     }
 
     // Playing it back.
@@ -308,15 +360,20 @@ impl Database {
             if len as usize > body.len() {
                 return Err(corrupt(at, "the recovery area's pieces are longer than the area"));
             }
-            if end > u64::from(self.space.size())
-                || (u64::from(offset) < area_range.end && end > area_range.start)
-            {
+            if end > u64::from(self.space.size()) {
                 return Err(corrupt(
                     at,
-                    "the recovery area holds bytes for a place where none can be",
+                    "the recovery area holds bytes for a place behind the end",
                 ));
             }
-            entries.push((offset, &body[..len as usize]));
+            // libtdb saves whole pages, which may begin or end in the area: that must stay as it is until the end.
+            let (start, area) = (u64::from(offset), &area_range);
+            for part in [start..end.min(area.start), start.max(area.end)..end] {
+                if part.start < part.end {
+                    let piece = &body[(part.start - start) as usize..(part.end - start) as usize];
+                    entries.push((part.start as Offset, piece));
+                }
+            }
             rest = &body[len as usize..];
         }
         Ok(entries)
@@ -346,18 +403,42 @@ impl Database {
     }
 }
 
+/// The changes without the word that points at the area: it is written before the others, and playing back must not
+/// turn it back, or a process killed while it plays back would leave an area that nobody finds.
+fn without_pointer(changes: Vec<Change>) -> Vec<Change> {
+    let pointer = RECOVERY_START_AT..RECOVERY_START_AT + 4;
+    let around = |change: Change| {
+        let end = change.at + change.len;
+        let before = change.at..end.min(pointer.start);
+        let after = change.at.max(pointer.end)..end;
+        [before, after].map(|part| Change {
+            at: part.start,
+            len: part.end.saturating_sub(part.start),
+        })
+    };
+    changes
+        .into_iter()
+        .flat_map(around)
+        .filter(|change| change.len > 0)
+        .collect()
+}
+
 /// How many of a change's bytes the file held before.
 fn old_len(change: &Change, file_end: u32) -> u32 {
     change.len.min(file_end.saturating_sub(change.at))
 }
 
-/// At most how long the payload for these changes is.
+fn is_record(magic: u32) -> bool {
+    matches!(magic, RECORD_USED | RECORD_DEAD | RECORD_FREE)
+}
+
+/// At most how long the payload for these changes is, with the area's tailer.
 fn payload_len(changes: &[Change], file_end: u32) -> u64 {
     let entry = u64::from(RECOVERY_ENTRY_HEADER);
     let old: u64 = changes
         .iter()
         .map(|change| entry + u64::from(old_len(change, file_end)))
         .sum();
-    // The three entries that make a free record of what is new, and the tailer.
-    old + 3 * entry + u64::from(RECORD_HEADER + TAILER + 4 + TAILER)
+    // Three entries for each of two free records, the tailer of the payload and that of the area.
+    old + 2 * (3 * entry + u64::from(RECORD_HEADER + TAILER + 4)) + u64::from(2 * TAILER)
 }

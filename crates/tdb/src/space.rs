@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::error::AccessError;
 use crate::format::{ByteOrder, Length, Offset, RECORD_HEADER, Record};
@@ -109,11 +109,20 @@ impl Space {
         matches!(self.backing, Backing::Memory)
     }
 
-    fn mapped_file(&self) -> Option<BorrowedFd<'_>> {
+    fn mapped_file(&self) -> Option<(BorrowedFd<'_>, u64)> {
         match &self.backing {
-            Backing::File(file) => file.lock_file(),
+            Backing::File(file) => Some((file.file().as_fd(), file.start())),
             _ => None,
         }
+    }
+
+    /// From now on the database begins at `start` in its file, a whole number of pages; its size is asked anew.
+    pub fn set_start(&self, start: u64) -> Result<(), AccessError> {
+        if let Backing::File(file) = &self.backing {
+            self.remap(0)?;
+            file.set_start(start);
+        }
+        self.refresh()
     }
 
     /// Whether the bytes are used through memory, mapped or anonymous.
@@ -509,11 +518,6 @@ impl Space {
         self.size.set(overlay.base_size);
         *self.former.borrow_mut() = Some(overlay);
         self.mapping.set_hidden(false);
-    }
-
-    /// Whether the transaction has changed anything.
-    pub fn overlay_is_unchanged(&self) -> bool {
-        self.overlay.borrow().as_ref().is_none_or(Overlay::is_unchanged)
     }
 
     /// The ranges in which the transaction differs from the file.

@@ -81,7 +81,8 @@ impl Database {
                 ..Summary::default()
             };
             let mut run = 0;
-            self.walk_stretches(|_, stretch| {
+            let mut noted = self.noted_records()?;
+            self.walk_stretches(&mut noted, |_, _, stretch| {
                 summary.add(stretch, &mut run);
                 Ok::<(), CheckError>(())
             })?;

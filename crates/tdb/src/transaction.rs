@@ -7,9 +7,10 @@
 //! 1. *Prepare.* The read lock becomes a write lock (readers leave), the open lock is taken (nobody opens).
 //! 2. The file is made as long as the transaction and the recovery area need ([`crate::recovery`]). Left: the old
 //!    database, perhaps with unused zeros at its end.
-//! 3. The bytes that will be overwritten go to the recovery area, still marked invalid. **Sync.** Left: the old database.
-//! 4. The area is marked valid. **Sync.** Left: the old database; the next one to lock a chain plays the area back, which
-//!    changes nothing yet.
+//! 3. The bytes that will be overwritten go to the recovery area, still marked invalid, or valid but not pointed at if
+//!    the area is a new one. **Sync.** Left: the old database.
+//! 4. The area is marked valid, or the header points at it. **Sync.** Left: the old database; the next one to lock a
+//!    chain plays the area back, which changes nothing but free space.
 //! 5. *Commit.* The changed ranges are written. **Sync.** Left: any mixture, from which playing back makes the old database.
 //! 6. The area is marked invalid. **Sync.** Left: the new database. Only now is success reported, since before this
 //!    sync a crash would still undo the commit.
@@ -212,17 +213,15 @@ impl Database {
     }
 
     fn prepare(&self) -> Result<(), TransactionError> {
-        if self.space.overlay_is_unchanged() {
-            self.set_prepared(Vec::new());
+        let changes = self.space.overlay_changes()?;
+        if changes.is_empty() {
+            self.set_prepared(changes);
             return Ok(());
         }
         self.upgrade_allrecord()?;
         self.lock_byte(LockByte::Open, LockKind::Write, Wait::Yes)?;
-        let changes = self.prepare_recovery();
-        if changes.is_err() {
-            self.unlock_byte(LockByte::Open);
-        }
-        self.set_prepared(changes?);
+        let changes = self.prepare_recovery(changes)?;
+        self.set_prepared(changes);
         Ok(())
     }
 
@@ -258,7 +257,7 @@ impl Database {
             _ => return Err(TransactionError::NoneOpen),
         };
         if changes.is_empty() {
-            self.release(false);
+            self.release();
             return Ok(());
         }
         let written = self
@@ -266,7 +265,7 @@ impl Database {
             .and_then(|()| self.invalidate_recovery());
         match written {
             Ok(()) => {
-                self.release(true);
+                self.release();
                 if let Some(storage) = self.space.storage() {
                     storage.touch();
                 }
@@ -274,7 +273,7 @@ impl Database {
             }
             Err(error) => {
                 self.end_overlay_and_play_back();
-                self.release(true);
+                self.release();
                 Err(error.into())
             }
         }
@@ -322,22 +321,20 @@ impl Database {
                 .take()
                 .is_some_and(|prepared| !prepared.changes.is_empty()),
         };
-        let undone = if prepared {
-            self.invalidate_recovery()
-        } else {
-            Ok(())
-        };
-        self.release(prepared);
+        // Playing back rather than only marking invalid: it also makes records of what the file grew by.
+        self.space.end_overlay();
+        let undone = if prepared { self.recover() } else { Ok(()) };
+        self.release();
         Ok(undone?)
     }
 
     /// Lets go of overlay and locks.
-    fn release(&self, opened: bool) {
+    fn release(&self) {
         self.space.end_overlay();
         *self.transaction.borrow_mut() = None;
         self.upheavals.set(self.upheavals.get() + 1);
         self.changes.set(self.changes.get() + 1);
-        if opened {
+        if self.locks.holds(LockByte::Open as u64) {
             self.unlock_byte(LockByte::Open);
         }
         self.unlock_allrecord();

@@ -1,4 +1,5 @@
 //! Files and live databases shared with libtdb's own programs.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

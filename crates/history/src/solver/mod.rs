@@ -4,13 +4,17 @@
 //!
 //! * [`problem`]: units compiled to steps: groups composed, windows tightened, values renumbered.
 //! * [`forced`]: the keys without a choice, which are most of them.
+//! * [`uses`]: who needs and who writes each value, and what follows from it.
+//! * [`choice`]: what a state can do next, best first.
 //! * [`layer`]: the states of one layer.
 //! * [`search`]: the rest: states in layers, greedy at first, wider where that fails.
 
+mod choice;
 mod forced;
 mod layer;
 mod problem;
 mod search;
+mod uses;
 
 use crate::contradiction::Contradiction;
 use crate::register::{Effect, Initial, Need, Unit, ValueId};
@@ -217,6 +221,15 @@ impl Solver {
             return Attempt::Impossible;
         }
         self.problem.compile(units, start, windows);
+        let start = match (self.problem.orphans(), start) {
+            ([], _) => start,
+            // What nobody writes must have been there at the beginning.
+            (&[value], problem::UNKNOWN_PRESENT) if value != ValueId::ABSENT => {
+                self.problem.compile(units, value.0, windows);
+                value.0
+            }
+            _ => return Attempt::Impossible,
+        };
         match self.search.run(&self.problem, start, limits) {
             Outcome::Impossible => Attempt::Impossible,
             Outcome::GaveUp => Attempt::GaveUp,

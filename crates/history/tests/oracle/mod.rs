@@ -51,7 +51,7 @@ fn groups_by_process(units: &[Unit]) -> Vec<Vec<Vec<Unit>>> {
         }
         let process = processes.last_mut().unwrap();
         if same && joined {
-            process.last_mut().unwrap().push(*unit);
+            process.last_mut().expect("a process was pushed").push(*unit);
         } else {
             process.push(vec![*unit]);
         }
@@ -102,7 +102,7 @@ fn perform(form: &[Unit], mut value: u32, mut cell: u64, windows: bool) -> Optio
         }
         if windows {
             cell = cell.max(unit.window.earliest);
-            if unit.advances && cell % 2 == 0 {
+            if unit.advances && cell.is_multiple_of(2) {
                 cell += 1;
             }
             if cell > unit.window.latest {

@@ -8,6 +8,8 @@ use crate::trace::op::Op;
 
 /// Mismatches that are kept with their texts; the rest are only counted.
 const KEPT: usize = 100;
+/// An operation that took longer counts as this: one hour, in nanoseconds.
+const LONGEST_NS: u64 = 3_600_000_000_000;
 
 /// A result that was not the recorded one.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -76,7 +78,7 @@ impl Tally {
     /// Notes the time that an operation took.
     pub fn took(&mut self, op: Op, time: Duration) {
         let histogram = self.latency[op as usize].get_or_insert_with(|| {
-            Box::new(Histogram::new(2).expect("two digits are between the library's bounds of 0 and 5"))
+            Box::new(Histogram::new_with_max(LONGEST_NS, 2).expect("two digits, and more than 2 ns"))
         });
         histogram.saturating_record(time.as_nanos() as u64);
     }
@@ -105,5 +107,30 @@ impl Tally {
                 (empty @ None, theirs) => *empty = theirs,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R23: a latency is reported as it was, from nanoseconds to minutes.
+    #[test]
+    fn latencies_of_any_length_are_kept() {
+        let mut tally = Tally::default();
+        for time in [
+            Duration::from_nanos(90),
+            Duration::from_millis(5),
+            Duration::from_secs(120),
+        ] {
+            tally.took(Op::Fetch, time);
+        }
+        let histogram = tally.latency[Op::Fetch as usize]
+            .as_ref()
+            .expect("fetches were noted");
+        let within = |value: u64, nanos: u64| value.abs_diff(nanos) <= nanos / 50;
+        assert!(within(histogram.value_at_quantile(0.5), 5_000_000));
+        assert!(within(histogram.max(), 120_000_000_000));
+        assert!(within(histogram.min(), 90));
     }
 }
