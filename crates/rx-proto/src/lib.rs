@@ -25,6 +25,8 @@ mod time;
 pub mod codes;
 pub mod config;
 pub mod debug;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod packet;
 pub mod rpc;
 pub mod rxkad;

@@ -260,6 +260,8 @@ impl fmt::Debug for Ack {
 const ACK_FIXED_LEN: usize = 18;
 /// Bytes between the acks and the trailer.
 const ACK_PADDING: usize = 3;
+/// Length of an acknowledgement with its whole trailer, but for the acks, in bytes.
+pub(crate) const ACK_LEN: usize = ACK_FIXED_LEN + ACK_PADDING + 16;
 
 impl Ack {
     /// The acknowledgement in `body`; `None` if it is shorter than it says.

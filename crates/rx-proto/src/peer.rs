@@ -68,12 +68,12 @@ impl Peer {
         }
     }
 
-    /// Whether a datagram may be sent now.
-    pub fn may_send(&self) -> bool {
-        self.verified || self.credit > 0
+    /// Whether a datagram of so many bytes may be sent now.
+    pub fn may_send(&self, bytes: usize) -> bool {
+        self.verified || bytes <= self.credit
     }
 
-    /// Bytes were sent; the last datagram may exceed the credit, or no reply of one packet would ever fit.
+    /// A datagram was sent.
     pub fn count_sent(&mut self, bytes: usize) {
         self.packets_sent = self.packets_sent.wrapping_add(1);
         self.bytes_sent += bytes as u64;

@@ -19,6 +19,8 @@
 
 pub mod check;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod generate;
 pub mod order;
 pub mod replay;

@@ -225,14 +225,13 @@ impl Database {
             Ok::<(), CheckError>(())
         })?;
         let area = self.space.word(RECOVERY_START_AT)?;
-        if area != 0
-            && !found_area
-            && self
-                .space
-                .record(area)
-                .is_ok_and(|area| area.magic == RECOVERY_VALID)
-        {
-            return Err(corrupt(area, "the recovery area lies inside something").into());
+        if area != 0 && !found_area {
+            // The next commit would write its old bytes there.
+            return Err(corrupt(
+                area,
+                "the header points here for the recovery area, and there is none",
+            )
+            .into());
         }
         Ok(report)
     }
@@ -266,19 +265,27 @@ impl Database {
                 Err(corrupt(at, "a record's length is impossible"))
             }
             RECORD_USED | RECORD_DEAD | RECORD_FREE => Ok(Stretch::Record(record)),
-            RECOVERY_VALID | RECOVERY_INVALID if area == at && fits => Ok(Stretch::RecoveryArea(record)),
-            RECOVERY_INVALID | PAD => {
-                let after = at + 4;
-                let area = Some(area).filter(|area| *area >= after);
-                let next = [noted.used.next(after), noted.free.next(after), area]
-                    .into_iter()
-                    .flatten()
-                    .min();
-                let end = next.unwrap_or(u32::MAX).min(self.space.size());
-                Ok(Stretch::Nothing(end - at))
+            RECOVERY_VALID | RECOVERY_INVALID if area == at && at.is_multiple_of(4) && fits => {
+                Ok(Stretch::RecoveryArea(record))
             }
-            _ => Err(corrupt(at, "there is no record, and no empty space")),
+            RECOVERY_INVALID | PAD => Ok(Stretch::Nothing(self.next_noted(at, area, noted) - at)),
+            _ => match self.next_noted(at, area, noted) - at {
+                // No record fits in here; what looked like a header reaches into the next one.
+                gap if gap < RECORD_HEADER + TAILER => Ok(Stretch::Nothing(gap)),
+                _ => Err(corrupt(at, "there is no record, and no empty space")),
+            },
         }
+    }
+
+    /// Where the next thing after `at` begins that something points at; the end of the file if there is none.
+    fn next_noted(&self, at: Offset, area: Offset, noted: &Noted) -> Offset {
+        let after = at + 4;
+        let area = Some(area).filter(|area| *area >= after);
+        let next = [noted.used.next(after), noted.free.next(after), area]
+            .into_iter()
+            .flatten()
+            .min();
+        next.unwrap_or(u32::MAX).min(self.space.size())
     }
 
     fn check_tailer(&self, at: Offset, record: &Record) -> Result<(), AccessError> {

@@ -354,6 +354,7 @@ impl OpenOptions {
                 .map_err(lock_error)?;
         }
         database.unlock_byte(LockByte::Open);
+        database.space.set_floor(first_record(database.hash_size));
         Ok(database)
     }
 

@@ -166,6 +166,8 @@ impl Database {
         let record = self.base_record(at)?;
         let end = u64::from(at) + u64::from(RECORD_HEADER) + u64::from(record.record_len);
         let sound = at >= self.first_record()
+            && at.is_multiple_of(4)
+            && record.record_len.is_multiple_of(4)
             && end <= u64::from(self.space.base_size())
             && (record.magic == RECOVERY_INVALID || record.magic == RECOVERY_VALID);
         if !sound {
@@ -298,16 +300,17 @@ impl Database {
             .write_through(at + MAGIC_IN_RECORD, &self.space.order().bytes(magic))
     }
 
-    /// Marks the area valid once more, after step 6 went wrong.
-    pub(crate) fn validate_recovery(&self) -> Result<(), AccessError> {
-        let at = self.space.base_word(RECOVERY_START_AT)?;
-        self.set_area_magic(at, RECOVERY_VALID)
-    }
-
     /// Step 6 of a commit: the area is at rest again.
     pub(crate) fn invalidate_recovery(&self) -> Result<(), AccessError> {
         let at = self.space.base_word(RECOVERY_START_AT)?;
         self.set_area_magic(at, RECOVERY_INVALID)?;
+        self.sync_transaction()
+    }
+
+    /// Undoes a step 6 that failed. Durable before the first old byte is written: a mixture must never be at rest.
+    pub(crate) fn validate_recovery(&self) -> Result<(), AccessError> {
+        let at = self.space.base_word(RECOVERY_START_AT)?;
+        self.set_area_magic(at, RECOVERY_VALID)?;
         self.sync_transaction()
     }
 
@@ -325,7 +328,8 @@ impl Database {
         if area.magic != RECOVERY_VALID {
             return Ok(());
         }
-        if at < self.first_record() || area.data_len > area.record_len {
+        let aligned = at.is_multiple_of(4) && area.record_len.is_multiple_of(4);
+        if at < self.first_record() || !aligned || area.data_len > area.record_len {
             return Err(corrupt(at, "the recovery area contradicts itself"));
         }
         self.space
@@ -388,7 +392,8 @@ impl Database {
     /// Makes a free record of what lies between the old file's end and the area; it may hold anything.
     fn free_beyond(&self, old_end: u32, at: Offset, area: &Record) -> Result<(), AccessError> {
         let start = old_end.max(self.first_record()).checked_next_multiple_of(4);
-        let size = self.space.size();
+        // A file that someone has lengthened by a few bytes ends between two places for records.
+        let size = self.space.size() & !3;
         let area_end = at + RECORD_HEADER + area.record_len;
         let Some(start) = start.filter(|start| *start < size) else {
             return Ok(());

@@ -32,6 +32,10 @@ pub(crate) struct Space {
     foreign: Cell<bool>,
     /// The bytes known to be there; with an open transaction, its own additions included.
     size: Cell<u32>,
+    /// No database is shorter than this: header and chain heads. 0 while it is being opened.
+    floor: Cell<u32>,
+    /// Another process truncated the file; nothing is believed from then on.
+    lost: Cell<bool>,
     overlay: RefCell<Option<Overlay>>,
     /// The memory of the last transaction's overlay.
     former: RefCell<Option<Overlay>>,
@@ -61,6 +65,8 @@ impl Space {
             map_wanted: Cell::new(map_wanted),
             foreign: Cell::new(false),
             size: Cell::new(0),
+            floor: Cell::new(0),
+            lost: Cell::new(false),
             overlay: RefCell::new(None),
             former: RefCell::new(None),
         }
@@ -409,6 +415,12 @@ impl Space {
     /// Asks how long the file is now, and maps what is new.
     pub fn refresh(&self) -> Result<(), AccessError> {
         let size = self.file_size()?;
+        // Mapping anew would forget that the guard noticed.
+        self.whole(Ok::<(), AccessError>(()))?;
+        if size < self.floor.get() {
+            self.lost.set(true);
+            return Err(AccessError::Truncated);
+        }
         if size == self.size.get() && (self.is_mapped() || !self.map_wanted.get()) {
             return Ok(());
         }
@@ -490,11 +502,17 @@ impl Space {
         !self.foreign.get() && self.mapping.increment(at)
     }
 
-    /// The result of an operation, unless another process truncated the mapped file and the guard noticed: then
-    /// whatever was read means nothing.
+    /// From now on a file that is shorter has been truncated by someone.
+    pub fn set_floor(&self, floor: u32) {
+        self.floor.set(floor);
+    }
+
+    /// The result of an operation, unless another process truncated the file and the guard or a look at the size
+    /// noticed: then whatever was read means nothing.
     #[inline]
     pub fn whole<T, E: From<AccessError>>(&self, result: Result<T, E>) -> Result<T, E> {
-        if self.mapping.was_truncated() {
+        if self.lost.get() || self.mapping.was_truncated() {
+            self.lost.set(true);
             Err(AccessError::Truncated.into())
         } else {
             result

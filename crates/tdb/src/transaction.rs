@@ -295,9 +295,10 @@ impl Database {
     /// The file is a mixture, or new without being durable, and the recovery area still holds the old bytes: makes it
     /// the old database again. If that fails too, whoever locks a chain next tries again.
     fn end_overlay_and_play_back(&self) {
+        // Step 6 may have failed in its sync, with the area at rest already.
+        let valid = self.validate_recovery();
         self.space.end_overlay();
-        let undone = self.validate_recovery().and_then(|()| self.recover());
-        let _ = self.noted(undone);
+        let _ = self.noted(valid.and_then(|()| self.recover()));
     }
 
     /// Cancels the transaction; an inner one condemns the outer one.

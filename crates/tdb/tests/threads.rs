@@ -125,7 +125,9 @@ fn a_database_in_memory_is_shared_behind_a_mutex() {
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                (0..ROUNDS).for_each(|_| drop(add(&database.lock().expect("not poisoned"), b"shared")))
+                for _ in 0..ROUNDS {
+                    add(&database.lock().expect("not poisoned"), b"shared");
+                }
             });
         }
     });
@@ -149,9 +151,11 @@ fn closing_one_opening_keeps_the_locks_of_another() {
     let refused = second.chain_lock(b"key", LockKind::Write, Wait::No);
     assert!(matches!(refused, Err(LockError::WouldBlock)), "{refused:?}");
     drop(lock);
-    second
-        .chain_lock(b"key", LockKind::Write, Wait::No)
-        .expect("it is free again");
+    drop(
+        second
+            .chain_lock(b"key", LockKind::Write, Wait::No)
+            .expect("it is free again"),
+    );
 }
 
 /// T8: a transaction of one opening is seen by the other only when it is committed, and keeps its transactions out.

@@ -122,13 +122,14 @@ impl Layer {
         self.table[slot] = at as u32 + 1;
     }
 
-    /// Keeps the `width` most promising states: most done, then fewest strays.
-    pub fn narrow(&mut self, width: usize, ranking: &mut Vec<(u32, u32, u32)>) {
+    /// Keeps the `width` most promising states: those that got farthest in time with as many choices, then those
+    /// with the fewest strays.
+    pub fn narrow(&mut self, width: usize, ranking: &mut Vec<(u64, u32, u32)>) {
         if self.states.len() <= width {
             return;
         }
         ranking.clear();
-        let rank = |(at, state): (usize, &State)| (u32::MAX - state.done, state.strays, at as u32);
+        let rank = |(at, state): (usize, &State)| (u64::MAX - state.cell, state.strays, at as u32);
         ranking.extend(self.states.iter().enumerate().map(rank));
         ranking.select_nth_unstable(width);
         ranking.truncate(width);

@@ -3,6 +3,7 @@
 //! Owns the steps: every atomic group becomes one step with one need and one effect, values get small local
 //! numbers, and windows become entry limits tightened along each process. A compiled problem is read only.
 
+use super::uses::Uses;
 use crate::register::{Effect, Need, Unit, ValueId};
 
 /// State or need codes beside plain values.
@@ -18,7 +19,7 @@ pub(super) const NEVER: u32 = u32::MAX - 4;
 /// Effect: the state stays.
 pub(super) const KEEP: u32 = u32::MAX - 5;
 /// No alternative form.
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 const ABSENT: u32 = 0;
 const EMPTY: u32 = 1;
@@ -89,7 +90,9 @@ fn both(first: u32, second: u32) -> u32 {
 /// One atomic step: a unit, or a joined group of units.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
-    /// The cell in which it ends when entered at cell 0.
+    /// The first cell in which it can be entered.
+    pub opens: u64,
+    /// The cell in which it ends when entered as early as possible.
     pub earliest: u64,
     /// The last cell in which it can be entered.
     pub limit: u64,
@@ -108,7 +111,7 @@ pub(super) struct Step {
     /// One past the last of its units.
     pub end: u32,
     /// Its other form, in which its uncertain units did not happen.
-    alternative: u32,
+    pub alternative: u32,
     /// It, or a unit of it, takes an odd cell.
     pub advances: bool,
 }
@@ -127,26 +130,6 @@ impl Step {
     }
 }
 
-/// The last step in one process that needs (or writes) some value.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LastUse {
-    pub process: u32,
-    pub step: u32,
-}
-
-/// Per local value, the processes that use it and where they last do.
-#[derive(Default)]
-struct Uses {
-    first: Vec<u32>,
-    list: Vec<LastUse>,
-}
-
-impl Uses {
-    fn of(&self, value: u32) -> &[LastUse] {
-        &self.list[self.first[value as usize] as usize..self.first[value as usize + 1] as usize]
-    }
-}
-
 /// The compiled units of one key.
 #[derive(Default)]
 pub(super) struct Problem {
@@ -156,9 +139,10 @@ pub(super) struct Problem {
     pub processes: Vec<u32>,
     /// Local value to the caller's.
     values: Vec<u32>,
-    needs: Uses,
-    writes: Uses,
-    seen: Vec<u32>,
+    orphans: Vec<ValueId>,
+    pub uses: Uses,
+    /// Whether windows count.
+    pub obeys: bool,
 }
 
 impl Problem {
@@ -176,8 +160,33 @@ impl Problem {
             at = self.add_step(units, at, windows);
         }
         self.processes.push(self.steps.len() as u32);
+        self.obeys = windows == WindowUse::Obey;
         self.tighten(windows);
-        self.list_uses();
+        let start = if start == UNKNOWN_PRESENT {
+            start
+        } else {
+            self.known(ValueId(start))
+        };
+        self.uses.compile(
+            &mut self.steps,
+            &self.alternatives,
+            &self.processes,
+            self.values.len(),
+            start,
+            self.obeys,
+        );
+        self.orphans.clear();
+        self.orphans.extend(
+            self.uses
+                .orphans()
+                .iter()
+                .map(|&local| ValueId(self.values[local as usize])),
+        );
+    }
+
+    /// Values that are needed, never written, and not there at the beginning.
+    pub fn orphans(&self) -> &[ValueId] {
+        &self.orphans
     }
 
     /// The other form of a step, in which its uncertain units did not happen.
@@ -203,16 +212,6 @@ impl Problem {
     /// How many processes there are.
     pub fn process_count(&self) -> usize {
         self.processes.len() - 1
-    }
-
-    /// Where each process last needs exactly `value`.
-    pub fn needs_of(&self, value: u32) -> &[LastUse] {
-        self.needs.of(value)
-    }
-
-    /// Where each process last writes `value`.
-    pub fn writes_of(&self, value: u32) -> &[LastUse] {
-        self.writes.of(value)
     }
 
     /// Gives the values that occur small numbers in ascending order; absent and empty keep 0 and 1.
@@ -277,6 +276,7 @@ impl Problem {
         counts: impl Fn(&Unit) -> bool,
     ) -> Step {
         let mut step = Step {
+            opens: 0,
             earliest: 0,
             limit: u64::MAX,
             deadline: u64::MAX,
@@ -344,85 +344,13 @@ impl Problem {
         let first = self.steps.first().map(|step| step.hint);
         self.steps.iter().all(|step| Some(step.hint) == first)
     }
-
-    fn list_uses(&mut self) {
-        let Problem {
-            steps,
-            alternatives,
-            processes,
-            values,
-            needs,
-            writes,
-            seen,
-            ..
-        } = self;
-        let count = values.len();
-        let needed = |step: &Step| (step.alternative == NONE && step.need < KEEP).then_some(step.need);
-        needs.list_last(steps, processes, count, seen, |step, note| {
-            needed(step).into_iter().for_each(note)
-        });
-        writes.list_last(steps, processes, count, seen, |step, note| {
-            if step.effect != KEEP {
-                note(step.effect);
-            }
-            if step.alternative != NONE && alternatives[step.alternative as usize].effect != KEEP {
-                note(alternatives[step.alternative as usize].effect);
-            }
-        });
-    }
-}
-
-impl Uses {
-    /// Lists, for each value, the last step of each process for which `uses` notes it.
-    fn list_last(
-        &mut self,
-        steps: &[Step],
-        processes: &[u32],
-        values: usize,
-        seen: &mut Vec<u32>,
-        uses: impl Fn(&Step, &mut dyn FnMut(u32)),
-    ) {
-        let mut walk = |visit: &mut dyn FnMut(u32, LastUse)| {
-            seen.clear();
-            seen.resize(values, NONE);
-            for process in 0..processes.len() - 1 {
-                for at in (processes[process]..processes[process + 1]).rev() {
-                    uses(&steps[at as usize], &mut |value| {
-                        if seen[value as usize] != process as u32 {
-                            seen[value as usize] = process as u32;
-                            visit(
-                                value,
-                                LastUse {
-                                    process: process as u32,
-                                    step: at,
-                                },
-                            );
-                        }
-                    });
-                }
-            }
-        };
-        let (first, list) = (&mut self.first, &mut self.list);
-        first.clear();
-        first.resize(values + 1, 0);
-        walk(&mut |value, _| first[value as usize + 1] += 1);
-        for value in 0..values {
-            first[value + 1] += first[value];
-        }
-        list.clear();
-        list.resize(first[values] as usize, LastUse { process: 0, step: 0 });
-        walk(&mut |value, last| {
-            list[first[value as usize] as usize] = last;
-            first[value as usize] += 1;
-        });
-        // Each entry has moved to the next value's begin.
-        first.copy_within(0..values, 1);
-        first[0] = 0;
-    }
 }
 
 /// Lets `step` go on through the window of `unit`.
 fn pass(step: &mut Step, unit: &Unit) {
+    if step.limit == u64::MAX && step.earliest == 0 {
+        step.opens = unit.window.earliest | u64::from(unit.advances);
+    }
     step.advances |= unit.advances;
     step.earliest =
         (step.earliest | u64::from(unit.advances)).max(unit.window.earliest | u64::from(unit.advances));
@@ -434,7 +362,7 @@ fn pass(step: &mut Step, unit: &Unit) {
 }
 
 /// The last cell that something which takes an odd cell can be entered at.
-fn even_out(cell: u64, advances: bool) -> u64 {
+pub(super) fn even_out(cell: u64, advances: bool) -> u64 {
     if advances && cell.is_multiple_of(2) {
         cell.saturating_sub(1)
     } else {

@@ -6,14 +6,15 @@
 //! No recursion; states are bounded by [`Limits`].
 
 use super::Limits;
+use super::choice::{Choice, Choices};
 use super::layer::{Layer, State, head_hash};
-use super::problem::{KEEP, Problem, Step, UNKNOWN_PRESENT, meet};
+use super::problem::{KEEP, Problem, meet};
 use crate::register::Unit;
 
 /// Layers between two checkpoints.
-const SPACING: usize = 32;
+const SPACING: usize = 8;
 /// The width of the first wide pass.
-const FIRST_WIDTH: usize = 16;
+const FIRST_WIDTH: usize = 8;
 /// Marks a node whose step was done in its other form.
 const OTHER_FORM: u32 = 1 << 31;
 /// No node: the beginning.
@@ -43,14 +44,6 @@ struct Checkpoint {
     complete: bool,
 }
 
-/// A step that a state can do next.
-#[derive(Clone, Copy)]
-struct Choice {
-    rank: (u8, u64),
-    process: u32,
-    other_form: bool,
-}
-
 /// The search and its buffers.
 #[derive(Default)]
 pub(super) struct Search {
@@ -59,9 +52,12 @@ pub(super) struct Search {
     nodes: Vec<Node>,
     checkpoints: Vec<Checkpoint>,
     saved: Layer,
-    choices: Vec<Choice>,
+    choices: Choices,
+    /// The choices of the single state of the current layer, if they are known already.
+    prepared: Choices,
+    is_prepared: bool,
     heads: Vec<u32>,
-    ranking: Vec<(u32, u32, u32)>,
+    ranking: Vec<(u64, u32, u32)>,
     progress: Progress,
 }
 
@@ -78,6 +74,8 @@ struct Progress {
     /// The farthest dead end, and how often it was met.
     dead_end: usize,
     escalation: u32,
+    /// The latest cell of the states that were last.
+    stuck_at: u64,
     states: u64,
     steps_back: u64,
     last: u32,
@@ -87,6 +85,11 @@ impl Search {
     /// States visited by the last run.
     pub fn states(&self) -> u64 {
         self.progress.states
+    }
+
+    /// The cell of the last dead end.
+    pub fn stuck_at(&self) -> u64 {
+        self.progress.stuck_at
     }
 
     /// Dead ends met by the last run.
@@ -110,6 +113,15 @@ impl Search {
                 return Outcome::GaveUp;
             }
             self.expand(problem);
+            if self.next.states.is_empty() {
+                self.progress.stuck_at = self
+                    .current
+                    .states
+                    .iter()
+                    .map(|state| state.cell)
+                    .max()
+                    .unwrap_or(0);
+            }
             if !self.next.states.is_empty() {
                 self.advance();
             } else if self.progress.complete {
@@ -143,6 +155,7 @@ impl Search {
         self.saved.reset(processes);
         self.nodes.clear();
         self.checkpoints.clear();
+        self.is_prepared = false;
         self.progress = Progress {
             width: 1,
             complete: true,
@@ -201,29 +214,38 @@ impl Search {
 
     fn expand_state(&mut self, problem: &Problem, at: usize) {
         let state = self.current.states[at];
-        choices(problem, &state, self.current.heads(at), &mut self.choices);
-        self.choices
-            .sort_unstable_by_key(|choice| (choice.rank, choice.process, choice.other_form));
-        for nth in 0..self.choices.len() {
-            let choice = self.choices[nth];
+        if std::mem::take(&mut self.is_prepared) {
+            std::mem::swap(&mut self.choices, &mut self.prepared);
+        } else {
+            self.choices.list(problem, &state, self.current.heads(at));
+        }
+        for nth in 0..self.choices.list.len() {
+            let choice = self.choices.list[nth];
             let kept = self.nodes.len();
             self.heads.clear();
             self.heads.extend_from_slice(self.current.heads(at));
             let mut child = state;
             child.strays += u32::from(nth > 0);
             do_choice(problem, choice, &mut child, &mut self.heads, &mut self.nodes);
-            if settle(problem, &mut child, &mut self.heads, &mut self.nodes)
-                && has_choice(problem, &child, &self.heads)
+            if !settle(problem, &mut child, &mut self.heads, &mut self.nodes)
+                || !self.can_go_on(problem, &child)
             {
-                self.next.insert(child, &self.heads);
-                if self.progress.width == 1 && nth + 1 < self.choices.len() {
-                    self.progress.complete = false;
-                    return;
-                }
-            } else {
                 self.nodes.truncate(kept);
+                continue;
+            }
+            self.next.insert(child, &self.heads);
+            if self.progress.width == 1 {
+                self.is_prepared = true;
+                self.progress.complete &= nth + 1 == self.choices.list.len();
+                return;
             }
         }
+    }
+
+    /// Whether the state in `self.heads` has a choice or is finished. Its choices are kept.
+    fn can_go_on(&mut self, problem: &Problem, state: &State) -> bool {
+        self.prepared.list(problem, state, &self.heads);
+        !self.prepared.list.is_empty() || self.prepared.finished
     }
 
     /// Takes the next layer as the current one.
@@ -257,6 +279,7 @@ impl Search {
 
     /// Goes back to a checkpoint, farther the more often this dead end was met, to come again wider.
     fn go_back(&mut self) {
+        self.is_prepared = false;
         let progress = &mut self.progress;
         progress.steps_back += 1;
         if progress.layer > progress.dead_end + SPACING || progress.steps_back == 1 {
@@ -265,15 +288,15 @@ impl Search {
             progress.escalation += 1;
         }
         progress.dead_end = progress.dead_end.max(progress.layer);
-        let distance = SPACING << progress.escalation.min(40);
+        let distance = SPACING << (2 * progress.escalation.min(20));
         let target = progress.layer.saturating_sub(distance);
         while self.checkpoints.len() > 1 && self.checkpoints[self.checkpoints.len() - 1].layer > target {
             self.drop_checkpoint();
         }
         let checkpoint = self.checkpoints[self.checkpoints.len() - 1];
         let progress = &mut self.progress;
-        progress.width = FIRST_WIDTH << (2 * progress.escalation.min(13));
-        progress.wide_until = progress.dead_end + 2 * SPACING;
+        progress.width = FIRST_WIDTH << progress.escalation.min(26);
+        progress.wide_until = progress.dead_end + distance;
         progress.layer = checkpoint.layer;
         progress.complete = checkpoint.complete;
         self.nodes.truncate(checkpoint.nodes);
@@ -369,152 +392,4 @@ fn read_all(problem: &Problem, state: &mut State, heads: &mut [u32], nodes: &mut
         }
     }
     any
-}
-
-/// What must be known of all heads to judge one of them.
-struct Urgency {
-    /// The two earliest deadlines, and whose the first is.
-    deadline: u64,
-    next_deadline: u64,
-    process: usize,
-    /// What the head that should be done first needs.
-    need: u32,
-    wanted: usize,
-}
-
-fn urgency(problem: &Problem, heads: &[u32]) -> Urgency {
-    let mut found = Urgency {
-        deadline: u64::MAX,
-        next_deadline: u64::MAX,
-        process: usize::MAX,
-        need: 0,
-        wanted: usize::MAX,
-    };
-    let mut hint = u64::MAX;
-    for (process, &head) in heads.iter().enumerate() {
-        if head == problem.processes[process + 1] {
-            continue;
-        }
-        let step = &problem.steps[head as usize];
-        if step.deadline < found.deadline {
-            found.next_deadline = found.deadline;
-            found.deadline = step.deadline;
-            found.process = process;
-        } else {
-            found.next_deadline = found.next_deadline.min(step.deadline);
-        }
-        if step.hint < hint || found.wanted == usize::MAX {
-            hint = step.hint;
-            found.need = step.need;
-            found.wanted = process;
-        }
-    }
-    found
-}
-
-/// Lists what the state can do next.
-fn choices(problem: &Problem, state: &State, heads: &[u32], choices: &mut Vec<Choice>) {
-    choices.clear();
-    let urgency = urgency(problem, heads);
-    for process in 0..heads.len() {
-        each_form(problem, heads, process, |form, other_form| {
-            if is_possible(problem, state, heads, process, form, &urgency) {
-                let rank = rank(state, process, form, other_form, &urgency);
-                choices.push(Choice {
-                    rank,
-                    process: process as u32,
-                    other_form,
-                });
-            }
-        });
-    }
-}
-
-/// Whether the state can do anything, or has nothing left to do.
-fn has_choice(problem: &Problem, state: &State, heads: &[u32]) -> bool {
-    let urgency = urgency(problem, heads);
-    let mut any = false;
-    let mut left = false;
-    for process in 0..heads.len() {
-        let (head, end) = (heads[process], problem.processes[process + 1]);
-        left |= head < end && (head + 1 < end || !problem.droppable(&problem.steps[head as usize]));
-        each_form(problem, heads, process, |form, _| {
-            any = any || is_possible(problem, state, heads, process, form, &urgency);
-        });
-        if any {
-            return true;
-        }
-    }
-    !left
-}
-
-/// Visits the forms of a process's next step. Leaving out its very last step is no choice: a state with only such
-/// steps is finished.
-fn each_form(problem: &Problem, heads: &[u32], process: usize, mut visit: impl FnMut(&Step, bool)) {
-    let (head, end) = (heads[process], problem.processes[process + 1]);
-    if head == end {
-        return;
-    }
-    let step = &problem.steps[head as usize];
-    visit(step, false);
-    if let Some(other) = problem.alternative(step)
-        && !(head + 1 == end && problem.droppable(step))
-    {
-        visit(other, true);
-    }
-}
-
-/// Whether a step can be done now without making another late or a value unreadable that is still needed.
-fn is_possible(
-    problem: &Problem,
-    state: &State,
-    heads: &[u32],
-    process: usize,
-    form: &Step,
-    urgency: &Urgency,
-) -> bool {
-    let Some(found) = meet(form.need, state.value) else {
-        return false;
-    };
-    if state.cell > form.limit {
-        return false;
-    }
-    let others = if process == urgency.process {
-        urgency.next_deadline
-    } else {
-        urgency.deadline
-    };
-    if form.after(state.cell) > others {
-        return false;
-    }
-    let after = if form.effect == KEEP { found } else { form.effect };
-    after == state.value
-        || state.value == UNKNOWN_PRESENT
-        || !is_last_chance(problem, state.value, heads, process)
-}
-
-/// Whether `value` is still needed by a step other than the next one of `process`, and written by none.
-fn is_last_chance(problem: &Problem, value: u32, heads: &[u32], process: usize) -> bool {
-    let remains = |last: &super::problem::LastUse| {
-        let at = last.process as usize;
-        last.step >= heads[at] + u32::from(at == process)
-    };
-    problem.needs_of(value).iter().any(remains) && !problem.writes_of(value).iter().any(remains)
-}
-
-/// The place of a choice among those of a state: what the most urgent head asks for, then the most urgent.
-fn rank(state: &State, process: usize, form: &Step, other_form: bool, urgency: &Urgency) -> (u8, u64) {
-    let class = if other_form {
-        3
-    } else if process == urgency.wanted {
-        0
-    } else if form.effect != KEEP
-        && meet(urgency.need, state.value).is_none()
-        && meet(urgency.need, form.effect).is_some()
-    {
-        1
-    } else {
-        2
-    };
-    (class, form.hint)
 }

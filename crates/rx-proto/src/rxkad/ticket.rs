@@ -99,6 +99,19 @@ impl Ticket {
         Ok(read_body(&plain)?)
     }
 
+    /// An encrypted part around sealed bytes that are of type 17, key version 1; for the fuzzer.
+    pub(crate) fn from_sealed(sealed: &[u8]) -> Vec<u8> {
+        let numbers = [
+            der::field(0, der::INTEGER, &[17]),
+            der::field(1, der::INTEGER, &[1]),
+        ]
+        .concat();
+        der::element(
+            der::SEQUENCE,
+            &[numbers, der::field(2, der::OCTET_STRING, sealed)].concat(),
+        )
+    }
+
     /// Whether the ticket may be used at `unix_time`.
     ///
     /// # Errors

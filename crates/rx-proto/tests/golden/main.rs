@@ -1,4 +1,5 @@
 //! Packets that OpenAFS 1.8.9 sent, read and made again byte for byte.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod pcap;
 

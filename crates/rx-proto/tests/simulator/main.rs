@@ -1,6 +1,7 @@
 //! A client and a server in one thread, on a wire with faults, all from one seed.
 //!
 //! `QUORATE_RX_SEEDS=5000` runs so many seeds; the default is a short form.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod network;
 mod world;

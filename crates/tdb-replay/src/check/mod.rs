@@ -15,7 +15,7 @@ use history::solver::Limits;
 
 use crate::order::chain::Hashing;
 use crate::order::explain::{Explained, KeyConflict, Unexplained, explain};
-use crate::slice::reduce::Judged;
+use crate::slice::reduce::{Judged, keys_of};
 use crate::trace::History;
 use timed::Timed;
 
@@ -75,39 +75,22 @@ impl Verdict {
         if self.answer() != Answer::Impossible {
             return Judged::Fine;
         }
-        let place = |&(trace, row): &(u16, u32)| (usize::from(trace), row as usize);
-        match &self.sequential {
-            Err(Unexplained::Transaction(trace, row)) => {
-                let rows = vec![place(&(*trace, *row))];
-                Judged::Fails {
-                    keys: crate::slice::reduce::keys_of(history, &rows),
-                    rows: Vec::new(),
-                }
-            }
+        let place = |(trace, row): (u16, u32)| (usize::from(trace), row as usize);
+        let keys = match &self.sequential {
+            Err(Unexplained::Transaction(trace, row)) => keys_of(history, &[place((*trace, *row))]),
             Err(Unexplained::Cycle(rows)) => {
-                let rows: Vec<_> = rows.iter().map(place).collect();
-                Judged::Fails {
-                    keys: crate::slice::reduce::keys_of(history, &rows),
-                    rows,
-                }
+                let rows: Vec<_> = rows.iter().copied().map(place).collect();
+                keys_of(history, &rows)
             }
             _ => {
-                let mut impossible: Vec<&KeyConflict> = self
+                let impossible = self
                     .conflicts()
                     .iter()
-                    .filter(|conflict| conflict.gave_up.is_none())
-                    .collect();
-                impossible.sort_by_key(|conflict| conflict.rows.len());
-                let rows = impossible.first().map_or(&[][..], |conflict| &conflict.rows);
-                Judged::Fails {
-                    keys: impossible.iter().map(|conflict| conflict.key).collect(),
-                    rows: rows
-                        .iter()
-                        .map(|(trace, row, _)| place(&(*trace, *row)))
-                        .collect(),
-                }
+                    .filter(|conflict| conflict.gave_up.is_none());
+                impossible.map(|conflict| conflict.key).collect()
             }
-        }
+        };
+        Judged::Fails { keys }
     }
 }
 

@@ -12,10 +12,10 @@ use crate::trace::structure::{Group, GroupKind};
 use crate::trace::{History, Trace};
 
 /// In `need`: whatever it finds.
-const ANYTHING: u32 = u32::MAX;
-const PRESENT: u32 = u32::MAX - 2;
+pub(crate) const ANYTHING: u32 = u32::MAX;
+pub(crate) const PRESENT: u32 = u32::MAX - 2;
 /// In `effect`: the key stays as it was.
-const KEEP: u32 = u32::MAX;
+pub(crate) const KEEP: u32 = u32::MAX;
 
 /// One unit, small: ten million of them must fit.
 #[derive(Clone, Copy, Debug)]
@@ -144,15 +144,15 @@ impl Units {
 }
 
 /// What a row needs and leaves, windows aside.
-struct Meaning {
-    key: u32,
-    need: u32,
-    effect: u32,
+pub(crate) struct Meaning {
+    pub(crate) key: u32,
+    pub(crate) need: u32,
+    pub(crate) effect: u32,
     uncertain: bool,
 }
 
 /// `None`: the row says nothing about a key.
-fn meaning(row: Row, in_read_traversal: bool) -> Option<Meaning> {
+pub(crate) fn meaning(row: Row, in_read_traversal: bool) -> Option<Meaning> {
     let absent_or_not = |present: bool| if present { PRESENT } else { ABSENT };
     // Inside a read traversal every change is refused, whatever it finds.
     let refused = |need: u32| if in_read_traversal { ANYTHING } else { need };
@@ -160,6 +160,7 @@ fn meaning(row: Row, in_read_traversal: bool) -> Option<Meaning> {
         Op::Fetch | Op::Traverse => (row.key, row.a, KEEP),
         Op::Exists | Op::ParseRecord => (row.key, absent_or_not(!row.failed()), KEEP),
         Op::Delete if row.failed() => (row.key, refused(ABSENT), KEEP),
+        Op::Delete if row.b == 1 => (row.key, ANYTHING, ABSENT),
         Op::Delete => (row.key, PRESENT, ABSENT),
         Op::Store => match (row.store_flag(), row.failed()) {
             (2, false) => (row.key, ABSENT, row.a),

@@ -7,9 +7,11 @@
 //!
 //! * [`files`]: the chosen lines, copied as they stand.
 //! * [`reduce`]: a small part that still has no order.
+//! * [`support`]: what is to be believed once something was left out.
 
 pub mod files;
 pub mod reduce;
+mod support;
 
 use std::ops::RangeInclusive;
 
@@ -200,9 +202,11 @@ fn tells(history: &History, row: Row) -> bool {
 fn drop_loose_ends(trace: &Trace, keep: &mut [bool]) {
     for group in &trace.groups {
         let (start, end) = (group.start as usize, group.end as usize);
-        let empty = !(start + 1..end.max(start + 1)).any(|index| keep[index]) && !(group.open && keep[end]);
+        let inside = (start + 1..end.max(start + 1)).any(|index| keep[index]);
+        // The last row of a group without an end is in it.
+        let filled = inside || (group.open && keep[end]);
         // A group chosen from end to end stays, though nothing is in it.
-        if empty && !(keep[start] && keep[end]) {
+        if !filled && !(keep[start] && keep[end]) {
             keep[start] = false;
             keep[end] = false;
         }

@@ -2,9 +2,11 @@
 //!
 //! Owns the search for what can be left out: all keys but one, then whole traces, then ever smaller runs of
 //! operations, until no single operation can go (delta debugging). Transactions go as one; locks and traversals go
-//! with what is in them. Whoever calls says what "still has none" means.
+//! with what is in them. An operation that needs what went is not believed any more ([`super::support`]), so that a
+//! part never fails for the reason that something is missing in it. Whoever calls says what "still has none" means.
 
 use super::Selection;
+use super::support::{Support, weakened};
 use crate::stat::keys::key_of;
 use crate::trace::History;
 use crate::trace::op::Op;
@@ -13,12 +15,10 @@ use crate::trace::op::Op;
 pub enum Judged {
     /// It has an order, or nobody knows.
     Fine,
-    /// It has none; these keys and rows (trace, row) are suspected.
+    /// It has none; these keys are suspected.
     Fails {
         /// Keys without an order.
         keys: Vec<u32>,
-        /// Rows that exclude each other.
-        rows: Vec<(usize, usize)>,
     },
 }
 
@@ -36,14 +36,15 @@ pub struct Reduced {
 }
 
 /// The parts of a history that go or stay as one: rows of one trace.
-struct Atom {
-    trace: usize,
-    rows: Vec<usize>,
+pub(super) struct Atom {
+    pub(super) trace: usize,
+    pub(super) rows: Vec<usize>,
 }
 
 struct Work<'a> {
     base: History,
     atoms: Vec<Atom>,
+    support: Support,
     judge: &'a mut dyn FnMut(&History) -> Judged,
     tries: u32,
     most_tries: u32,
@@ -55,15 +56,17 @@ pub fn reduce(
     most_tries: u32,
     judge: &mut dyn FnMut(&History) -> Judged,
 ) -> Option<Reduced> {
-    let Judged::Fails { keys, rows } = judge(history) else {
+    let Judged::Fails { keys } = judge(history) else {
         return None;
     };
     let mut tries = 1;
-    let whole = beginning(history, &keys, &rows, &mut tries, judge);
+    let whole = beginning(history, &keys, &mut tries, judge);
     let base = history.restricted(&whole.keep).ok()?;
     let atoms = atoms(&base);
+    let support = Support::of(&base, &atoms);
     let mut work = Work {
         atoms,
+        support,
         base,
         judge,
         tries,
@@ -81,43 +84,19 @@ pub fn reduce(
     })
 }
 
-/// The smallest of the parts that suggest themselves: the suspected rows, a suspected key, everything.
+/// One suspected key, if that alone fails; otherwise everything.
 fn beginning(
     history: &History,
     keys: &[u32],
-    rows: &[(usize, usize)],
     tries: &mut u32,
     judge: &mut dyn FnMut(&History) -> Judged,
 ) -> Selection {
-    let mut parts = Vec::new();
-    if !rows.is_empty() {
-        let mut part = Selection {
-            keep: history
-                .traces
-                .iter()
-                .map(|trace| vec![false; trace.rows.len()])
-                .collect(),
-        };
-        rows.iter().for_each(|&(trace, row)| part.keep[trace][row] = true);
-        // A transaction is named by its start.
-        for (trace, keep) in history.traces.iter().zip(&mut part.keep) {
-            for group in trace.groups.iter().filter(|group| group.is_transaction()) {
-                if keep[group.start as usize] {
-                    keep[group.start as usize..=group.end as usize].fill(true);
-                }
-            }
-        }
-        parts.push(part);
-    }
     const MOST_KEYS: usize = 8;
     for &key in keys.iter().take(MOST_KEYS) {
         let mut wanted = vec![false; history.records.keys.len()];
         wanted[key as usize] = true;
         let mut part = Selection::all(history);
         part.narrow_to_keys(history, &wanted);
-        parts.push(part);
-    }
-    for mut part in parts {
         part.complete(history);
         *tries += 1;
         let failing = history
@@ -181,19 +160,43 @@ impl Work<'_> {
 
     fn fails(&mut self, kept: &[usize]) -> bool {
         self.tries += 1;
-        let part = self.base.restricted(&self.selection(kept).keep);
+        let mut gone = vec![true; self.atoms.len()];
+        kept.iter().for_each(|&atom| gone[atom] = false);
+        let doubted = self.support.doubted(&mut gone);
+        let kept: Vec<usize> = kept.iter().copied().filter(|&atom| !gone[atom]).collect();
+        let mut keep = self.selection(&kept).keep;
+        for &(trace, row) in &doubted {
+            keep[trace][row] &= weakened(self.base.traces[trace].rows.row(row)).is_some();
+        }
+        let change = |trace, index, row| {
+            if doubted.contains(&(trace, index)) {
+                weakened(row).unwrap_or(row)
+            } else {
+                row
+            }
+        };
+        let part = self.base.restricted_and(&keep, change);
         part.is_ok_and(|part| matches!((self.judge)(&part), Judged::Fails { .. }))
+    }
+
+    /// Leaves out the atoms that `leave` names if what remains still fails.
+    fn drop(&mut self, kept: &mut Vec<usize>, leave: impl Fn(usize, &Atom) -> bool) -> bool {
+        let staying = kept
+            .iter()
+            .enumerate()
+            .filter(|&(place, &atom)| !leave(place, &self.atoms[atom]));
+        let without: Vec<usize> = staying.map(|(_, &atom)| atom).collect();
+        let smaller = without.len() < kept.len() && self.fails(&without);
+        if smaller {
+            *kept = without;
+        }
+        smaller
     }
 
     fn drop_traces(&mut self, kept: &mut Vec<usize>) {
         for trace in 0..self.base.traces.len() {
-            let without: Vec<usize> = kept
-                .iter()
-                .copied()
-                .filter(|&atom| self.atoms[atom].trace != trace)
-                .collect();
-            if without.len() < kept.len() && self.tries < self.most_tries && self.fails(&without) {
-                *kept = without;
+            if self.tries < self.most_tries {
+                self.drop(kept, |_, atom| atom.trace == trace);
             }
         }
     }
@@ -208,13 +211,10 @@ impl Work<'_> {
                 if self.tries >= self.most_tries {
                     return false;
                 }
-                let end = (at + run).min(kept.len());
-                let without: Vec<usize> = kept[..at].iter().chain(&kept[end..]).copied().collect();
-                if self.fails(&without) {
-                    *kept = without;
+                if self.drop(kept, |place, _| (at..at + run).contains(&place)) {
                     dropped = true;
                 } else {
-                    at = end;
+                    at += run;
                 }
             }
             // What could not go may go once something else has.

@@ -7,7 +7,8 @@
 //! | operation | key | a | b |
 //! |---|---|---|---|
 //! | fetch, traverse | key | value found | |
-//! | exists, parse_record, delete, *_nonblock | key or none | result as printed, in two's complement | |
+//! | exists, parse_record, *_nonblock | key or none | result as printed, in two's complement | |
+//! | delete | key | result as printed, in two's complement | 1 if what it found is to be ignored (parts of histories) |
 //! | store, storev | key | value | flag, shifted left by one; bit 0: it failed |
 //! | append | key | second record, then value before | third record, then value after |
 //! | firstkey, nextkey | key asked or none | key found or none | |

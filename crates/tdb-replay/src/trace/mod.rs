@@ -137,6 +137,27 @@ impl History {
         })
     }
 
+    /// Reads traces that are in memory, under the names `0`, `1` and so on.
+    pub fn read_texts(texts: &[&[u8]], tolerance: Tolerance) -> Result<History, ReadError> {
+        let mut records = Records::default();
+        let mut warnings = Vec::new();
+        let mut traces = Vec::with_capacity(texts.len());
+        for (number, mut text) in texts.iter().copied().enumerate() {
+            let path = PathBuf::from(number.to_string());
+            let reader = Reader::new(&path, tolerance, &mut records, &mut warnings);
+            traces.push(reader.read_from(&mut text, &mut |_| {})?);
+        }
+        let dialect = dialect::settle(&mut traces, &mut records);
+        let text_bytes = texts.iter().map(|text| text.len() as u64).sum();
+        Ok(History {
+            traces,
+            records,
+            dialect,
+            warnings,
+            text_bytes,
+        })
+    }
+
     /// Lines of all traces.
     pub fn lines(&self) -> u64 {
         self.traces.iter().map(|trace| u64::from(trace.lines)).sum()
@@ -201,13 +222,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read(mut self, progress: &mut dyn FnMut(u64)) -> Result<Trace, ReadError> {
+    fn read(self, progress: &mut dyn FnMut(u64)) -> Result<Trace, ReadError> {
+        let path = self.path;
+        let mut source = source::open(path).map_err(|source| ReadError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        self.read_from(&mut source, progress)
+    }
+
+    fn read_from(mut self, source: &mut dyn Read, progress: &mut dyn FnMut(u64)) -> Result<Trace, ReadError> {
         let path = self.path;
         let file_error = |source| ReadError::File {
             path: path.to_owned(),
             source,
         };
-        let mut source = source::open(path).map_err(file_error)?;
         let mut buffer = vec![0; CHUNK];
         let mut kept = 0;
         loop {

@@ -14,6 +14,15 @@ impl History {
     /// # Errors
     /// The trace, the row among those kept, and what it misses, when the rows kept are not grammatical by themselves.
     pub fn restricted(&self, keep: &[Vec<bool>]) -> Result<History, (usize, usize, BadLine)> {
+        self.restricted_and(keep, |_, _, row| row)
+    }
+
+    /// The same, with each row (of a trace, with a number) changed before it is taken.
+    pub(crate) fn restricted_and(
+        &self,
+        keep: &[Vec<bool>],
+        change: impl Fn(usize, usize, Row) -> Row,
+    ) -> Result<History, (usize, usize, BadLine)> {
         let mut part = History {
             traces: Vec::with_capacity(self.traces.len()),
             records: Records::default(),
@@ -24,7 +33,11 @@ impl History {
         for (number, (trace, keep)) in self.traces.iter().zip(keep).enumerate() {
             let mut rows = Columns::default();
             for index in (0..trace.rows.len()).filter(|&index| keep[index]) {
-                let row = moved(trace.rows.row(index), &self.records, &mut part.records);
+                let row = moved(
+                    change(number, index, trace.rows.row(index)),
+                    &self.records,
+                    &mut part.records,
+                );
                 rows.push(trace.rows.line(index), row, trace.rows.stamp(index));
             }
             let groups = structure::groups(&rows).map_err(|(row, bad)| (number, row, bad))?;
@@ -33,7 +46,7 @@ impl History {
                 opened: trace.opened,
                 opened_stamp: trace.opened_stamp,
                 lines: rows.len() as u32 + 1,
-                closed: trace.closed && rows.len() > 0 && rows.op(rows.len() - 1) == Op::Close,
+                closed: trace.closed && !rows.is_empty() && rows.op(rows.len() - 1) == Op::Close,
                 rows,
                 groups,
             });
