@@ -7,6 +7,8 @@
 //!   the versions it had, independently of all others, and the file's size in any of its. This is what a shared
 //!   mapping and the page cache promise (pages of 4096 bytes are groups of sectors, so they are included).
 //! * *writes*: the power goes; since the last sync any subset of the writes is on the disk, one of them torn.
+//!
+//! An aligned word is never torn: it is one store of the processor, and no sector ends inside it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -28,7 +30,13 @@ pub struct Bound {
 }
 
 /// Calls `found` with each state that is new, and with how many events were issued before the crash.
-pub fn enumerate(base: &[u8], events: &[Event], bound: Bound, rng: &mut Rng, found: &mut impl FnMut(usize, Vec<u8>)) {
+pub fn enumerate(
+    base: &[u8],
+    events: &[Event],
+    bound: Bound,
+    rng: &mut Rng,
+    found: &mut impl FnMut(usize, Vec<u8>),
+) {
     let mut seen = HashSet::new();
     let mut new = |at: usize, image: Vec<u8>| {
         let mut hasher = DefaultHasher::new();
@@ -41,7 +49,10 @@ pub fn enumerate(base: &[u8], events: &[Event], bound: Bound, rng: &mut Rng, fou
     let mut synced = base.to_vec();
     let mut start = 0;
     while start < events.len() {
-        let len = events[start..].iter().position(|event| *event == Event::Sync).unwrap_or(events.len() - start);
+        let len = events[start..]
+            .iter()
+            .position(|event| *event == Event::Sync)
+            .unwrap_or(events.len() - start);
         let epoch = &events[start..start + len];
         // The crash comes right before the sync is done.
         let at = start + len;
@@ -56,17 +67,29 @@ fn killed(base: &[u8], events: &[Event], bound: Bound, new: &mut impl FnMut(usiz
     let mut image = base.to_vec();
     new(0, image.clone());
     for (nth, event) in events.iter().enumerate() {
-        if let Event::Write { at, bytes } = event {
+        if let Event::Write { at, bytes } = event
+            && !is_word(*at, bytes)
+        {
             let step = (bytes.len() / bound.cuts.max(1)).max(1);
             for cut in (1..bytes.len()).step_by(step) {
                 let mut torn = image.clone();
-                apply(&mut torn, &Event::Write { at: *at, bytes: bytes[..cut].to_vec() });
+                apply(
+                    &mut torn,
+                    &Event::Write {
+                        at: *at,
+                        bytes: bytes[..cut].to_vec(),
+                    },
+                );
                 new(nth, torn);
             }
         }
         apply(&mut image, event);
         new(nth + 1, image.clone());
     }
+}
+
+fn is_word(at: usize, bytes: &[u8]) -> bool {
+    bytes.len() <= 1 || (bytes.len() == 4 && at.is_multiple_of(4))
 }
 
 /// The versions that each sector, and the size, had between two syncs; the first is the one before.
@@ -78,11 +101,17 @@ struct Versions {
 impl Versions {
     fn of(synced: &[u8], epoch: &[Event]) -> Versions {
         let mut image = synced.to_vec();
-        let mut versions = Versions { sectors: BTreeMap::new(), sizes: vec![image.len()] };
+        let mut versions = Versions {
+            sectors: BTreeMap::new(),
+            sizes: vec![image.len()],
+        };
         for event in epoch {
             if let Event::Write { at, bytes } = event {
                 for number in at / SECTOR..(at + bytes.len()).div_ceil(SECTOR) {
-                    versions.sectors.entry(number).or_insert_with(|| vec![sector(&image, number)]);
+                    versions
+                        .sectors
+                        .entry(number)
+                        .or_insert_with(|| vec![sector(&image, number)]);
                 }
             }
             apply(&mut image, event);
@@ -101,7 +130,11 @@ impl Versions {
 
     /// How many choices there are at each place; the size is the last one.
     fn choices(&self) -> Vec<usize> {
-        self.sectors.values().map(Vec::len).chain([self.sizes.len()]).collect()
+        self.sectors
+            .values()
+            .map(Vec::len)
+            .chain([self.sizes.len()])
+            .collect()
     }
 
     fn image(&self, synced: &[u8], chosen: &[usize]) -> Vec<u8> {
@@ -130,7 +163,9 @@ fn sector(image: &[u8], number: usize) -> [u8; SECTOR] {
 
 fn sectors(synced: &[u8], epoch: &[Event], bound: Bound, rng: &mut Rng, new: &mut impl FnMut(Vec<u8>)) {
     let versions = Versions::of(synced, epoch);
-    combine(&versions.choices(), bound, rng, |chosen| new(versions.image(synced, chosen)));
+    combine(&versions.choices(), bound, rng, |chosen| {
+        new(versions.image(synced, chosen))
+    });
 }
 
 fn writes(synced: &[u8], epoch: &[Event], bound: Bound, rng: &mut Rng, new: &mut impl FnMut(Vec<u8>)) {
@@ -147,11 +182,21 @@ fn writes(synced: &[u8], epoch: &[Event], bound: Bound, rng: &mut Rng, new: &mut
         let mut image = synced.to_vec();
         for (nth, event) in epoch.iter().enumerate() {
             match event {
-                Event::Write { at, bytes } if nth == torn && bytes.len() > 1 => {
+                Event::Write { at, bytes } if nth == torn && !is_word(*at, bytes) => {
                     let cut = rng.usize(1..bytes.len());
                     // Either end of the write may be the one that is there.
-                    let (at, part) = if rng.bool() { (*at, &bytes[..cut]) } else { (at + cut, &bytes[cut..]) };
-                    apply(&mut image, &Event::Write { at, bytes: part.to_vec() });
+                    let (at, part) = if rng.bool() {
+                        (*at, &bytes[..cut])
+                    } else {
+                        (at + cut, &bytes[cut..])
+                    };
+                    apply(
+                        &mut image,
+                        &Event::Write {
+                            at,
+                            bytes: part.to_vec(),
+                        },
+                    );
                 }
                 event if rng.u8(..4) > 0 => apply(&mut image, event),
                 _ => {}
@@ -163,12 +208,16 @@ fn writes(synced: &[u8], epoch: &[Event], bound: Bound, rng: &mut Rng, new: &mut
 
 /// Every choice at every place if that is within the bound; otherwise one place against all others, and random ones.
 fn combine(choices: &[usize], bound: Bound, rng: &mut Rng, mut with: impl FnMut(&[usize])) {
-    let all = choices.iter().try_fold(1usize, |product, count| product.checked_mul(*count));
+    let all = choices
+        .iter()
+        .try_fold(1usize, |product, count| product.checked_mul(*count));
     let mut chosen = vec![0; choices.len()];
     if all.is_some_and(|all| all <= bound.combinations) {
         loop {
             with(&chosen);
-            let Some(place) = (0..chosen.len()).find(|place| chosen[*place] + 1 < choices[*place]) else { return };
+            let Some(place) = (0..chosen.len()).find(|place| chosen[*place] + 1 < choices[*place]) else {
+                return;
+            };
             chosen[..place].fill(0);
             chosen[place] += 1;
         }
@@ -190,7 +239,11 @@ fn combine(choices: &[usize], bound: Bound, rng: &mut Rng, mut with: impl FnMut(
         // Mostly old, mostly new, or half and half.
         let bias = rng.u8(1..10);
         for (place, count) in choices.iter().enumerate() {
-            chosen[place] = if rng.u8(..10) < bias { count - 1 } else { rng.usize(..*count) };
+            chosen[place] = if rng.u8(..10) < bias {
+                count - 1
+            } else {
+                rng.usize(..*count)
+            };
         }
         with(&chosen);
     }
