@@ -104,7 +104,7 @@ fn main() -> Result<()> {
         .skip(1)
         .filter(|word| !word.starts_with("--"))
         .collect();
-    let (ours, peer) = (Library::ours()?, Library::system()?);
+    let (ours, peer) = Library::both()?;
     println!("ours: {}\npeer: {}", ours.path().display(), peer.path().display());
     let folder = tempfile::tempdir_in(if Path::new("/dev/shm").exists() {
         "/dev/shm"

@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     {
         return process(&named(library)?, Path::new(file), seed.parse()?);
     }
-    let (ours, peer) = (Library::ours()?, Library::system()?);
+    let (ours, peer) = Library::both()?;
     let folder = tempfile::tempdir_in(if Path::new("/dev/shm").exists() {
         "/dev/shm"
     } else {

@@ -12,7 +12,7 @@ const SYNCED: &[(&str, f64)] = &[("1 store", 0.75), ("100 stores", 0.35), ("10,0
 const UNSYNCED: &[(&str, f64)] = &[("1 store", 0.2), ("10,000 stores", 0.5)];
 
 fn main() -> Result<()> {
-    let (ours, peer) = (Library::ours()?, Library::system()?);
+    let (ours, peer) = Library::both()?;
     // A synced commit is about a disk: the temporary folder of the system, not its memory.
     let on_disk = tempfile::tempdir_in(std::env::current_dir().context("no current folder")?)?;
     let in_memory = tempfile::tempdir_in(if Path::new("/dev/shm").exists() {

@@ -96,6 +96,15 @@ pub struct Library {
 }
 
 impl Library {
+    /// Ours and the system's.
+    ///
+    /// The system's comes first: both have the soname `libtdb.so.1`, and the loader answers a search for that name with
+    /// what it has loaded already, which would be ours.
+    pub fn both() -> Result<(Library, Library)> {
+        let system = Library::system()?;
+        Ok((Library::ours()?, system))
+    }
+
     /// The system's libtdb.
     pub fn system() -> Result<Library> {
         Library::load("libtdb", Path::new("libtdb.so.1"))

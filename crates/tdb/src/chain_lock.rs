@@ -4,7 +4,7 @@
 
 use crate::database::Database;
 use crate::error::LockError;
-use crate::lock::{ChainIndex, LockKind, Wait};
+use crate::lock::{ChainIndex, LockByte, LockKind, Wait};
 
 /// The chain of a key, locked until this is dropped.
 #[derive(Debug)]
@@ -100,5 +100,44 @@ impl Database {
     /// Undoes one [`Database::mark_all`].
     pub fn unmark_all(&self) -> Result<(), LockError> {
         self.noted(self.unlock_allrecord_as(LockKind::Write, false))
+    }
+
+    /// Locks a chain by its number, or the freelist as -1, until [`Database::unlock_list_number`].
+    pub fn lock_list_number(&self, list: i32, kind: LockKind, wait: Wait) -> Result<(), LockError> {
+        self.noted(
+            self.list_of(list)
+                .and_then(|list| self.lock_list(list, kind, wait)),
+        )
+    }
+
+    /// Undoes one [`Database::lock_list_number`].
+    pub fn unlock_list_number(&self, list: i32, kind: LockKind) -> Result<(), LockError> {
+        self.noted(self.list_of(list).and_then(|list| {
+            if self.unlock_list(list, kind) {
+                Ok(())
+            } else {
+                Err(LockError::NotHeld { byte: list.byte() })
+            }
+        }))
+    }
+
+    fn list_of(&self, list: i32) -> Result<ChainIndex, LockError> {
+        match u32::try_from(list) {
+            Ok(chain) if chain < self.hash_size() => Ok(ChainIndex::chain(chain)),
+            _ if list == -1 => Ok(ChainIndex::FREELIST),
+            _ => Err(LockError::Conflict {
+                why: "there is no chain of this number",
+            }),
+        }
+    }
+
+    /// Counts the transaction lock as held without taking it: another process holds it on our behalf.
+    pub fn mark_transaction_lock(&self) {
+        self.mark_byte(LockByte::Transaction, LockKind::Write);
+    }
+
+    /// Undoes one [`Database::mark_transaction_lock`].
+    pub fn unmark_transaction_lock(&self) -> Result<(), LockError> {
+        self.noted(self.unmark_byte(LockByte::Transaction))
     }
 }

@@ -206,8 +206,11 @@ impl Database {
     #[cold]
     fn note<E: Coded + std::fmt::Display>(&self, error: &E) {
         self.last_error.set(error.code());
-        let quiet = matches!(error.code(), ErrorCode::Exists | ErrorCode::NoSuchRecord);
-        let level = if quiet { LogLevel::Trace } else { LogLevel::Error };
+        let level = if error.is_fault() {
+            LogLevel::Error
+        } else {
+            LogLevel::Trace
+        };
         self.say(level, || error.to_string());
     }
 

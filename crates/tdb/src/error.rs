@@ -40,6 +40,15 @@ pub enum ErrorCode {
 pub trait Coded {
     /// libtdb's code for this error.
     fn code(&self) -> ErrorCode;
+
+    /// Whether something is wrong with the file, the machine or the program, rather than with what the caller wished
+    /// for. Such an error is worth a line in a log.
+    fn is_fault(&self) -> bool {
+        matches!(
+            self.code(),
+            ErrorCode::Corrupt | ErrorCode::Io | ErrorCode::OutOfMemory
+        )
+    }
 }
 
 /// The file's bytes could not be read, written or believed.
@@ -154,6 +163,14 @@ impl Coded for LockError {
             | LockError::Conflict { .. }
             | LockError::NotHeld { .. }
             | LockError::Io { .. } => ErrorCode::Lock,
+        }
+    }
+
+    fn is_fault(&self) -> bool {
+        match self {
+            LockError::Io { .. } | LockError::Deadlock { .. } => true,
+            LockError::Recovery(source) => source.is_fault(),
+            _ => false,
         }
     }
 }
@@ -284,6 +301,15 @@ impl Coded for TransactionError {
             TransactionError::InnerCancelled => ErrorCode::Io,
             TransactionError::Lock(source) => source.code(),
             TransactionError::Access(source) => source.code(),
+        }
+    }
+
+    fn is_fault(&self) -> bool {
+        match self {
+            TransactionError::Nesting => false,
+            TransactionError::Lock(LockError::Conflict { .. }) => true,
+            TransactionError::Lock(source) => source.is_fault(),
+            _ => true,
         }
     }
 }

@@ -9,7 +9,9 @@ use std::cell::Cell;
 
 use crate::database::Database;
 use crate::error::AccessError;
-use crate::format::{FREELIST_HEAD, Length, Offset, RECORD_FREE, RECORD_HEADER, RECORD_USED, Record, TAILER};
+use crate::format::{
+    FREELIST_HEAD, Length, Offset, RECORD_DEAD, RECORD_FREE, RECORD_HEADER, RECORD_USED, Record, TAILER,
+};
 
 /// How many records an allocation looks at for the best fit.
 const WINDOW: u32 = 4;
@@ -255,11 +257,26 @@ impl Database {
         });
         if give_rest {
             self.space.set_word(link, record.next)?;
+            self.mark_taken(at, record.record_len)?;
             return Ok((at, record.record_len));
         }
         let rest = record.record_len - wanted - RECORD_HEADER;
         self.lengthen(at, &record, rest)?;
-        Ok((at + RECORD_HEADER + rest, wanted))
+        let at = at + RECORD_HEADER + rest;
+        self.mark_taken(at, wanted)?;
+        Ok((at, wanted))
+    }
+
+    /// Makes a record that was taken off the list look like one that is not on it, before the freelist's lock goes:
+    /// until its owner has written it, whoever frees its right neighbour would take what still stands here, an old
+    /// header or an old tailer, for free space to join.
+    fn mark_taken(&self, at: Offset, record_len: Length) -> Result<(), AccessError> {
+        self.write_tailer(at, record_len)?;
+        let taken = Record {
+            magic: RECORD_DEAD,
+            ..Record::free(0, record_len)
+        };
+        self.space.set_record(at, &taken)
     }
 
     /// Gives a free record another length; its place in the list stays.

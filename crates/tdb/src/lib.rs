@@ -18,7 +18,7 @@
 //!
 //! * [`flags`], `open`: what the caller wants, the header's check, new files
 //! * `database`: one open database
-//! * `chain_lock`, `lock`, `ofd`: who may touch what now
+//! * `chain_lock`, `lock`, `ofd`, `mutex`, `mutex_lock`: who may touch what now
 //! * `records`, `traverse`, `wipe`: the operations
 //! * `chain`, `freelist`: where records are, and where there is room
 //! * `transaction`, `recovery`: all or nothing
@@ -41,6 +41,8 @@ mod freelist;
 pub mod hash;
 mod lock;
 mod mapping;
+mod mutex;
+mod mutex_lock;
 mod ofd;
 mod open;
 mod overlay;
@@ -65,6 +67,7 @@ pub use flags::Flags;
 pub use format::ByteOrder;
 pub use hash::HashFunction;
 pub use lock::{LockKind, Wait};
+pub use mutex::robust_mutexes_work;
 pub use open::OpenOptions;
 pub use records::StoreMode;
 pub use storage::Storage;

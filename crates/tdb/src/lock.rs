@@ -7,7 +7,7 @@
 //! in the kernel only where the order is kept. Where a caller's own order decides (a second chain, all chains, an
 //! upgrade from read to write) we try, let go where we may, sleep a little, and give up after [`PATIENCE`].
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::database::Database;
 use crate::error::{AccessError, LockError};
 use crate::format::{FREELIST_HEAD, Offset};
+use crate::mutex::MutexArea;
 use crate::ofd::{self, Attempt};
 
 pub use crate::ofd::LockKind;
@@ -32,9 +33,9 @@ pub enum Wait {
 /// How long to wait where two might be waiting for each other.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long all chains are asked for before those got so far are given back for a moment.
-const HOLD_HALF: Duration = Duration::from_millis(50);
+pub(crate) const HOLD_HALF: Duration = Duration::from_millis(50);
 const FIRST_NAP: Duration = Duration::from_micros(20);
-const LONGEST_NAP: Duration = Duration::from_millis(2);
+pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(2);
 
 /// The bytes at the start of the file that stand for a lock of the whole database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl ChainIndex {
 
     /// The byte that stands for it: 4 before the head of its list.
     #[inline]
-    fn byte(self) -> u64 {
+    pub fn byte(self) -> u64 {
         (i64::from(FREELIST_HEAD) + 4 * i64::from(self.0)) as u64
     }
 }
@@ -95,6 +96,8 @@ const NONE: AllRecord = AllRecord {
 
 /// What a handle holds.
 pub(crate) struct LockState {
+    /// What chains are locked by instead of byte ranges, if the file has it.
+    pub mutexes: OnceCell<MutexArea>,
     entries: RefCell<Vec<Entry>>,
     allrecord: Cell<AllRecord>,
     /// Records that traverses of this handle stand on, with how many stand there.
@@ -108,6 +111,7 @@ impl LockState {
     pub fn new() -> LockState {
         ofd::watch_forks();
         LockState {
+            mutexes: OnceCell::new(),
             entries: RefCell::new(Vec::new()),
             allrecord: Cell::new(NONE),
             records: RefCell::new(Vec::new()),
@@ -240,16 +244,26 @@ impl Database {
         if self.locks.allrecord.get().count > 0 {
             return self.covered_by_allrecord(kind);
         }
-        let mut entries = self.locks.entries.borrow_mut();
-        match entries.iter_mut().find(|entry| entry.byte == list.byte()) {
-            Some(entry) => entry.count += 1,
-            None => entries.push(Entry {
-                byte: list.byte(),
-                kind,
-                count: 1,
-            }),
-        }
+        self.mark(list.byte(), kind);
         Ok(())
+    }
+
+    fn mark(&self, byte: u64, kind: LockKind) {
+        let mut entries = self.locks.entries.borrow_mut();
+        match entries.iter_mut().find(|entry| entry.byte == byte) {
+            Some(entry) => entry.count += 1,
+            None => entries.push(Entry { byte, kind, count: 1 }),
+        }
+    }
+
+    /// [`Database::mark_list`] for a named byte.
+    pub(crate) fn mark_byte(&self, byte: LockByte, kind: LockKind) {
+        self.mark(byte as u64, kind);
+    }
+
+    /// Undoes one [`Database::mark_byte`].
+    pub(crate) fn unmark_byte(&self, byte: LockByte) -> Result<(), LockError> {
+        self.unmark(byte as u64)
     }
 
     /// Undoes one [`Database::mark_list`].
@@ -257,9 +271,13 @@ impl Database {
         if self.locks.allrecord.get().count > 0 {
             return Ok(());
         }
+        self.unmark(list.byte())
+    }
+
+    fn unmark(&self, byte: u64) -> Result<(), LockError> {
         let mut entries = self.locks.entries.borrow_mut();
-        let Some(nth) = entries.iter().position(|entry| entry.byte == list.byte()) else {
-            return Err(LockError::NotHeld { byte: list.byte() });
+        let Some(nth) = entries.iter().position(|entry| entry.byte == byte) else {
+            return Err(LockError::NotHeld { byte });
         };
         entries[nth].count -= 1;
         if entries[nth].count == 0 {
@@ -308,7 +326,12 @@ impl Database {
         let Entry { byte, kind: held, .. } = self.locks.entries.borrow()[nth];
         if held == LockKind::Read && kind == LockKind::Write {
             self.must_be_lockable(kind)?;
-            self.lock_range(kind, byte, 1, wait, false)?;
+            match self.mutex_of(byte, 1) {
+                Some((area, list)) => area
+                    .upgrade(list)
+                    .map_err(|source| LockError::Io { byte, source })?,
+                None => self.lock_range(kind, byte, 1, wait, false)?,
+            }
             self.locks.entries.borrow_mut()[nth].kind = LockKind::Write;
         }
         self.locks.entries.borrow_mut()[nth].count += 1;
@@ -459,7 +482,7 @@ impl Database {
         }
         self.locks.allrecord.set(NONE);
         if release && !self.has_no_lock() {
-            self.unlock_range(FREELIST_HEAD.into(), 0);
+            self.unlock_everything();
         }
         Ok(())
     }
@@ -469,7 +492,7 @@ impl Database {
         if self.locks.allrecord.get().count > 0 {
             self.locks.allrecord.set(NONE);
             if !self.has_no_lock() {
-                self.unlock_range(FREELIST_HEAD.into(), 0);
+                self.unlock_everything();
             }
         }
     }
@@ -484,7 +507,10 @@ impl Database {
         }
         if !self.has_no_lock() {
             self.must_be_lockable(LockKind::Write)?;
-            self.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, false)?;
+            match self.locks.mutexes.get() {
+                Some(area) => self.upgrade_mutexes_and_records(area)?,
+                None => self.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, false)?,
+            }
         }
         self.locks.allrecord.set(AllRecord {
             kind: LockKind::Write,
@@ -501,7 +527,10 @@ impl Database {
 
     /// Chains first, half by half where that must wait, then all records: the order of libtdb.
     fn lock_chains_and_records(&self, kind: LockKind, wait: Wait) -> Result<(), LockError> {
-        let chains = u64::from(FREELIST_HEAD)..u64::from(FREELIST_HEAD) + 4 * u64::from(self.hash_size);
+        if let Some(area) = self.locks.mutexes.get() {
+            return self.lock_mutexes_and_records(area, kind, wait);
+        }
+        let chains = u64::from(FREELIST_HEAD)..self.records_start();
         let give_up = Instant::now() + PATIENCE * 20;
         loop {
             let attempt = self
@@ -535,7 +564,13 @@ impl Database {
     }
 
     /// Tries for [`HOLD_HALF`].
-    fn lock_for_a_while(&self, kind: LockKind, start: u64, len: u64, wait: Wait) -> Result<(), LockError> {
+    pub(crate) fn lock_for_a_while(
+        &self,
+        kind: LockKind,
+        start: u64,
+        len: u64,
+        wait: Wait,
+    ) -> Result<(), LockError> {
         if wait == Wait::No {
             return self.lock_range(kind, start, len, wait, true);
         }
@@ -621,7 +656,7 @@ impl Database {
 
     // Ranges.
 
-    fn lock_file(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn lock_file(&self) -> Option<BorrowedFd<'_>> {
         self.space.storage()?.lock_file()
     }
 
@@ -646,7 +681,7 @@ impl Database {
             Attempt::Once
         };
         loop {
-            match ofd::lock(file, kind, start, len, attempt) {
+            match self.attempt(file, kind, start, len, attempt) {
                 Ok(()) => return Ok(()),
                 Err(error) => self.judge(error, start)?,
             }
@@ -666,7 +701,7 @@ impl Database {
         let give_up = Instant::now() + patience;
         let mut nap = FIRST_NAP;
         loop {
-            let error = match ofd::lock(file, kind, start, len, Attempt::Once) {
+            let error = match self.attempt(file, kind, start, len, Attempt::Once) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -688,7 +723,7 @@ impl Database {
     }
 
     /// What a refused lock means; `Ok` for "try again".
-    fn judge(&self, error: io::Error, byte: u64) -> Result<(), LockError> {
+    pub(crate) fn judge(&self, error: io::Error, byte: u64) -> Result<(), LockError> {
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::EACCES) => Err(LockError::WouldBlock),
             Some(libc::EINTR) if self.locks.interrupted() => Err(LockError::Interrupted),
@@ -698,7 +733,11 @@ impl Database {
     }
 
     pub(crate) fn unlock_range(&self, start: u64, len: u64) {
-        if let Some(file) = self.lock_file() {
+        if let Some((area, list)) = self.mutex_of(start, len) {
+            // It was ours, so this fails only if another thread gives it back than took it: the lock stays then.
+            let given_back = area.unlock(list);
+            debug_assert!(given_back.is_ok(), "{given_back:?}");
+        } else if let Some(file) = self.lock_file() {
             // Unlocking a range of an open file fails only if the descriptor is no file.
             let _ = ofd::unlock(file, start, len);
         }
@@ -711,18 +750,25 @@ impl Database {
             return Err(LockError::Recovery(AccessError::Refused { why }));
         }
         if !self.has_no_lock() {
-            self.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, false)?;
+            self.lock_everything_alone()?;
             let opened = self.lock_range(LockKind::Write, LockByte::Open as u64, 1, Wait::Yes, false);
             if let Err(error) = opened {
-                self.unlock_range(FREELIST_HEAD.into(), 0);
+                self.unlock_everything();
                 return Err(error);
             }
         }
         let recovered = self.recover().map_err(LockError::Recovery);
         if !self.has_no_lock() {
             self.unlock_range(LockByte::Open as u64, 1);
-            self.unlock_range(FREELIST_HEAD.into(), 0);
+            self.unlock_everything();
         }
         recovered
+    }
+
+    fn lock_everything_alone(&self) -> Result<(), LockError> {
+        match self.locks.mutexes.get() {
+            Some(area) => self.lock_mutexes_and_records(area, LockKind::Write, Wait::Yes),
+            None => self.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, false),
+        }
     }
 }

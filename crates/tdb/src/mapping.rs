@@ -42,8 +42,9 @@ impl Mapping {
         }
     }
 
-    /// Makes the first `len` bytes of `file` (or of anonymous memory) the mapping. A failure leaves it empty.
-    pub fn resize(&self, file: Option<BorrowedFd<'_>>, len: usize) -> io::Result<()> {
+    /// Makes the `len` bytes of the file from a place in it (or of anonymous memory) the mapping. A failure leaves it
+    /// empty. The place is a whole number of pages, and the same as long as the mapping is not empty.
+    pub fn resize(&self, file: Option<(BorrowedFd<'_>, u64)>, len: usize) -> io::Result<()> {
         if len == self.len.get() {
             return Ok(());
         }
@@ -87,7 +88,7 @@ impl Mapping {
 
     fn map_anew(
         &self,
-        file: Option<BorrowedFd<'_>>,
+        file: Option<(BorrowedFd<'_>, u64)>,
         old: (*mut u8, usize),
         len: usize,
     ) -> io::Result<*mut u8> {
@@ -109,18 +110,18 @@ impl Mapping {
         mapped
     }
 
-    fn mmap(&self, file: Option<BorrowedFd<'_>>, len: usize) -> io::Result<*mut u8> {
+    fn mmap(&self, file: Option<(BorrowedFd<'_>, u64)>, len: usize) -> io::Result<*mut u8> {
         let protection = if self.writable {
             libc::PROT_READ | libc::PROT_WRITE
         } else {
             libc::PROT_READ
         };
-        let (flags, fd) = match file {
-            Some(file) => (libc::MAP_SHARED, file.as_raw_fd()),
-            None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
+        let (flags, fd, start) = match file {
+            Some((file, start)) => (libc::MAP_SHARED, file.as_raw_fd(), start as libc::off_t),
+            None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
         };
         // SAFETY: a new mapping wherever the kernel likes; it replaces nothing.
-        let base = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, 0) };
+        let base = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, start) };
         if base == libc::MAP_FAILED {
             Err(io::Error::last_os_error())
         } else {

@@ -6,10 +6,10 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
 use crate::database::{Database, Log};
 use crate::error::{AccessError, LockError, OpenError};
@@ -21,6 +21,7 @@ use crate::format::{
 use crate::freelist::FreelistMemory;
 use crate::hash::HashFunction;
 use crate::lock::{LockByte, LockKind, LockState, Wait};
+use crate::mutex::{MutexArea, robust_mutexes_work};
 use crate::ofd;
 use crate::space::{Backing, Space};
 use crate::storage::{FileStorage, Storage};
@@ -186,7 +187,8 @@ impl OpenOptions {
         disallow_nesting => DISALLOW_NESTING
         /// Makes a new file with the Jenkins hash.
         incompatible_hash => INCOMPATIBLE_HASH
-        /// Locks chains by robust mutexes; refused for now.
+        /// Locks chains by robust mutexes in the file, for a database that this machine's processes share. A lock then
+        /// belongs to the thread that took it.
         mutex_locking => MUTEX_LOCKING
     }
 
@@ -233,10 +235,20 @@ impl OpenOptions {
             return refuse("nesting cannot be both allowed and disallowed");
         }
         if self.flags.has(Flags::MUTEX_LOCKING) {
-            return Err(OpenError::Unsupported {
-                path: path.into(),
-                what: "locking by robust mutexes",
-            });
+            if self.flags.has(Flags::INTERNAL) || self.flags.has(Flags::NOMMAP) {
+                return refuse("mutexes need a file, and that it is mapped");
+            }
+            if !robust_mutexes_work() {
+                let what = "locking by robust mutexes, which this machine does not have";
+                return Err(OpenError::Unsupported {
+                    path: path.into(),
+                    what,
+                });
+            }
+            if self.order != ByteOrder::NATIVE {
+                return refuse("mutexes are this machine's, and the byte order is not");
+            }
+            options.flags = options.flags | Flags::INCOMPATIBLE_HASH;
         }
         if self.hash_size > MAX_HASH_SIZE {
             return refuse("the hash size is larger than a file can hold");
@@ -248,7 +260,7 @@ impl OpenOptions {
             options.flags = options.flags | Flags::ALLOW_NESTING;
         }
         if self.read_only {
-            options.flags = (options.flags | Flags::NOLOCK) - Flags::CLEAR_IF_FIRST;
+            options.flags = (options.flags | Flags::NOLOCK) - Flags::CLEAR_IF_FIRST - Flags::MUTEX_LOCKING;
         }
         if self.flags.has(Flags::INTERNAL) {
             options.flags = (options.flags | Flags::NOLOCK | Flags::NOMMAP) - Flags::CLEAR_IF_FIRST;
@@ -335,7 +347,7 @@ impl OpenOptions {
         if first {
             database.unlock_byte(LockByte::Active);
         }
-        if self.flags.has(Flags::CLEAR_IF_FIRST) {
+        if self.says_it_is_here() {
             // Stays for as long as the database is open: it says that someone is here.
             database
                 .lock_byte(LockByte::Active, LockKind::Read, Wait::Yes)
@@ -346,15 +358,24 @@ impl OpenOptions {
         Ok(database)
     }
 
-    /// Whether we are the first with clear-if-first; if so, the active lock is held for writing.
+    /// Whether openers hold the active lock: who is first empties the database, or makes its mutexes.
+    fn says_it_is_here(&self) -> bool {
+        self.flags.has(Flags::CLEAR_IF_FIRST) || self.flags.has(Flags::MUTEX_LOCKING)
+    }
+
+    /// Whether we are the first of those who say they are here; if so, the active lock is held for writing, and the
+    /// database is empty if that was asked for.
     fn empty_if_first(&self, database: &Database) -> Result<bool, LockError> {
-        if !self.flags.has(Flags::CLEAR_IF_FIRST) {
+        if !self.says_it_is_here() {
             return Ok(false);
         }
         match database.lock_byte(LockByte::Active, LockKind::Write, Wait::No) {
             Ok(()) => {}
             Err(LockError::WouldBlock) => return Ok(false),
             Err(error) => return Err(error),
+        }
+        if !self.flags.has(Flags::CLEAR_IF_FIRST) {
+            return Ok(true);
         }
         // Openers without clear-if-first do not count as first, and may be at work: wait for them.
         database.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, false)?;
@@ -379,7 +400,8 @@ impl OpenOptions {
         }
         let header = read_header(&database.space).map_err(access_error)?;
         let Some(header) = header else {
-            let may_create = (self.create || first) && !self.read_only;
+            let emptied = first && self.flags.has(Flags::CLEAR_IF_FIRST);
+            let may_create = (self.create || emptied) && !self.read_only;
             let worthless = self.overwrite_foreign || holds_nothing(&database.space).map_err(access_error)?;
             if !may_create || !worthless {
                 return Err(OpenError::NotTdb { path });
@@ -390,6 +412,9 @@ impl OpenOptions {
         database.space.set_order(header.order);
         database.hash = hash;
         database.hash_size = header.hash_size;
+        if header.feature_bits() == FEATURE_MUTEX {
+            self.use_mutexes(database, &header, first)?;
+        }
         if database.space.size() < first_record(header.hash_size) {
             return Err(OpenError::Corrupt {
                 path,
@@ -397,6 +422,32 @@ impl OpenOptions {
             });
         }
         Ok(())
+    }
+
+    /// Leaves the mutex area, where the header was read, for the database behind it, and takes the area into use. Who is
+    /// first makes the mutexes anew: the machine may have gone down with some of them held.
+    fn use_mutexes(&self, database: &mut Database, header: &Header, first: bool) -> Result<(), OpenError> {
+        let path = database.name.clone();
+        if u64::from(header.mutex_size) != MutexArea::size(header.hash_size) || header.order.is_foreign() {
+            let what = "a mutex area of another kind of machine";
+            return Err(OpenError::Unsupported { path, what });
+        }
+        if !self.flags.has(Flags::NOLOCK) {
+            let Some(file) = database.space.file() else {
+                let why = "mutexes need a file";
+                return Err(OpenError::Options { path, why });
+            };
+            let area = if first { MutexArea::create } else { MutexArea::open };
+            let area = area(file, header.hash_size).map_err(|source| OpenError::Io {
+                path: path.clone(),
+                source,
+            })?;
+            database.locks.mutexes = OnceCell::from(area);
+        }
+        database
+            .space
+            .set_start(header.mutex_size.into())
+            .map_err(|source| OpenError::Access { path, source })
     }
 
     fn must_be_addressable(&self, database: &Database) -> Result<(), OpenError> {
@@ -419,14 +470,46 @@ impl OpenOptions {
     /// Writes an empty database. The magic text comes last: before it is there the file is none.
     fn create_in(&self, database: &mut Database) -> Result<(), AccessError> {
         let header = Header::new(self.order, database.hash_size, &database.hash);
+        database.space.set_order(self.order);
+        database.space.truncate(0)?;
+        if self.flags.has(Flags::MUTEX_LOCKING) {
+            return create_with_mutexes(database, header);
+        }
         let space = &database.space;
-        space.set_order(self.order);
-        space.truncate(0)?;
         space.grow(first_record(database.hash_size))?;
         let bytes = header.to_bytes();
         space.write(32, &bytes[32..])?;
         space.write(0, &bytes[..32])
     }
+}
+
+/// An empty database behind its mutexes, with the header in front of both. The first magic text comes last.
+fn create_with_mutexes(database: &mut Database, header: Header) -> Result<(), AccessError> {
+    let size = MutexArea::size(database.hash_size);
+    let mutex_size = u32::try_from(size).map_err(|_| AccessError::Full { wanted: size })?;
+    let header = Header {
+        rwlocks: RWLOCKS_FEATURES,
+        features: FEATURE_MUTEX,
+        mutex_size,
+        ..header
+    };
+    let bytes = header.to_bytes();
+    let io_error = |source| AccessError::Io {
+        action: "make the mutexes",
+        offset: 0,
+        source,
+    };
+    let space = &database.space;
+    space.grow(mutex_size.saturating_add(first_record(database.hash_size)))?;
+    space.write(32, &bytes[32..])?;
+    space.set_start(size)?;
+    space.write(0, &bytes)?;
+    let Some(file) = space.file() else {
+        let why = "mutexes need a file";
+        return Err(AccessError::Refused { why });
+    };
+    database.locks.mutexes = OnceCell::from(MutexArea::create(file, database.hash_size).map_err(io_error)?);
+    file.write_all_at(&bytes[..32], 0).map_err(io_error)
 }
 
 fn read_header(space: &Space) -> Result<Option<Header>, AccessError> {
@@ -456,10 +539,11 @@ fn check_header(header: &Header, options: &OpenOptions, path: &Path) -> Result<H
     }
     match header.feature_bits() {
         0 => {}
+        FEATURE_MUTEX if options.flags.has(Flags::MUTEX_LOCKING) || options.flags.has(Flags::NOLOCK) => {}
         FEATURE_MUTEX => {
-            return Err(OpenError::Unsupported {
+            return Err(OpenError::Options {
                 path: path(),
-                what: "locking by robust mutexes",
+                why: "its chains are locked by mutexes; open it with that option, or without locks",
             });
         }
         _ => {
@@ -523,7 +607,7 @@ impl Database {
         let mut other = options.finish(&self.name, space)?;
         other.options.flags = flags;
         other.flags.set(flags);
-        if flags.has(Flags::CLEAR_IF_FIRST) {
+        if self.options.says_it_is_here() {
             let locked = other.lock_byte(LockByte::Active, LockKind::Read, Wait::Yes);
             locked.map_err(|source| OpenError::Lock {
                 path: self.name.clone(),
@@ -563,7 +647,7 @@ impl Database {
         ofd::put_in_place_of(&fresh, file).map_err(io_error)?;
         self.locks.forget();
         self.abandon_transaction();
-        if self.flags.get().has(Flags::CLEAR_IF_FIRST) {
+        if self.options.says_it_is_here() {
             self.lock_byte(LockByte::Active, LockKind::Read, Wait::Yes)?;
         }
         Ok(())

@@ -300,7 +300,7 @@ impl Database {
             .write_through(at + MAGIC_IN_RECORD, &self.space.order().bytes(magic))
     }
 
-    /// Step 6 of a commit, and what a cancel after preparing needs: the area is at rest again.
+    /// Step 6 of a commit: the area is at rest again.
     pub(crate) fn invalidate_recovery(&self) -> Result<(), AccessError> {
         let at = self.space.base_word(RECOVERY_START_AT)?;
         self.set_area_magic(at, RECOVERY_INVALID)?;

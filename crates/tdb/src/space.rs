@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::error::AccessError;
 use crate::format::{ByteOrder, Length, Offset, RECORD_HEADER, Record};
@@ -115,11 +115,20 @@ impl Space {
         matches!(self.backing, Backing::Memory)
     }
 
-    fn mapped_file(&self) -> Option<BorrowedFd<'_>> {
+    fn mapped_file(&self) -> Option<(BorrowedFd<'_>, u64)> {
         match &self.backing {
-            Backing::File(file) => file.lock_file(),
+            Backing::File(file) => Some((file.file().as_fd(), file.start())),
             _ => None,
         }
+    }
+
+    /// From now on the database begins at `start` in its file, a whole number of pages; its size is asked anew.
+    pub fn set_start(&self, start: u64) -> Result<(), AccessError> {
+        if let Backing::File(file) = &self.backing {
+            self.remap(0)?;
+            file.set_start(start);
+        }
+        self.refresh()
     }
 
     /// Whether the bytes are used through memory, mapped or anonymous.
@@ -407,7 +416,7 @@ impl Space {
     pub fn refresh(&self) -> Result<(), AccessError> {
         let size = self.file_size()?;
         // Mapping anew would forget that the guard noticed.
-        self.must_be_whole()?;
+        self.whole(Ok::<(), AccessError>(()))?;
         if size < self.floor.get() {
             self.lost.set(true);
             return Err(AccessError::Truncated);
@@ -498,14 +507,15 @@ impl Space {
         self.floor.set(floor);
     }
 
-    /// Fails if another process truncated the file, and the guard or a look at the size noticed.
+    /// The result of an operation, unless another process truncated the file and the guard or a look at the size
+    /// noticed: then whatever was read means nothing.
     #[inline]
-    pub fn must_be_whole(&self) -> Result<(), AccessError> {
+    pub fn whole<T, E: From<AccessError>>(&self, result: Result<T, E>) -> Result<T, E> {
         if self.lost.get() || self.mapping.was_truncated() {
             self.lost.set(true);
-            Err(AccessError::Truncated)
+            Err(AccessError::Truncated.into())
         } else {
-            Ok(())
+            result
         }
     }
 

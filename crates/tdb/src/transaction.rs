@@ -15,7 +15,9 @@
 //! 6. The area is marked invalid. **Sync.** Left: the new database. Only now is success reported, since before this
 //!    sync a crash would still undo the commit.
 //!
-//! An error in steps 2 to 4 cancels; one in 5 or 6 plays the area back at once. The overlay never goes to the file
+//! An error in steps 2 to 4 cancels; one in 5 or 6 plays the area back at once. Only if the last sync fails and nothing
+//! can be written after it, the error means "unknown": the new database is there, and may not survive a crash.
+//! The overlay never goes to the file
 //! before step 5, so a killed process has changed nothing or is recovered by whoever comes next, libtdb included.
 
 use std::ops::Deref;
@@ -290,8 +292,8 @@ impl Database {
         self.sync_transaction()
     }
 
-    /// The file is a mixture, and the recovery area valid: makes it the old database again. If that fails too, the
-    /// area stays valid, and whoever locks a chain next tries again.
+    /// The file is a mixture, or new without being durable, and the recovery area still holds the old bytes: makes it
+    /// the old database again. If that fails too, whoever locks a chain next tries again.
     fn end_overlay_and_play_back(&self) {
         // Step 6 may have failed in its sync, with the area at rest already.
         let valid = self.validate_recovery();

@@ -257,6 +257,17 @@ impl Database {
         batch.bytes.clear();
         batch.records.clear();
         batch.resume = None;
+        self.space
+            .whole(self.copy_chain_unguarded(chain, from, copying, batch))
+    }
+
+    fn copy_chain_unguarded(
+        &self,
+        chain: u32,
+        from: Option<Offset>,
+        copying: Copying,
+        batch: &mut Batch,
+    ) -> Result<(), ReadError> {
         let _chain = self.locked(ChainIndex::chain(chain), LockKind::Read, Wait::Yes)?;
         let mut at = match from {
             Some(at) => at,
@@ -285,7 +296,7 @@ impl Database {
             }
             at = record.next;
         }
-        Ok(self.space.must_be_whole()?)
+        Ok(())
     }
 
     /// The first key, in no particular order; `None` if the database is empty.

@@ -43,6 +43,7 @@ pub fn complaints(tree: &Tree) -> Result<Vec<String>> {
         forbidden(file, &mut complaints);
         if file.path.ends_with(".rs") {
             names(file, &mut complaints);
+            unwraps(file, &mut complaints);
             if !file.text.starts_with("//!") {
                 complaints.push(format!("{}: begin with what the file owns (`//!`)", file.path));
             }
@@ -61,6 +62,22 @@ fn forbidden(file: &File, complaints: &mut Vec<String>) {
         }
         if line.ends_with(' ') && file.path.ends_with(".rs") {
             complaints.push(format!("{}:{number}: ends with a space", file.path));
+        }
+    }
+}
+
+/// Product code says why something cannot fail (`expect`), or passes the error on; tests may unwrap.
+fn unwraps(file: &File, complaints: &mut Vec<String>) {
+    if !file.path.contains("/src/") || file.path.starts_with("xtask/") {
+        return;
+    }
+    let product = file.text.split("#[cfg(test)]").next().unwrap_or_default();
+    for (number, line) in (1..).zip(product.lines()) {
+        if without_strings_and_comments(line).contains(".unwrap()") {
+            complaints.push(format!(
+                "{}:{number}: `unwrap`: say with `expect` why it cannot fail",
+                file.path
+            ));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A file of the file system.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -11,6 +12,8 @@ use super::Storage;
 /// An open file. The standard library repeats short and interrupted reads and writes.
 pub(crate) struct FileStorage {
     file: File,
+    /// Where in the file the database begins: behind the mutex area, if there is one.
+    start: Cell<u64>,
 }
 
 /// How much is written at once where the file system cannot reserve room.
@@ -18,7 +21,19 @@ const FILL: usize = 64 * 1024;
 
 impl FileStorage {
     pub fn new(file: File) -> FileStorage {
-        FileStorage { file }
+        FileStorage {
+            file,
+            start: Cell::new(0),
+        }
+    }
+
+    /// From now on the database begins at `start`.
+    pub fn set_start(&self, start: u64) {
+        self.start.set(start);
+    }
+
+    pub fn start(&self) -> u64 {
+        self.start.get()
     }
 
     pub fn file(&self) -> &File {
@@ -28,18 +43,20 @@ impl FileStorage {
 
 impl Storage for FileStorage {
     fn size(&self) -> io::Result<u64> {
-        self.file.metadata().map(|metadata| metadata.len())
+        let len = self.file.metadata()?.len();
+        Ok(len.saturating_sub(self.start.get()))
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
+        self.file.read_exact_at(out, self.start.get() + offset)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, self.start.get() + offset)
     }
 
     fn grow(&self, from: u64, to: u64) -> io::Result<()> {
+        let (from, to) = (self.start.get() + from, self.start.get() + to);
         // Reserving is what makes "disk full" an error here, rather than a SIGBUS at the first write to the mapping.
         loop {
             // SAFETY: a system call on a descriptor that we own; no memory involved.
@@ -64,7 +81,7 @@ impl Storage for FileStorage {
     }
 
     fn truncate(&self, to: u64) -> io::Result<()> {
-        self.file.set_len(to)
+        self.file.set_len(self.start.get() + to)
     }
 
     fn sync(&self) -> io::Result<()> {

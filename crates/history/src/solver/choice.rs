@@ -1,0 +1,219 @@
+//! What a state of the search can do next.
+//!
+//! Owns the look-ahead (a step is no choice if it makes another late, or a value unreadable that is still needed)
+//! and the preference among choices. What the look-ahead refuses cannot lead to an order, so refusing it keeps the
+//! search complete; preference only decides what is tried first.
+
+use super::layer::State;
+use super::problem::{KEEP, Problem, Step, meet};
+use super::uses::Guard;
+
+/// A step that a state can do next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice {
+    rank: (u8, u64),
+    pub process: u32,
+    pub other_form: bool,
+}
+
+/// The choices of one state, best first.
+#[derive(Default)]
+pub(super) struct Choices {
+    pub list: Vec<Choice>,
+    /// Nothing is left to do.
+    pub finished: bool,
+}
+
+/// What must be known of all heads to judge one of them.
+struct Outlook {
+    /// The two earliest deadlines, and whose the first is.
+    deadline: u64,
+    next_deadline: u64,
+    process: usize,
+    /// What the head that should be done first needs, and whose it is.
+    need: u32,
+    wanted: usize,
+    /// The earliest deadline of a head that changes the value or needs one value.
+    picky_deadline: u64,
+    picky: usize,
+    /// Whether the present value may be overwritten.
+    guard: Guard,
+    /// Until which cell it must not.
+    until: u64,
+    /// Nothing is left to do.
+    finished: bool,
+}
+
+impl Choices {
+    /// Lists what the state can do next.
+    pub fn list(&mut self, problem: &Problem, state: &State, heads: &[u32]) {
+        self.list.clear();
+        let outlook = outlook(problem, state, heads);
+        self.finished = outlook.finished;
+        if outlook.picky_deadline < outlook.until
+            && is_in_the_way(problem, heads, state.value, outlook.until, usize::MAX)
+        {
+            return;
+        }
+        for process in 0..heads.len() {
+            let (head, end) = (heads[process], problem.processes[process + 1]);
+            if head == end {
+                continue;
+            }
+            let step = &problem.steps[head as usize];
+            self.consider(problem, state, heads, process, step, false, &outlook);
+            // Leaving out a process's very last step is no choice: a state with only such steps is finished.
+            if let Some(other) = problem.alternative(step)
+                && !(head + 1 == end && problem.droppable(step))
+            {
+                self.consider(problem, state, heads, process, other, true, &outlook);
+            }
+        }
+        self.list
+            .sort_unstable_by_key(|choice| (choice.rank, choice.process, choice.other_form));
+        self.prefer_what_needs_now(problem, heads);
+    }
+
+    /// Before a write that does not care overwrites the present value, one that needs just this value comes:
+    /// the chance may not come again, and the other write is served as well after it.
+    fn prefer_what_needs_now(&mut self, problem: &Problem, heads: &[u32]) {
+        let step_of = |choice: &Choice| &problem.steps[heads[choice.process as usize] as usize];
+        let Some(best) = self.list.first() else { return };
+        if best.other_form || step_of(best).effect == KEEP || step_of(best).need < KEEP {
+            return;
+        }
+        let needs_now = |choice: &Choice| {
+            !choice.other_form && step_of(choice).effect != KEEP && step_of(choice).need < KEEP
+        };
+        if let Some(at) = self.list.iter().position(needs_now) {
+            self.list[..=at].rotate_right(1);
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the inner loop's context, not worth a type"
+    )]
+    fn consider(
+        &mut self,
+        problem: &Problem,
+        state: &State,
+        heads: &[u32],
+        process: usize,
+        form: &Step,
+        other_form: bool,
+        outlook: &Outlook,
+    ) {
+        let Some(found) = meet(form.need, state.value) else {
+            return;
+        };
+        let others = if process == outlook.process {
+            outlook.next_deadline
+        } else {
+            outlook.deadline
+        };
+        if state.cell > form.limit || form.after(state.cell) > others {
+            return;
+        }
+        let after = if form.effect == KEEP { found } else { form.effect };
+        if after != state.value
+            && (!outlook.guard.allows(heads[process])
+                || breaks_too_early(problem, heads, process, after, outlook))
+        {
+            return;
+        }
+        let rank = rank(state, process, form, other_form, outlook);
+        self.list.push(Choice {
+            rank,
+            process: process as u32,
+            other_form,
+        });
+    }
+}
+
+fn outlook(problem: &Problem, state: &State, heads: &[u32]) -> Outlook {
+    let (guard, until) = problem.uses.guard(state.value, state.cell, heads, problem.obeys);
+    let mut found = Outlook {
+        deadline: u64::MAX,
+        next_deadline: u64::MAX,
+        process: usize::MAX,
+        need: 0,
+        wanted: usize::MAX,
+        picky_deadline: u64::MAX,
+        picky: usize::MAX,
+        guard,
+        until,
+        finished: true,
+    };
+    let mut hint = u64::MAX;
+    for (process, (&head, &end)) in heads.iter().zip(&problem.processes[1..]).enumerate() {
+        if head == end {
+            continue;
+        }
+        let step = &problem.steps[head as usize];
+        found.finished &= head + 1 == end && problem.droppable(step);
+        if step.deadline < found.deadline {
+            found.next_deadline = found.deadline;
+            found.deadline = step.deadline;
+            found.process = process;
+        } else {
+            found.next_deadline = found.next_deadline.min(step.deadline);
+        }
+        if step.deadline < found.picky_deadline && (step.effect != KEEP || step.need < KEEP) {
+            found.picky_deadline = step.deadline;
+            found.picky = process;
+        }
+        if step.hint < hint || found.wanted == usize::MAX {
+            hint = step.hint;
+            found.need = step.need;
+            found.wanted = process;
+        }
+    }
+    found
+}
+
+/// Whether a value to be written now must last until after a step that cannot be done while it lasts.
+fn breaks_too_early(problem: &Problem, heads: &[u32], process: usize, value: u32, outlook: &Outlook) -> bool {
+    if value >= KEEP {
+        return false;
+    }
+    let until = problem.uses.lasts(value);
+    outlook.picky_deadline < until && is_in_the_way(problem, heads, value, until, process)
+}
+
+/// Whether the next step of a process other than `besides` is due before `until` and cannot be done while the
+/// register holds `value` or what goes on from it.
+fn is_in_the_way(problem: &Problem, heads: &[u32], value: u32, until: u64, besides: usize) -> bool {
+    heads
+        .iter()
+        .zip(&problem.processes[1..])
+        .enumerate()
+        .any(|(process, (&head, &end))| {
+            if head == end || process == besides {
+                return false;
+            }
+            let step = &problem.steps[head as usize];
+            let changes = step.effect != KEEP && step.effect != value;
+            step.deadline < until
+                && (changes || step.need < KEEP && step.need != value)
+                && !problem.uses.is_same_chain(step.need, value)
+                && problem.alternative(step).is_none()
+        })
+}
+
+/// The place of a choice among those of a state: what the most urgent head asks for, then the most urgent.
+fn rank(state: &State, process: usize, form: &Step, other_form: bool, outlook: &Outlook) -> (u8, u64) {
+    let class = if other_form {
+        3
+    } else if process == outlook.wanted {
+        0
+    } else if form.effect != KEEP
+        && meet(outlook.need, state.value).is_none()
+        && meet(outlook.need, form.effect).is_some()
+    {
+        1
+    } else {
+        2
+    };
+    (class, form.hint)
+}

@@ -1,0 +1,265 @@
+//! `quorate generate`, `stat`, `check`, `reduce` and `slice` as their users meet them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn quorate(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_quorate"))
+        .args(arguments)
+        .output()
+        .expect("quorate starts")
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", out(output)))
+}
+
+/// Exit code, and one clear line that holds `part`.
+fn refused(arguments: &[&str], expected: i32, part: &str) {
+    let output = quorate(arguments);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(code(&output), Some(expected), "{arguments:?}: {message}");
+    assert!(message.contains(part), "{arguments:?}: {message}");
+}
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_string_lossy().into_owned()
+    }
+
+    fn generated(&self, name: &str, options: &[&str]) -> String {
+        let folder = self.path(name);
+        let mut arguments = vec!["generate", "--operations", "2000", "--keys", "10"];
+        arguments.extend_from_slice(options);
+        arguments.push(&folder);
+        let output = quorate(&arguments);
+        assert_eq!(
+            code(&output),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        folder
+    }
+}
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(Path::new(folder))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.sort();
+    files
+}
+
+/// R27, R28: exit code 0 and 1 of check, in text and JSON, for every kind of violation, and with times.
+#[test]
+fn check_tells_true_histories_from_false_ones() {
+    let place = Place::new();
+    for form in [&[][..], &["--extended"], &["--zstd", "--values", "3"]] {
+        let good = place.generated(&format!("good{}", form.len()), form);
+        let output = quorate(&["check", &good]);
+        assert_eq!(code(&output), Some(0), "{}", out(&output));
+        assert!(
+            out(&output).starts_with("explained: 4 traces"),
+            "{}",
+            out(&output)
+        );
+    }
+    for kind in [
+        "lost-update",
+        "stale-read",
+        "dirty-read",
+        "duplicated-append",
+        "from-nowhere",
+    ] {
+        let bad = place.generated(kind, &["--violation", kind]);
+        let output = quorate(&["check", "--json", &bad]);
+        assert_eq!(code(&output), Some(1), "{kind}");
+        let report = json(&output);
+        assert_eq!(report["verdict"], "impossible");
+        let first = &report["contradictions"][0]["operations"][0];
+        assert!(
+            first["place"]
+                .as_str()
+                .is_some_and(|place| place.contains("generated.trace.000")),
+            "{first}"
+        );
+    }
+}
+
+/// R26: reduce writes a few lines that check still refuses, and says no to a true history.
+#[test]
+fn reduce_writes_a_small_history_that_still_fails() {
+    let place = Place::new();
+    let bad = place.generated("bad", &["--violation", "stale-read"]);
+    let small = place.path("small");
+    let output = quorate(&["reduce", "--out", &small, &bad]);
+    assert_eq!(code(&output), Some(0), "{}", out(&output));
+    let lines: usize = files(&small)
+        .iter()
+        .map(|file| std::fs::read_to_string(file).expect("text").lines().count())
+        .sum();
+    assert!(lines < 40, "{lines} lines are left:\n{}", out(&output));
+    assert_eq!(code(&quorate(&["check", &small])), Some(1));
+    refused(&["reduce", "--out", &small, &bad], 2, "holds traces already");
+    let good = place.generated("good", &[]);
+    refused(
+        &["reduce", "--out", &place.path("none"), &good],
+        1,
+        "nothing to reduce",
+    );
+}
+
+/// R26: slices by key, trace, range and time parse, and what must have an order has one.
+#[test]
+fn slices_are_histories() {
+    let place = Place::new();
+    let whole = place.generated("whole", &["--extended"]);
+    for (name, options, ordered) in [
+        ("key", &["--key", "key0000003"][..], true),
+        (
+            "keys",
+            &["--key", "0x6b657930303030303033", "--key", "key000000\\x31"],
+            true,
+        ),
+        ("trace", &["--trace", "generated.trace.0002"], true),
+        ("number", &["--trace", "1", "--key", "key0000004"], true),
+        ("alone", &["--trace", "1", "--alone"], false),
+        ("sequence", &["--sequence", "100..300"], false),
+        ("time", &["--seconds", "0.0005..0.001"], false),
+    ] {
+        let part = place.path(name);
+        let mut arguments = vec!["slice", "--out", &part];
+        arguments.extend_from_slice(options);
+        arguments.push(&whole);
+        let output = quorate(&arguments);
+        assert_eq!(
+            code(&output),
+            Some(0),
+            "{name}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let lines = json(&quorate(&["stat", "--json", &part]))["lines"]
+            .as_u64()
+            .unwrap_or(0);
+        assert!((10..2000).contains(&lines), "{name}: {lines} lines");
+        if ordered {
+            let output = quorate(&["check", "--no-times", &part]);
+            assert_eq!(code(&output), Some(0), "{name}: {}", out(&output));
+        }
+    }
+    assert_eq!(files(&place.path("alone")).len(), 1);
+}
+
+/// R25: stat counts in text and JSON.
+#[test]
+fn stat_counts_in_text_and_json() {
+    let place = Place::new();
+    let folder = place.generated("counted", &["--extended"]);
+    let report = json(&quorate(&["stat", "--json", "--top", "3", &folder]));
+    assert_eq!(
+        (&report["traces"], &report["keys"]["operations"]),
+        (&4.into(), &2000.into())
+    );
+    assert_eq!(report["keys"]["hot"].as_array().map(Vec::len), Some(3));
+    let text = out(&quorate(&["stat", &folder]));
+    for part in [
+        "4 traces",
+        "tdb_fetch",
+        "hot keys",
+        "transactions: 0 committed",
+        "ns: p50",
+    ] {
+        assert!(text.contains(part), "{part} is missing in:\n{text}");
+    }
+}
+
+/// Wrong use gives one clear line and exit code 2, and what the search cannot know in its bound exit code 4.
+#[test]
+fn wrong_use_is_refused() {
+    let place = Place::new();
+    let good = place.generated("good", &[]);
+    let none = place.path("none");
+    refused(&["check"], 2, "TRACE");
+    refused(&["check", &none], 3, &none);
+    refused(&["stat", &none], 3, &none);
+    refused(&["slice", &good, "--out", &none], 2, "--key");
+    refused(
+        &["slice", &good, "--out", &none, "--key", "absent"],
+        2,
+        "no operation names this key",
+    );
+    refused(
+        &["slice", &good, "--out", &none, "--key", "\\q"],
+        2,
+        "unknown escape",
+    );
+    refused(
+        &["slice", &good, "--out", &none, "--trace", "9"],
+        2,
+        "not a number from 1 to 4",
+    );
+    refused(
+        &["slice", &good, "--out", &none, "--sequence", "9"],
+        2,
+        "FROM..TO",
+    );
+    refused(
+        &["slice", &good, "--out", &none, "--sequence", "4000000.."],
+        2,
+        "nothing is left",
+    );
+    refused(
+        &["slice", &good, "--out", &none, "--seconds", "0..1"],
+        2,
+        "extended form",
+    );
+    refused(&["generate", &good], 2, "holds traces already");
+    refused(
+        &["generate", &none, "--values", "0"],
+        2,
+        "\"distinct\" or a number",
+    );
+    refused(&["generate", &none, "--processes", "0"], 2, "1 to 1000");
+    refused(
+        &[
+            "generate",
+            &none,
+            "--operations",
+            "3",
+            "--violation",
+            "dirty-read",
+        ],
+        2,
+        "no place for this violation",
+    );
+    let bad = place.path("bad.trace");
+    std::fs::write(&bad, "0 tdb_open 131 0x0 0x42\n0 tdb_fetch 1:6b = NULL #5\n").expect("a small file");
+    refused(&["check", &bad], 2, "bad.trace:2: expected");
+}
+
+/// Every subcommand's help says what it does, gives examples and exit codes.
+#[test]
+fn help_suffices() {
+    for name in ["generate", "stat", "check", "reduce", "slice"] {
+        let text = out(&quorate(&[name, "--help"]));
+        for part in ["Examples:", "Exit codes:", &format!("quorate {name} ")] {
+            assert!(text.contains(part), "{name}: {part} is missing in:\n{text}");
+        }
+    }
+}
