@@ -120,7 +120,7 @@ fn damaged_files_do_no_harm() {
     let mut rng = Rng::with_seed(testbed::seed("damaged_files_do_no_harm"));
     let files = valid_files(&mut rng);
     files.iter().for_each(|file| fuzz_file::file(file));
-    let count = if long() { 300_000 } else { 3_000 };
+    let count = if long() { 300_000 } else { 2_000 };
     for _ in 0..count {
         let mut file = rng.choice(&files).expect("there are files").clone();
         mutate(&mut file, &mut rng);
