@@ -270,8 +270,8 @@ impl Database {
             }
             RECOVERY_INVALID | PAD => Ok(Stretch::Nothing(self.next_noted(at, area, noted) - at)),
             _ => match self.next_noted(at, area, noted) - at {
-                // No record fits in here; what looked like a header reaches into the next one.
-                gap if gap < RECORD_HEADER + TAILER => Ok(Stretch::Nothing(gap)),
+                // No record that holds anything fits in here; what looked like a header reaches into the next one.
+                gap if gap <= RECORD_HEADER + TAILER => Ok(Stretch::Nothing(gap)),
                 _ => Err(corrupt(at, "there is no record, and no empty space")),
             },
         }

@@ -127,8 +127,12 @@ fn crash_recovery(
     let mut deeper = rng.fork();
     enumerate(image, recovery, bound, rng, &mut |at, image| {
         states += 1;
-        let (content, recovery) = open_state(&image)
-            .unwrap_or_else(|error| panic!("{name}: recovery crashed after {at} events: {error}"));
+        let (content, recovery) = open_state(&image).unwrap_or_else(|error| {
+            panic!(
+                "{name}: recovery crashed after {at} events ({:?}): {error}",
+                around(recovery, at)
+            )
+        });
         assert!(content == *expected, "{name}: recovery crashed after {at} events");
         if again && !recovery.is_empty() && deeper.u8(..) < 6 {
             let few = Bound {
