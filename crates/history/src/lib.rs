@@ -5,10 +5,12 @@
 //! * [`register`]: the problem (one key's operations) and its parts.
 //! * [`solver`]: finds an order of one key's units.
 //! * [`contradiction`]: the few units that cannot be ordered.
+//! * [`linearizability`]: histories with times, key by key.
 //! * [`generate`]: histories of a stated shape, true or with one violation.
 #![forbid(unsafe_code)]
 
 pub mod contradiction;
 pub mod generate;
+pub mod linearizability;
 pub mod register;
 pub mod solver;

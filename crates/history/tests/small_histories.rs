@@ -3,6 +3,8 @@
 mod oracle;
 mod random;
 
+use history::contradiction::Contradiction;
+use history::register::Unit;
 use history::solver::{Beginning, Failure, Rules, Solver, Windows};
 use random::{Shape, drawing, random_units};
 
@@ -38,7 +40,8 @@ fn the_solver_agrees_with_trying_every_order() {
                     }
                     possible += 1;
                 }
-                Err(Failure::Impossible(_)) => {
+                Err(Failure::Impossible(contradiction)) => {
+                    check_contradiction(&units, &rules, &contradiction);
                     assert!(
                         !expected,
                         "round {round}: false impossible {rules:?}: {}",
@@ -53,6 +56,31 @@ fn the_solver_agrees_with_trying_every_order() {
         possible > HISTORIES / 4,
         "only {possible} were possible: the random histories are no test"
     );
+}
+
+/// R7: a contradiction is impossible by itself, and without any one of its units it is not.
+fn check_contradiction(units: &[Unit], rules: &Rules, contradiction: &Contradiction) {
+    let kept: Vec<u32> = contradiction
+        .conflicts
+        .iter()
+        .map(|conflict| conflict.unit)
+        .collect();
+    assert!(contradiction.minimal, "{}", drawing(units));
+    let possible = |kept: &[u32]| oracle::is_possible_when_forgetting(units, kept, rules);
+    assert!(
+        !possible(&kept),
+        "{kept:?} is no contradiction {rules:?}: {}",
+        drawing(units)
+    );
+    for nth in 0..kept.len() {
+        let mut without = kept.clone();
+        without.remove(nth);
+        assert!(
+            possible(&without),
+            "{kept:?} is not minimal {rules:?}: {}",
+            drawing(units)
+        );
+    }
 }
 
 fn all_rules(random: &mut fastrand::Rng) -> Vec<Rules> {

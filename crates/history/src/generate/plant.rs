@@ -5,7 +5,7 @@
 
 use super::{History, Kind, Operation, Random};
 use crate::register::ValueId;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The kinds of violations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,16 +105,22 @@ fn shows(operation: &Operation) -> Option<ValueId> {
 }
 
 /// Appends whose predecessor on the key is an append, with the value that the predecessor extended.
+///
+/// Both processes have written to the key before, so that neither append can have found that value as the one that
+/// was there before the history.
 fn lost_updates(history: &History, writers: &[u32]) -> Vec<(usize, ValueId)> {
-    let mut last: HashMap<u32, &Operation> = HashMap::new();
+    let mut last: HashMap<u32, (&Operation, bool)> = HashMap::new();
+    let mut wrote: HashSet<(u32, u32)> = HashSet::new();
     let mut sites = vec![];
     for (index, operation) in history.operations.iter().enumerate() {
         if !operation.modifies() {
             continue;
         }
-        if let Some(before) = last.insert(operation.key, operation)
+        let later = !wrote.insert((operation.process, operation.key));
+        if let Some((before, true)) = last.insert(operation.key, (operation, later))
             && before.kind == Kind::Append
             && operation.kind == Kind::Append
+            && later
             && writers[before.found.0 as usize] == 1
             && before.found != ValueId::ABSENT
         {
@@ -124,23 +130,23 @@ fn lost_updates(history: &History, writers: &[u32]) -> Vec<(usize, ValueId)> {
     sites
 }
 
-/// Fetches of a process that saw a value, then another, with the first.
+/// Fetches of a process that wrote a value and then saw another, with the first.
 fn stale_reads(history: &History, writers: &[u32]) -> Vec<(usize, ValueId)> {
-    // Per process and key: a value seen, and whether another was seen after it.
-    let mut seen: HashMap<(u32, u32), (ValueId, bool)> = HashMap::new();
+    // Per process and key: a value written, and whether another was seen after it.
+    let mut written: HashMap<(u32, u32), (ValueId, bool)> = HashMap::new();
     let mut sites = vec![];
     for (index, operation) in history.operations.iter().enumerate() {
         let Some(shown) = shows(operation) else { continue };
         let place = (operation.process, operation.key);
         if operation.kind == Kind::Fetch
-            && let Some(&(value, true)) = seen.get(&place)
+            && let Some(&(value, true)) = written.get(&place)
         {
             sites.push((index, value));
         }
-        match seen.get_mut(&place) {
+        match written.get_mut(&place) {
             Some((value, replaced)) => *replaced |= *value != shown,
-            None if writers[shown.0 as usize] == 1 && shown != ValueId::ABSENT => {
-                seen.insert(place, (shown, false));
+            None if operation.modifies() && writers[shown.0 as usize] == 1 && shown != ValueId::ABSENT => {
+                written.insert(place, (shown, false));
             }
             None => {}
         }

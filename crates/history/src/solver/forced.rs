@@ -37,20 +37,20 @@ pub(super) fn order(units: &[Unit], order: &mut Vec<u32>) -> bool {
     follows_processes(units, order)
 }
 
-/// Whether the needs hold along `order` from `start` (a value or "unknown but present").
-pub(super) fn holds(units: &[Unit], order: &[u32], start: u32) -> bool {
+/// The first unit along `order` whose need does not hold, from `start` (a value or "unknown but present").
+pub(super) fn first_unmet(units: &[Unit], order: &[u32], start: u32) -> Option<u32> {
     let mut value = start;
-    order.iter().all(|&index| {
+    for &index in order {
         let unit = &units[index as usize];
         let Some(found) = problem::meet(problem::need_code(unit.need), value) else {
-            return false;
+            return Some(index);
         };
         value = match unit.effect {
             Effect::Keep => found,
             Effect::Put(written) => written.0,
         };
-        true
-    })
+    }
+    None
 }
 
 /// Whether a process's units stand in `order` in their own order: windows of one process that go backwards

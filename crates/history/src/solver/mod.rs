@@ -16,7 +16,7 @@ mod problem;
 mod search;
 mod uses;
 
-use crate::contradiction::Contradiction;
+use crate::contradiction::{Contradiction, Shrinker, suspects};
 use crate::register::{Effect, Initial, Need, Unit, ValueId};
 use problem::{Problem, WindowUse};
 use search::{Outcome, Search};
@@ -29,9 +29,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Five million states: seconds of work.
+    /// Half a million states: seconds of work on a key with many processes.
     fn default() -> Self {
-        Limits { states: 5_000_000 }
+        Limits { states: 500_000 }
     }
 }
 
@@ -146,6 +146,8 @@ pub struct Solver {
     forced: Vec<u32>,
     sequence: Vec<u32>,
     cells: Vec<u64>,
+    /// The cell at which the first attempt failed.
+    stuck_at: Option<u64>,
 }
 
 impl Solver {
@@ -165,6 +167,12 @@ impl Solver {
             units.is_sorted_by_key(|unit| unit.process),
             "units must stand process by process"
         );
+        if units.len() >= SUSPECT_FROM
+            && !forced::order(units, &mut self.forced)
+            && let Some(kept) = self.suspect(units, rules)
+        {
+            return Err(self.shrink(units, rules, kept));
+        }
         match self.attempt_all(units, rules) {
             Verdict::Found {
                 effort,
@@ -179,16 +187,55 @@ impl Solver {
                     effort,
                 })
             }
-            Verdict::GaveUp => Err(Failure::GaveUp {
-                bound: rules.limits.states,
-            }),
-            Verdict::Impossible => Err(Failure::Impossible(Contradiction::of(units, rules))),
+            verdict => Err(self.explain(units, rules, verdict)),
         }
+    }
+
+    /// Only whether there is an order.
+    pub(crate) fn settle(&mut self, units: &[Unit], rules: &Rules) -> Settled {
+        match self.attempt_all(units, rules) {
+            Verdict::Found { .. } => Settled::Possible,
+            Verdict::Impossible => Settled::Impossible,
+            Verdict::GaveUp => Settled::Unknown,
+        }
+    }
+
+    /// Looks for a small contradiction around the place where the search was stuck. Finding one settles also what
+    /// the search gave up on.
+    fn explain(&mut self, units: &[Unit], rules: &Rules, verdict: Verdict) -> Failure {
+        let cell = self.stuck_at.unwrap_or(0);
+        // A pattern first: a window can hold several contradictions, and not the smallest is found.
+        let pattern = self.suspect(units, rules);
+        match (
+            pattern.or_else(|| Shrinker::new(units, rules, self).around(cell)),
+            verdict,
+        ) {
+            (Some(kept), _) => self.shrink(units, rules, kept),
+            (None, Verdict::GaveUp) => Failure::GaveUp {
+                bound: rules.limits.states,
+            },
+            // Proven by the whole search, but no part of it within the smaller bound.
+            (None, _) => self.shrink(units, rules, (0..units.len() as u32).collect()),
+        }
+    }
+
+    /// A small pattern of units that is impossible by itself, if there is one.
+    fn suspect(&mut self, units: &[Unit], rules: &Rules) -> Option<Vec<u32>> {
+        let mut shrinker = Shrinker::new(units, rules, self);
+        suspects(units)
+            .into_iter()
+            .find(|kept| shrinker.is_impossible(kept))
+    }
+
+    fn shrink(&mut self, units: &[Unit], rules: &Rules, kept: Vec<u32>) -> Failure {
+        let (kept, minimal) = Shrinker::new(units, rules, self).shrink(kept);
+        Failure::Impossible(Contradiction::of(units, &kept, minimal))
     }
 
     /// Runs the attempts that `rules` allow until one succeeds; the sequence of a success is in `self.sequence`.
     fn attempt_all(&mut self, units: &[Unit], rules: &Rules) -> Verdict {
         let mut gave_up = false;
+        self.stuck_at = None;
         for (value, windows) in attempts(rules) {
             match self.attempt(units, value, windows, &rules.limits) {
                 Attempt::Found(effort) => {
@@ -210,15 +257,20 @@ impl Solver {
 
     fn attempt(&mut self, units: &[Unit], start: u32, windows: WindowUse, limits: &Limits) -> Attempt {
         if windows == WindowUse::Obey && forced::order(units, &mut self.forced) {
-            if forced::holds(units, &self.forced, start) {
-                self.sequence.clone_from(&self.forced);
-                return Attempt::Found(Effort {
-                    method: Method::Forced,
-                    states: 0,
-                    steps_back: 0,
-                });
-            }
-            return Attempt::Impossible;
+            return match forced::first_unmet(units, &self.forced, start) {
+                None => {
+                    self.sequence.clone_from(&self.forced);
+                    Attempt::Found(Effort {
+                        method: Method::Forced,
+                        states: 0,
+                        steps_back: 0,
+                    })
+                }
+                Some(unit) => {
+                    self.stuck_at.get_or_insert(units[unit as usize].window.latest);
+                    Attempt::Impossible
+                }
+            };
         }
         self.problem.compile(units, start, windows);
         let start = match (self.problem.orphans(), start) {
@@ -228,9 +280,18 @@ impl Solver {
                 self.problem.compile(units, value.0, windows);
                 value.0
             }
-            _ => return Attempt::Impossible,
+            (&[value, ..], _) => {
+                let needs_it = |unit: &&Unit| unit.need == Need::Exactly(value) && !unit.uncertain;
+                let cell = units.iter().find(needs_it).map_or(0, |unit| unit.window.latest);
+                self.stuck_at.get_or_insert(cell);
+                return Attempt::Impossible;
+            }
         };
-        match self.search.run(&self.problem, start, limits) {
+        let outcome = self.search.run(&self.problem, start, limits);
+        if outcome != Outcome::Found {
+            self.stuck_at.get_or_insert(self.search.stuck_at());
+        }
+        match outcome {
             Outcome::Impossible => Attempt::Impossible,
             Outcome::GaveUp => Attempt::GaveUp,
             Outcome::Found => {
@@ -271,6 +332,17 @@ impl Solver {
         }
     }
 }
+
+/// Whether there is an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Possible,
+    Impossible,
+    Unknown,
+}
+
+/// Keys with so many units are looked over for suspects before a search, which could be long.
+const SUSPECT_FROM: usize = 32;
 
 /// What all attempts together came to.
 enum Verdict {

@@ -74,6 +74,8 @@ struct Progress {
     /// The farthest dead end, and how often it was met.
     dead_end: usize,
     escalation: u32,
+    /// The latest cell of the states that were last.
+    stuck_at: u64,
     states: u64,
     steps_back: u64,
     last: u32,
@@ -83,6 +85,11 @@ impl Search {
     /// States visited by the last run.
     pub fn states(&self) -> u64 {
         self.progress.states
+    }
+
+    /// The cell of the last dead end.
+    pub fn stuck_at(&self) -> u64 {
+        self.progress.stuck_at
     }
 
     /// Dead ends met by the last run.
@@ -106,6 +113,15 @@ impl Search {
                 return Outcome::GaveUp;
             }
             self.expand(problem);
+            if self.next.states.is_empty() {
+                self.progress.stuck_at = self
+                    .current
+                    .states
+                    .iter()
+                    .map(|state| state.cell)
+                    .max()
+                    .unwrap_or(0);
+            }
             if !self.next.states.is_empty() {
                 self.advance();
             } else if self.progress.complete {

@@ -2,6 +2,8 @@
 //!
 //! Owns no cleverness: no pruning but the needs and the windows themselves, no shared code with the solver.
 
+#![allow(dead_code, reason = "each test program uses a part")]
+
 use history::register::{Effect, Need, Unit, ValueId};
 use history::solver::{Beginning, Rules, Windows};
 
@@ -49,7 +51,7 @@ fn groups_by_process(units: &[Unit]) -> Vec<Vec<Vec<Unit>>> {
         if !same {
             processes.push(vec![]);
         }
-        let process = processes.last_mut().unwrap();
+        let process = processes.last_mut().expect("a process was pushed");
         if same && joined {
             process.last_mut().expect("a process was pushed").push(*unit);
         } else {
@@ -193,4 +195,39 @@ fn check_groups(units: &[Unit], sequence: &[u32], done: &[bool]) {
         );
         index = end;
     }
+}
+
+/// Whether the kept units have an order if the others are forgotten, in the sense that the `contradiction` module
+/// states: a need that a forgotten writer meets is always met.
+pub fn is_possible_when_forgetting(units: &[Unit], kept: &[u32], rules: &Rules) -> bool {
+    let others = |index: &usize| !kept.contains(&(*index as u32));
+    let mut background: Vec<u32> = vec![];
+    for index in (0..units.len()).filter(others) {
+        if let Effect::Put(value) = units[index].effect {
+            background.push(value.0);
+        }
+    }
+    let mut left: Vec<Unit> = vec![];
+    for (nth, &index) in kept.iter().enumerate() {
+        let mut unit = units[index as usize];
+        // Joined to the next kept unit if all between them, itself included, were joined.
+        unit.joined = kept.get(nth + 1).is_some_and(|&next| {
+            (index..next).all(|at| units[at as usize].joined)
+                && (index..=next).all(|at| units[at as usize].process == unit.process)
+        });
+        let met_outside = match unit.need {
+            Need::Exactly(value) => background.contains(&value.0),
+            Need::Present => background.iter().any(|&value| value != 0),
+            Need::AbsentOrEmpty => background.iter().any(|&value| value < 2),
+            Need::Anything => false,
+        };
+        if met_outside {
+            if let (Need::Exactly(value), Effect::Keep) = (unit.need, unit.effect) {
+                unit.effect = Effect::Put(value);
+            }
+            unit.need = Need::Anything;
+        }
+        left.push(unit);
+    }
+    is_possible(&left, rules)
 }

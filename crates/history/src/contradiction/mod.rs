@@ -1,0 +1,112 @@
+//! Why a key's units cannot be ordered.
+//!
+//! Owns what "these few units contradict each other" means. A contradiction is a set of units such that there is no
+//! order of them even if every other unit of the key is *forgotten*: a forgotten unit needs nothing, keeps no
+//! order and no window, and may have written what it writes at any time and any number of times. So a unit is in the
+//! set because what is known about it matters, not because someone needed what it wrote. Forgetting never makes a
+//! possible history impossible; therefore a set from which no single unit can be forgotten has no smaller
+//! contradiction inside it.
+//!
+//! * [`forget`]: the history that is left when units are forgotten.
+//! * [`suspects`]: small sets that are worth a look before a long search.
+//! * [`shrink`]: from an impossible set to a smallest one.
+
+mod forget;
+mod shrink;
+mod suspects;
+
+use crate::register::{Effect, Need, Unit, ValueId};
+pub use forget::{after_forgetting, background};
+pub(crate) use shrink::Shrinker;
+pub(crate) use suspects::suspects;
+
+/// The few units that cannot be ordered together, whatever the others did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// The units, in the order of the input.
+    pub conflicts: Vec<Conflict>,
+    /// No unit can be taken away: without any one of them the rest has an order. False if that was not settled
+    /// within the bound.
+    pub minimal: bool,
+}
+
+/// One unit of a contradiction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// Index of the unit in the input.
+    pub unit: u32,
+    /// The units of the contradiction that leave what this one needs (indexes in the input).
+    pub served_by: Vec<u32>,
+    /// The units of the contradiction that take away what this one needs.
+    pub spoiled_by: Vec<u32>,
+    /// Its part in the contradiction, as text. Units are named by their `id`, as in `#17`.
+    pub why: String,
+}
+
+impl Contradiction {
+    /// Describes the units `kept` (indexes into `units`), which are impossible together.
+    pub(crate) fn of(units: &[Unit], kept: &[u32], minimal: bool) -> Self {
+        let background = background(units, kept);
+        let conflicts = kept
+            .iter()
+            .map(|&unit| describe(units, kept, unit, &background))
+            .collect();
+        Contradiction { conflicts, minimal }
+    }
+}
+
+fn describe(units: &[Unit], kept: &[u32], unit: u32, background: &[ValueId]) -> Conflict {
+    let need = units[unit as usize].need;
+    let leaves = |other: &u32, meets: bool| match units[*other as usize].effect {
+        Effect::Put(value) => *other != unit && need.is_met_by(value) == meets,
+        Effect::Keep => false,
+    };
+    let others = |meets: bool| {
+        kept.iter()
+            .copied()
+            .filter(|other| leaves(other, meets))
+            .collect::<Vec<_>>()
+    };
+    let (served_by, spoiled_by) = (others(true), others(false));
+    let elsewhere = background.iter().any(|&value| need.is_met_by(value));
+    let why = why(units, unit, &served_by, &spoiled_by, elsewhere);
+    Conflict {
+        unit,
+        served_by,
+        spoiled_by,
+        why,
+    }
+}
+
+fn why(units: &[Unit], unit: u32, served_by: &[u32], spoiled_by: &[u32], elsewhere: bool) -> String {
+    let Unit { need, effect, .. } = units[unit as usize];
+    let names = |list: &[u32]| {
+        let names: Vec<String> = list
+            .iter()
+            .map(|&other| format!("#{}", units[other as usize].id))
+            .collect();
+        names.join(", ")
+    };
+    let asked = match need {
+        Need::Anything => None,
+        Need::Present => Some("needs the key to exist"),
+        Need::AbsentOrEmpty => Some("needs the key to be absent or empty"),
+        Need::Exactly(ValueId::ABSENT) => Some("needs the key to be absent"),
+        Need::Exactly(_) => Some("needs its exact value"),
+    };
+    let mut text = match (asked, served_by, elsewhere) {
+        (None, ..) => String::from("needs nothing"),
+        (Some(asked), [], false) => format!("{asked}, which no operation leaves"),
+        (Some(asked), [], true) => format!("{asked}, which others may leave at any time"),
+        (Some(asked), some, _) => format!("{asked}, which {} leaves", names(some)),
+    };
+    if asked.is_some() && !spoiled_by.is_empty() {
+        text += &format!(" and {} takes away", names(spoiled_by));
+    }
+    match effect {
+        Effect::Keep => {}
+        Effect::Put(ValueId::ABSENT) => text += "; leaves the key absent",
+        Effect::Put(_) => text += "; writes a value",
+    }
+    text
+}
