@@ -57,6 +57,22 @@ impl Database {
         }))
     }
 
+    /// [`Database::parse_record`] that lends the file's own bytes by handles without locks, too.
+    ///
+    /// # Safety
+    /// If the handle takes no locks, nobody else writes to the file while `parse` runs.
+    #[allow(unsafe_code)]
+    pub unsafe fn parse_record_in_place<T>(
+        &self,
+        key: &[u8],
+        parse: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, ReadError> {
+        self.noted(self.read_value(key, |found| {
+            let (at, len) = value_place(found)?;
+            self.space.lend(at, len, parse)
+        }))
+    }
+
     /// Whether `key` is there.
     pub fn exists(&self, key: &[u8]) -> Result<bool, ReadError> {
         self.noted(self.read_value(key, |_| Ok(())))
