@@ -94,9 +94,9 @@ pub(crate) fn forget(base: *mut u8) {
 
 /// Whether the mapping at `base` was truncated under us.
 pub(crate) fn hit(base: *mut u8) -> bool {
-    // No mapping has the base of watches that are not in use.
-    ANY_HIT.load(Ordering::Relaxed)
-        && !base.is_null()
+    // Watches that are not in use have no base either.
+    !base.is_null()
+        && ANY_HIT.load(Ordering::Relaxed)
         && WATCHES.iter().any(|watch| {
             watch.base.load(Ordering::Acquire) == base as usize && watch.hit.load(Ordering::Acquire)
         })

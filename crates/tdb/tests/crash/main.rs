@@ -191,9 +191,9 @@ fn every_crash_leaves_whole_transactions_and_a_sound_file() {
             Bound {
                 cuts: 64,
                 combinations: 4096,
-                random: 1000,
+                random: 500,
             },
-            12,
+            4,
         )
     } else {
         (
