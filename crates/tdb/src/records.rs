@@ -44,6 +44,13 @@ impl Database {
     /// The chain stays locked for reading meanwhile, and writing to this database inside `parse` is refused. Handles
     /// opened for reading only hand out a copy, since they lock nothing that holds writers off; who opens without
     /// locks promises that nobody else writes.
+    ///
+    /// The value cannot be kept beyond the lock:
+    ///
+    /// ```compile_fail
+    /// # let database = tdb::Database::open("x").unwrap();
+    /// let kept: &[u8] = database.parse_record(b"key", |value| value).unwrap().unwrap();
+    /// ```
     pub fn parse_record<T>(
         &self,
         key: &[u8],
