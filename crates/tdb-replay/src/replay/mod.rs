@@ -286,11 +286,13 @@ fn compare_end(
         if wanted != found.then_some(value.as_slice()) {
             let key = bytes.escape_ascii();
             let text = |value: Option<&[u8]>| match value {
-                Some(value) => format!(
-                    "key \"{key}\" with {} bytes \"{}\"",
-                    value.len(),
-                    value.escape_ascii()
-                ),
+                Some(value) => {
+                    format!(
+                        "key \"{key}\" with {} bytes \"{}\"",
+                        value.len(),
+                        value.escape_ascii()
+                    )
+                }
                 None => format!("no key \"{key}\""),
             };
             let (expected, got) = (text(wanted), text(found.then_some(value.as_slice())));

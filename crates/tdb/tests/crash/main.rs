@@ -75,11 +75,13 @@ fn crash(run: &Run, bound: Bound, rng: &mut Rng) -> Tally {
         let allowed = run.allowed(at);
         let (content, recovery) = match open_state(&image) {
             Ok(found) => found,
-            Err(error) => panic!(
-                "{}: crash after {at} events ({:?}): {error}",
-                run.name,
-                around(&run.events, at)
-            ),
+            Err(error) => {
+                panic!(
+                    "{}: crash after {at} events ({:?}): {error}",
+                    run.name,
+                    around(&run.events, at)
+                )
+            }
         };
         assert!(
             allowed.contains(&&content),
