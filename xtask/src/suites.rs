@@ -18,6 +18,8 @@ pub fn interop() -> Result<()> {
         "tdb",
         "--test",
         "interop",
+        "--test",
+        "torture",
         "--",
         "--nocapture",
     ])

@@ -226,7 +226,7 @@ impl Search {
             self.heads.extend_from_slice(self.current.heads(at));
             let mut child = state;
             child.strays += u32::from(nth > 0);
-            do_choice(problem, choice, &mut child, &mut self.heads, &mut self.nodes);
+            take_choice(problem, choice, &mut child, &mut self.heads, &mut self.nodes);
             if !settle(problem, &mut child, &mut self.heads, &mut self.nodes)
                 || !self.can_go_on(problem, &child)
             {
@@ -314,7 +314,13 @@ impl Search {
 }
 
 /// Does a step in the form chosen.
-fn do_choice(problem: &Problem, choice: Choice, state: &mut State, heads: &mut [u32], nodes: &mut Vec<Node>) {
+fn take_choice(
+    problem: &Problem,
+    choice: Choice,
+    state: &mut State,
+    heads: &mut [u32],
+    nodes: &mut Vec<Node>,
+) {
     let head = heads[choice.process as usize];
     let whole = &problem.steps[head as usize];
     let form = if choice.other_form {
