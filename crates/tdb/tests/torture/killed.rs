@@ -41,8 +41,10 @@ fn kill_while_committing(mut child: Child, rng: &mut Rng) -> u64 {
     };
     let wanted = rng.u64(3..12);
     let mut seen = 0;
-    while seen < wanted && read(&mut acknowledged) {
-        seen += 1;
+    while seen < wanted {
+        let last = acknowledged;
+        assert!(read(&mut acknowledged), "the worker ended by itself");
+        seen += u64::from(acknowledged > last);
     }
     // From nothing to some milliseconds: no moment of a commit is spared.
     let most = 1 << rng.u32(8..22);
@@ -66,6 +68,7 @@ fn a_killed_process_of_either_kind_leaves_whole_transactions() {
     let mut rng = Rng::with_seed(testbed::seed(NAME));
     let folder = common::folder();
     let mut half_done = [0; 2];
+    let mut with_lost_space = 0;
     let rounds = if long() { 500 } else { 30 };
     // Without syncs libtdb writes no recovery area, and a kill leaves what it leaves.
     for (made_with, flags) in [(0, 0), (CONVERT, NOMMAP)] {
@@ -77,33 +80,40 @@ fn a_killed_process_of_either_kind_leaves_whole_transactions() {
             let child = if ours {
                 start_ours("commit", &path, &[flags.into()])
             } else {
-                peer.start("commit", &path, &[], flags)
+                peer.start("commit", &path, &[1], flags)
             };
             let acknowledged = kill_while_committing(child, &mut rng);
+            assert!(
+                acknowledged > number,
+                "the worker was killed before it did anything"
+            );
             half_done[usize::from(ours)] += u32::from(is_half_done(&path));
             if rng.bool() {
                 // libtdb is the one that recovers.
                 peer.run("dump", &path, &[], flags);
-                peer.run("check", &path, &[], flags);
                 assert!(!is_half_done(&path));
             }
             let database = worker::open(&path, flags);
             let found = worker::balances(&database);
-            database
+            let report = database
                 .check(|_, _| true)
                 .expect("our check passes after a kill");
             assert!(
                 found == acknowledged.max(number) || found == acknowledged.max(number) + 1,
                 "{found}, {acknowledged}"
             );
+            with_lost_space += u32::from(report.lost_bytes > 0);
             number = found;
             drop(database);
-            peer.run("check", &path, &[], flags);
+            // See `die_everywhere`: behind lost space libtdb's check sees nothing.
+            if report.lost_bytes == 0 {
+                peer.run("check", &path, &[], flags);
+            }
         }
         println!("killed: {rounds} kills, {number} commits survive");
     }
     println!(
-        "killed: half-done commits found: {} of libtdb, {} of ours",
+        "killed: half-done commits found: {} of libtdb, {} of ours; lost space after {with_lost_space} kills",
         half_done[0], half_done[1]
     );
 }
