@@ -357,6 +357,18 @@ impl Power {
         commands
     }
 
+    /// This server cannot serve: it gives its mandate up and does not stand again for a promise's time.
+    pub fn resign(&mut self, now: Now) -> Vec<Command> {
+        let mut commands = Vec::new();
+        if let Standing::SyncSite { epoch } = self.standing {
+            self.step_down(epoch, &mut commands);
+        }
+        if self.standing == Standing::Follower || matches!(self.standing, Standing::Candidate { .. }) {
+            self.rest(now.moment);
+        }
+        commands
+    }
+
     /// Sends a beacon to everybody now.
     fn kick(&mut self, now: Now, commands: &mut Vec<Command>) {
         for to in self.cell.peers() {

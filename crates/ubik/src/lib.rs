@@ -1,8 +1,27 @@
 //! Ubik: one database on several servers.
+//!
+//! The layers, from the disk up, with the names that Ubik gives them:
+//!
+//! * [`phys`] (PHYS): bytes of one database, on files or in memory;
+//! * [`database`] (DISK), with [`pages`], [`snapshot`] and [`overlay`]: versions, log, transactions;
+//! * [`replica`] with `disk_service` (REMOTE), [`sync_site`] (RECOVERY) and `commit`: one server's copy;
+//! * [`site`]: the copy and the votes (VOTE, BEACON: [`ubik_proto::power`]) of one server, and their locks.
+//!
+//! What [`site`] returns are [`effect`]s: it waits for nothing and calls nobody itself.
 #![forbid(unsafe_code)]
+
+pub mod effect;
+pub mod locks;
+pub mod site;
+
+mod commit;
+mod disk_service;
+pub mod replica;
+pub mod sync_site;
 
 pub mod database;
 pub mod overlay;
 pub mod pages;
-pub mod phys;
 pub mod snapshot;
+
+pub mod phys;

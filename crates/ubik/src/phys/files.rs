@@ -175,6 +175,7 @@ impl StoreFile for DataFile {
 }
 
 /// A database being received into `PREFIX.DB0.TMP`.
+#[derive(Debug)]
 struct Received {
     store: FileStore,
     file: File,

@@ -108,6 +108,7 @@ struct Fuse {
     left: Option<u32>,
     /// Writes that grow a file fail.
     full: bool,
+    blown: bool,
     operations: u64,
     syncs: u64,
 }
@@ -116,7 +117,10 @@ impl Fuse {
     fn burn(&mut self) -> io::Result<()> {
         self.operations += 1;
         match &mut self.left {
-            Some(0) => Err(io::Error::other("the machine has crashed")),
+            Some(0) => {
+                self.blown = true;
+                Err(io::Error::other("the machine has crashed"))
+            }
             Some(left) => {
                 *left -= 1;
                 Ok(())
@@ -155,6 +159,13 @@ impl MemoryStore {
         lock(&self.0).fuse.left = Some(operations);
     }
 
+    /// Takes the fuse out again; returns whether an operation has failed by it.
+    pub fn disarm(&self) -> bool {
+        let fuse = &mut lock(&self.0).fuse;
+        fuse.left = None;
+        std::mem::take(&mut fuse.blown)
+    }
+
     /// Makes writes that need space fail, or succeed again.
     pub fn set_full(&self, full: bool) {
         lock(&self.0).fuse.full = full;
@@ -166,6 +177,7 @@ impl MemoryStore {
         lock(&disk.data).crash(keep);
         lock(&disk.log).crash(keep);
         disk.fuse.left = None;
+        disk.fuse.blown = false;
     }
 
     /// Loses everything, as a new disk would have.
@@ -301,6 +313,7 @@ impl StoreFile for MemoryFile {
     }
 }
 
+#[derive(Debug)]
 struct Received {
     store: MemoryStore,
     bytes: Vec<u8>,

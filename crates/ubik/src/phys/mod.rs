@@ -56,7 +56,7 @@ pub trait StoreFile: Send + Sync {
 }
 
 /// A whole database that is being received. Dropped without [`Replacement::commit`], it never was.
-pub trait Replacement: Send {
+pub trait Replacement: Send + std::fmt::Debug {
     /// Appends bytes.
     ///
     /// # Errors
