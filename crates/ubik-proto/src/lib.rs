@@ -29,3 +29,5 @@ pub mod recovery;
 pub mod remote;
 
 pub mod log;
+
+pub mod plant;

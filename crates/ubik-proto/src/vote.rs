@@ -32,6 +32,8 @@ pub enum Refusal {
     Promised,
     /// A server with a lower address asks too.
     LowerAsks,
+    /// This server is a clone and has no vote to give.
+    IsClone,
     /// The start of the round is no time.
     BadStart,
 }
@@ -144,12 +146,17 @@ impl Voter {
             start
         };
         let lower_asks = self.lower_asks(now, from, beacon, standing);
-        if self.record.to == Some(from) {
+        if self.record.to == Some(from) && (beacon.claims_sync_site || self.cell.is_voter(self.cell.me())) {
             return if epoch < self.record.max_epoch {
                 Err(Refusal::OldEpoch)
             } else {
                 Ok(epoch)
             };
+        }
+        if !self.cell.is_voter(self.cell.me()) {
+            // A clone follows whoever is sync site; having no vote, it has none to promise.
+            let newer = beacon.claims_sync_site && epoch >= self.record.max_epoch;
+            return if newer { Ok(epoch) } else { Err(Refusal::IsClone) };
         }
         if now <= self.promised_until {
             return Err(Refusal::Promised);

@@ -483,9 +483,7 @@ impl Replica {
         let Some(commit) = role.commit.take() else { return };
         let epoch = role.epoch();
         for to in commit.servers(|taker| matches!(taker, Taker::Prepared)).iter() {
-            if let Some(version) = role.recovery.known(to).version {
-                role.recovery.holds(to, version);
-            }
+            role.recovery.begin(to, Busy::Idle);
         }
         for to in commit.servers(|taker| matches!(taker, Taker::Prepared)).iter() {
             self.call(cx, epoch, to, Purpose::Finish, DiskCall::Abort(commit.id));

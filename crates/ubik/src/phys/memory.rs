@@ -197,13 +197,10 @@ impl MemoryStore {
         Ok(disk)
     }
 
-    fn burn_for_space(&self) -> io::Result<MutexGuard<'_, Disk>> {
+    /// An operation that makes a file longer by `grows` bytes.
+    fn burn_for_space(&self, grows: usize) -> io::Result<MutexGuard<'_, Disk>> {
         let disk = self.burn()?;
-        if disk.fuse.full {
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        } else {
-            Ok(disk)
-        }
+        if disk.fuse.full && grows > 0 { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(disk) }
     }
 }
 
@@ -225,7 +222,7 @@ impl PhysicalStore for MemoryStore {
     }
 
     fn write_log(&self, bytes: &[u8]) -> io::Result<()> {
-        lock(&self.burn_for_space()?.log).write(0, bytes);
+        lock(&self.burn_for_space(bytes.len())?.log).write(0, bytes);
         lock(&self.burn()?.log).set_length(bytes.len());
         let mut disk = self.burn()?;
         disk.fuse.syncs += 1;
@@ -258,7 +255,7 @@ impl PhysicalStore for MemoryStore {
     }
 
     fn save_promise(&self, record: PromiseRecord) -> io::Result<()> {
-        let mut disk = self.burn_for_space()?;
+        let mut disk = self.burn_for_space(16)?;
         disk.fuse.syncs += 1;
         disk.promise = record;
         Ok(())
@@ -284,7 +281,9 @@ impl StoreFile for MemoryFile {
     }
 
     fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
-        drop(self.store.burn_for_space()?);
+        let length = lock(&self.medium).current.len();
+        let end = HEADER_LEN as usize + position as usize + bytes.len();
+        drop(self.store.burn_for_space(end.saturating_sub(length))?);
         lock(&self.medium).write((HEADER_LEN + position) as usize, bytes);
         Ok(())
     }
@@ -321,7 +320,7 @@ struct Received {
 
 impl Replacement for Received {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        drop(self.store.burn_for_space()?);
+        drop(self.store.burn_for_space(bytes.len())?);
         self.bytes.extend_from_slice(bytes);
         Ok(())
     }
