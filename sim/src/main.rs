@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Parser;
 use sim::scenario::Scenario;
 use sim::world::{Statistics, World};
+use ubik_proto::plant::{Fault, plant};
 
 /// Runs whole cells of the shipped server in one thread, each from one seed.
 #[derive(Parser)]
@@ -18,10 +19,26 @@ struct Arguments {
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Plant this fault in the servers, as named in `ubik_proto::plant`.
+    #[arg(long)]
+    fault: Option<String>,
+    /// Plant each fault in turn and say which seed finds it.
+    #[arg(long)]
+    faults: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(name) = &arguments.fault {
+        let Some(fault) = Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == *name) else {
+            eprintln!("no fault is called {name}; there are {:?}", Fault::ALL);
+            return ExitCode::from(2);
+        };
+        plant(Some(fault));
+    }
+    if arguments.faults {
+        return find_faults(arguments.from, arguments.seeds);
+    }
     match arguments.seed {
         Some(seed) => tell(seed),
         None => sweep(arguments.from, arguments.seeds),
@@ -46,6 +63,29 @@ fn tell(seed: u64) -> ExitCode {
             ExitCode::FAILURE
         }
         None => ExitCode::SUCCESS,
+    }
+}
+
+fn find_faults(from: u64, count: u64) -> ExitCode {
+    let mut missed = false;
+    for fault in Fault::ALL {
+        plant(Some(fault));
+        let found = (from..from + count).find_map(|seed| {
+            let violation = World::new(Scenario::random(seed), seed).run()?;
+            Some((seed, violation))
+        });
+        match found {
+            Some((seed, violation)) => println!("{fault:?}: seed {seed}: {}", violation.what),
+            None => {
+                missed = true;
+                println!("{fault:?}: NOT found in {count} seeds");
+            }
+        }
+    }
+    if missed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
     }
 }
 

@@ -93,6 +93,8 @@ pub struct Node {
     pub replica_timer: u64,
     /// Its tail after the last event.
     pub tail: Version,
+    /// The database that it is handed in this event: what it then makes is made from that.
+    pub adopting: Option<Version>,
     /// What it last showed.
     pub visible: Option<Version>,
     /// Whether its disk is slow now.
@@ -113,6 +115,7 @@ impl Node {
             power_timer: u64::MAX,
             replica_timer: u64::MAX,
             tail: Version::FRESH,
+            adopting: None,
             visible: None,
             slow_disk: false,
             config,

@@ -76,7 +76,13 @@ impl Scenario {
         let servers = servers(voters, clones);
         let scale = if brisk { 20 } else { 1 };
         let end = 3_600_000_000 / scale;
-        let troubles = draw(&mut random, servers.len(), voters % 2 == 1 && voters > 1, scale, end);
+        let troubles = draw(
+            &mut random,
+            servers.len(),
+            voters % 2 == 1 && voters > 1,
+            scale,
+            end,
+        );
         let crash_per_mille = if random.bool() { random.u32(..4) } else { 0 };
         Scenario {
             servers,

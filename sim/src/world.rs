@@ -234,7 +234,10 @@ impl World {
         let now = self.now;
         match self.nodes[node].start(now) {
             Ok(()) => {
-                let version = self.nodes[node].site.as_ref().map_or(Version::NONE, |site| site.database().version());
+                let version = self.nodes[node]
+                    .site
+                    .as_ref()
+                    .map_or(Version::NONE, |site| site.database().version());
                 self.tell(|| format!("server {node} starts with version {version}"));
                 self.check_tail(node);
                 self.arm(node);
@@ -534,6 +537,9 @@ impl World {
                 None => return,
             },
         };
+        if let Ok(Reply::Database(version, _)) = &reply {
+            self.nodes[node].adopting = Some(*version);
+        }
         self.with_database(node, |site, held| ((), site.on_reply(held, token, reply)));
     }
 
@@ -734,6 +740,10 @@ impl World {
         };
         let tail = site.database().version();
         let before = std::mem::replace(&mut self.nodes[node].tail, tail);
+        let before = self.nodes[node]
+            .adopting
+            .take()
+            .map_or(before, |adopted| before.max(adopted));
         let found = self.invariants.versions_grow.tail(node, tail);
         self.check(found);
         if tail == before {
@@ -773,9 +783,24 @@ impl World {
             .unwrap_or(Version::NONE);
         if self.story.is_some() {
             for node in 0..self.nodes.len() {
-                if self.nodes[node].site.is_none() { continue; }
+                if self.nodes[node].site.is_none() {
+                    continue;
+                }
                 let line = self.with_power(node, |site, held| {
-                    let a = site.with_power(held, |now, power| format!("{:?} {:?} voter {:?} {:?} {:?}", now, power.standing(), power.voter().promise_record(), power.voter().following(), power.cell().peers().map(|p| power.beaconer().link(p).clone()).collect::<Vec<_>>()));
+                    let a = site.with_power(held, |now, power| {
+                        format!(
+                            "{:?} {:?} voter {:?} {:?} {:?}",
+                            now,
+                            power.standing(),
+                            power.voter().promise_record(),
+                            power.voter().following(),
+                            power
+                                .cell()
+                                .peers()
+                                .map(|p| power.beaconer().link(p).clone())
+                                .collect::<Vec<_>>()
+                        )
+                    });
                     let b = site.with_replica(held, |replica| format!("{:?}", replica.role()));
                     format!("{a}\n   {b}")
                 });

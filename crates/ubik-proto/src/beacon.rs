@@ -5,6 +5,7 @@
 //! (its lease cannot outlast that by more than `lease_wait`).
 
 use crate::cell::{Cell, ServerId};
+use crate::plant::{Fault, planted};
 use crate::profile::Profile;
 use crate::quorum::Quorum;
 use crate::time::Moment;
@@ -161,7 +162,12 @@ impl Beaconer {
             VoteReply::Yes(_) if flight.epoch == epoch => {
                 link.last_vote = true;
                 link.refusals = 0;
-                link.yes_sent = link.yes_sent.max(Some(flight.sent));
+                let counted = if planted(Fault::MandateFromReceipt) {
+                    now
+                } else {
+                    flight.sent
+                };
+                link.yes_sent = link.yes_sent.max(Some(counted));
                 // It follows this epoch now, so what an earlier sync site granted is over; and so is what this one
                 // granted before, if the beacon it has just answered granted nothing.
                 link.floor = None;

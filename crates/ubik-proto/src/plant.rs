@@ -23,8 +23,8 @@ pub enum Fault {
     OlderLeasesIgnored,
     /// A lease counts from the receipt of the last beacon.
     LeaseFromReceipt,
-    /// A server that missed a commit is still told that it may read.
-    GrantToServerBehind,
+    /// A follower with a lease reads whatever version it holds.
+    ReadsBehind,
     /// The sync site shows a commit before a quorum has it.
     ShownBeforeQuorum,
     /// A follower shows a commit before it is decided.
@@ -59,7 +59,7 @@ impl Fault {
         Fault::LeasesNotAwaited,
         Fault::OlderLeasesIgnored,
         Fault::LeaseFromReceipt,
-        Fault::GrantToServerBehind,
+        Fault::ReadsBehind,
         Fault::ShownBeforeQuorum,
         Fault::FollowerShowsPending,
         Fault::NoRelabel,

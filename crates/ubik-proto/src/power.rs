@@ -7,6 +7,7 @@
 use crate::beacon::{Beaconer, VoteReply};
 use crate::cell::{Cell, Dialect, ServerId, ServerSet};
 use crate::messages::Beacon;
+use crate::plant::{Fault, planted};
 use crate::profile::Profile;
 use crate::quorum::Quorum;
 use crate::time::{Moment, Now};
@@ -462,7 +463,7 @@ impl Power {
     fn raise_proposal(&mut self, now: Now) {
         if self.own_vote.is_none() {
             let since = self.stands_since;
-            self.epoch_step = (self.epoch_step.max(1) * 2).min(MAX_EPOCH_STEP);
+            self.epoch_step = (self.epoch_step.max(1) * 16).min(MAX_EPOCH_STEP);
             let was_candidate = matches!(self.standing, Standing::Candidate { .. });
             self.stand(now);
             if was_candidate {
@@ -505,7 +506,11 @@ impl Power {
             .max(self.claim.version.epoch)
             .max(1)
             .saturating_add(1);
-        let floor = wall.max(seen).max(self.epoch_floor);
+        let floor = if planted(Fault::EpochFromWallClock) {
+            wall
+        } else {
+            wall.max(seen).max(self.epoch_floor)
+        };
         let servers = self.cell.len() as u32;
         let below = floor - floor % servers + self.cell.me().index() as u32;
         let epoch = if below >= floor {

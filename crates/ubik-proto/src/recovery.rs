@@ -6,6 +6,7 @@
 //! //= docs/ubik-protocol.md#recovery
 
 use crate::cell::{Cell, ServerId, ServerSet};
+use crate::plant::{Fault, planted};
 use crate::quorum::Quorum;
 use crate::time::Moment;
 use crate::version::Version;
@@ -227,6 +228,9 @@ impl Recovery {
             .iter()
             .filter_map(|id| Some((id, self.known[id.index()].version?)));
         let all: Vec<(ServerId, Version)> = others.chain(std::iter::once((self.me, own))).collect();
+        if planted(Fault::OwnCopyOnly) {
+            return Some((self.me, own));
+        }
         let voters = self.quorum.voters();
         let answered: ServerSet = all.iter().map(|&(id, _)| id).collect();
         let proven: ServerSet = all
@@ -278,6 +282,9 @@ pub fn verdict(
 ) -> Verdict {
     if !quorum.is_met(holders) {
         return Verdict::NoQuorum;
+    }
+    if planted(Fault::LeasesNotAwaited) {
+        return Verdict::Committed;
     }
     match lacking.flatten().max() {
         Some(until) if until >= now => Verdict::LeasesUntil(until),

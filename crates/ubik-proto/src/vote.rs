@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::cell::{Cell, Dialect, ServerId, ServerKind};
 use crate::messages::Beacon;
+use crate::plant::{Fault, planted};
 use crate::profile::Profile;
 use crate::time::Moment;
 use crate::version::{TransactionId, Version};
@@ -91,7 +92,7 @@ impl Voter {
         record.max_epoch = record.max_epoch.max(label.epoch);
         // The only voter has nobody to whom it could have promised anything.
         let alone = cell.voters().len() == 1 && cell.is_voter(cell.me());
-        let promised_until = if alone {
+        let promised_until = if alone || planted(Fault::PromiseForgotten) {
             Moment::START
         } else {
             now + profile.promise
@@ -158,10 +159,10 @@ impl Voter {
             let newer = beacon.claims_sync_site && epoch >= self.record.max_epoch;
             return if newer { Ok(epoch) } else { Err(Refusal::IsClone) };
         }
-        if now <= self.promised_until {
+        if now <= self.promised_until && !planted(Fault::PromiseIgnored) {
             return Err(Refusal::Promised);
         }
-        if epoch <= self.record.max_epoch {
+        if epoch <= self.record.max_epoch && !planted(Fault::OldEpochAccepted) {
             return Err(Refusal::OldEpoch);
         }
         if lower_asks {
@@ -284,7 +285,11 @@ impl Voter {
     /// //= docs/ubik-protocol.md#lease
     pub fn may_read(&self, now: Moment) -> Option<Version> {
         let following = self.following.as_ref()?;
-        let from = following.proven_yes?;
+        let from = if planted(Fault::LeaseFromReceipt) {
+            following.last_yes
+        } else {
+            following.proven_yes?
+        };
         let established = following.version.epoch == following.epoch || following.dialect == Dialect::OpenAfs;
         let granted = following.claims_sync_site && following.version != Version::NONE && established;
         (granted && now < from + self.profile.lease).then_some(following.version)

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use thiserror::Error;
 use ubik_proto::log::{self, Change, Replay};
+use ubik_proto::plant::{Fault, planted};
 use ubik_proto::version::Version;
 use ubik_proto::vote::PromiseRecord;
 
@@ -166,6 +167,11 @@ impl Database {
     pub fn apply(&self, changes: &[Change], version: Version) -> Result<(), ApplyError> {
         self.check_whole()?;
         assert!(version > self.version(), "versions only grow");
+        if planted(Fault::LogNotSynced) {
+            return self
+                .write_pages(changes, version)
+                .map_err(|error| self.break_down(error));
+        }
         if let Err(error) = self.store.write_log(&log::encode(changes, version)) {
             // The log may hold all of it: it must not be found at the next start.
             return match self.store.write_log(&[]) {
@@ -192,7 +198,9 @@ impl Database {
         };
         generation.install(point, &changed)?;
         generation.file.set_label(version)?;
-        generation.file.sync()?;
+        if !planted(Fault::LogNotSynced) {
+            generation.file.sync()?;
+        }
         let mut state = self.state();
         state.point = point;
         state.version = version;

@@ -8,6 +8,7 @@
 use ubik_proto::cell::{Dialect, ServerId};
 use ubik_proto::code::AbortCode;
 use ubik_proto::messages::DiskCall;
+use ubik_proto::plant::{Fault, planted};
 use ubik_proto::remote::Release;
 use ubik_proto::version::Version;
 
@@ -73,6 +74,9 @@ impl Replica {
                 let applied = self.database.apply(&changes, new);
                 applied.map_err(|error| self.disk_failed(cx, &error))?;
                 cx.power().version_moved(old, new);
+                if planted(Fault::FollowerShowsPending) {
+                    self.database.reveal();
+                }
             }
             DiskCall::Abort(id) => self.remote.abort(from, id)?,
             DiskCall::ReleaseLocks(id) => {
@@ -104,7 +108,7 @@ impl Replica {
         let other_epoch = call
             .transaction()
             .is_some_and(|id| ours && id.epoch != record.max_epoch);
-        if self.role.is_some() || record.to != Some(from) || other_epoch {
+        if (self.role.is_some() || record.to != Some(from) || other_epoch) && !planted(Fault::NoFence) {
             return Err(AbortCode::OUT_OF_SYNC);
         }
         Ok(())
@@ -155,12 +159,13 @@ impl Replica {
     ) -> Result<Answer, AbortCode> {
         let ours = self.cell.server(from).dialect == Dialect::Quorate;
         let record = cx.power().voter().promise_record();
-        if self.role.is_some() || record.to != Some(from) {
+        if (self.role.is_some() || record.to != Some(from)) && !planted(Fault::NoFence) {
             return Err(AbortCode::OUT_OF_SYNC);
         }
         let own = self.database.version();
         // A sync site of ours labels what it adopted before it sends it, so what it sends is never older.
-        if ours && (version < own || version.epoch != record.max_epoch) {
+        if ours && (version < own || version.epoch != record.max_epoch) && !planted(Fault::OlderDatabaseTaken)
+        {
             return Err(AbortCode::OUT_OF_SYNC);
         }
         if version == own {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ubik_proto::cell::{Cell, Dialect, ServerId, ServerSet};
 use ubik_proto::messages::DiskCall;
+use ubik_proto::plant::{Fault, planted};
 use ubik_proto::power::{Event, Power};
 use ubik_proto::profile::Profile;
 use ubik_proto::remote::Remote;
@@ -231,7 +232,7 @@ impl Replica {
         }
         let sync_site = self.sync_site(cx);
         match leased {
-            Some(version) if version == self.database.version() => {
+            Some(version) if version == self.database.version() || planted(Fault::ReadsBehind) => {
                 if self.database.is_pending() {
                     None
                 } else {

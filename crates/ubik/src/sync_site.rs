@@ -8,6 +8,7 @@ use std::time::Duration;
 use ubik_proto::cell::{Cell, ServerId, ServerSet};
 use ubik_proto::log::Change;
 use ubik_proto::messages::DiskCall;
+use ubik_proto::plant::{Fault, planted};
 use ubik_proto::power::Claim;
 use ubik_proto::recovery::{Busy, Progress, Recovery, Step, Verdict, verdict};
 use ubik_proto::time::Moment;
@@ -51,6 +52,8 @@ pub struct SyncSite {
     overtaken: Vec<u32>,
     /// When leases are over that a commit waits for.
     leases_until: Option<Moment>,
+    /// When the label is to be committed again, after the disk refused it.
+    label_again: Option<Moment>,
     claim: Claim,
 }
 
@@ -63,6 +66,7 @@ impl SyncSite {
             transactions: 0,
             overtaken: vec![0; cell.len()],
             leases_until: None,
+            label_again: None,
             claim: Claim::default(),
         }
     }
@@ -108,6 +112,9 @@ impl SyncSite {
         let Some(client) = commit.client else { return };
         match commit.stage {
             Stage::Preparing => cx.tell(client, ClientEvent::WriteFailed(WriteError::LostMandate)),
+            Stage::Deciding if planted(Fault::UndecidedCalledFailed) => {
+                cx.tell(client, ClientEvent::WriteFailed(WriteError::NoQuorum));
+            }
             Stage::Deciding => cx.tell(client, ClientEvent::Undecided(commit.version)),
         }
     }
@@ -240,7 +247,11 @@ impl Replica {
             (Purpose::Prepare(id), Ok(_)) => self.prepared_step(cx, peer, id),
             (Purpose::Commit(id), Ok(_)) => self.peer_committed(peer, id),
             (Purpose::Prepare(id) | Purpose::Commit(id), Err(_)) => {
-                role.recovery.failed(peer, retry);
+                if let (true, Some(commit)) = (planted(Fault::FailedTakerKept), &role.commit) {
+                    role.recovery.holds(peer, commit.version);
+                } else {
+                    role.recovery.failed(peer, retry);
+                }
                 let commit = role.commit.as_mut().filter(|commit| commit.id == id);
                 if let Some(taker) = commit.and_then(|commit| commit.taker(peer)) {
                     *taker = Taker::Failed;
@@ -331,6 +342,7 @@ impl Replica {
     pub(crate) fn settle_role(&mut self, cx: &mut Context<'_, '_>) {
         while self.role.is_some() {
             self.recover(cx);
+            self.retry_label(cx);
             let decided = self.decide(cx);
             let began = self.admit_writer(cx);
             self.update_claim(cx);
@@ -374,6 +386,17 @@ impl Replica {
         }
     }
 
+    /// Commits the label again, after the disk refused it once.
+    fn retry_label(&mut self, cx: &mut Context<'_, '_>) {
+        let now = cx.now.moment;
+        let Some(role) = &mut self.role else { return };
+        if role.commit.is_none() && role.label_again.is_some_and(|at| now >= at) {
+            role.label_again = None;
+            let version = self.database.version().next();
+            self.start_commit(cx, None, Vec::new(), version, None);
+        }
+    }
+
     fn fetch(&mut self, cx: &mut Context<'_, '_>, epoch: u32, peer: ServerId) {
         match self.database.receive() {
             Ok(into) => {
@@ -405,6 +428,10 @@ impl Replica {
         }
         if let Some(role) = &mut self.role {
             role.recovery.labelled();
+            if planted(Fault::NoRelabel) {
+                role.recovery.established();
+                self.database.reveal();
+            }
         }
         self.start_commit(cx, None, Vec::new(), label.next(), Some((old, label)));
     }
@@ -449,6 +476,9 @@ impl Replica {
             self.logging_failed(cx, &error);
             return false;
         }
+        if planted(Fault::ShownBeforeQuorum) {
+            self.database.reveal();
+        }
         commit.stage = Stage::Deciding;
         commit.holders.insert(me);
         commit.changes = Vec::new();
@@ -481,6 +511,9 @@ impl Replica {
     fn undo(&mut self, cx: &mut Context<'_, '_>, error: WriteError) {
         let Some(role) = &mut self.role else { return };
         let Some(commit) = role.commit.take() else { return };
+        if commit.client.is_none() {
+            role.label_again = Some(cx.now.moment + self.profile.beacon / 4);
+        }
         let epoch = role.epoch();
         for to in commit.servers(|taker| matches!(taker, Taker::Prepared)).iter() {
             role.recovery.begin(to, Busy::Idle);

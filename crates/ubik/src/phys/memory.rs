@@ -200,7 +200,11 @@ impl MemoryStore {
     /// An operation that makes a file longer by `grows` bytes.
     fn burn_for_space(&self, grows: usize) -> io::Result<MutexGuard<'_, Disk>> {
         let disk = self.burn()?;
-        if disk.fuse.full && grows > 0 { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(disk) }
+        if disk.fuse.full && grows > 0 {
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        } else {
+            Ok(disk)
+        }
     }
 }
 
