@@ -7,7 +7,7 @@ use ubik::effect::{Answer, CallToken, Effect};
 use ubik_proto::beacon::VoteReply;
 use ubik_proto::code::AbortCode;
 use ubik_proto::messages::{Beacon, DiskCall};
-use ubik_proto::power::{Command, Event as PowerEvent};
+use ubik_proto::power::Event as PowerEvent;
 use ubik_proto::version::Version;
 use ubik_proto::vote::PromiseRecord;
 
@@ -56,7 +56,6 @@ pub enum Local {
     Probe { to: NodeId, answered: bool },
     /// A call of its own was answered, or not.
     Reply {
-        from: NodeId,
         token: CallToken,
         reply: Option<Result<Answer, AbortCode>>,
     },
@@ -67,8 +66,6 @@ pub enum Local {
         asked_by: u64,
         reply: Result<Answer, AbortCode>,
     },
-    /// Commands of its votes.
-    Commands(Vec<Command>),
 }
 
 /// Something that happens.

@@ -11,10 +11,12 @@
 //! * [`invariants`] are the properties that must hold, one a file.
 #![forbid(unsafe_code)]
 
-pub mod client;
-pub mod event;
+mod client;
+mod event;
 pub mod invariants;
 pub mod net;
 pub mod node;
 pub mod scenario;
 pub mod world;
+
+pub use event::NodeId;

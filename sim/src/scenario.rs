@@ -18,8 +18,11 @@ pub enum Trouble {
     RestartEmpty(NodeId),
     /// A machine cannot send, cannot receive, or neither.
     Isolate {
+        /// Which.
         node: NodeId,
+        /// Whether it still can send.
         sends: bool,
+        /// Whether it still can receive.
         receives: bool,
     },
     /// Two machines do not reach each other.
@@ -27,7 +30,12 @@ pub enum Trouble {
     /// Those in the set and the others do not reach each other.
     Split(Vec<bool>),
     /// In a thousand messages so many are lost, and so many are late.
-    BadNetwork { loss: u32, late: u32 },
+    BadNetwork {
+        /// Lost.
+        loss: u32,
+        /// Late.
+        late: u32,
+    },
     /// The network is whole again.
     Heal,
     /// A clock runs so many parts per million fast.

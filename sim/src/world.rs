@@ -279,7 +279,6 @@ impl World {
             }
             Local::Notify(event) => self.notify(node, event),
             Local::Effects(effects) => self.effects(node, effects),
-            Local::Commands(commands) => self.commands(node, commands),
             Local::OwnVotePersisted(record) => {
                 let commands = self.with_power(node, |site, held| site.on_own_vote_persisted(held, record));
                 self.commands(node, commands);
@@ -318,11 +317,7 @@ impl World {
                 let commands = self.with_power(node, |site, held| site.on_probe(held, to, answered));
                 self.commands(node, commands);
             }
-            Local::Reply {
-                from: _,
-                token,
-                reply,
-            } => self.reply(node, token, reply),
+            Local::Reply { token, reply } => self.reply(node, token, reply),
             Local::SendReply {
                 to,
                 token,
@@ -336,7 +331,6 @@ impl World {
                 };
                 if let Some(delay) = self.net.delay(&mut self.random, node, to) {
                     let what = Local::Reply {
-                        from: node,
                         token,
                         reply: Some(reply),
                     };
@@ -605,15 +599,7 @@ impl World {
             self.queue.push(self.now + outward + delay, event);
         }
         let timeout = self.scenario.profile.call_timeout.as_micros() as u64;
-        self.later(
-            node,
-            timeout + allowance,
-            Local::Reply {
-                from: to,
-                token,
-                reply: None,
-            },
-        );
+        self.later(node, timeout + allowance, Local::Reply { token, reply: None });
     }
 
     fn commands(&mut self, node: NodeId, commands: Vec<Command>) {
@@ -781,32 +767,6 @@ impl World {
             .map(|&(_, tail)| tail)
             .max()
             .unwrap_or(Version::NONE);
-        if self.story.is_some() {
-            for node in 0..self.nodes.len() {
-                if self.nodes[node].site.is_none() {
-                    continue;
-                }
-                let line = self.with_power(node, |site, held| {
-                    let a = site.with_power(held, |now, power| {
-                        format!(
-                            "{:?} {:?} voter {:?} {:?} {:?}",
-                            now,
-                            power.standing(),
-                            power.voter().promise_record(),
-                            power.voter().following(),
-                            power
-                                .cell()
-                                .peers()
-                                .map(|p| power.beaconer().link(p).clone())
-                                .collect::<Vec<_>>()
-                        )
-                    });
-                    let b = site.with_replica(held, |replica| format!("{:?}", replica.role()));
-                    format!("{a}\n   {b}")
-                });
-                self.tell(|| format!("{node}: {line}"));
-            }
-        }
         let near = |version: Version| version.epoch == newest.epoch && newest.counter - version.counter <= 1;
         if !versions
             .iter()

@@ -162,12 +162,7 @@ impl Beaconer {
             VoteReply::Yes(_) if flight.epoch == epoch => {
                 link.last_vote = true;
                 link.refusals = 0;
-                let counted = if planted(Fault::MandateFromReceipt) {
-                    now
-                } else {
-                    flight.sent
-                };
-                link.yes_sent = link.yes_sent.max(Some(counted));
+                link.yes_sent = link.yes_sent.max(Some(flight.sent));
                 // It follows this epoch now, so what an earlier sync site granted is over; and so is what this one
                 // granted before, if the beacon it has just answered granted nothing.
                 link.floor = None;
@@ -200,7 +195,7 @@ impl Beaconer {
         let floor = now + self.profile.lease_wait;
         for link in &mut self.links {
             link.granted = None;
-            link.floor = if link.yes_sent.is_some() {
+            link.floor = if link.yes_sent.is_some() || planted(Fault::OlderLeasesIgnored) {
                 None
             } else {
                 Some(floor)

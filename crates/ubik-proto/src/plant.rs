@@ -11,8 +11,8 @@ pub enum Fault {
     PromiseForgotten,
     /// A voter agrees to an epoch that is not above all it agreed to.
     OldEpochAccepted,
-    /// The mandate counts from when the vote arrived.
-    MandateFromReceipt,
+    /// The versions of servers that have promised nothing to this mandate count.
+    VersionsOfTheUnbound,
     /// The mandate outlasts the promise.
     MandateTooLong,
     /// A new epoch is the wall clock, whatever was seen.
@@ -53,7 +53,7 @@ impl Fault {
         Fault::PromiseIgnored,
         Fault::PromiseForgotten,
         Fault::OldEpochAccepted,
-        Fault::MandateFromReceipt,
+        Fault::VersionsOfTheUnbound,
         Fault::MandateTooLong,
         Fault::EpochFromWallClock,
         Fault::LeasesNotAwaited,

@@ -545,9 +545,12 @@ impl Power {
 
     /// Until when the votes at hand are good.
     pub fn mandate_end(&self) -> Option<Moment> {
-        self.beaconer
-            .votes_proven()
-            .map(|sent| sent + self.profile.mandate)
+        let length = if planted(Fault::MandateTooLong) {
+            self.profile.promise * 5 / 4
+        } else {
+            self.profile.mandate
+        };
+        self.beaconer.votes_proven().map(|sent| sent + length)
     }
 
     /// Whether this server is sync site at `now`.

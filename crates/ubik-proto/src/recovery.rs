@@ -235,7 +235,7 @@ impl Recovery {
         let answered: ServerSet = all.iter().map(|&(id, _)| id).collect();
         let proven: ServerSet = all
             .iter()
-            .filter(|(_, version)| !version.is_fresh())
+            .filter(|(_, version)| !version.is_fresh() || planted(Fault::EmptyCopyCounts))
             .map(|&(id, _)| id)
             .collect();
         let new_cell = proven.is_empty()

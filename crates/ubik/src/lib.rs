@@ -7,8 +7,13 @@
 //! * [`replica`] with `disk_service` (REMOTE), [`sync_site`] (RECOVERY) and `commit`: one server's copy;
 //! * [`site`]: the copy and the votes (VOTE, BEACON: [`ubik_proto::power`]) of one server, and their locks.
 //!
-//! What [`site`] returns are [`effect`]s: it waits for nothing and calls nobody itself.
+//! What [`site`] returns are [`effect`]s: it waits for nothing and calls nobody itself. The shipped server around it is
+//! [`driver`], with [`application`] for who uses the database and [`transport`] for the way to the peers.
 #![forbid(unsafe_code)]
+
+pub mod application;
+pub mod driver;
+pub mod transport;
 
 pub mod effect;
 pub mod locks;

@@ -310,7 +310,10 @@ impl Replica {
     /// The peers that are up and have promised this mandate.
     pub(crate) fn voted(&self, cx: &mut Context<'_, '_>) -> ServerSet {
         let power = cx.power();
-        self.cell.peers().filter(|&id| power.has_vote_of(id)).collect()
+        self.cell
+            .peers()
+            .filter(|&id| power.has_vote_of(id) || planted(Fault::VersionsOfTheUnbound))
+            .collect()
     }
 }
 

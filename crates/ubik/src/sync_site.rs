@@ -97,7 +97,7 @@ impl SyncSite {
 
     pub(crate) fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let leases = self.leases_until.map(|until| until + Duration::from_micros(1));
-        [leases, self.recovery.next_deadline(now)]
+        [leases, self.label_again, self.recovery.next_deadline(now)]
             .into_iter()
             .flatten()
             .min()
