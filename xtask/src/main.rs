@@ -1,4 +1,86 @@
-//! The project's own commands: `cargo xtask check` before every commit.
+//! The project's own commands. `cargo xtask check` is the one to run before every commit.
+//!
+//! * [`checks`]: what `check` and `fix` are made of.
+//! * [`tests`]: the test run with its counted skips and its closing line.
+//! * [`packages`]: the Debian packages that some tests talk to.
+//! * [`suites`]: the long suites, each a command of its own.
+//! * [`tidy`]: rules that neither rustc nor clippy can hold.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod checks;
+mod command;
+mod packages;
+mod suites;
+mod tests;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own commands; `cargo xtask check` before every commit.
+#[derive(Parser)]
+#[command(name = "cargo xtask", arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Format, clippy, tests, documentation, tidy; reads only.
+    Check,
+    /// Write what can be mended by itself: format, clippy's suggestions, generated tables.
+    Fix,
+    /// Run every test, the long suites in their short form; count what was skipped and say why.
+    ///
+    /// Debian packages that tests talk to are installed first where that is possible (root and apt-get);
+    /// otherwise each test that lacks one is counted as skipped.
+    Test {
+        /// Install nothing; tests that lack a package are skipped.
+        #[arg(long)]
+        no_install: bool,
+    },
+    /// Hold the rules of docs/ and names: requirements table, words, sizes, crate arrows, links.
+    Tidy,
+    /// Torture one file from libtdb's processes and ours at once, in full length.
+    Interop,
+    /// Crash at every write and sync, in full length.
+    Crash,
+    /// Run the coverage-guided fuzzers (needs cargo-fuzz).
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Only this target.
+        target: Option<String>,
+    },
+    /// Random suites in full length: solver against oracle, transport under faults, clusters.
+    Sim,
+    /// Benchmarks: this program and its peer side by side, ratios from one run.
+    Bench {
+        /// Only this benchmark.
+        name: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Check => checks::check(),
+        Task::Fix => checks::fix(),
+        Task::Test { no_install } => tests::run(!no_install),
+        Task::Tidy => tidy::check(),
+        Task::Interop => suites::interop(),
+        Task::Crash => suites::crash(),
+        Task::Fuzz { seconds, target } => suites::fuzz(seconds, target.as_deref()),
+        Task::Sim => suites::sim(),
+        Task::Bench { name } => suites::bench(name.as_deref()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -3,6 +3,12 @@
 //! This crate knows registers, processes and windows; it knows no trace, no TDB file and no clock.
 //!
 //! * [`register`]: the problem (one key's operations) and its parts.
+//! * [`solver`]: finds an order of one key's units.
+//! * [`contradiction`]: the few units that cannot be ordered.
+//! * [`generate`]: histories of a stated shape, true or with one violation.
 #![forbid(unsafe_code)]
 
+pub mod contradiction;
+pub mod generate;
 pub mod register;
+pub mod solver;

@@ -5,6 +5,8 @@
 //! [`Window`] of positions in which it happened.
 
 /// A value of a register, interned by the caller. Equal ids are equal values.
+///
+/// Ids above [`ValueId::LARGEST`] are the solver's own and may not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub u32);
 
@@ -13,6 +15,8 @@ impl ValueId {
     pub const ABSENT: ValueId = ValueId(0);
     /// The key exists and holds no bytes.
     pub const EMPTY: ValueId = ValueId(1);
+    /// The largest id that a caller may use.
+    pub const LARGEST: ValueId = ValueId(u32::MAX - 16);
 }
 
 /// What a unit must find for its recorded result to be true.
@@ -26,6 +30,18 @@ pub enum Need {
     AbsentOrEmpty,
     /// Exactly this value; [`ValueId::ABSENT`] for "does not exist".
     Exactly(ValueId),
+}
+
+impl Need {
+    /// Whether a register holding `value` satisfies this need.
+    pub fn is_met_by(self, value: ValueId) -> bool {
+        match self {
+            Need::Anything => true,
+            Need::Present => value != ValueId::ABSENT,
+            Need::AbsentOrEmpty => value == ValueId::ABSENT || value == ValueId::EMPTY,
+            Need::Exactly(wanted) => value == wanted,
+        }
+    }
 }
 
 /// What a unit leaves behind.
@@ -50,8 +66,16 @@ pub struct Window {
     pub latest: u64,
 }
 
+impl Window {
+    /// The window of a unit about which nothing is known.
+    pub const ANYWHERE: Window = Window {
+        earliest: 0,
+        latest: u64::MAX,
+    };
+}
+
 /// One operation (or one atomic group's effect) on one key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unit {
     /// The sequential process it belongs to; units of one process keep their order.
     pub process: u32,
@@ -68,5 +92,18 @@ pub struct Unit {
     /// The next unit of the same process belongs to the same atomic step.
     pub joined: bool,
     /// It may never have taken effect (its process died before it was answered).
+    ///
+    /// The uncertain units of one atomic step took effect all together or not at all.
     pub uncertain: bool,
+}
+
+/// The state of a register before its first unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Initial {
+    /// The key did not exist.
+    Absent,
+    /// The key held this value: it was there before the history began.
+    Planted(ValueId),
+    /// The key existed, and no unit says with which value.
+    Present,
 }

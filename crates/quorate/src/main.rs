@@ -1,22 +1,70 @@
 //! The `quorate` binary: one file a subcommand, each of which turns arguments into types and hands them to a crate.
+//!
+//! * [`failure`]: how a subcommand ends when it does not end well, and with which exit code.
+//! * [`input`]: the traces that a subcommand is given.
+//! * [`replay`]: traces run again.
+//! * [`stat`], [`check`], [`reduce`], [`slice`], [`generate`]: traces counted, explained, cut, made up.
+//! * [`rx`]: questions to Rx servers, and measurements.
+//! * [`tdb`]: tools for TDB files.
 #![forbid(unsafe_code)]
+
+mod check;
+mod failure;
+mod generate;
+mod input;
+mod reduce;
+mod replay;
+mod rx;
+mod slice;
+mod stat;
+mod tdb;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use failure::Failure;
+
 /// Small, important data kept identical on a handful of machines and shared by many processes on each.
 #[derive(Parser)]
-#[command(version, propagate_version = true, arg_required_else_help = true)]
+#[command(version, propagate_version = true, arg_required_else_help = true, after_help = failure::EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    Replay(replay::Arguments),
+    Stat(stat::Arguments),
+    Check(check::Arguments),
+    Reduce(reduce::Arguments),
+    Slice(slice::Arguments),
+    Generate(generate::Arguments),
+    /// Tools for TDB files: dump, restore, backup, check, repack, rescue, keys, info, shell.
+    #[command(subcommand)]
+    Tdb(tdb::Command),
+    /// Ask any Rx server what it is and does; measure calls and transfers.
+    #[command(subcommand)]
+    Rx(rx::Command),
+}
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match arguments.command {}
+    let outcome = match Arguments::parse().command {
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Stat(arguments) => stat::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Reduce(arguments) => reduce::run(&arguments),
+        Command::Slice(arguments) => slice::run(&arguments),
+        Command::Generate(arguments) => generate::run(&arguments),
+        Command::Tdb(command) => tdb::run(command),
+        Command::Rx(command) => rx::run(command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
 }
+
+/// What a subcommand comes to.
+type Outcome = Result<(), Failure>;

@@ -16,7 +16,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// at the end. The caller returns right after.
 pub fn skip(test: &str, reason: &str) {
     eprintln!("skipped: {test}: {reason}");
-    let Some(path) = std::env::var_os("QUORATE_SKIPS") else { return };
+    let Some(path) = std::env::var_os("QUORATE_SKIPS") else {
+        return;
+    };
     let line = format!("{test}: {reason}\n");
     // One write of one line: appends of several test processes do not mix.
     std::fs::OpenOptions::new()
@@ -33,7 +35,9 @@ pub fn seed(test: &str) -> u64 {
     let seed = match std::env::var("QUORATE_SEED") {
         Ok(text) => text.parse().expect("QUORATE_SEED is a decimal number"),
         Err(_) => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .expect("the clock is past 1970");
             let nth = NEXT.fetch_add(1, Ordering::Relaxed);
             (now.as_nanos() as u64 ^ nth.wrapping_mul(0x9e37_79b9_7f4a_7c15)) % 1_000_000_000
         }
@@ -44,7 +48,10 @@ pub fn seed(test: &str) -> u64 {
 
 /// The root of the repository.
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/testbed is two levels below the root")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("crates/testbed is two levels below the root")
 }
 
 /// A path in the folder of shared facts and data beside the repository, if it is there.

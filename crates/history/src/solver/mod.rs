@@ -1,0 +1,320 @@
+//! Finds an order of one key's units, or says why there is none.
+//!
+//! Owns the attempts (which initial state, with or without windows) and the buffers that are reused from key to key.
+//!
+//! * [`problem`]: units compiled to steps: groups composed, windows tightened, values renumbered.
+//! * [`forced`]: the keys without a choice, which are most of them.
+//! * [`layer`]: the states of one layer.
+//! * [`search`]: the rest: states in layers, greedy at first, wider where that fails.
+
+mod forced;
+mod layer;
+mod problem;
+mod search;
+
+use crate::contradiction::Contradiction;
+use crate::register::{Effect, Initial, Need, Unit, ValueId};
+use problem::{Problem, WindowUse};
+use search::{Outcome, Search};
+
+/// How far a search may go before it gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// States that one key's search may visit in one attempt, besides one for each unit.
+    pub states: u64,
+}
+
+impl Default for Limits {
+    /// Five million states: seconds of work.
+    fn default() -> Self {
+        Limits { states: 5_000_000 }
+    }
+}
+
+/// What is known of the key before the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// Absent if that explains the history, otherwise present with whatever value the first need asks for.
+    Unknown,
+    /// Absent, for certain.
+    Absent,
+    /// This value, for certain.
+    Value(ValueId),
+}
+
+/// Whether windows must be obeyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Windows {
+    /// An order inside the windows if there is one, otherwise one without regard to them.
+    Prefer,
+    /// Only an order inside the windows counts (linearizability).
+    Require,
+    /// Process order alone counts (sequential consistency).
+    Ignore,
+}
+
+/// What counts as an explanation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The state before the first unit.
+    pub beginning: Beginning,
+    /// The part that windows play.
+    pub windows: Windows,
+    /// When to give up.
+    pub limits: Limits,
+}
+
+impl Default for Rules {
+    /// The rules for traces: unknown beginning, windows preferred.
+    fn default() -> Self {
+        Rules {
+            beginning: Beginning::Unknown,
+            windows: Windows::Prefer,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// How an order was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The windows left no choice.
+    Forced,
+    /// Choices were made and none had to be taken back.
+    Greedy,
+    /// Choices were taken back.
+    Search,
+}
+
+/// What finding an order took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// How it was found.
+    pub method: Method,
+    /// States visited, over all attempts.
+    pub states: u64,
+    /// Times that the search ran into a dead end and went back.
+    pub steps_back: u64,
+}
+
+/// An order in which every need holds. Borrowed from the [`Solver`] until its next call.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// Indexes of the units, in order. Uncertain units that were left out do not occur.
+    pub sequence: &'a [u32],
+    /// The cell in which each unit of `sequence` takes effect; never decreasing.
+    ///
+    /// With `windows_obeyed` each lies in its unit's window. Otherwise cells may lie beyond it, and an order over
+    /// several keys made from them need not keep the order of processes.
+    pub cells: &'a [u64],
+    /// The state before the first unit.
+    pub initial: Initial,
+    /// Every unit lies in its window.
+    pub windows_obeyed: bool,
+    /// What it took.
+    pub effort: Effort,
+}
+
+/// Why there is no order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No order exists under the rules; the smallest explanation found.
+    Impossible(Contradiction),
+    /// The bound was reached before the answer was known.
+    GaveUp {
+        /// The bound, in states.
+        bound: u64,
+    },
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Found(Effort),
+    Impossible,
+    GaveUp,
+}
+
+/// Solves one key after another with the same buffers.
+#[derive(Default)]
+pub struct Solver {
+    problem: Problem,
+    search: Search,
+    forced: Vec<u32>,
+    sequence: Vec<u32>,
+    cells: Vec<u64>,
+}
+
+impl Solver {
+    /// A solver with empty buffers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Finds an order for the units of one key.
+    ///
+    /// `units` stand process by process in ascending process number, each process's units in its own order.
+    ///
+    /// # Panics
+    /// If the units are not sorted by process, or a value id is above [`ValueId::LARGEST`].
+    pub fn solve(&mut self, units: &[Unit], rules: &Rules) -> Result<Order<'_>, Failure> {
+        assert!(
+            units.is_sorted_by_key(|unit| unit.process),
+            "units must stand process by process"
+        );
+        match self.attempt_all(units, rules) {
+            Verdict::Found {
+                effort,
+                windows_obeyed,
+            } => {
+                let initial = self.lay_out(units, rules, windows_obeyed);
+                Ok(Order {
+                    sequence: &self.sequence,
+                    cells: &self.cells,
+                    initial,
+                    windows_obeyed,
+                    effort,
+                })
+            }
+            Verdict::GaveUp => Err(Failure::GaveUp {
+                bound: rules.limits.states,
+            }),
+            Verdict::Impossible => Err(Failure::Impossible(Contradiction::of(units, rules))),
+        }
+    }
+
+    /// Runs the attempts that `rules` allow until one succeeds; the sequence of a success is in `self.sequence`.
+    fn attempt_all(&mut self, units: &[Unit], rules: &Rules) -> Verdict {
+        let mut gave_up = false;
+        for (value, windows) in attempts(rules) {
+            match self.attempt(units, value, windows, &rules.limits) {
+                Attempt::Found(effort) => {
+                    return Verdict::Found {
+                        effort,
+                        windows_obeyed: windows == WindowUse::Obey,
+                    };
+                }
+                Attempt::GaveUp => gave_up = true,
+                Attempt::Impossible => {}
+            }
+        }
+        if gave_up {
+            Verdict::GaveUp
+        } else {
+            Verdict::Impossible
+        }
+    }
+
+    fn attempt(&mut self, units: &[Unit], start: u32, windows: WindowUse, limits: &Limits) -> Attempt {
+        if windows == WindowUse::Obey && forced::order(units, &mut self.forced) {
+            if forced::holds(units, &self.forced, start) {
+                self.sequence.clone_from(&self.forced);
+                return Attempt::Found(Effort {
+                    method: Method::Forced,
+                    states: 0,
+                    steps_back: 0,
+                });
+            }
+            return Attempt::Impossible;
+        }
+        self.problem.compile(units, start, windows);
+        match self.search.run(&self.problem, start, limits) {
+            Outcome::Impossible => Attempt::Impossible,
+            Outcome::GaveUp => Attempt::GaveUp,
+            Outcome::Found => {
+                self.search
+                    .write_sequence(&self.problem, units, &mut self.sequence);
+                let steps_back = self.search.steps_back();
+                let method = if steps_back == 0 {
+                    Method::Greedy
+                } else {
+                    Method::Search
+                };
+                Attempt::Found(Effort {
+                    method,
+                    states: self.search.states(),
+                    steps_back,
+                })
+            }
+        }
+    }
+
+    /// Computes the cells of the sequence found, and the initial state that it implies.
+    fn lay_out(&mut self, units: &[Unit], rules: &Rules, windows_obeyed: bool) -> Initial {
+        self.cells.clear();
+        let mut cell = 0;
+        for &index in &self.sequence {
+            let unit = &units[index as usize];
+            cell = cell.max(unit.window.earliest) | u64::from(unit.advances);
+            debug_assert!(
+                !windows_obeyed || cell <= unit.window.latest,
+                "unit {index} outside its window"
+            );
+            self.cells.push(cell);
+        }
+        match rules.beginning {
+            Beginning::Absent | Beginning::Value(ValueId::ABSENT) => Initial::Absent,
+            Beginning::Value(value) => Initial::Planted(value),
+            Beginning::Unknown => implied_beginning(units, &self.sequence),
+        }
+    }
+}
+
+/// What all attempts together came to.
+enum Verdict {
+    Found { effort: Effort, windows_obeyed: bool },
+    Impossible,
+    GaveUp,
+}
+
+/// The attempts that `rules` allow, best first: initial value (in the solver's code) and use of windows.
+fn attempts(rules: &Rules) -> impl Iterator<Item = (u32, WindowUse)> + use<> {
+    let starts: &[u32] = match rules.beginning {
+        Beginning::Absent | Beginning::Value(ValueId::ABSENT) => &[0],
+        // "Absent" is tried first, so "unknown" needs to cover what is present only.
+        Beginning::Unknown => &[0, problem::UNKNOWN_PRESENT],
+        Beginning::Value(_) => &[],
+    };
+    let given = match rules.beginning {
+        Beginning::Value(value) if value != ValueId::ABSENT => Some(value.0),
+        _ => None,
+    };
+    let uses: &[WindowUse] = match rules.windows {
+        Windows::Prefer => &[WindowUse::Obey, WindowUse::Ignore],
+        Windows::Require => &[WindowUse::Obey],
+        Windows::Ignore => &[WindowUse::Ignore],
+    };
+    uses.iter().flat_map(move |&windows| {
+        starts
+            .iter()
+            .copied()
+            .chain(given)
+            .map(move |start| (start, windows))
+    })
+}
+
+/// The initial state that an order of a key with unknown beginning implies: what its first needs ask for.
+fn implied_beginning(units: &[Unit], sequence: &[u32]) -> Initial {
+    let mut present = false;
+    let mut absent = false;
+    for &index in sequence {
+        let unit = &units[index as usize];
+        match unit.need {
+            Need::Exactly(ValueId::ABSENT) => return Initial::Absent,
+            Need::Exactly(value) => return Initial::Planted(value),
+            Need::Present => present = true,
+            Need::AbsentOrEmpty => absent = true,
+            Need::Anything => {}
+        }
+        if present && absent {
+            return Initial::Planted(ValueId::EMPTY);
+        }
+        if unit.effect != Effect::Keep {
+            break;
+        }
+    }
+    if present {
+        Initial::Present
+    } else {
+        Initial::Absent
+    }
+}

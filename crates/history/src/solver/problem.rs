@@ -1,0 +1,448 @@
+//! A key's units compiled for the search.
+//!
+//! Owns the steps: every atomic group becomes one step with one need and one effect, values get small local
+//! numbers, and windows become entry limits tightened along each process. A compiled problem is read only.
+
+use crate::register::{Effect, Need, Unit, ValueId};
+
+/// State or need codes beside plain values.
+pub(super) const UNKNOWN_PRESENT: u32 = u32::MAX;
+/// Need: any state will do.
+pub(super) const ANYTHING: u32 = u32::MAX - 1;
+/// Need: any value but absent.
+pub(super) const PRESENT: u32 = u32::MAX - 2;
+/// Need: absent or empty.
+pub(super) const ABSENT_OR_EMPTY: u32 = u32::MAX - 3;
+/// Need: cannot be met by any state.
+pub(super) const NEVER: u32 = u32::MAX - 4;
+/// Effect: the state stays.
+pub(super) const KEEP: u32 = u32::MAX - 5;
+/// No alternative form.
+const NONE: u32 = u32::MAX;
+
+const ABSENT: u32 = 0;
+const EMPTY: u32 = 1;
+
+/// Whether windows count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WindowUse {
+    Obey,
+    Ignore,
+}
+
+/// The code of a need.
+pub(super) fn need_code(need: Need) -> u32 {
+    match need {
+        Need::Anything => ANYTHING,
+        Need::Present => PRESENT,
+        Need::AbsentOrEmpty => ABSENT_OR_EMPTY,
+        Need::Exactly(value) => value.0,
+    }
+}
+
+/// The state after a need was met in `value`, or none if it is not met. An unknown value becomes what is asked.
+#[inline]
+pub(super) fn meet(need: u32, value: u32) -> Option<u32> {
+    if need == value || need == ANYTHING {
+        return Some(value);
+    }
+    if value == UNKNOWN_PRESENT {
+        return match need {
+            PRESENT => Some(value),
+            ABSENT_OR_EMPTY => Some(EMPTY),
+            NEVER | ABSENT => None,
+            asked => Some(asked),
+        };
+    }
+    match need {
+        PRESENT if value != ABSENT => Some(value),
+        ABSENT_OR_EMPTY if value <= EMPTY => Some(value),
+        _ => None,
+    }
+}
+
+/// The need that asks for both.
+fn both(first: u32, second: u32) -> u32 {
+    match (first, second) {
+        (a, b) if a == b => a,
+        (ANYTHING, other) | (other, ANYTHING) => other,
+        (NEVER, _) | (_, NEVER) => NEVER,
+        (PRESENT, ABSENT_OR_EMPTY) | (ABSENT_OR_EMPTY, PRESENT) => EMPTY,
+        (PRESENT, value) | (value, PRESENT) => {
+            if value == ABSENT {
+                NEVER
+            } else {
+                value
+            }
+        }
+        (ABSENT_OR_EMPTY, value) | (value, ABSENT_OR_EMPTY) => {
+            if value <= EMPTY {
+                value
+            } else {
+                NEVER
+            }
+        }
+        _ => NEVER,
+    }
+}
+
+/// One atomic step: a unit, or a joined group of units.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    /// The cell in which it ends when entered at cell 0.
+    pub earliest: u64,
+    /// The last cell in which it can be entered.
+    pub limit: u64,
+    /// The last cell in which the process must have got here: later and it, or one behind it, is late.
+    pub deadline: u64,
+    /// Up to this cell waiting costs nothing: like `deadline`, but counting what may be dropped, too.
+    pub patience: u64,
+    /// What it needs (a code, local values).
+    pub need: u32,
+    /// What it leaves (a code, local values).
+    pub effect: u32,
+    /// When it should be done, for choosing only.
+    pub hint: u64,
+    /// First of its units.
+    pub first: u32,
+    /// One past the last of its units.
+    pub end: u32,
+    /// Its other form, in which its uncertain units did not happen.
+    alternative: u32,
+    /// It, or a unit of it, takes an odd cell.
+    pub advances: bool,
+}
+
+impl Step {
+    /// It reads only: nothing is left, no cell is taken.
+    #[inline]
+    pub fn only_reads(&self) -> bool {
+        self.effect == KEEP && !self.advances
+    }
+
+    /// The cell after it, entered at `cell`.
+    #[inline]
+    pub fn after(&self, cell: u64) -> u64 {
+        (cell | u64::from(self.advances)).max(self.earliest)
+    }
+}
+
+/// The last step in one process that needs (or writes) some value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LastUse {
+    pub process: u32,
+    pub step: u32,
+}
+
+/// Per local value, the processes that use it and where they last do.
+#[derive(Default)]
+struct Uses {
+    first: Vec<u32>,
+    list: Vec<LastUse>,
+}
+
+impl Uses {
+    fn of(&self, value: u32) -> &[LastUse] {
+        &self.list[self.first[value as usize] as usize..self.first[value as usize + 1] as usize]
+    }
+}
+
+/// The compiled units of one key.
+#[derive(Default)]
+pub(super) struct Problem {
+    pub steps: Vec<Step>,
+    alternatives: Vec<Step>,
+    /// Where each process's steps begin; one more at the end.
+    pub processes: Vec<u32>,
+    /// Local value to the caller's.
+    values: Vec<u32>,
+    needs: Uses,
+    writes: Uses,
+    seen: Vec<u32>,
+}
+
+impl Problem {
+    /// Compiles `units` (process by process) for a search that begins in state `start`.
+    pub fn compile(&mut self, units: &[Unit], start: u32, windows: WindowUse) {
+        self.number_values(units, start);
+        self.steps.clear();
+        self.alternatives.clear();
+        self.processes.clear();
+        let mut at = 0;
+        while at < units.len() {
+            if at == 0 || units[at].process != units[at - 1].process {
+                self.processes.push(self.steps.len() as u32);
+            }
+            at = self.add_step(units, at, windows);
+        }
+        self.processes.push(self.steps.len() as u32);
+        self.tighten(windows);
+        self.list_uses();
+    }
+
+    /// The other form of a step, in which its uncertain units did not happen.
+    pub fn alternative(&self, step: &Step) -> Option<&Step> {
+        (step.alternative != NONE).then(|| &self.alternatives[step.alternative as usize])
+    }
+
+    /// Whether the step can be left out as a whole.
+    pub fn droppable(&self, step: &Step) -> bool {
+        self.alternative(step)
+            .is_some_and(|other| other.first == other.end)
+    }
+
+    /// The local code of the state that the problem was compiled for.
+    pub fn start(&self, start: u32) -> u32 {
+        if start == UNKNOWN_PRESENT {
+            start
+        } else {
+            self.known(ValueId(start))
+        }
+    }
+
+    /// How many processes there are.
+    pub fn process_count(&self) -> usize {
+        self.processes.len() - 1
+    }
+
+    /// Where each process last needs exactly `value`.
+    pub fn needs_of(&self, value: u32) -> &[LastUse] {
+        self.needs.of(value)
+    }
+
+    /// Where each process last writes `value`.
+    pub fn writes_of(&self, value: u32) -> &[LastUse] {
+        self.writes.of(value)
+    }
+
+    /// Gives the values that occur small numbers in ascending order; absent and empty keep 0 and 1.
+    fn number_values(&mut self, units: &[Unit], start: u32) {
+        self.values.clear();
+        self.values.extend([ABSENT, EMPTY]);
+        self.values.extend((start != UNKNOWN_PRESENT).then_some(start));
+        for unit in units {
+            if let Need::Exactly(value) = unit.need {
+                self.values.push(value.0);
+            }
+            if let Effect::Put(value) = unit.effect {
+                self.values.push(value.0);
+            }
+        }
+        self.values.sort_unstable();
+        self.values.dedup();
+        let largest = self.values.last().copied().unwrap_or_default();
+        assert!(largest <= ValueId::LARGEST.0, "value id {largest} is reserved");
+    }
+
+    fn local_need(&self, need: Need) -> u32 {
+        match need {
+            Need::Exactly(value) => self.known(value),
+            other => need_code(other),
+        }
+    }
+
+    fn known(&self, value: ValueId) -> u32 {
+        self.values
+            .binary_search(&value.0)
+            .expect("number_values saw this unit") as u32
+    }
+
+    /// Compiles the group of units that begins at `first`; returns where the next begins.
+    fn add_step(&mut self, units: &[Unit], first: usize, windows: WindowUse) -> usize {
+        let mut end = first + 1;
+        while units[end - 1].joined && end < units.len() && units[end].process == units[first].process {
+            end += 1;
+        }
+        let range = first..end;
+        let mut step = self.compose(units, range.clone(), windows, |_| true);
+        if units[range.clone()].iter().any(|unit| unit.uncertain) {
+            step.alternative = self.alternatives.len() as u32;
+            let all = units[range.clone()].iter().all(|unit| unit.uncertain);
+            let mut other = self.compose(units, range, windows, |unit| !unit.uncertain);
+            if all {
+                other.end = other.first;
+            }
+            self.alternatives.push(other);
+        }
+        self.steps.push(step);
+        end
+    }
+
+    /// Composes the units of a range that `counts` into one step.
+    fn compose(
+        &self,
+        units: &[Unit],
+        range: std::ops::Range<usize>,
+        windows: WindowUse,
+        counts: impl Fn(&Unit) -> bool,
+    ) -> Step {
+        let mut step = Step {
+            earliest: 0,
+            limit: u64::MAX,
+            deadline: u64::MAX,
+            patience: u64::MAX,
+            need: ANYTHING,
+            effect: KEEP,
+            hint: units[range.end - 1].window.latest,
+            first: range.start as u32,
+            end: range.end as u32,
+            alternative: NONE,
+            advances: false,
+        };
+        for unit in units[range].iter().filter(|unit| counts(unit)) {
+            let need = self.local_need(unit.need);
+            if step.effect == KEEP {
+                step.need = both(step.need, need);
+            } else if meet(need, step.effect).is_none() {
+                step.need = NEVER;
+            }
+            if let Effect::Put(value) = unit.effect {
+                step.effect = self.known(value);
+            }
+            if windows == WindowUse::Obey {
+                pass(&mut step, unit);
+            }
+        }
+        step
+    }
+
+    /// Carries deadlines back along each process: who is late for a later step is late now.
+    fn tighten(&mut self, windows: WindowUse) {
+        let useless = windows == WindowUse::Ignore && self.hints_are_flat();
+        for process in 0..self.processes.len() - 1 {
+            let (begin, end) = (
+                self.processes[process] as usize,
+                self.processes[process + 1] as usize,
+            );
+            let (mut deadline, mut patience, mut hint) = (u64::MAX, u64::MAX, u64::MAX);
+            for at in (begin..end).rev() {
+                let step = &self.steps[at];
+                let mut limit = step.limit;
+                let mut patient = limit;
+                let mut must_advance = step.advances;
+                if let Some(other) = self.alternative(step) {
+                    limit = limit.max(other.limit);
+                    patient = patient.min(other.limit);
+                    must_advance &= other.advances;
+                }
+                // Limits are for entering; the next step is entered where this one ends.
+                deadline = even_out(deadline, must_advance).min(limit);
+                patience = even_out(patience, step.advances).min(patient).min(deadline);
+                hint = if useless {
+                    spread(at - begin, end - begin)
+                } else {
+                    hint.min(step.hint)
+                };
+                let step = &mut self.steps[at];
+                (step.deadline, step.patience, step.hint) = (deadline, patience, hint);
+            }
+        }
+    }
+
+    /// Whether windows say nothing about when a step should be done.
+    fn hints_are_flat(&self) -> bool {
+        let first = self.steps.first().map(|step| step.hint);
+        self.steps.iter().all(|step| Some(step.hint) == first)
+    }
+
+    fn list_uses(&mut self) {
+        let Problem {
+            steps,
+            alternatives,
+            processes,
+            values,
+            needs,
+            writes,
+            seen,
+            ..
+        } = self;
+        let count = values.len();
+        let needed = |step: &Step| (step.alternative == NONE && step.need < KEEP).then_some(step.need);
+        needs.list_last(steps, processes, count, seen, |step, note| {
+            needed(step).into_iter().for_each(note)
+        });
+        writes.list_last(steps, processes, count, seen, |step, note| {
+            if step.effect != KEEP {
+                note(step.effect);
+            }
+            if step.alternative != NONE && alternatives[step.alternative as usize].effect != KEEP {
+                note(alternatives[step.alternative as usize].effect);
+            }
+        });
+    }
+}
+
+impl Uses {
+    /// Lists, for each value, the last step of each process for which `uses` notes it.
+    fn list_last(
+        &mut self,
+        steps: &[Step],
+        processes: &[u32],
+        values: usize,
+        seen: &mut Vec<u32>,
+        uses: impl Fn(&Step, &mut dyn FnMut(u32)),
+    ) {
+        let mut walk = |visit: &mut dyn FnMut(u32, LastUse)| {
+            seen.clear();
+            seen.resize(values, NONE);
+            for process in 0..processes.len() - 1 {
+                for at in (processes[process]..processes[process + 1]).rev() {
+                    uses(&steps[at as usize], &mut |value| {
+                        if seen[value as usize] != process as u32 {
+                            seen[value as usize] = process as u32;
+                            visit(
+                                value,
+                                LastUse {
+                                    process: process as u32,
+                                    step: at,
+                                },
+                            );
+                        }
+                    });
+                }
+            }
+        };
+        let (first, list) = (&mut self.first, &mut self.list);
+        first.clear();
+        first.resize(values + 1, 0);
+        walk(&mut |value, _| first[value as usize + 1] += 1);
+        for value in 0..values {
+            first[value + 1] += first[value];
+        }
+        list.clear();
+        list.resize(first[values] as usize, LastUse { process: 0, step: 0 });
+        walk(&mut |value, last| {
+            list[first[value as usize] as usize] = last;
+            first[value as usize] += 1;
+        });
+        // Each entry has moved to the next value's begin.
+        first.copy_within(0..values, 1);
+        first[0] = 0;
+    }
+}
+
+/// Lets `step` go on through the window of `unit`.
+fn pass(step: &mut Step, unit: &Unit) {
+    step.advances |= unit.advances;
+    step.earliest =
+        (step.earliest | u64::from(unit.advances)).max(unit.window.earliest | u64::from(unit.advances));
+    if step.earliest > unit.window.latest {
+        step.need = NEVER;
+    }
+    // Entered at an even cell, a step that has advanced by now is one cell further.
+    step.limit = step.limit.min(even_out(unit.window.latest, step.advances));
+}
+
+/// The last cell that something which takes an odd cell can be entered at.
+fn even_out(cell: u64, advances: bool) -> u64 {
+    if advances && cell.is_multiple_of(2) {
+        cell.saturating_sub(1)
+    } else {
+        cell
+    }
+}
+
+/// The place of a step in its process as a share of the whole, where nothing else says when it should be done.
+fn spread(at: usize, count: usize) -> u64 {
+    (((at as u64 + 1) << 32) / count as u64).min(u64::MAX - 1)
+}

@@ -1,0 +1,73 @@
+//! The solver against every order of many small random histories.
+
+mod oracle;
+mod random;
+
+use history::solver::{Beginning, Failure, Rules, Solver, Windows};
+use random::{Shape, drawing, random_units};
+
+const HISTORIES: u64 = 12_000;
+
+/// R6, R7, R8, R11: on small histories, valid and not, the solver's answer is that of trying every order, and
+/// every order that it gives is one.
+#[test]
+fn the_solver_agrees_with_trying_every_order() {
+    let mut random = fastrand::Rng::with_seed(testbed::seed("the_solver_agrees_with_trying_every_order"));
+    let mut solver = Solver::new();
+    let mut possible = 0;
+    for round in 0..HISTORIES {
+        let shape = Shape::random(&mut random);
+        let units = random_units(&mut random, &shape);
+        for rules in all_rules(&mut random) {
+            let expected = oracle::is_possible(&units, &rules);
+            match solver.solve(&units, &rules) {
+                Ok(order) => {
+                    oracle::check_order(&units, &order);
+                    assert!(
+                        expected,
+                        "round {round}: an order where there is none: {units:#?}"
+                    );
+                    let in_windows = oracle::is_possible_in_windows(&units, rules.beginning);
+                    if rules.windows != Windows::Ignore {
+                        assert_eq!(
+                            order.windows_obeyed,
+                            in_windows,
+                            "round {round}: {rules:?} {}",
+                            drawing(&units)
+                        );
+                    }
+                    possible += 1;
+                }
+                Err(Failure::Impossible(_)) => {
+                    assert!(
+                        !expected,
+                        "round {round}: false impossible {rules:?}: {}",
+                        drawing(&units)
+                    );
+                }
+                Err(Failure::GaveUp { .. }) => panic!("round {round}: gave up on {} units", units.len()),
+            }
+        }
+    }
+    assert!(
+        possible > HISTORIES / 4,
+        "only {possible} were possible: the random histories are no test"
+    );
+}
+
+fn all_rules(random: &mut fastrand::Rng) -> Vec<Rules> {
+    let beginning = match random.u8(0..4) {
+        0 => Beginning::Absent,
+        1 => Beginning::Value(history::register::ValueId(random.u32(0..4))),
+        _ => Beginning::Unknown,
+    };
+    let windows = [Windows::Prefer, Windows::Require, Windows::Ignore];
+    windows
+        .into_iter()
+        .map(|windows| Rules {
+            beginning,
+            windows,
+            ..Rules::default()
+        })
+        .collect()
+}

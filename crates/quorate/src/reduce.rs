@@ -1,0 +1,90 @@
+//! `quorate reduce`: from a history without an order to a small one that still has none.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tdb_replay::check::report::Report;
+use tdb_replay::check::{Answer, check};
+use tdb_replay::slice::{files, reduce};
+use tdb_replay::trace::History;
+
+use crate::Outcome;
+use crate::check::Search;
+use crate::failure::Failure;
+use crate::input::{Traces, show};
+
+/// Reduces a history that has no order to a small one that still has none
+///
+/// For a history that `quorate check` calls impossible. Keys, traces and operations are left out as long as what
+/// remains is still impossible; what is left is written as traces, usually of two to ten lines each, and its verdict is
+/// printed. Transactions stay whole; locks and traversals stay as long as something is in them.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  quorate reduce --out small traces/ && cat small/*
+  quorate reduce --tries 200 --out small huge/      stop early; what was reached so far is written
+
+Exit codes:
+  0  the reduced traces are written
+  1  the history has an order: there is nothing to reduce
+  2  wrong use, or a trace cannot be read
+  3  the system failed to read or write
+  4  whether the history has an order is not known within the bound of --states")]
+pub struct Arguments {
+    #[command(flatten)]
+    traces: Traces,
+    #[command(flatten)]
+    search: Search,
+    /// Where to write the reduced traces; made if it is not there, refused if it holds traces
+    #[arg(long, short, value_name = "DIR")]
+    out: PathBuf,
+    /// How many smaller histories to try at most
+    #[arg(long, default_value_t = 5000, value_name = "N")]
+    tries: u32,
+}
+
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let history = arguments.traces.read()?;
+    let (limits, times) = (arguments.search.limits(), arguments.search.times());
+    let bar = arguments.traces.progress("trying");
+    let mut answer = None;
+    let mut judge = |part: &History| {
+        let verdict = check(part, limits, times);
+        answer.get_or_insert(verdict.answer());
+        bar.inc(1);
+        verdict.judged(part)
+    };
+    let reduced = reduce::reduce(&history, arguments.tries, &mut judge);
+    bar.finish_and_clear();
+    let Some(reduced) = reduced else {
+        return Err(if answer == Some(Answer::GaveUp) {
+            Failure::gave_up(format!(
+                "given up after {} states; whether there is an order is not known",
+                limits.states
+            ))
+        } else {
+            Failure::no("the history has an order; there is nothing to reduce")
+        });
+    };
+    files::write(&history, &reduced.selection, &arguments.out)?;
+    let all: usize = history.traces.iter().map(|trace| trace.rows.len()).sum();
+    let end = if reduced.minimal {
+        "none of them can go"
+    } else {
+        "stopped at the bound of --tries"
+    };
+    let mut text = format!(
+        "{} of {all} lines are left in {}, with {} operations ({end}; {} tries)\n",
+        reduced.selection.len(),
+        arguments.out.display(),
+        reduced.operations,
+        reduced.tries
+    );
+    let part = history.restricted(&reduced.selection.keep).ok();
+    if let Some(part) = part {
+        text.push_str(&Report::of(&part, &check(&part, limits, times)).to_string());
+    }
+    show(&text)?;
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! `quorate replay`: reads traces, orders them, runs them on a database and compares every result.
+//!
+//! Owns the arguments, the exit codes and the care for the user's files: nothing is created before all traces are
+//! read and ordered, and no existing database is overwritten without `--force`.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use tdb_replay::engine::memory::Memory;
+use tdb_replay::engine::tdb::{Settings, TdbFile};
+use tdb_replay::engine::{Engine, EngineError};
+use tdb_replay::order::chain::Hashing;
+use tdb_replay::order::explain::{Explained, explain};
+use tdb_replay::replay::{Options, Run};
+use tdb_replay::report::{Prepared, Report, explain_failure};
+use tdb_replay::schedule::Schedule;
+use tdb_replay::trace::{History, ReadError, Tolerance, source};
+
+use crate::Outcome;
+use crate::failure::Failure;
+
+/// Replay traces of a TDB database and compare every result
+///
+/// Each TRACE is what one process did to one database, as libtdb writes it when tracing is compiled in; give all traces
+/// of one database together. They are put into one order that explains every recorded result, then run again, one
+/// worker for each, on a new database at SCRATCH. No worker can block another for ever: the order has the locks in it.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The database to run on; it is created and must not exist
+    scratch: PathBuf,
+
+    /// Trace files (plain, gzip or zstd), or folders of files with ".trace" in their names
+    #[arg(required = true)]
+    trace: Vec<PathBuf>,
+
+    /// What to run on
+    #[arg(long, value_enum, default_value = "tdb")]
+    engine: EngineName,
+
+    /// Run this many times; the order is found once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+
+    /// Show no progress
+    #[arg(long, short)]
+    quiet: bool,
+
+    /// Do not compare results
+    #[arg(long)]
+    no_check: bool,
+
+    /// Do not measure single operations
+    #[arg(long)]
+    no_latency: bool,
+
+    /// Hash chains of the new database [default: as recorded]
+    #[arg(long, value_name = "CHAINS", value_parser = clap::value_parser!(u32).range(1..))]
+    hash_size: Option<u32>,
+
+    /// Wait for the disk at every commit
+    #[arg(long)]
+    sync: bool,
+
+    /// Overwrite SCRATCH if it is a TDB database
+    #[arg(long)]
+    force: bool,
+
+    /// Drop a last line that is cut short: its process was killed while it wrote
+    #[arg(long)]
+    killed: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate replay /tmp/scratch.tdb traces/                  all traces in a folder
+  quorate replay --runs 5 --json /tmp/s.tdb p1.trace.zst p2.trace.zst
+  quorate replay --engine memory /tmp/s.tdb traces/        what the tool itself costs
+
+Exit codes:
+  0  every result was the recorded one (or was not compared: --no-check)
+  1  results differed, or no order explains the traces
+  2  wrong arguments, or a trace that cannot be read as one
+  3  a file could not be opened, read or written, or the database failed
+  4  the search for an order was given up at its bound";
+
+/// What a replay can run on.
+#[derive(Clone, Copy, ValueEnum)]
+enum EngineName {
+    /// This project's TDB, in the file SCRATCH
+    Tdb,
+    /// No file and no locks: what the tool itself costs
+    Memory,
+}
+
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let report = replay(arguments)?;
+    print(arguments, &report)?;
+    if report.mismatches > 0 {
+        return Err(Failure::no(format!(
+            "{} results were not the recorded ones",
+            report.mismatches
+        )));
+    }
+    Ok(())
+}
+
+fn replay(arguments: &Arguments) -> Result<Report, Failure> {
+    check_scratch(&arguments.scratch, arguments.force)?;
+    let paths = expand(&arguments.trace)?;
+    let progress = Progress::new(arguments.quiet);
+    let (history, parse) = read(&paths, arguments, &progress)?;
+    let (mut explained, schedule, order) = order(&history, arguments, &progress)?;
+    let (engine, runs) = run_all(&history, &schedule, arguments, &progress)?;
+    progress.clear();
+    explained.notes.extend(skipped_check(arguments));
+    let prepared = Prepared {
+        history: &history,
+        explained: &explained,
+        schedule: &schedule,
+        parse,
+        order,
+    };
+    Ok(Report::new(&prepared, engine, !arguments.no_check, runs))
+}
+
+fn skipped_check(arguments: &Arguments) -> Option<String> {
+    arguments
+        .no_check
+        .then(|| "results were not compared, so this replay may have gone its own way (--no-check)".into())
+}
+
+/// Refuses to write over anything but, with `--force`, a TDB database.
+fn check_scratch(scratch: &Path, force: bool) -> Result<(), Failure> {
+    let shown = scratch.display();
+    let metadata = match std::fs::metadata(scratch) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Failure::system(format!("{shown}: {error}"))),
+    };
+    if metadata.is_dir() {
+        return Err(Failure::input(format!(
+            "{shown}: is a folder; SCRATCH is the new database's file"
+        )));
+    }
+    if !metadata.is_file() {
+        return Err(Failure::input(format!(
+            "{shown}: is no ordinary file; SCRATCH is the new database's file"
+        )));
+    }
+    if metadata.len() == 0 {
+        return Ok(());
+    }
+    let mut start = [0; TDB_MAGIC.len()];
+    let is_tdb = std::fs::File::open(scratch)
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start))
+        .is_ok_and(|()| start == *TDB_MAGIC);
+    match (is_tdb, force) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Failure::input(format!("{shown}: exists; --force overwrites it"))),
+        (false, _) => Err(Failure::input(format!(
+            "{shown}: exists and is no TDB database; give another SCRATCH"
+        ))),
+    }
+}
+
+/// The first bytes of every TDB file.
+const TDB_MAGIC: &[u8; 9] = b"TDB file\n";
+
+fn expand(traces: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut paths = Vec::new();
+    for trace in traces {
+        let found =
+            source::expand(trace).map_err(|error| Failure::input(format!("{}: {error}", trace.display())))?;
+        paths.extend(found);
+    }
+    if paths.len() > usize::from(u16::MAX) {
+        return Err(Failure::input(format!(
+            "{} traces; at most {} can be replayed together",
+            paths.len(),
+            u16::MAX
+        )));
+    }
+    Ok(paths)
+}
+
+fn read(
+    paths: &[PathBuf],
+    arguments: &Arguments,
+    progress: &Progress,
+) -> Result<(History, Duration), Failure> {
+    progress.say("reading");
+    let start = Instant::now();
+    let tolerance = Tolerance {
+        cut_last_line: arguments.killed,
+    };
+    let history =
+        History::read(paths, tolerance, |bytes| progress.bytes(bytes)).map_err(|error: ReadError| {
+            if error.is_io() {
+                Failure::system(error)
+            } else {
+                Failure::input(error)
+            }
+        })?;
+    Ok((history, start.elapsed()))
+}
+
+fn order(
+    history: &History,
+    arguments: &Arguments,
+    progress: &Progress,
+) -> Result<(Explained, Schedule, Duration), Failure> {
+    progress.say("ordering");
+    let start = Instant::now();
+    let mut explained =
+        explain(history, target(history, arguments), Default::default()).map_err(|error| {
+            let message = explain_failure(history, &error);
+            if error.gave_up() {
+                Failure::gave_up(message)
+            } else {
+                Failure::no(message)
+            }
+        })?;
+    let schedule = Schedule::new(history, &mut explained);
+    Ok((explained, schedule, start.elapsed()))
+}
+
+fn run_all(
+    history: &History,
+    schedule: &Schedule,
+    arguments: &Arguments,
+    progress: &Progress,
+) -> Result<(&'static str, Vec<Run>), Failure> {
+    let options = Options {
+        check: !arguments.no_check,
+        latency: !arguments.no_latency,
+        pause: None,
+    };
+    let mut runs = Vec::new();
+    let mut name = "";
+    for number in 1..=arguments.runs {
+        progress.say(&format!("run {number} of {}", arguments.runs));
+        let engine = engine(history, arguments).map_err(Failure::system)?;
+        name = engine.name();
+        let run = tdb_replay::replay::run(history, schedule, &*engine, &options).map_err(Failure::system)?;
+        runs.push(run);
+    }
+    Ok((name, runs))
+}
+
+/// A new, empty database for one run.
+fn engine<'a>(history: &'a History, arguments: &Arguments) -> Result<Box<dyn Engine + 'a>, EngineError> {
+    let settings = Settings {
+        hashing: target(history, arguments),
+        sync: arguments.sync,
+    };
+    Ok(match arguments.engine {
+        EngineName::Memory => Box::new(Memory::new(history)),
+        EngineName::Tdb => Box::new(TdbFile::create(&arguments.scratch, settings)?),
+    })
+}
+
+/// How the database that the traces run on spreads its keys.
+fn target(history: &History, arguments: &Arguments) -> Hashing {
+    let recorded = Hashing::recorded(history);
+    Hashing {
+        hash_size: arguments.hash_size.unwrap_or(recorded.hash_size),
+        ..recorded
+    }
+}
+
+fn print(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
+    let text = if arguments.json {
+        let json = serde_json::to_string_pretty(report).map_err(Failure::system)?;
+        json + "\n"
+    } else {
+        report.to_string()
+    };
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Failure::from)
+}
+
+/// What is going on, on a terminal only.
+struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    fn new(quiet: bool) -> Progress {
+        if quiet || !std::io::stderr().is_terminal() {
+            return Progress {
+                bar: ProgressBar::hidden(),
+            };
+        }
+        let bar = ProgressBar::new_spinner();
+        bar.set_style(ProgressStyle::default_spinner());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Progress { bar }
+    }
+
+    fn say(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+    }
+
+    fn bytes(&self, bytes: u64) {
+        if !self.bar.is_hidden() {
+            self.bar
+                .set_message(format!("reading: {:.0} MB", bytes as f64 / 1e6));
+        }
+    }
+
+    fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,67 @@
+//! `quorate tdb dump`: all records as text.
+
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use clap::Args;
+use tdb::dump::write_record;
+
+use super::{failure, open_to_read};
+use crate::Outcome;
+use crate::failure::Failure;
+
+/// Print all records in the text form of tdbdump, which `quorate tdb restore` and tdbrestore read.
+#[derive(Args)]
+pub struct Arguments {
+    /// The database.
+    file: PathBuf,
+    /// Print this key's value only, raw bytes escaped, as tdbdump does.
+    #[arg(short, long, value_name = "KEY")]
+    key: Option<String>,
+    /// The database may be corrupt: print every record that can still be found.
+    #[arg(short, long)]
+    emergency: bool,
+}
+
+/// Prints the records.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let database = open_to_read(&arguments.file)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut written = Ok(());
+    if let Some(key) = &arguments.key {
+        return show(arguments, &database, key.as_bytes(), &mut out);
+    }
+    if arguments.emergency {
+        let found = database.rescue(|key, value| {
+            if written.is_ok() {
+                written = write_record(&mut out, key, value);
+            }
+        });
+        found.map_err(|error| failure(&arguments.file, &error))?;
+    } else {
+        let visited = database.traverse_read(|_, key, value| {
+            written = write_record(&mut out, key, value);
+            if written.is_ok() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        visited.map_err(|error| failure(&arguments.file, &error))?;
+    }
+    written?;
+    Ok(out.flush()?)
+}
+
+fn show(arguments: &Arguments, database: &tdb::Database, key: &[u8], out: &mut impl Write) -> Outcome {
+    let value = database
+        .fetch(key)
+        .map_err(|error| failure(&arguments.file, &error))?;
+    let Some(value) = value else {
+        return Err(Failure::no(format!("{}: no such key", arguments.file.display())));
+    };
+    tdb::dump::write_escaped(out, &value)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,103 @@
+//! `quorate tdb`: tools for TDB files, with the options that people know from libtdb's.
+//!
+//! Owns how these tools open databases and how they name what went wrong. A file that exists is never overwritten by
+//! something half-made: new files are made beside their final name and moved there whole ([`fresh`]).
+
+mod backup;
+mod check;
+mod dump;
+mod fresh;
+mod info;
+mod keys;
+mod repack;
+mod rescue;
+mod restore;
+mod shell;
+
+use std::fmt::Display;
+use std::path::Path;
+
+use clap::Subcommand;
+use tdb::{Coded, Database, ErrorCode, OpenError, OpenOptions};
+
+use crate::Outcome;
+use crate::failure::Failure;
+
+/// What can be done with a TDB file.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Print all records in the text form of tdbdump.
+    Dump(dump::Arguments),
+    /// Make a new database from a dump on standard input.
+    Restore(restore::Arguments),
+    /// Copy databases while others use them, or verify them and restore damaged ones.
+    Backup(backup::Arguments),
+    /// Check that a database is sound.
+    Check(check::Arguments),
+    /// Rewrite a database without gaps.
+    Repack(repack::Arguments),
+    /// Save what can still be read of a damaged database.
+    Rescue(rescue::Arguments),
+    /// List the keys.
+    Keys(keys::Arguments),
+    /// Print figures: records, sizes, chains, free space.
+    Info(info::Arguments),
+    /// Look at a database and change it, interactively or by one command.
+    Shell(shell::Arguments),
+}
+
+/// Does what `command` says.
+pub fn run(command: Command) -> Outcome {
+    // A mapped file that somebody truncates becomes an error instead of a silent death.
+    tdb::sigbus::install().map_err(Failure::system)?;
+    match command {
+        Command::Dump(arguments) => dump::run(&arguments),
+        Command::Restore(arguments) => restore::run(&arguments),
+        Command::Backup(arguments) => backup::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Repack(arguments) => repack::run(&arguments),
+        Command::Rescue(arguments) => rescue::run(&arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
+        Command::Info(arguments) => info::run(&arguments),
+        Command::Shell(arguments) => shell::run(&arguments),
+    }
+}
+
+/// Opens an existing database to look at it.
+///
+/// With its locks where we may write to the file (locks need that), without them where we may not: then a change that
+/// another process makes at the same moment can be seen half-made, as with libtdb's tools.
+fn open_to_read(path: &Path) -> Result<Database, Failure> {
+    match OpenOptions::new().open(path) {
+        Err(OpenError::Io { source, .. }) if may_only_read(&source) => OpenOptions::new()
+            .read_only(true)
+            .open(path)
+            .map_err(|error| open_failure(&error)),
+        other => other.map_err(|error| open_failure(&error)),
+    }
+}
+
+fn may_only_read(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+fn open_failure(error: &OpenError) -> Failure {
+    match error {
+        OpenError::Io { .. } | OpenError::Lock { .. } => Failure::system(error),
+        OpenError::Corrupt { .. } => Failure::no(error),
+        _ => Failure::input(error),
+    }
+}
+
+/// What a failed operation on the database at `path` means for the exit code.
+fn failure<E: Display + Coded>(path: &Path, error: &E) -> Failure {
+    let message = format!("{}: {error}", path.display());
+    match error.code() {
+        ErrorCode::Corrupt | ErrorCode::NoSuchRecord | ErrorCode::Exists => Failure::no(message),
+        ErrorCode::Io | ErrorCode::OutOfMemory => Failure::system(message),
+        _ => Failure::input(message),
+    }
+}

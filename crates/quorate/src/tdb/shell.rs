@@ -1,0 +1,81 @@
+//! `quorate tdb shell`: look at a database and change it.
+
+mod command;
+mod session;
+
+use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
+
+use clap::Args;
+use rustyline::error::ReadlineError;
+
+use crate::Outcome;
+use crate::failure::Failure;
+use session::{Next, Session};
+
+/// Look at a database and change it, interactively, from a script on standard input, or by one command.
+#[derive(Args)]
+#[command(after_help = command::HELP)]
+pub struct Arguments {
+    /// The database to begin with.
+    file: Option<PathBuf>,
+    /// One command and its arguments; then the shell ends.
+    #[arg(trailing_var_arg = true)]
+    command: Vec<String>,
+    /// Take no locks. Only for files that no other process uses.
+    #[arg(short = 'l', long)]
+    no_lock: bool,
+}
+
+/// Runs one command, or reads commands until the input ends.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let mut session = Session::new(arguments.no_lock);
+    if let Some(file) = &arguments.file {
+        session.open(file, false)?;
+    }
+    if !arguments.command.is_empty() {
+        return session.run(&arguments.command).map(|_| ());
+    }
+    if io::stdin().is_terminal() {
+        interact(&mut session)
+    } else {
+        read_script(&mut session)
+    }
+}
+
+/// Reads lines from a terminal; a command that fails is reported and the shell goes on.
+fn interact(session: &mut Session) -> Outcome {
+    let mut editor = rustyline::DefaultEditor::new().map_err(Failure::system)?;
+    loop {
+        match editor.readline("tdb> ") {
+            Ok(line) => {
+                // History lives only as long as this shell, so there is nothing to report when it cannot be kept.
+                let _ = editor.add_history_entry(&line);
+                match session.run_line(&line) {
+                    Ok(Next::Quit) => return Ok(()),
+                    Ok(Next::Go) => {}
+                    Err(failure) => drop(failure.report()),
+                }
+            }
+            Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),
+            Err(error) => return Err(Failure::system(error)),
+        }
+    }
+}
+
+/// Reads lines from a file or a pipe; goes on after a failure, and ends with the last one.
+fn read_script(session: &mut Session) -> Outcome {
+    let mut last_failure: Option<Failure> = None;
+    for line in io::stdin().lock().lines() {
+        match session.run_line(&line?) {
+            Ok(Next::Quit) => break,
+            Ok(Next::Go) => {}
+            Err(failure) => {
+                if let Some(earlier) = last_failure.replace(failure) {
+                    earlier.report();
+                }
+            }
+        }
+    }
+    last_failure.map_or(Ok(()), Err)
+}

@@ -1,0 +1,232 @@
+//! `quorate replay` as its users meet it: exit codes, messages, files left alone.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const GOOD: &str =
+    "0 tdb_open 131 0x0 0x42\n1 tdb_store 1:61 1:62 0x1 = 0\n1 tdb_fetch 1:61 = 1:62\n1 tdb_close\n";
+
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).expect("a small file can be written");
+        path
+    }
+}
+
+fn quorate(arguments: &[&Path]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_quorate"))
+        .arg("replay")
+        .args(arguments)
+        .output()
+        .expect("quorate starts")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it ends by itself")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("messages are UTF-8")
+}
+
+/// Exit code, and a message of one line that says `parts`.
+fn refused(output: &Output, expected: i32, parts: &[&str]) {
+    let message = text(&output.stderr);
+    assert_eq!(code(output), expected, "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(message.starts_with("quorate: "), "{message}");
+    for part in parts {
+        assert!(message.contains(part), "{message} does not say {part}");
+    }
+    assert!(output.stdout.is_empty());
+}
+
+/// R15, R19, R23: four real traces, two runs, as JSON.
+#[test]
+fn the_example_gives_a_report_for_programs() {
+    let place = Place::new();
+    let traces = testbed::repository().join("examples/traces/four-processes");
+    let output = quorate(&[
+        Path::new("--json"),
+        Path::new("--runs=2"),
+        &place.path("s.tdb"),
+        &traces,
+    ]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!((&report["engine"], &report["traces"]), (&"tdb".into(), &4.into()));
+    assert_eq!(
+        (&report["mismatches"], &report["splits"], &report["planted"]),
+        (&0.into(), &0.into(), &0.into())
+    );
+    assert_eq!(report["replay_seconds"].as_array().map(Vec::len), Some(2));
+    assert!(report["operations"].as_u64() > Some(10_000));
+    for field in ["parse_seconds", "order_seconds", "operations_per_second"] {
+        assert!(report[field].as_f64() > Some(0.0), "{field}");
+    }
+    assert!(report["latency"]["tdb_store"]["p99"].as_f64() >= report["latency"]["tdb_store"]["p50"].as_f64());
+    assert!(
+        output.stderr.is_empty(),
+        "no progress off a terminal: {}",
+        text(&output.stderr)
+    );
+}
+
+/// R14, R23: one trace runs too, and the text for people says what happened.
+#[test]
+fn a_single_trace_gives_a_report_for_people() {
+    let place = Place::new();
+    let output = quorate(&[&place.path("s.tdb"), &place.file("p1.trace", GOOD)]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let report = text(&output.stdout);
+    assert!(
+        report.contains("0 mismatches") && report.contains("on tdb"),
+        "{report}"
+    );
+    assert!(place.path("s.tdb").exists());
+    let output = quorate(&[
+        Path::new("--no-check"),
+        &place.path("t.tdb"),
+        &place.path("p1.trace"),
+    ]);
+    assert!(text(&output.stdout).contains("not compared (--no-check)"));
+}
+
+/// R2: a trace that cannot be read is refused before anything is created.
+#[test]
+fn a_bad_trace_creates_nothing() {
+    let place = Place::new();
+    let scratch = place.path("s.tdb");
+    let good = place.file("p1.trace", GOOD);
+    let bad = place.file(
+        "p2.trace",
+        "0 tdb_open 131 0x0 0x42\n1 tdb_frobnicate\n1 tdb_close\n",
+    );
+    refused(
+        &quorate(&[&scratch, &good, &bad]),
+        2,
+        &["p2.trace:2: expected an operation, found \"tdb_frobnicate\""],
+    );
+    let empty = place.file("p3.trace", "");
+    refused(
+        &quorate(&[&scratch, &empty]),
+        2,
+        &["p3.trace:1: expected a tdb_open line, found an empty file"],
+    );
+    let cut = place.file("p4.trace", "0 tdb_open 131 0x0 0x42\n1 tdb_fet");
+    refused(
+        &quorate(&[&scratch, &cut]),
+        2,
+        &["p4.trace:2: expected a line end", "--killed"],
+    );
+    refused(
+        &quorate(&[&scratch, &place.path("none.trace")]),
+        3,
+        &["none.trace", "No such file"],
+    );
+    std::fs::create_dir(place.path("folder")).expect("a folder can be made");
+    refused(
+        &quorate(&[&scratch, &place.path("folder")]),
+        2,
+        &["no file with \".trace\" in its name"],
+    );
+    assert!(!scratch.exists(), "something was created");
+}
+
+/// R7: a history without an order is refused with the lines, before anything is created.
+#[test]
+fn an_impossible_history_creates_nothing() {
+    let place = Place::new();
+    let trace = place.file(
+        "p1.trace",
+        "0 tdb_open 131 0x0 0x42\n1 tdb_store 1:61 1:62 0x1 = 0\n1 tdb_fetch 1:61 = 1:63\n1 tdb_close\n",
+    );
+    let output = quorate(&[&place.path("s.tdb"), &trace]);
+    assert_eq!(code(&output), 1);
+    let message = text(&output.stderr);
+    assert!(
+        message.contains("1 keys have no order") && message.contains("p1.trace:3"),
+        "{message}"
+    );
+    assert!(!place.path("s.tdb").exists());
+}
+
+/// No file of the user's is lost: only a TDB, and only with --force, is overwritten.
+#[test]
+fn existing_files_are_left_alone() {
+    let place = Place::new();
+    let trace = place.file("p1.trace", GOOD);
+    let letter = place.file("letter.txt", "Dear Sir or Madam");
+    refused(
+        &quorate(&[&letter, &trace]),
+        2,
+        &["letter.txt: exists and is no TDB database"],
+    );
+    refused(
+        &quorate(&[Path::new("--force"), &letter, &trace]),
+        2,
+        &["exists and is no TDB database"],
+    );
+    assert_eq!(std::fs::read(&letter).expect("it is there"), b"Dear Sir or Madam");
+    let scratch = place.path("s.tdb");
+    assert_eq!(code(&quorate(&[&scratch, &trace])), 0);
+    let before = std::fs::read(&scratch).expect("it was created");
+    refused(
+        &quorate(&[&scratch, &trace]),
+        2,
+        &["s.tdb: exists; --force overwrites it"],
+    );
+    assert_eq!(std::fs::read(&scratch).expect("it is there"), before);
+    assert_eq!(code(&quorate(&[Path::new("--force"), &scratch, &trace])), 0);
+    refused(&quorate(&[place.folder.path(), &trace]), 2, &["is a folder"]);
+    refused(
+        &quorate(&[Path::new("/dev/null"), &trace]),
+        2,
+        &["is no ordinary file"],
+    );
+}
+
+/// A database that cannot be created is an I/O error.
+#[test]
+fn a_folder_that_does_not_exist_is_an_io_error() {
+    let place = Place::new();
+    let trace = place.file("p1.trace", GOOD);
+    refused(
+        &quorate(&[&place.path("no/such/s.tdb"), &trace]),
+        3,
+        &["s.tdb", "No such file"],
+    );
+}
+
+/// Wrong arguments exit with 2.
+#[test]
+fn wrong_arguments_are_refused() {
+    assert_eq!(code(&quorate(&[])), 2);
+    assert_eq!(
+        code(&quorate(&[Path::new("--runs=0"), Path::new("s"), Path::new("t")])),
+        2
+    );
+    assert_eq!(
+        code(&quorate(&[
+            Path::new("--engine=paper"),
+            Path::new("s"),
+            Path::new("t")
+        ])),
+        2
+    );
+}

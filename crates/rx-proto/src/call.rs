@@ -1,0 +1,364 @@
+//! One call on one channel: a sending half, a receiving half, and the timers that keep both honest.
+//!
+//! A call knows nothing of sockets or of other calls. Its connection hands it packets that belong to it, asks it what
+//! to send, and tells it the time. It ends when both halves are done, or with an abort code.
+
+use std::time::Duration;
+
+use crate::codes::AbortCode;
+use crate::config::{self, Timeouts};
+use crate::packet::{Ack, AckReason, AckTrailer, HEADER_LEN};
+use crate::peer::Peer;
+use crate::receive::{ReceiveHalf, Received};
+use crate::send::SendHalf;
+use crate::time::Time;
+
+/// Which side of the call we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Server,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub number: u32,
+    pub side: Side,
+    pub send: SendHalf,
+    pub receive: ReceiveHalf,
+    /// Why it failed, if it did.
+    pub failure: Option<AbortCode>,
+    /// The application still has it.
+    pub attached: bool,
+    /// Server: the application has been told of it.
+    pub announced: bool,
+    /// Bytes counted against the limit for peers that have proven nothing.
+    pub held_unverified: usize,
+    /// The application found nothing to read the last time.
+    pub reader_waits: bool,
+    /// The application found no room to write the last time.
+    pub writer_waits: bool,
+    timeouts: Timeouts,
+    started: Time,
+    last_heard: Time,
+    last_sent: Time,
+    /// When a byte last came or was taken.
+    last_progress: Time,
+    ack_due: Option<(AckReason, u32)>,
+    delayed_ack_at: Option<Time>,
+    packets_since_ack: u32,
+    ping_due: bool,
+    /// A detached call whose packets have all arrived was not heard of for the dead time.
+    patience_ended: bool,
+}
+
+/// What a timer did to the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expired {
+    /// Nothing that others need to know.
+    Quiet,
+    /// It failed.
+    Failed(AbortCode),
+}
+
+impl Call {
+    pub fn new(
+        number: u32,
+        side: Side,
+        timeouts: Timeouts,
+        window: u32,
+        congestion_window: u32,
+        now: Time,
+    ) -> Self {
+        Call {
+            number,
+            side,
+            send: SendHalf::new(congestion_window),
+            receive: ReceiveHalf::new(window),
+            failure: None,
+            attached: side == Side::Client,
+            announced: false,
+            held_unverified: 0,
+            reader_waits: false,
+            writer_waits: false,
+            timeouts,
+            started: now,
+            last_heard: now,
+            last_sent: now,
+            last_progress: now,
+            ack_due: None,
+            delayed_ack_at: None,
+            packets_since_ack: 0,
+            ping_due: false,
+            patience_ended: false,
+        }
+    }
+
+    /// Whether neither the application nor the peer needs it any more.
+    pub fn is_over(&self) -> bool {
+        if self.attached {
+            return false;
+        }
+        // All has arrived, though the peer has not said that its reader took it: that much patience is enough.
+        if self.failure.is_none() && self.send.is_delivered() && self.patience_ended {
+            return true;
+        }
+        let quiet = self.ack_due.is_none() && self.delayed_ack_at.is_none();
+        self.failure.is_some() || (self.send.is_done() && self.receive.is_complete() && quiet)
+    }
+
+    /// A packet of the peer for this call came, whatever its kind.
+    pub fn on_heard(&mut self, now: Time) {
+        self.last_heard = now;
+    }
+
+    /// An opened data packet came.
+    pub fn on_data(
+        &mut self,
+        seq: u32,
+        serial: u32,
+        is_last: bool,
+        wants_ack: bool,
+        payload: Vec<u8>,
+        now: Time,
+    ) -> Received {
+        if self.side == Side::Client {
+            // The reply has begun, so the request has arrived whole.
+            self.send.on_all_acked(now);
+        }
+        let received = self.receive.insert(seq, is_last, payload);
+        if matches!(received, Received::InOrder | Received::OutOfOrder) {
+            self.last_progress = now;
+        }
+        let reason = match received {
+            _ if wants_ack => Some(AckReason::Requested),
+            Received::InOrder if !self.receive.has_gap() => None,
+            Received::InOrder | Received::OutOfOrder => Some(AckReason::OutOfSequence),
+            Received::Duplicate => Some(AckReason::Duplicate),
+            Received::BeyondWindow => Some(AckReason::ExceedsWindow),
+        };
+        match reason {
+            Some(reason) => self.ack_due = Some((reason, serial)),
+            None => self.consider_ack(serial, now),
+        }
+        received
+    }
+
+    /// An ordinary packet came: every second is acked at once, the others a little later. The end of the request is
+    /// acked by the reply.
+    fn consider_ack(&mut self, serial: u32, now: Time) {
+        self.packets_since_ack += 1;
+        if self.packets_since_ack >= 2 && !(self.receive.is_complete() && self.side == Side::Client) {
+            self.ack_due = Some((AckReason::Idle, serial));
+        } else {
+            self.delayed_ack_at.get_or_insert(now + config::ACK_DELAY);
+        }
+    }
+
+    /// An ack came. Returns a round-trip sample if it holds one.
+    pub fn on_ack(&mut self, ack: &Ack, serial: u32, wants_answer: bool, now: Time) -> Option<Duration> {
+        if ack.reason == AckReason::Ping as u8 || wants_answer {
+            self.ack_due = Some((AckReason::PingResponse, serial));
+        }
+        let before = self.send.last_progress;
+        let sample = self.send.on_ack(ack, now);
+        if self.send.last_progress != before {
+            self.last_progress = now;
+        }
+        sample
+    }
+
+    /// The application has read; a peer whose window was nearly used up learns of the room.
+    pub fn on_read(&mut self, now: Time) {
+        self.last_progress = now;
+        let freed = self.receive.first_unread() - self.receive.acked_first;
+        if freed >= self.receive.window() / 2 && !self.receive.is_complete() && self.ack_due.is_none() {
+            self.ack_due = Some((AckReason::Delay, 0));
+        }
+    }
+
+    /// The client has read the whole reply: the server may forget it. Sent at once only if asked, since the next
+    /// call on the channel says the same.
+    pub fn ack_reply(&mut self, at_once: bool, now: Time) {
+        if at_once {
+            self.ack_due.get_or_insert((AckReason::Delay, 0));
+        } else if self.ack_due.is_none() {
+            self.delayed_ack_at.get_or_insert(now + config::ACK_DELAY);
+        }
+    }
+
+    /// Nothing more needs to be acked: the next call says it.
+    pub fn forget_acks(&mut self) {
+        self.ack_due = None;
+        self.delayed_ack_at = None;
+    }
+
+    /// A ping is to be sent: its answer shows that the peer is where it says.
+    pub fn ask_for_answer(&mut self) {
+        self.ping_due = true;
+    }
+
+    /// The ack to send now, and whether it asks for an answer.
+    pub fn next_ack(&mut self, trailer: AckTrailer) -> Option<(Ack, bool)> {
+        let (reason, serial) = match self.ack_due.take() {
+            Some(due) => due,
+            None if std::mem::take(&mut self.ping_due) => {
+                return Some((self.ack(AckReason::Ping, 0, trailer), true));
+            }
+            None => return None,
+        };
+        self.delayed_ack_at = None;
+        self.packets_since_ack = 0;
+        Some((self.ack(reason, serial, trailer), false))
+    }
+
+    fn ack(&mut self, reason: AckReason, serial: u32, trailer: AckTrailer) -> Ack {
+        self.receive.acked_first = self.receive.first_unread();
+        let acks = self.receive.acks();
+        // What the peer must know is in `first_packet` alone when nothing beyond it has come.
+        Ack {
+            buffer_space: 0,
+            max_skew: 0,
+            first_packet: self.receive.first_unread(),
+            previous_packet: self.receive.highest(),
+            serial,
+            reason: reason as u8,
+            acks,
+            trailer: Some(AckTrailer {
+                receive_window: self.receive.window(),
+                ..trailer
+            }),
+        }
+    }
+
+    /// Something was sent for this call.
+    pub fn on_sent(&mut self, now: Time) {
+        self.last_sent = now;
+    }
+
+    /// When this call next needs attention if nothing comes.
+    pub fn deadline(&self, peer: &Peer) -> Option<Time> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let resend = self.send.resend_at(&peer.round_trip, self.longest_resend());
+        let mut deadline = earliest(self.delayed_ack_at, resend);
+        deadline = earliest(deadline, self.send.probe_at(&peer.round_trip));
+        if self.only_waits_to_be_forgotten() && !self.patience_ended {
+            deadline = earliest(deadline, Some(self.last_heard + self.timeouts.dead));
+        }
+        if self.is_alive() {
+            deadline = earliest(deadline, Some(self.last_sent + self.ping_interval()));
+            deadline = earliest(deadline, Some(self.last_heard + self.timeouts.dead));
+            deadline = earliest(deadline, self.timeouts.hard_dead.map(|hard| self.started + hard));
+            deadline = earliest(
+                deadline,
+                self.timeouts
+                    .idle
+                    .filter(|_| self.waits_for_peer())
+                    .map(|idle| self.last_progress + idle),
+            );
+        }
+        deadline
+    }
+
+    /// Whether the peer is expected to be there: something is yet to come or to arrive.
+    fn is_alive(&self) -> bool {
+        let complete = self.send.is_done() && self.receive.is_complete();
+        let outstanding = self.send.is_outstanding() && !self.send.is_delivered();
+        self.failure.is_none() && !complete && (self.attached || outstanding)
+    }
+
+    fn only_waits_to_be_forgotten(&self) -> bool {
+        !self.attached && self.announced && self.send.is_delivered()
+    }
+
+    /// Whether it is the peer's turn, so that idling is its fault.
+    fn waits_for_peer(&self) -> bool {
+        self.send.is_outstanding() || (self.reader_waits && !self.receive.is_readable())
+    }
+
+    fn ping_interval(&self) -> Duration {
+        self.timeouts.dead / config::TRIES_IN_DEAD_TIME
+    }
+
+    fn longest_resend(&self) -> Duration {
+        self.ping_interval().max(Duration::from_millis(1))
+    }
+
+    /// Time has passed.
+    pub fn on_timeout(&mut self, peer: &mut Peer, now: Time) -> Expired {
+        if let Some(code) = self.expired(peer, now) {
+            return Expired::Failed(code);
+        }
+        self.patience_ended |=
+            self.only_waits_to_be_forgotten() && self.last_heard + self.timeouts.dead <= now;
+        if self.delayed_ack_at.is_some_and(|at| at <= now) {
+            self.delayed_ack_at = None;
+            self.ack_due.get_or_insert((AckReason::Delay, 0));
+        }
+        if self
+            .send
+            .resend_at(&peer.round_trip, self.longest_resend())
+            .is_some_and(|at| at <= now)
+        {
+            self.send.on_timeout();
+            peer.congestion_window = peer.congestion_window.min(self.send.congestion_window().max(2));
+        } else if self.send.probe_at(&peer.round_trip).is_some_and(|at| at <= now) {
+            self.send.on_probe();
+        }
+        if self.is_alive() && self.last_sent + self.ping_interval() <= now {
+            self.ping_due = true;
+            // Also when it may not be sent: the next one is due an interval later.
+            self.last_sent = now;
+        }
+        Expired::Quiet
+    }
+
+    fn expired(&self, peer: &mut Peer, now: Time) -> Option<AbortCode> {
+        if !self.is_alive() {
+            return None;
+        }
+        if self.last_heard + self.timeouts.dead <= now {
+            return Some(AbortCode::CALL_DEAD);
+        }
+        if self
+            .timeouts
+            .hard_dead
+            .is_some_and(|hard| self.started + hard <= now)
+        {
+            return Some(AbortCode::CALL_TIMEOUT);
+        }
+        if let Some((transmissions, length)) = self.send.oldest_missing() {
+            let stuck =
+                self.last_progress + self.timeouts.dead <= now && transmissions > config::TOO_LARGE_AFTER;
+            let size = (length + HEADER_LEN) as u16;
+            if let (true, Some(smaller)) = (
+                stuck,
+                config::PACKET_SIZES.iter().find(|smaller| **smaller < size),
+            ) {
+                peer.packet_size = peer.packet_size.min(*smaller);
+                return Some(AbortCode::MESSAGE_SIZE);
+            }
+        }
+        let idle = self.timeouts.idle.filter(|_| self.waits_for_peer())?;
+        (self.last_progress + idle <= now).then_some(AbortCode::CALL_TIMEOUT)
+    }
+
+    /// Whether the application should try again to read or to write.
+    pub fn take_wakeup(&mut self) -> bool {
+        let reader = self.reader_waits && (self.receive.is_readable() || self.failure.is_some());
+        let writer = self.writer_waits && (self.send.has_room() || self.failure.is_some());
+        self.reader_waits &= !reader;
+        self.writer_waits &= !writer;
+        reader || writer
+    }
+}
+
+fn earliest(a: Option<Time>, b: Option<Time>) -> Option<Time> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,84 @@
+//! What an endpoint may be told: time-outs, windows and limits, each with the reason for its default.
+
+use std::time::Duration;
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A call fails with [`crate::AbortCode::CALL_DEAD`] when nothing at all was heard for this long. Pings go out
+    /// every sixth of it. 12 s in AFS.
+    pub dead: Duration,
+    /// A call fails with [`crate::AbortCode::CALL_TIMEOUT`] when it has lasted this long, whatever was heard.
+    pub hard_dead: Option<Duration>,
+    /// A call fails with [`crate::AbortCode::CALL_TIMEOUT`] when the peer lives but neither sends nor takes a byte
+    /// for this long.
+    pub idle: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            dead: Duration::from_secs(12),
+            hard_dead: None,
+            idle: None,
+        }
+    }
+}
+
+/// Settings of an endpoint.
+#[derive(Debug, Clone)]
+pub struct EndpointConfig {
+    /// Time-outs of calls that peers make to us. The idle time of 60 s frees threads that a client lets wait.
+    pub server_timeouts: Timeouts,
+    /// Packets taken beyond the first unread one, 1 to 255. 32 is what AFS has; more is needed for bulk transfers
+    /// at speed, and bounds what a call can hold in memory (times 1416 bytes).
+    pub receive_window: u8,
+    /// Largest packet, Rx header included, in bytes. 1444 fits an Ethernet frame with IPv4 or IPv6.
+    pub max_packet_size: u16,
+    /// What we answer to a question for our version; at most 64 bytes are sent.
+    pub version: String,
+    /// Connections that peers may open at once, in all.
+    pub max_server_connections: usize,
+    /// Of these, how many may be from addresses that have proven nothing yet. When there are more, the oldest
+    /// gives way.
+    pub max_unverified: usize,
+    /// Bytes of data that all unproven connections may make us keep.
+    pub max_unverified_bytes: usize,
+    /// A connection that a peer opened is forgotten when it was silent for this long.
+    pub idle_connection: Duration,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        EndpointConfig {
+            server_timeouts: Timeouts {
+                idle: Some(Duration::from_secs(60)),
+                ..Timeouts::default()
+            },
+            receive_window: 128,
+            max_packet_size: 1444,
+            version: concat!("Quorate ", env!("CARGO_PKG_VERSION")).to_owned(),
+            max_server_connections: 8192,
+            max_unverified: 1024,
+            max_unverified_bytes: 4 << 20,
+            idle_connection: Duration::from_secs(600),
+        }
+    }
+}
+
+/// A packet is acked at the latest this long after it came, if nothing else caused an ack.
+pub(crate) const ACK_DELAY: Duration = Duration::from_millis(100);
+/// Longest time between two transmissions of a packet: the dead time's sixth, so that there are several tries.
+pub(crate) const TRIES_IN_DEAD_TIME: u32 = 6;
+/// Smallest packet that every path is taken to carry, Rx header included.
+pub(crate) const MIN_PACKET_SIZE: u16 = 576 - 28;
+/// Sizes to fall back to when larger packets do not arrive: an Ethernet with a tunnel or two, and the least.
+pub(crate) const PACKET_SIZES: [u16; 2] = [1200, MIN_PACKET_SIZE];
+/// A challenge is not repeated sooner.
+pub(crate) const CHALLENGE_INTERVAL: Duration = Duration::from_millis(200);
+/// Data packets kept for a connection that has not answered its challenge.
+pub(crate) const MAX_PENDING_PACKETS: usize = 16;
+/// A server call begins only with a packet in the first window.
+pub(crate) const MAX_FIRST_SEQ: u32 = 32;
+/// A packet sent so often without arriving, while the peer lives, is too large for the path.
+pub(crate) const TOO_LARGE_AFTER: u32 = 6;

@@ -1,0 +1,204 @@
+//! The client's side: connections and the calls made on them, both waiting as ordinary code does.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
+
+use rx_proto::rpc::{CallStream, Dial};
+use rx_proto::{AbortCode, CallRef, ConnectionRef, Read, StartError, Timeouts};
+
+use crate::port::{Shared, State};
+
+/// A connection to a service of a peer. Closes when dropped.
+pub struct Connection {
+    shared: Arc<Shared>,
+    at: ConnectionRef,
+    peer: SocketAddr,
+}
+
+impl Connection {
+    pub(crate) fn new(shared: Arc<Shared>, at: ConnectionRef, peer: SocketAddr) -> Connection {
+        Connection { shared, at, peer }
+    }
+
+    /// The peer's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Changes the time-outs of calls that start from now on.
+    pub fn set_timeouts(&self, timeouts: Timeouts) {
+        self.shared.lock().endpoint.set_timeouts(self.at, timeouts);
+    }
+
+    /// Starts a call; waits while four others run.
+    ///
+    /// # Errors
+    /// The connection has failed, or the port is closed.
+    pub fn start(&self) -> Result<ClientCall, AbortCode> {
+        let mut state = self.shared.lock();
+        loop {
+            if state.closed {
+                return Err(AbortCode::RESTARTING);
+            }
+            match state.endpoint.start_call(self.shared.now(), self.at) {
+                Ok(Some(at)) => {
+                    return Ok(ClientCall {
+                        stream: Stream::new(&self.shared, at),
+                        finished: false,
+                    });
+                }
+                Ok(None) => {
+                    let waiter = Arc::clone(state.channel_waiters.entry(self.at).or_default());
+                    state = waiter.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                Err(StartError::Failed(code)) => return Err(code),
+                Err(StartError::Closed) => return Err(AbortCode::USER_ABORT),
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.channel_waiters.remove(&self.at);
+        state.endpoint.close(self.shared.now(), self.at);
+        self.shared.flush(state);
+    }
+}
+
+impl Dial for Connection {
+    type Call = ClientCall;
+
+    fn dial(&self) -> Result<ClientCall, AbortCode> {
+        self.start()
+    }
+
+    fn complete(&self, call: ClientCall) -> Result<(), AbortCode> {
+        drop(call);
+        Ok(())
+    }
+}
+
+/// A call that we make: write the request, read the reply to its end. A call that is dropped before its reply has
+/// come whole is aborted.
+pub struct ClientCall {
+    stream: Stream,
+    finished: bool,
+}
+
+impl ClientCall {
+    /// Ends the request; the first read does so too.
+    ///
+    /// # Errors
+    /// The call has failed, with this code.
+    pub fn finish(&mut self) -> Result<(), AbortCode> {
+        if std::mem::replace(&mut self.finished, true) {
+            return Ok(());
+        }
+        self.stream.finish()
+    }
+
+    /// Gives the call up: the server sees `code`.
+    pub fn abort(mut self, code: AbortCode) {
+        self.stream.end(Some(code));
+    }
+}
+
+impl CallStream for ClientCall {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), AbortCode> {
+        self.stream.write(bytes)
+    }
+
+    fn read(&mut self, out: &mut [u8]) -> Result<usize, AbortCode> {
+        self.finish()?;
+        self.stream.read(out)
+    }
+}
+
+/// The streams of a call, of either side. The call ends when this is dropped.
+pub(crate) struct Stream {
+    pub shared: Arc<Shared>,
+    pub at: CallRef,
+    progress: Arc<Condvar>,
+    ended: bool,
+}
+
+impl Stream {
+    pub fn new(shared: &Arc<Shared>, at: CallRef) -> Stream {
+        Stream {
+            shared: Arc::clone(shared),
+            at,
+            progress: Arc::default(),
+            ended: false,
+        }
+    }
+
+    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), AbortCode> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        while !bytes.is_empty() {
+            let taken = state.endpoint.write(shared.now(), self.at, bytes)?;
+            bytes = &bytes[taken..];
+            if taken > 0 {
+                shared.flush(state);
+                state = shared.lock();
+            } else {
+                state = self.wait(state)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn finish(&mut self) -> Result<(), AbortCode> {
+        let mut state = self.shared.lock();
+        state.endpoint.finish(self.shared.now(), self.at)?;
+        self.shared.flush(state);
+        Ok(())
+    }
+
+    pub fn read(&mut self, out: &mut [u8]) -> Result<usize, AbortCode> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        loop {
+            match state.endpoint.read(shared.now(), self.at, out)? {
+                Read::Bytes(count) => {
+                    shared.flush(state);
+                    return Ok(count);
+                }
+                Read::End => return Ok(0),
+                Read::Blocked if out.is_empty() => return Ok(0),
+                Read::Blocked => state = self.wait(state)?,
+            }
+        }
+    }
+
+    /// Ends the call: with a code it is aborted.
+    pub fn end(&mut self, code: Option<AbortCode>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let mut state = self.shared.lock();
+        state.call_waiters.remove(&self.at);
+        state.endpoint.end_call(self.shared.now(), self.at, code);
+        self.shared.flush(state);
+    }
+
+    /// Waits until reading or writing may go on.
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>, AbortCode> {
+        if state.closed {
+            return Err(AbortCode::RESTARTING);
+        }
+        state
+            .call_waiters
+            .entry(self.at)
+            .or_insert_with(|| Arc::clone(&self.progress));
+        Ok(self.progress.wait(state).unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.end(None);
+    }
+}

@@ -1,0 +1,205 @@
+//! A database in memory: a slot for each key of the history.
+//!
+//! Owns the slots. There are no locks beyond the one around each slot, since the schedule already keeps apart what
+//! excludes each other; a schedule that did not would show here as mismatches. A transaction's changes stay in its
+//! session until the commit.
+
+use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashMap;
+
+use super::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
+use crate::trace::intern::Interner;
+use crate::trace::{History, Trace};
+
+type Slot = Mutex<Option<Vec<u8>>>;
+
+/// The database.
+pub struct Memory<'a> {
+    keys: &'a Interner,
+    slots: Vec<Slot>,
+}
+
+impl<'a> Memory<'a> {
+    /// An empty database with room for the keys of `history`.
+    pub fn new(history: &'a History) -> Memory<'a> {
+        let keys = &history.records.keys;
+        Memory {
+            keys,
+            slots: (0..keys.len()).map(|_| Mutex::new(None)).collect(),
+        }
+    }
+
+    fn slot(&self, id: u32) -> MutexGuard<'_, Option<Vec<u8>>> {
+        // A worker that panicked is reported as such; the value it left is as good as any.
+        self.slots[id as usize]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine for Memory<'_> {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn session(&self, _trace: &Trace) -> Result<Box<dyn Session + '_>, EngineError> {
+        Ok(Box::new(MemorySession {
+            database: self,
+            transaction: None,
+            scratch: Vec::new(),
+        }))
+    }
+}
+
+struct MemorySession<'a> {
+    database: &'a Memory<'a>,
+    /// What the open transaction changed.
+    transaction: Option<HashMap<u32, Option<Vec<u8>>>>,
+    scratch: Vec<u8>,
+}
+
+impl MemorySession<'_> {
+    /// Calls `look` with the value as this session sees it.
+    fn look<T>(&self, id: u32, look: impl FnOnce(Option<&Vec<u8>>) -> T) -> T {
+        match self.transaction.as_ref().and_then(|changes| changes.get(&id)) {
+            Some(changed) => look(changed.as_ref()),
+            None => look(self.database.slot(id).as_ref()),
+        }
+    }
+
+    fn change<T>(&mut self, id: u32, change: impl FnOnce(&mut Option<Vec<u8>>) -> T) -> T {
+        let database = self.database;
+        match &mut self.transaction {
+            Some(changes) => change(changes.entry(id).or_insert_with(|| database.slot(id).clone())),
+            None => change(&mut database.slot(id)),
+        }
+    }
+
+    fn from(&self, first: u32, key: &mut Vec<u8>) -> bool {
+        let found =
+            (first..self.database.slots.len() as u32).find(|&id| self.look(id, |value| value.is_some()));
+        if let Some(id) = found {
+            key.clear();
+            key.extend_from_slice(self.database.keys.bytes(id));
+        }
+        found.is_some()
+    }
+}
+
+fn replace(slot: &mut Option<Vec<u8>>, value: &[u8]) {
+    let room = slot.get_or_insert_default();
+    room.clear();
+    room.extend_from_slice(value);
+}
+
+impl Session for MemorySession<'_> {
+    fn fetch(&mut self, key: Key<'_>, value: &mut Vec<u8>) -> Answer<bool> {
+        value.clear();
+        Ok(self.look(key.id, |found| {
+            found.map(|found| value.extend_from_slice(found)).is_some()
+        }))
+    }
+
+    fn exists(&mut self, key: Key<'_>) -> Answer<bool> {
+        Ok(self.look(key.id, |found| found.is_some()))
+    }
+
+    fn store(&mut self, key: Key<'_>, value: &[u8], mode: StoreMode) -> Answer<bool> {
+        Ok(self.change(key.id, |slot| {
+            let allowed = match mode {
+                StoreMode::Replace => true,
+                StoreMode::Insert => slot.is_none(),
+                StoreMode::Modify => slot.is_some(),
+            };
+            if allowed {
+                replace(slot, value);
+            }
+            allowed
+        }))
+    }
+
+    fn append(&mut self, key: Key<'_>, more: &[u8]) -> Answer<()> {
+        self.change(key.id, |slot| {
+            slot.get_or_insert_default().extend_from_slice(more)
+        });
+        Ok(())
+    }
+
+    fn delete(&mut self, key: Key<'_>) -> Answer<bool> {
+        Ok(self.change(key.id, |slot| slot.take().is_some()))
+    }
+
+    fn wipe_all(&mut self) -> Answer<()> {
+        for id in 0..self.database.slots.len() as u32 {
+            self.change(id, |slot| *slot = None);
+        }
+        Ok(())
+    }
+
+    fn lock_chain(&mut self, _key: Key<'_>, _write: bool) -> Answer<()> {
+        Ok(())
+    }
+
+    fn unlock_chain(&mut self, _key: Key<'_>, _write: bool) -> Answer<()> {
+        Ok(())
+    }
+
+    fn lock_all(&mut self, _write: bool) -> Answer<()> {
+        Ok(())
+    }
+
+    fn unlock_all(&mut self, _write: bool) -> Answer<()> {
+        Ok(())
+    }
+
+    fn start_transaction(&mut self) -> Answer<()> {
+        self.transaction = Some(HashMap::new());
+        Ok(())
+    }
+
+    fn prepare_commit(&mut self) -> Answer<()> {
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Answer<()> {
+        for (id, value) in self.transaction.take().into_iter().flatten() {
+            *self.database.slot(id) = value;
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self) -> Answer<()> {
+        self.transaction = None;
+        Ok(())
+    }
+
+    fn traverse(&mut self, _write: bool, visit: Visit<'_>) -> Answer<u64> {
+        let mut shown = 0;
+        let database = self.database;
+        let mut value = std::mem::take(&mut self.scratch);
+        for id in 0..database.slots.len() as u32 {
+            value.clear();
+            if !self.look(id, |found| {
+                found.map(|found| value.extend_from_slice(found)).is_some()
+            }) {
+                continue;
+            }
+            shown += 1;
+            if visit(self, database.keys.bytes(id), &value) == ControlFlow::Break(()) {
+                break;
+            }
+        }
+        self.scratch = value;
+        Ok(shown)
+    }
+
+    fn first_key(&mut self, key: &mut Vec<u8>) -> Answer<bool> {
+        Ok(self.from(0, key))
+    }
+
+    fn next_key(&mut self, after: Key<'_>, key: &mut Vec<u8>) -> Answer<bool> {
+        Ok(self.from(after.id + 1, key))
+    }
+}

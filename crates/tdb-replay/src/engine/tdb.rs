@@ -1,0 +1,243 @@
+//! This project's TDB: a database file with its real locks, opened once by each worker.
+//!
+//! Owns the scratch file's creation. Flags of the traces that would spoil a replay are left out: clear-if-first (each
+//! worker would empty the file), no locking, memory only, mutexes (they need clear-if-first).
+
+use std::borrow::Borrow;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use ::tdb::{
+    Coded, Database, ErrorCode, Flags, HashFunction, LockKind, OpenError, OpenOptions, StoreError, Wait,
+};
+
+use super::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
+use crate::order::chain::Hashing;
+use crate::trace::Trace;
+
+/// Flags that a replay passes on.
+const PASSED_ON: u32 = Flags::NOMMAP.0 | Flags::VOLATILE.0;
+
+/// How the scratch database is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Chains and hash.
+    pub hashing: Hashing,
+    /// Commits reach the disk before they return.
+    pub sync: bool,
+}
+
+/// A database file.
+pub struct TdbFile {
+    path: PathBuf,
+    settings: Settings,
+}
+
+impl TdbFile {
+    /// Makes a new, empty database at `path`; what was there is gone.
+    pub fn create(path: &Path, settings: Settings) -> Result<TdbFile, EngineError> {
+        let engine = TdbFile {
+            path: path.to_owned(),
+            settings,
+        };
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(EngineError {
+                    message: format!("{}: {error}", path.display()),
+                    io: true,
+                });
+            }
+            _ => {}
+        }
+        engine
+            .options(0)
+            .create(true)
+            .exclusive(true)
+            .open(path)
+            .map_err(opening)?;
+        Ok(engine)
+    }
+
+    fn options(&self, flags: u32) -> OpenOptions {
+        let mut wanted = Flags(flags & PASSED_ON) | Flags::SEQNUM;
+        if !self.settings.sync {
+            wanted = wanted | Flags::NOSYNC;
+        }
+        let mut options = OpenOptions::new();
+        options.flags(wanted).hash_size(self.settings.hashing.hash_size);
+        if self.settings.hashing.jenkins {
+            options.hash(HashFunction::Jenkins);
+        }
+        options
+    }
+}
+
+impl Engine for TdbFile {
+    fn name(&self) -> &'static str {
+        "tdb"
+    }
+
+    fn session(&self, trace: &Trace) -> Result<Box<dyn Session + '_>, EngineError> {
+        let database = self
+            .options(trace.opened.tdb_flags)
+            .open(&self.path)
+            .map_err(opening)?;
+        Ok(Box::new(TdbSession { database }))
+    }
+}
+
+fn opening(error: OpenError) -> EngineError {
+    EngineError {
+        message: error.to_string(),
+        io: true,
+    }
+}
+
+/// A session; inside a traversal the database is lent, not owned.
+struct TdbSession<D> {
+    database: D,
+}
+
+impl<D: Borrow<Database>> TdbSession<D> {
+    fn database(&self) -> &Database {
+        self.database.borrow()
+    }
+}
+
+/// Names the call that failed.
+fn failed<E: std::error::Error + Coded>(call: &'static str) -> impl FnOnce(E) -> EngineError {
+    move |error| {
+        let io = matches!(error.code(), ErrorCode::Io | ErrorCode::OutOfMemory);
+        let mut message = format!("{call}: {error}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        EngineError { message, io }
+    }
+}
+
+fn kind(write: bool) -> LockKind {
+    if write { LockKind::Write } else { LockKind::Read }
+}
+
+impl<D: Borrow<Database>> Session for TdbSession<D> {
+    fn fetch(&mut self, key: Key<'_>, value: &mut Vec<u8>) -> Answer<bool> {
+        value.clear();
+        let found = self
+            .database()
+            .parse_record(key.bytes, |bytes| value.extend_from_slice(bytes));
+        found.map(|found| found.is_some()).map_err(failed("fetch"))
+    }
+
+    fn exists(&mut self, key: Key<'_>) -> Answer<bool> {
+        self.database().exists(key.bytes).map_err(failed("exists"))
+    }
+
+    fn store(&mut self, key: Key<'_>, value: &[u8], mode: StoreMode) -> Answer<bool> {
+        let mode = match mode {
+            StoreMode::Replace => ::tdb::StoreMode::Replace,
+            StoreMode::Insert => ::tdb::StoreMode::Insert,
+            StoreMode::Modify => ::tdb::StoreMode::Modify,
+        };
+        refusable(self.database().store(key.bytes, value, mode), "store")
+    }
+
+    fn append(&mut self, key: Key<'_>, more: &[u8]) -> Answer<()> {
+        self.database().append(key.bytes, more).map_err(failed("append"))
+    }
+
+    fn delete(&mut self, key: Key<'_>) -> Answer<bool> {
+        refusable(self.database().delete(key.bytes), "delete")
+    }
+
+    fn wipe_all(&mut self) -> Answer<()> {
+        self.database().wipe_all().map_err(failed("wipe_all"))
+    }
+
+    fn lock_chain(&mut self, key: Key<'_>, write: bool) -> Answer<()> {
+        self.database()
+            .lock_chain(key.bytes, kind(write), Wait::Yes)
+            .map_err(failed("chainlock"))
+    }
+
+    fn unlock_chain(&mut self, key: Key<'_>, write: bool) -> Answer<()> {
+        self.database()
+            .unlock_chain(key.bytes, kind(write))
+            .map_err(failed("chainunlock"))
+    }
+
+    fn lock_all(&mut self, write: bool) -> Answer<()> {
+        self.database()
+            .lock_all(kind(write), Wait::Yes)
+            .map_err(failed("lockall"))
+    }
+
+    fn unlock_all(&mut self, write: bool) -> Answer<()> {
+        self.database()
+            .unlock_all(kind(write))
+            .map_err(failed("unlockall"))
+    }
+
+    fn start_transaction(&mut self) -> Answer<()> {
+        self.database()
+            .transaction_start(Wait::Yes)
+            .map_err(failed("transaction_start"))
+    }
+
+    fn prepare_commit(&mut self) -> Answer<()> {
+        self.database()
+            .transaction_prepare_commit()
+            .map_err(failed("transaction_prepare_commit"))
+    }
+
+    fn commit(&mut self) -> Answer<()> {
+        self.database()
+            .transaction_commit()
+            .map_err(failed("transaction_commit"))
+    }
+
+    fn cancel(&mut self) -> Answer<()> {
+        self.database()
+            .transaction_cancel()
+            .map_err(failed("transaction_cancel"))
+    }
+
+    fn traverse(&mut self, write: bool, visit: Visit<'_>) -> Answer<u64> {
+        let show = |database: &Database, key: &[u8], value: &[u8]| -> ControlFlow<()> {
+            visit(&mut TdbSession { database }, key, value)
+        };
+        let database = self.database();
+        let shown = if write {
+            database.traverse(show)
+        } else {
+            database.traverse_read(show)
+        };
+        shown.map_err(failed("traverse"))
+    }
+
+    fn first_key(&mut self, key: &mut Vec<u8>) -> Answer<bool> {
+        put(self.database().first_key().map_err(failed("firstkey"))?, key)
+    }
+
+    fn next_key(&mut self, after: Key<'_>, key: &mut Vec<u8>) -> Answer<bool> {
+        put(
+            self.database().next_key(after.bytes).map_err(failed("nextkey"))?,
+            key,
+        )
+    }
+}
+
+fn put(found: Option<Vec<u8>>, key: &mut Vec<u8>) -> Answer<bool> {
+    Ok(found.map(|found| *key = found).is_some())
+}
+
+/// "Exists" and "does not exist" are answers.
+fn refusable(result: Result<(), StoreError>, call: &'static str) -> Answer<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(StoreError::Exists | StoreError::NoSuchRecord) => Ok(false),
+        Err(error) => Err(failed(call)(error)),
+    }
+}

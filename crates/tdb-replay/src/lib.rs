@@ -1,0 +1,29 @@
+//! Replays traces of TDB databases: what several processes did is read, put in one order, run again and compared.
+//!
+//! In the order in which a history flows:
+//!
+//! * [`trace`]: files to rows.
+//! * [`order`]: one order that explains every result.
+//! * [`schedule`]: what each worker needs of that order.
+//! * [`engine`]: what a replay runs on.
+//! * [`replay`]: workers, turns, comparisons.
+//! * [`report`]: what came of it, for people and for programs.
+//!
+//! Beside that flow:
+//!
+//! * [`check`](mod@check): whether a history can be explained at all.
+//! * [`stat`]: what a history consists of.
+//! * [`slice`](mod@slice): parts of a history, also the smallest that has no order.
+//! * [`generate`](mod@generate): generated histories as trace files.
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod engine;
+pub mod generate;
+pub mod order;
+pub mod replay;
+pub mod report;
+pub mod schedule;
+pub mod slice;
+pub mod stat;
+pub mod trace;

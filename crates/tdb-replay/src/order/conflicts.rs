@@ -1,0 +1,260 @@
+//! Which earlier rows a row must wait for on account of locks.
+//!
+//! Owns, for each kind of lock user and each trace, the last row that has finished. A row that takes a lock, or needs
+//! one for a moment, must come after every earlier row that excludes it; since rows of a trace finish in order, the
+//! last one of each trace is enough. Both directions are here: a scope's end before a later user, and earlier users
+//! before a scope's start. The deadlock argument of docs/ordering.md rests on this list being complete.
+
+use hashbrown::HashMap;
+
+use super::locks::{Momentary, Scope};
+
+/// Kinds of lock users.
+#[derive(Clone, Copy)]
+enum Class {
+    ReadOp,
+    WriteOp,
+    ReadStep,
+    WriteStep,
+    AllRead,
+    AllWrite,
+    ChainRead,
+    ChainWrite,
+    Transaction,
+    Commit,
+    TraverseRead,
+    TraverseWrite,
+}
+
+const CLASSES: usize = 12;
+
+/// Per class, for each trace, how many of its rows are finished when its last row of that class is.
+struct Table {
+    last: Vec<u32>,
+    /// How often each class changed.
+    changes: [u64; CLASSES],
+    traces: usize,
+}
+
+impl Table {
+    fn new(traces: usize) -> Table {
+        Table {
+            last: vec![0; CLASSES * traces],
+            changes: [0; CLASSES],
+            traces,
+        }
+    }
+
+    fn set(&mut self, class: Class, trace: usize, finished: u32) {
+        self.last[class as usize * self.traces + trace] = finished;
+        self.changes[class as usize] += 1;
+    }
+
+    fn collect(&self, classes: &[Class], needs: &mut Needs, own: usize) {
+        for &class in classes {
+            if self.changes[class as usize] == 0 {
+                continue;
+            }
+            let last = &self.last[class as usize * self.traces..][..self.traces];
+            for (other, &finished) in last.iter().enumerate() {
+                if other != own && finished > 0 {
+                    needs.add(other, finished);
+                }
+            }
+        }
+    }
+
+    fn version(&self, classes: &[Class]) -> u64 {
+        classes.iter().map(|&class| self.changes[class as usize]).sum()
+    }
+}
+
+/// What a row must wait for: for each trace, how many of its rows.
+pub struct Needs {
+    rows: Vec<u32>,
+    touched: Vec<u16>,
+    /// How many dependencies were named, before any was found to be implied.
+    pub named: u64,
+}
+
+impl Needs {
+    /// Nothing is needed.
+    pub fn new(traces: usize) -> Needs {
+        Needs {
+            rows: vec![0; traces],
+            touched: Vec::new(),
+            named: 0,
+        }
+    }
+
+    /// The first `rows` rows of `trace` must have finished.
+    pub fn add(&mut self, trace: usize, rows: u32) {
+        self.named += 1;
+        let needed = &mut self.rows[trace];
+        if *needed == 0 {
+            self.touched.push(trace as u16);
+        }
+        *needed = (*needed).max(rows);
+    }
+
+    /// Moves what is needed to `out`, as trace and number of rows.
+    pub fn take(&mut self, out: &mut Vec<(u16, u32)>) {
+        out.clear();
+        for trace in self.touched.drain(..) {
+            out.push((trace, std::mem::take(&mut self.rows[trace as usize])));
+        }
+    }
+}
+
+/// The last users of every lock.
+pub struct Conflicts {
+    database: Table,
+    /// Chains that some trace locks at some time.
+    chains: HashMap<u32, Table>,
+    /// For each trace and kind of momentary user: the version of the table when it was last looked at.
+    seen: Vec<[u64; 4]>,
+}
+
+use Class::{
+    AllRead, AllWrite, ChainRead, ChainWrite, Commit, ReadOp, ReadStep, Transaction, TraverseRead,
+    TraverseWrite, WriteOp, WriteStep,
+};
+
+impl Conflicts {
+    /// Nothing has happened yet. `locked` are the chains that any trace ever locks.
+    pub fn new(traces: usize, locked: impl Iterator<Item = u32>) -> Conflicts {
+        Conflicts {
+            database: Table::new(traces),
+            chains: locked.map(|chain| (chain, Table::new(traces))).collect(),
+            seen: vec![[u64::MAX; 4]; traces],
+        }
+    }
+
+    /// What must be finished before `trace` takes `scope`.
+    pub fn before_scope(&self, trace: usize, scope: Scope, needs: &mut Needs) {
+        let database: &[Class] = match scope {
+            Scope::Transaction { write: true } => &[Transaction, TraverseWrite, TraverseRead],
+            Scope::Transaction { write: false } => &[Transaction, TraverseWrite],
+            Scope::All { write: true } => EVERYTHING,
+            Scope::All { write: false } => &[AllWrite, ChainWrite, Commit, WriteOp, WriteStep],
+            Scope::Chain { write: true, .. } => &[AllWrite, AllRead, Transaction, ReadStep, WriteStep],
+            Scope::Chain { write: false, .. } => &[AllWrite, Commit, WriteStep],
+        };
+        self.database.collect(database, needs, trace);
+        if let Scope::Chain { chain, write } = scope {
+            let own: &[Class] = if write {
+                &[ChainRead, ChainWrite, ReadOp, WriteOp]
+            } else {
+                &[ChainWrite, WriteOp]
+            };
+            self.chains[&chain].collect(own, needs, trace);
+        }
+    }
+
+    /// What must be finished before `trace` does `what`, on account of locks alone.
+    pub fn before_moment(&mut self, trace: usize, what: Momentary, needs: &mut Needs) {
+        let (kind, classes): (usize, &[Class]) = match what {
+            Momentary::Chain { write: false, .. } => (0, &[AllWrite]),
+            Momentary::Chain { write: true, .. } => (1, &[AllWrite, AllRead, Transaction]),
+            Momentary::Step { write: false } => (2, &[AllWrite, ChainWrite]),
+            Momentary::Step { write: true } => (3, &[AllWrite, AllRead, ChainWrite, ChainRead]),
+            Momentary::Wipe => return self.database.collect(EVERYTHING, needs, trace),
+            Momentary::Transaction { changes } => {
+                self.database.collect(BEFORE_TRANSACTION, needs, trace);
+                if changes {
+                    self.database.collect(&[AllRead, ChainRead], needs, trace);
+                }
+                return;
+            }
+        };
+        let version = self.database.version(classes);
+        if self.seen[trace][kind] != version {
+            self.seen[trace][kind] = version;
+            self.database.collect(classes, needs, trace);
+        }
+        if let Momentary::Chain { chain, write } = what
+            && let Some(table) = self.chains.get(&chain)
+        {
+            let own: &[Class] = if write {
+                &[ChainWrite, ChainRead]
+            } else {
+                &[ChainWrite]
+            };
+            table.collect(own, needs, trace);
+        }
+    }
+
+    /// `trace` released `scope`; `finished` of its rows are.
+    pub fn after_scope(&mut self, trace: usize, scope: Scope, finished: u32) {
+        let class = match scope {
+            Scope::Transaction { write } => {
+                if write {
+                    TraverseWrite
+                } else {
+                    TraverseRead
+                }
+            }
+            Scope::All { write } => {
+                if write {
+                    AllWrite
+                } else {
+                    AllRead
+                }
+            }
+            Scope::Chain { chain, write } => {
+                let class = if write { ChainWrite } else { ChainRead };
+                self.chains
+                    .get_mut(&chain)
+                    .expect("every chain that is locked was named")
+                    .set(class, trace, finished);
+                class
+            }
+        };
+        self.database.set(class, trace, finished);
+    }
+
+    /// `trace` did `what`; `finished` of its rows are.
+    pub fn after_moment(&mut self, trace: usize, what: Momentary, finished: u32) {
+        match what {
+            Momentary::Chain { chain, write } => {
+                let class = if write { WriteOp } else { ReadOp };
+                self.database.set(class, trace, finished);
+                if let Some(table) = self.chains.get_mut(&chain) {
+                    table.set(class, trace, finished);
+                }
+            }
+            Momentary::Step { write } => {
+                self.database
+                    .set(if write { WriteStep } else { ReadStep }, trace, finished)
+            }
+            Momentary::Wipe => self.database.set(AllWrite, trace, finished),
+            Momentary::Transaction { changes } => {
+                self.database.set(Transaction, trace, finished);
+                if changes {
+                    self.database.set(Commit, trace, finished);
+                }
+            }
+        }
+    }
+}
+
+const EVERYTHING: &[Class] = &[
+    ReadOp,
+    WriteOp,
+    ReadStep,
+    WriteStep,
+    AllRead,
+    AllWrite,
+    ChainRead,
+    ChainWrite,
+    Transaction,
+];
+const BEFORE_TRANSACTION: &[Class] = &[
+    Transaction,
+    TraverseWrite,
+    TraverseRead,
+    AllWrite,
+    ChainWrite,
+    WriteOp,
+    WriteStep,
+];

@@ -1,0 +1,274 @@
+//! One trace as the merge walks it: what comes next, where it belongs, which locks it takes and gives back.
+//!
+//! Owns the position in a trace and the groups that are open there. A transaction is one event; everything else is one
+//! event a row.
+
+use std::ops::Range;
+
+use super::locks::{Momentary, Scope};
+use super::solve::Solution;
+use super::units::Units;
+use crate::trace::columns::NONE;
+use crate::trace::dialect::Dialect;
+use crate::trace::op::Op;
+use crate::trace::structure::{Group, GroupKind};
+use crate::trace::{History, Trace};
+
+/// What the merge needs to know about a history.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// The traces.
+    pub history: &'a History,
+    /// Their units.
+    pub units: &'a Units,
+    /// The orders of the keys.
+    pub solution: &'a Solution,
+    /// The chain of each key in the target.
+    pub chains: &'a [u32],
+    /// The row from which each trace says nothing.
+    pub dead: &'a [u32],
+}
+
+/// What happens at a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// The row.
+    pub row: u32,
+    /// The last row that belongs to it.
+    pub end: u32,
+    /// What it takes and keeps.
+    pub scope: Option<Scope>,
+    /// What it needs for a moment.
+    pub moment: Option<Momentary>,
+    /// Which events go first: by cell, then operations before locks, then narrow locks before wide ones.
+    pub priority: u64,
+    /// Its first and last unit, exclusive.
+    first_unit: u32,
+    last_unit: u32,
+}
+
+impl Event {
+    /// Its units.
+    pub fn units(&self) -> Range<usize> {
+        self.first_unit as usize..self.last_unit as usize
+    }
+}
+
+/// A group that is open at the walker's row.
+#[derive(Clone, Copy, Debug)]
+pub struct Active {
+    /// Its number among the trace's groups.
+    pub group: u32,
+    /// Its last row.
+    pub end: u32,
+    /// What it is.
+    pub kind: GroupKind,
+    /// The lock that it holds, if it still does.
+    pub scope: Option<Scope>,
+}
+
+/// Walks one trace.
+pub struct Walker<'a> {
+    input: Input<'a>,
+    trace: &'a Trace,
+    rows: u32,
+    next_group: usize,
+    next_unit: u32,
+    last_unit: u32,
+    /// The groups that are open before the current event.
+    pub active: Vec<Active>,
+    /// What comes next.
+    pub event: Option<Event>,
+}
+
+impl<'a> Walker<'a> {
+    /// At the first row of trace `number`.
+    pub fn new(input: Input<'a>, number: usize) -> Walker<'a> {
+        let mut walker = Walker {
+            input,
+            trace: &input.history.traces[number],
+            rows: input.dead[number],
+            next_group: 0,
+            next_unit: input.units.starts[number],
+            last_unit: input.units.starts[number + 1],
+            active: Vec::new(),
+            event: None,
+        };
+        walker.event = walker.at(0, 0);
+        walker
+    }
+
+    /// The group that the current event starts, unless it is a transaction.
+    pub fn starting(&self) -> Option<Active> {
+        let event = self.event?;
+        let group = self.group_at(event.row).filter(|group| !group.is_transaction())?;
+        Some(Active {
+            group: self.next_group as u32,
+            end: group.end,
+            kind: group.kind,
+            scope: event.scope,
+        })
+    }
+
+    /// Goes on to the next event; `released` hears of every group that ended with the current one.
+    pub fn advance(&mut self, mut released: impl FnMut(Active)) {
+        let Some(event) = self.event else { return };
+        self.active.extend(self.starting());
+        while self
+            .trace
+            .groups
+            .get(self.next_group)
+            .is_some_and(|group| group.start <= event.end)
+        {
+            self.next_group += 1;
+        }
+        self.active.retain(|active| {
+            let ended = active.end <= event.end;
+            if ended {
+                released(*active);
+            }
+            !ended
+        });
+        self.next_unit = event.last_unit;
+        self.event = self.at(event.end + 1, event.priority >> TIE_BITS);
+        if self.event.is_none() {
+            self.active.drain(..).for_each(released);
+        }
+    }
+
+    fn group_at(&self, row: u32) -> Option<&'a Group> {
+        self.trace
+            .groups
+            .get(self.next_group)
+            .filter(|group| group.start == row)
+    }
+
+    fn at(&self, row: u32, not_before: u64) -> Option<Event> {
+        if row >= self.rows {
+            return None;
+        }
+        let units = &self.input.units.rows;
+        let mut last_unit = self.next_unit;
+        while last_unit < self.last_unit && units[last_unit as usize].row == row {
+            last_unit += 1;
+        }
+        let mut event = Event {
+            row,
+            end: row,
+            scope: None,
+            moment: None,
+            priority: 0,
+            first_unit: self.next_unit,
+            last_unit,
+        };
+        let group = self.group_at(row);
+        let (cell, tie) = match group {
+            Some(group) if group.is_transaction() => self.transaction(&mut event, group),
+            Some(group) => {
+                event.scope = self.scope(group.kind);
+                let cell = self.lock_cell(row);
+                (cell, 1 + self.width(cell, group))
+            }
+            None => {
+                event.moment = self.moment(row, &event);
+                (self.cell(&event), 0)
+            }
+        };
+        event.priority = cell.max(not_before) << TIE_BITS | tie;
+        Some(event)
+    }
+
+    fn transaction(&self, event: &mut Event, group: &Group) -> (u64, u64) {
+        let changes = self.input.units.rows[event.units()]
+            .iter()
+            .any(|unit| unit.advances());
+        event.end = group.end.min(self.rows - 1);
+        event.moment = Some(Momentary::Transaction { changes });
+        let seq = self.trace.rows.seq(event.row as usize);
+        let width =
+            u64::from(self.trace.rows.seq(event.end as usize).saturating_sub(seq)).max(u64::from(changes));
+        (2 * u64::from(seq) + u64::from(changes), (width + 1).min(WIDEST))
+    }
+
+    fn scope(&self, kind: GroupKind) -> Option<Scope> {
+        match kind {
+            GroupKind::Transaction { .. } => None,
+            GroupKind::Traverse { write: true } => Some(Scope::Transaction { write: true }),
+            GroupKind::Traverse { write: false } => (self.input.history.dialect == Dialect::Classic)
+                .then_some(Scope::Transaction { write: false }),
+            GroupKind::AllRecord { write } => Some(Scope::All { write }),
+            GroupKind::Chain { key, write } => Some(Scope::Chain {
+                chain: self.chain(key),
+                write,
+            }),
+        }
+    }
+
+    fn chain(&self, key: u32) -> u32 {
+        self.input.chains[key as usize]
+    }
+
+    fn moment(&self, row: u32, event: &Event) -> Option<Momentary> {
+        let op = self.trace.rows.op(row as usize);
+        match op {
+            Op::WipeAll => Some(Momentary::Wipe),
+            Op::Traverse | Op::Traversefn | Op::TraverseEnd => {
+                let innermost = self
+                    .active
+                    .iter()
+                    .rfind(|active| matches!(active.kind, GroupKind::Traverse { .. }));
+                let write =
+                    innermost.is_some_and(|active| active.kind == GroupKind::Traverse { write: true });
+                Some(Momentary::Step { write })
+            }
+            Op::Firstkey | Op::Nextkey => Some(Momentary::Step { write: false }),
+            Op::Fetch | Op::Exists | Op::ParseRecord | Op::Store | Op::Storev | Op::Append | Op::Delete => {
+                let write = matches!(op, Op::Store | Op::Storev | Op::Append | Op::Delete);
+                let key = self.input.units.rows[event.units()].first().map(|unit| unit.key);
+                let key = key.unwrap_or_else(|| self.trace.rows.row(row as usize).key);
+                debug_assert_ne!(key, NONE);
+                Some(Momentary::Chain {
+                    chain: self.chain(key),
+                    write,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Where a row without a lock belongs: where its unit was solved to be, or at its own number.
+    fn cell(&self, event: &Event) -> u64 {
+        let seq = 2 * u64::from(self.trace.rows.seq(event.row as usize));
+        if self.trace.rows.op(event.row as usize) == Op::WipeAll {
+            return seq + 1;
+        }
+        event
+            .units()
+            .next()
+            .map_or(seq, |unit| self.input.solution.cells[unit])
+    }
+
+    /// A lock is taken at the number on its line, except that `tdb_lockall` is written before the lock is held: the
+    /// line after it tells, unless that one moved the number itself.
+    fn lock_cell(&self, row: u32) -> u64 {
+        let row = row as usize;
+        let rows = &self.trace.rows;
+        let seq = rows.seq(row);
+        let waits = matches!(rows.op(row), Op::Lockall | Op::LockallRead);
+        if !waits || row + 1 >= self.rows as usize {
+            return 2 * u64::from(seq);
+        }
+        let next = rows.row(row + 1);
+        let moved = matches!(next.op, Op::Store | Op::Storev | Op::Append | Op::Delete) && !next.failed();
+        2 * u64::from(next.seq.saturating_sub(u32::from(moved)).max(seq))
+    }
+
+    fn width(&self, cell: u64, group: &Group) -> u64 {
+        let end = 2 * u64::from(self.trace.rows.seq(group.end as usize));
+        (end.saturating_sub(cell) / 2).min(WIDEST)
+    }
+}
+
+/// Bits of a priority that break ties within a cell.
+const TIE_BITS: u32 = 20;
+const WIDEST: u64 = 1 << 19;

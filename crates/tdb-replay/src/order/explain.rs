@@ -1,0 +1,219 @@
+//! From a history to its order, or to the reason why it has none.
+//!
+//! Owns the attempts: as the traces say; then, if that explains nothing, without the tails of traces whose database
+//! died under them. What was assumed is in [`Explained::notes`].
+
+use history::solver::Limits;
+
+use super::chain::Hashing;
+use super::dead;
+use super::events::Input;
+use super::exact;
+use super::merge::{MergeError, Merged, merge};
+use super::solve::{Effort, Solution, Unsolved, WhyNot};
+use super::units::Units;
+use crate::trace::History;
+
+/// A history with its order.
+pub struct Explained {
+    /// The order, and who waits for whom.
+    pub merged: Merged,
+    /// Keys that existed before.
+    pub planted: Vec<Planted>,
+    /// For each trace the row from which it says nothing.
+    pub dead: Vec<u32>,
+    /// What solving took.
+    pub effort: Effort,
+    /// What was assumed.
+    pub notes: Vec<String>,
+}
+
+/// A record that must have been there before the traces began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planted {
+    /// The key.
+    pub key: u32,
+    /// Its value.
+    pub value: u32,
+    /// The trace that found it.
+    pub trace: u16,
+    /// The row that did.
+    pub row: u32,
+}
+
+/// Why a history has no order. Rows are trace and row.
+#[derive(Debug)]
+pub enum Unexplained {
+    /// A read in a transaction contradicts what the transaction wrote before.
+    Transaction(u16, u32),
+    /// Keys whose operations exclude each other, with the rows concerned and what is wrong with each.
+    Keys(Vec<KeyConflict>),
+    /// Each key has an order, but no order of all of them exists: these rows wait for each other.
+    Cycle(Vec<(u16, u32)>),
+}
+
+impl Unexplained {
+    /// Whether an order may exist: a search reached its bound, and no key was shown to have none.
+    pub fn gave_up(&self) -> bool {
+        matches!(self, Unexplained::Keys(keys) if keys.iter().all(|key| key.gave_up.is_some()))
+    }
+}
+
+/// Why one key has no order.
+#[derive(Debug)]
+pub struct KeyConflict {
+    /// The key.
+    pub key: u32,
+    /// The search was given up at this many states: an order may exist.
+    pub gave_up: Option<u64>,
+    /// The rows that exclude each other (trace, row), and what each says.
+    pub rows: Vec<(u16, u32, String)>,
+}
+
+/// Finds the order of `history` for a database that hashes as `target` says.
+pub fn explain(history: &History, target: Hashing, limits: Limits) -> Result<Explained, Unexplained> {
+    let everything = dead::none(history);
+    let first = Attempt::new(history, target, everything, limits);
+    if first.is_good() {
+        return first.finish(history, Vec::new());
+    }
+    let tails = dead::tails(history);
+    if tails == first.dead {
+        return first.finish(history, Vec::new());
+    }
+    let second = Attempt::new(history, target, tails, limits);
+    if second.trouble() >= first.trouble() {
+        return first.finish(history, Vec::new());
+    }
+    let notes = note_tails(history, &second.dead);
+    second.finish(history, notes)
+}
+
+fn note_tails(history: &History, dead: &[u32]) -> Vec<String> {
+    let cut = (0..)
+        .zip(&history.traces)
+        .zip(dead)
+        .filter(|((_, trace), dead)| (**dead as usize) < trace.rows.len());
+    cut.map(|((number, trace), &dead)| {
+        let rows = trace.rows.len() as u32 - dead;
+        let place = history.place(number, dead as usize);
+        format!("{place}: every call fails from here on, as if the database had died: {rows} operations say nothing")
+    })
+    .collect()
+}
+
+struct Attempt {
+    units: Units,
+    solution: Solution,
+    chains: Vec<u32>,
+    dead: Vec<u32>,
+}
+
+impl Attempt {
+    fn new(history: &History, target: Hashing, dead: Vec<u32>, limits: Limits) -> Attempt {
+        let recorded = Hashing::recorded(history);
+        let mut chains = recorded.chains(history);
+        let mut units = Units::build(history, &chains, &dead);
+        exact::narrow(history, &mut units);
+        let solution = Solution::of(&units, chains.len(), limits);
+        if target != recorded {
+            chains = target.chains(history);
+        }
+        Attempt {
+            units,
+            solution,
+            chains,
+            dead,
+        }
+    }
+
+    /// How many keys have no order that obeys the sequence numbers.
+    fn trouble(&self) -> usize {
+        self.solution.unsolved.len()
+            + self.solution.effort.without_windows as usize
+            + self.units.violations.len()
+    }
+
+    fn is_good(&self) -> bool {
+        self.trouble() == 0
+    }
+
+    fn finish(self, history: &History, notes: Vec<String>) -> Result<Explained, Unexplained> {
+        if let Some(violation) = self.units.violations.first() {
+            return Err(Unexplained::Transaction(violation.trace, violation.row));
+        }
+        if !self.solution.unsolved.is_empty() {
+            let conflicts = self
+                .solution
+                .unsolved
+                .iter()
+                .map(|unsolved| self.conflict(unsolved));
+            return Err(Unexplained::Keys(conflicts.collect()));
+        }
+        let Attempt {
+            units,
+            solution,
+            chains,
+            dead,
+        } = &self;
+        let merged = merge(Input {
+            history,
+            units,
+            solution,
+            chains,
+            dead,
+        });
+        let merged = match merged {
+            Ok(merged) => merged,
+            Err(MergeError::Cycle(rows)) => return Err(Unexplained::Cycle(rows)),
+            Err(MergeError::Inconsistent(trace, row)) => return Err(Unexplained::Cycle(vec![(trace, row)])),
+        };
+        let planted = self
+            .solution
+            .planted()
+            .map(|(key, value)| self.planted(key, value))
+            .collect();
+        Ok(Explained {
+            merged,
+            planted,
+            effort: self.solution.effort,
+            dead: self.dead,
+            notes,
+        })
+    }
+
+    fn planted(&self, key: u32, value: u32) -> Planted {
+        let units = || {
+            self.solution
+                .of_key(key)
+                .iter()
+                .map(|&id| &self.units.rows[id as usize])
+        };
+        let finder = units()
+            .find(|unit| unit.asks())
+            .or(units().next())
+            .expect("a planted key has a unit that asks for it");
+        Planted {
+            key,
+            value,
+            trace: finder.trace,
+            row: finder.row,
+        }
+    }
+
+    fn conflict(&self, unsolved: &Unsolved) -> KeyConflict {
+        let (gave_up, units) = match &unsolved.why {
+            WhyNot::GaveUp { bound } => (Some(*bound), &[][..]),
+            WhyNot::Impossible(units) => (None, units.as_slice()),
+        };
+        let row = |(id, why): &(u32, String)| {
+            let unit = &self.units.rows[*id as usize];
+            (unit.trace, unit.row, why.clone())
+        };
+        KeyConflict {
+            key: unsolved.key,
+            gave_up,
+            rows: units.iter().map(row).collect(),
+        }
+    }
+}

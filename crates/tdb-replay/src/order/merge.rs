@@ -1,0 +1,353 @@
+//! The one order of a whole history: a dry run.
+//!
+//! Owns the walk over all traces at once. The trace whose next event belongs earliest goes first; an event runs when
+//! its keys' own orders allow it and the locks that it needs are free, otherwise its trace waits for the key or for
+//! any release. What runs is numbered, and what it had to come after becomes a wait, unless the waits before it imply
+//! that already. Nothing here touches a database.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use hashbrown::HashMap;
+
+use super::clock::Clocks;
+use super::conflicts::{Conflicts, Needs};
+use super::events::{Active, Event, Input, Walker};
+use super::keys::Keys;
+use super::locks::{Locks, Momentary, Scope};
+use super::traversals::Traversals;
+use crate::trace::structure::GroupKind;
+
+/// Before its row `row`, a trace waits until `rows` rows of trace `on` have finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The row that waits.
+    pub row: u32,
+    /// How many rows of the other trace must have finished.
+    pub rows: u32,
+    /// The other trace.
+    pub on: u16,
+}
+
+/// A group of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GroupOf {
+    /// The trace.
+    pub trace: u16,
+    /// The number of the group among the trace's.
+    pub group: u32,
+}
+
+/// The order found.
+#[derive(Default)]
+pub struct Merged {
+    /// For each trace and row its rank in the one order; the rows of a transaction share one.
+    pub ranks: Vec<Vec<u32>>,
+    /// For each trace its waits, by row.
+    pub waits: Vec<Vec<Wait>>,
+    /// Traversals that cannot be held open as recorded.
+    pub splits: Vec<GroupOf>,
+    /// Locks that cannot be held as recorded, and are not taken.
+    pub given_up: Vec<GroupOf>,
+    /// The value of each key at the end.
+    pub last_values: Vec<u32>,
+    /// Dependencies named, before any was found to be implied by others.
+    pub dependencies: u64,
+    /// Events on the longest chain of dependencies.
+    pub critical_path: u32,
+    /// Events in all.
+    pub events: u32,
+}
+
+/// Why there is no one order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum MergeError {
+    /// The keys' orders exclude each other: each of these rows (trace, row) waits for another.
+    Cycle(Vec<(u16, u32)>),
+    /// This row (trace, row) does not find what it needs: the keys' orders are wrong.
+    Inconsistent(u16, u32),
+}
+
+/// Merges all traces.
+pub fn merge(input: Input<'_>) -> Result<Merged, MergeError> {
+    let mut merge = Merge::new(input);
+    loop {
+        match merge.heap.pop() {
+            Some(Reverse((_, trace))) => merge.turn(trace as usize)?,
+            None if merge.finished() => return Ok(merge.into_result()),
+            None => merge.force()?,
+        }
+    }
+}
+
+struct Merge<'a> {
+    walkers: Vec<Walker<'a>>,
+    keys: Keys<'a>,
+    locks: Locks,
+    conflicts: Conflicts,
+    clocks: Clocks,
+    traversals: Traversals,
+    needs: Needs,
+    /// The traces that may run, by priority.
+    heap: BinaryHeap<Reverse<(u64, u16)>>,
+    waiting_for_key: HashMap<u32, Vec<u16>>,
+    waiting_for_lock: Vec<u16>,
+    /// Length of the longest chain that ends with each row.
+    depths: Vec<Vec<u32>>,
+    scratch: Vec<(u16, u32)>,
+    rank: u32,
+    result: Merged,
+}
+
+impl<'a> Merge<'a> {
+    fn new(input: Input<'a>) -> Merge<'a> {
+        let traces = input.history.traces.len();
+        let walkers: Vec<_> = (0..traces).map(|trace| Walker::new(input, trace)).collect();
+        let first = (0..)
+            .zip(&walkers)
+            .filter_map(|(trace, walker)| Some(Reverse((walker.event?.priority, trace))));
+        let rows = || {
+            input
+                .history
+                .traces
+                .iter()
+                .map(|trace| vec![0; trace.rows.len()])
+                .collect()
+        };
+        let locked = input
+            .history
+            .traces
+            .iter()
+            .flat_map(|trace| &trace.groups)
+            .filter_map(|group| match group.kind {
+                GroupKind::Chain { key, .. } => Some(input.chains[key as usize]),
+                _ => None,
+            });
+        Merge {
+            heap: first.collect(),
+            keys: Keys::new(input.units, input.solution),
+            locks: Locks::new(traces),
+            conflicts: Conflicts::new(traces, locked),
+            clocks: Clocks::new(traces),
+            traversals: Traversals::new(traces),
+            needs: Needs::new(traces),
+            waiting_for_key: HashMap::new(),
+            waiting_for_lock: Vec::new(),
+            depths: rows(),
+            scratch: Vec::new(),
+            rank: 0,
+            result: Merged {
+                ranks: rows(),
+                waits: vec![Vec::new(); traces],
+                ..Merged::default()
+            },
+            walkers,
+        }
+    }
+
+    fn finished(&self) -> bool {
+        self.walkers.iter().all(|walker| walker.event.is_none())
+    }
+
+    /// Runs the next event of `trace`, or parks it. The trace goes back to the heap after every event: going on with
+    /// the same one would let it overtake a trace that it has just woken.
+    fn turn(&mut self, trace: usize) -> Result<(), MergeError> {
+        let event = self.walkers[trace]
+            .event
+            .expect("only traces with a next event are in the heap");
+        if let Some(key) = event.units().find_map(|unit| self.keys.waits_for(unit)) {
+            self.waiting_for_key.entry(key).or_default().push(trace as u16);
+            return Ok(());
+        }
+        let free = event
+            .scope
+            .is_none_or(|scope| self.locks.scope_free(trace, scope))
+            && event
+                .moment
+                .is_none_or(|moment| self.locks.moment_free(trace, moment));
+        if !free {
+            self.waiting_for_lock.push(trace as u16);
+            return Ok(());
+        }
+        self.depend(trace, &event);
+        self.run(trace, &event)?;
+        self.advance(trace);
+        Ok(())
+    }
+
+    /// Turns what `event` comes after into waits.
+    fn depend(&mut self, trace: usize, event: &Event) {
+        for unit in event.units() {
+            self.keys.before(unit, &mut self.needs);
+        }
+        if let Some(scope) = event.scope {
+            self.conflicts.before_scope(trace, scope, &mut self.needs);
+        }
+        if let Some(moment) = event.moment {
+            self.conflicts.before_moment(trace, moment, &mut self.needs);
+        }
+        self.needs.take(&mut self.scratch);
+        let before = event
+            .row
+            .checked_sub(1)
+            .map_or(0, |row| self.depths[trace][row as usize]);
+        let mut depth = before;
+        // Latest first: what the latest has seen makes earlier ones superfluous.
+        let ranks = &self.result.ranks;
+        self.scratch
+            .sort_unstable_by_key(|&(on, rows)| Reverse(ranks[on as usize][rows as usize - 1]));
+        let mut waited = false;
+        for &(on, rows) in &self.scratch {
+            depth = depth.max(self.depths[on as usize][rows as usize - 1]);
+            if self.clocks.knows(trace, on as usize, rows) {
+                continue;
+            }
+            self.clocks.learn(trace, on as usize, rows);
+            self.result.waits[trace].push(Wait {
+                row: event.row,
+                rows,
+                on,
+            });
+            waited = true;
+        }
+        if waited {
+            self.clocks.keep(trace, event.row);
+            self.traversals.waited(trace, event.row);
+        }
+        self.depths[trace][event.row as usize..=event.end as usize].fill(depth + 1);
+        self.result.critical_path = self.result.critical_path.max(depth + 1);
+    }
+
+    fn run(&mut self, trace: usize, event: &Event) -> Result<(), MergeError> {
+        self.result.ranks[trace][event.row as usize..=event.end as usize].fill(self.rank);
+        self.rank += 1;
+        let finished = event.end + 1;
+        for unit in event.units() {
+            if !self.keys.run(unit, finished) {
+                return Err(MergeError::Inconsistent(trace as u16, event.row));
+            }
+        }
+        if let Some(scope) = event.scope {
+            self.locks.take(trace, scope);
+        }
+        if let Some(moment) = event.moment {
+            self.conflicts.after_moment(trace, moment, finished);
+        }
+        let needs_all_records = matches!(
+            event.moment,
+            Some(Momentary::Wipe | Momentary::Transaction { changes: true })
+        ) || event.scope == Some(Scope::All { write: true });
+        if needs_all_records {
+            self.traversals.blocked_by(trace);
+        }
+        self.wake_for_keys(event);
+        Ok(())
+    }
+
+    fn wake_for_keys(&mut self, event: &Event) {
+        if self.waiting_for_key.is_empty() {
+            return;
+        }
+        for unit in event.units() {
+            let Some(waiting) = self.waiting_for_key.remove(&self.keys.key_of(unit)) else {
+                continue;
+            };
+            for trace in waiting {
+                self.push(trace);
+            }
+        }
+    }
+
+    fn push(&mut self, trace: u16) {
+        if let Some(event) = self.walkers[trace as usize].event {
+            self.heap.push(Reverse((event.priority, trace)));
+        }
+    }
+
+    fn advance(&mut self, trace: usize) {
+        let walker = &mut self.walkers[trace];
+        if let (Some(event), Some(starting)) = (walker.event, walker.starting())
+            && matches!(starting.kind, GroupKind::Traverse { .. })
+        {
+            self.traversals.started(trace, starting.group, event.row);
+        }
+        let mut released: Vec<Active> = Vec::new();
+        walker.advance(|active| released.push(active));
+        let any = !released.is_empty();
+        for active in released {
+            self.release(trace, active);
+        }
+        if any {
+            self.wake_for_locks();
+        }
+        self.push(trace as u16);
+    }
+
+    fn release(&mut self, trace: usize, active: Active) {
+        if let Some(scope) = active.scope {
+            self.locks.release(trace, scope);
+            self.conflicts.after_scope(trace, scope, active.end + 1);
+        }
+        if matches!(active.kind, GroupKind::Traverse { .. }) && self.traversals.ended(trace, active.group) {
+            self.result.splits.push(GroupOf {
+                trace: trace as u16,
+                group: active.group,
+            });
+        }
+    }
+
+    fn wake_for_locks(&mut self) {
+        for trace in std::mem::take(&mut self.waiting_for_lock) {
+            self.push(trace);
+        }
+    }
+
+    /// Nobody can run. If only keys are in the way the keys' orders exclude each other. Otherwise locks overlap in a
+    /// way that the target does not allow: every lock that is held while somebody waits for locks is given up, of the
+    /// fewest traces: those that keep the earliest waiter out.
+    fn force(&mut self) -> Result<(), MergeError> {
+        let priority = |&trace: &u16| self.walkers[trace as usize].event.map(|event| event.priority);
+        let Some(earliest) = self.waiting_for_lock.iter().copied().min_by_key(priority) else {
+            return Err(self.stuck());
+        };
+        let mut given_up = 0;
+        for trace in 0..self.walkers.len() {
+            if trace == earliest as usize {
+                continue;
+            }
+            for active in &mut self.walkers[trace].active {
+                let Some(scope) = active.scope.take() else {
+                    continue;
+                };
+                self.locks.release(trace, scope);
+                self.result.given_up.push(GroupOf {
+                    trace: trace as u16,
+                    group: active.group,
+                });
+                given_up += 1;
+            }
+        }
+        if given_up == 0 {
+            return Err(self.stuck());
+        }
+        self.wake_for_locks();
+        Ok(())
+    }
+
+    /// Every trace with something left waits for another one.
+    fn stuck(&self) -> MergeError {
+        let rows = self
+            .walkers
+            .iter()
+            .zip(0..)
+            .filter_map(|(walker, trace)| Some((trace, walker.event?.row)));
+        MergeError::Cycle(rows.collect())
+    }
+
+    fn into_result(mut self) -> Merged {
+        self.result.last_values = self.keys.values().collect();
+        self.result.dependencies = self.needs.named;
+        self.result.events = self.rank;
+        self.result
+    }
+}

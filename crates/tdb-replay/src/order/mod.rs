@@ -1,0 +1,29 @@
+//! One order for a whole history.
+//!
+//! Owns the question "in which order can all this have happened?". Each key is solved alone (the locality argument of
+//! docs/ordering.md says why that is enough), and one merge gives every row its rank, obeying the locks of the
+//! database that the traces will run on.
+//!
+//! * [`chain`]: which keys share a chain.
+//! * [`units`]: rows to what they need and leave, key by key.
+//! * [`exact`]: versions, where traces have them.
+//! * [`solve`]: each key's order.
+//! * [`merge`]: the one order, and who must wait for whom.
+//! * [`events`]: one trace as the merge walks it.
+//! * [`keys`], [`locks`], [`traversals`]: the states that the merge keeps.
+//! * [`conflicts`], [`clock`]: what a row must come after, and what of that is known already.
+//! * [`dead`], [`explain`]: from traces to the order, with what had to be assumed.
+
+pub mod chain;
+pub mod clock;
+pub mod conflicts;
+pub mod dead;
+pub mod events;
+pub mod exact;
+pub mod explain;
+pub mod keys;
+pub mod locks;
+pub mod merge;
+pub mod solve;
+pub mod traversals;
+pub mod units;

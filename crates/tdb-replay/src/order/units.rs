@@ -1,0 +1,425 @@
+//! Rows to units: what each must find of a key, what it leaves, and when it can have happened.
+//!
+//! Owns the translation of trace lines into the solver's terms and the exceptions to the rule "between the previous
+//! line's sequence number and this one's" (docs/ordering.md lists them). Units stand in the order of traces and rows.
+
+use hashbrown::HashMap;
+use history::register::{Effect, Need, Unit, ValueId, Window};
+
+use crate::trace::columns::{ABSENT, ABSENT_OR_EMPTY, NONE, Row};
+use crate::trace::op::Op;
+use crate::trace::structure::{Group, GroupKind};
+use crate::trace::{History, Trace};
+
+/// In `need`: whatever it finds.
+const ANYTHING: u32 = u32::MAX;
+const PRESENT: u32 = u32::MAX - 2;
+/// In `effect`: the key stays as it was.
+const KEEP: u32 = u32::MAX;
+
+/// One unit, small: ten million of them must fit.
+#[derive(Clone, Copy, Debug)]
+pub struct UnitRow {
+    /// The key.
+    pub key: u32,
+    /// The row of its trace; a transaction's units stand at its start.
+    pub row: u32,
+    /// What it needs: a value, [`ABSENT_OR_EMPTY`] or one of the two above.
+    need: u32,
+    effect: u32,
+    /// Sequence numbers between which it happened.
+    pub(super) low: u32,
+    pub(super) high: u32,
+    /// The row that took the lock under which it ran, or [`NONE`].
+    lock: u32,
+    /// The trace.
+    pub trace: u16,
+    advances: bool,
+    uncertain: bool,
+}
+
+impl UnitRow {
+    /// Whether it leaves the key as it was.
+    pub fn keeps(&self) -> bool {
+        self.effect == KEEP
+    }
+
+    /// Whether it moved the sequence number.
+    pub fn advances(&self) -> bool {
+        self.advances
+    }
+
+    /// Whether it says something about the state that it found.
+    pub fn asks(&self) -> bool {
+        self.need != ANYTHING
+    }
+
+    /// What it makes of `value`, or `None` if that is not what it needs.
+    pub fn applied_to(&self, value: u32) -> Option<u32> {
+        holds(self.need, value).then_some(if self.keeps() { value } else { self.effect })
+    }
+
+    /// The solver's form; `joined` when the key's next unit ran under the same lock.
+    pub fn unit(&self, id: u32, joined: bool) -> Unit {
+        let (earliest, latest) = if self.advances {
+            (
+                2 * u64::from(self.low) + 1,
+                (2 * u64::from(self.high)).saturating_sub(1),
+            )
+        } else {
+            (2 * u64::from(self.low), 2 * u64::from(self.high))
+        };
+        Unit {
+            process: u32::from(self.trace),
+            id,
+            need: match self.need {
+                ANYTHING => Need::Anything,
+                PRESENT => Need::Present,
+                ABSENT_OR_EMPTY => Need::AbsentOrEmpty,
+                value => Need::Exactly(ValueId(value)),
+            },
+            effect: if self.keeps() {
+                Effect::Keep
+            } else {
+                Effect::Put(ValueId(self.effect))
+            },
+            window: Window { earliest, latest },
+            advances: self.advances,
+            joined,
+            uncertain: self.uncertain,
+        }
+    }
+
+    /// Whether `next`, the unit after this one on the same key, belongs to the same atomic step.
+    pub fn joins(&self, next: &UnitRow) -> bool {
+        self.lock != NONE && self.lock == next.lock && self.trace == next.trace
+    }
+}
+
+/// A row whose result contradicts the transaction that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The trace.
+    pub trace: u16,
+    /// The row.
+    pub row: u32,
+}
+
+/// All units of a history.
+#[derive(Default)]
+pub struct Units {
+    /// By trace, then row.
+    pub rows: Vec<UnitRow>,
+    /// Where each trace's units start, and one entry more.
+    pub starts: Vec<u32>,
+    /// Reads in a transaction that its own writes make false.
+    pub violations: Vec<Violation>,
+    /// Transactions that were committed.
+    pub committed: u32,
+    /// Transactions that were cancelled.
+    pub cancelled: u32,
+}
+
+impl Units {
+    /// Builds the units of `history`. `dead[t]` is the row from which trace `t` says nothing (its length, normally).
+    /// `chains` are the keys' chains in the recorded database.
+    pub fn build(history: &History, chains: &[u32], dead: &[u32]) -> Units {
+        let mut units = Units::default();
+        for (number, trace) in history.traces.iter().enumerate() {
+            units.starts.push(units.rows.len() as u32);
+            let end = dead[number] as usize;
+            let builder = Builder {
+                units: &mut units,
+                trace,
+                number: number as u16,
+                chains,
+                end,
+                last: trace.opened.seq,
+            };
+            builder.run();
+        }
+        units.starts.push(units.rows.len() as u32);
+        units
+    }
+}
+
+/// What a row needs and leaves, windows aside.
+struct Meaning {
+    key: u32,
+    need: u32,
+    effect: u32,
+    uncertain: bool,
+}
+
+/// `None`: the row says nothing about a key.
+fn meaning(row: Row, in_read_traversal: bool) -> Option<Meaning> {
+    let absent_or_not = |present: bool| if present { PRESENT } else { ABSENT };
+    // Inside a read traversal every change is refused, whatever it finds.
+    let refused = |need: u32| if in_read_traversal { ANYTHING } else { need };
+    let (key, need, effect) = match row.op {
+        Op::Fetch | Op::Traverse => (row.key, row.a, KEEP),
+        Op::Exists | Op::ParseRecord => (row.key, absent_or_not(!row.failed()), KEEP),
+        Op::Delete if row.failed() => (row.key, refused(ABSENT), KEEP),
+        Op::Delete => (row.key, PRESENT, ABSENT),
+        Op::Store => match (row.store_flag(), row.failed()) {
+            (2, false) => (row.key, ABSENT, row.a),
+            (3, false) => (row.key, PRESENT, row.a),
+            (_, false) => (row.key, ANYTHING, row.a),
+            (2, true) => (row.key, refused(PRESENT), KEEP),
+            (3, true) => (row.key, refused(ABSENT), KEEP),
+            (_, true) => return None,
+        },
+        Op::Storev => match row.store_flag() {
+            2 => (row.key, ABSENT, row.a),
+            3 => (row.key, PRESENT, row.a),
+            _ => (row.key, ANYTHING, row.a),
+        },
+        Op::Append => (row.key, row.a, row.b),
+        Op::Firstkey | Op::Nextkey if row.a != NONE => (row.a, PRESENT, KEEP),
+        _ => return None,
+    };
+    // A conditional storev's result is not recorded.
+    let uncertain = row.op == Op::Storev && matches!(row.store_flag(), 2 | 3);
+    Some(Meaning {
+        key,
+        need,
+        effect,
+        uncertain,
+    })
+}
+
+struct Builder<'a> {
+    units: &'a mut Units,
+    trace: &'a Trace,
+    number: u16,
+    chains: &'a [u32],
+    end: usize,
+    /// The largest sequence number that is known to have been reached.
+    last: u32,
+}
+
+impl Builder<'_> {
+    fn run(mut self) {
+        let groups = &self.trace.groups;
+        let mut next_group = 0;
+        let mut active: Vec<Group> = Vec::new();
+        let mut row = 0;
+        while row < self.end {
+            active.retain(|group| group.end as usize >= row);
+            let mut transaction = None;
+            while let Some(group) = groups.get(next_group).filter(|group| group.start as usize <= row) {
+                next_group += 1;
+                match group.is_transaction() {
+                    true => transaction = Some(*group),
+                    false => active.push(*group),
+                }
+            }
+            if let Some(group) = transaction {
+                let end = (group.end as usize).min(self.end - 1);
+                self.transaction(row, end, group);
+                row = end + 1;
+                // Groups inside it are atomic with it.
+                while groups
+                    .get(next_group)
+                    .is_some_and(|group| (group.start as usize) < row)
+                {
+                    next_group += 1;
+                }
+                continue;
+            }
+            self.row(row, &active);
+            row += 1;
+        }
+    }
+
+    fn row(&mut self, index: usize, active: &[Group]) {
+        let row = self.trace.rows.row(index);
+        if row.op == Op::WipeAll {
+            self.wipe(index, row.seq, None);
+            self.last = self.last.max(row.seq.saturating_add(1));
+            return;
+        }
+        let reading = active
+            .iter()
+            .any(|group| group.kind == GroupKind::Traverse { write: false });
+        if let Some(meaning) = meaning(row, reading) {
+            let lock = self.lock_over(meaning.key, active);
+            self.units.rows.push(UnitRow {
+                key: meaning.key,
+                row: index as u32,
+                need: meaning.need,
+                effect: meaning.effect,
+                low: self.last,
+                high: row.seq.max(self.last),
+                lock,
+                trace: self.number,
+                advances: meaning.effect != KEEP,
+                uncertain: meaning.uncertain,
+            });
+        }
+        self.last = self.last.max(row.seq);
+    }
+
+    /// The row of the outermost lock that covers `key`.
+    fn lock_over(&self, key: u32, active: &[Group]) -> u32 {
+        let covers = |group: &&Group| match group.kind {
+            GroupKind::AllRecord { .. } => true,
+            GroupKind::Chain { key: locked, .. } => self.chains[locked as usize] == self.chains[key as usize],
+            _ => false,
+        };
+        active.iter().find(covers).map_or(NONE, |group| group.start)
+    }
+
+    /// A wipe leaves nothing, of any key: exactly between `seq` and the number after it, since it holds every lock.
+    fn wipe(&mut self, index: usize, seq: u32, but: Option<&HashMap<u32, State>>) {
+        for key in 0..self.chains.len() as u32 {
+            if but.is_some_and(|touched| touched.contains_key(&key)) {
+                continue;
+            }
+            self.units.rows.push(UnitRow {
+                key,
+                row: index as u32,
+                need: ANYTHING,
+                effect: ABSENT,
+                low: seq,
+                high: seq.saturating_add(1),
+                lock: NONE,
+                trace: self.number,
+                advances: true,
+                uncertain: false,
+            });
+        }
+    }
+
+    /// A transaction is one unit for each key that it touched, all at one place: nobody else changes anything between
+    /// its start and its end, and its start line is written while it holds the lock.
+    fn transaction(&mut self, start: usize, end: usize, group: Group) {
+        let committed = group.kind == GroupKind::Transaction { committed: true };
+        let touched = self.touched(start, end);
+        let seq = self.trace.rows.seq(start);
+        let changes = committed && (touched.wiped || touched.states.values().any(|state| state.now != KEEP));
+        if committed {
+            self.units.committed += 1;
+        } else {
+            self.units.cancelled += 1;
+        }
+        for &key in &touched.order {
+            let state = touched.states[&key];
+            let effect = if committed { state.now } else { KEEP };
+            if state.need == ANYTHING && effect == KEEP {
+                continue;
+            }
+            self.units.rows.push(UnitRow {
+                key,
+                row: start as u32,
+                need: state.need,
+                effect,
+                low: seq,
+                high: seq.saturating_add(u32::from(changes)),
+                lock: NONE,
+                trace: self.number,
+                advances: changes,
+                uncertain: false,
+            });
+        }
+        if touched.wiped && committed {
+            self.wipe(start, seq, Some(&touched.states));
+        }
+        // The tracer of 2009 shows the number from before the transaction until its end; today's counts inside.
+        self.last = if changes {
+            self.trace.rows.seq(end).max(seq)
+        } else {
+            seq
+        };
+    }
+
+    fn touched(&mut self, start: usize, end: usize) -> Touched {
+        let mut touched = Touched::default();
+        let mut reading = 0u32;
+        for index in start + 1..=end {
+            let row = self.trace.rows.row(index);
+            match row.op {
+                Op::WipeAll => {
+                    touched.wiped = true;
+                    touched.states.values_mut().for_each(|state| state.now = ABSENT);
+                }
+                Op::TraverseReadStart => reading += 1,
+                Op::TraverseEnd => reading = reading.saturating_sub(1),
+                _ => {}
+            }
+            let Some(meaning) = meaning(row, reading > 0) else {
+                continue;
+            };
+            if !touched.add(&meaning) {
+                self.units.violations.push(Violation {
+                    trace: self.number,
+                    row: index as u32,
+                });
+            }
+        }
+        touched
+    }
+}
+
+/// One key within a transaction.
+#[derive(Clone, Copy)]
+struct State {
+    /// What it had to be before.
+    need: u32,
+    /// What the transaction made of it; [`KEEP`] while it only looked.
+    now: u32,
+}
+
+#[derive(Default)]
+struct Touched {
+    states: HashMap<u32, State>,
+    order: Vec<u32>,
+    wiped: bool,
+}
+
+impl Touched {
+    /// False when the transaction's own writes make this impossible.
+    fn add(&mut self, meaning: &Meaning) -> bool {
+        let start = if self.wiped { ABSENT } else { KEEP };
+        let state = self.states.entry(meaning.key).or_insert_with(|| {
+            self.order.push(meaning.key);
+            State {
+                need: ANYTHING,
+                now: start,
+            }
+        });
+        let mut possible = true;
+        if state.now == KEEP {
+            state.need = stronger(state.need, meaning.need);
+        } else if !meaning.uncertain {
+            possible = holds(meaning.need, state.now);
+        }
+        let takes_effect = !meaning.uncertain || state.now == KEEP || holds(meaning.need, state.now);
+        if meaning.effect != KEEP && takes_effect {
+            state.now = meaning.effect;
+        }
+        possible
+    }
+}
+
+fn holds(need: u32, value: u32) -> bool {
+    match need {
+        ANYTHING => true,
+        PRESENT => value != ABSENT,
+        ABSENT_OR_EMPTY => value <= 1,
+        exact => exact == value,
+    }
+}
+
+/// Of two needs of the same state, the one that says more. Two that exclude each other are left to the reader's
+/// own check: the first stays.
+fn stronger(first: u32, second: u32) -> u32 {
+    match (first, second) {
+        (ANYTHING, need) => need,
+        (PRESENT, ANYTHING) => PRESENT,
+        (PRESENT, need) => need,
+        (ABSENT_OR_EMPTY, PRESENT | ANYTHING) => ABSENT_OR_EMPTY,
+        (ABSENT_OR_EMPTY, need) => need,
+        (exact, _) => exact,
+    }
+}

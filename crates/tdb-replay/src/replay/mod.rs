@@ -1,0 +1,284 @@
+//! Runs a schedule on an engine, one worker a trace, and compares every result.
+//!
+//! Owns the workers' start and end. Why they cannot block each other for ever is docs/ordering.md; nothing here times
+//! out, backs off or runs twice.
+//!
+//! * [`turn`]: progress, and waiting for it.
+//! * [`worker`]: one trace. [`operation`], [`traversal`]: what it does at a row.
+//! * [`tally`]: what it saw.
+
+mod operation;
+pub mod tally;
+mod traversal;
+pub mod turn;
+pub mod worker;
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use crate::engine::{Engine, EngineError, Key, StoreMode};
+use crate::order::explain::Planted;
+use crate::schedule::Schedule;
+use crate::trace::columns::ABSENT;
+use crate::trace::{History, Trace};
+use tally::{Mismatch, Tally};
+use turn::Turns;
+use worker::{Halt, Point, Worker};
+
+/// Called at every point where a worker may be delayed: trace, row, point.
+pub type Pause<'a> = &'a (dyn Fn(usize, u32, Point) + Sync);
+
+/// How to run.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Compare results, and the database at the end.
+    pub check: bool,
+    /// Measure every operation.
+    pub latency: bool,
+    /// For tests: delays workers.
+    pub pause: Option<Pause<'a>>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Options {
+            check: true,
+            latency: true,
+            pause: None,
+        }
+    }
+}
+
+/// One run.
+pub struct Run {
+    /// From the moment all workers were ready to the moment the last one was done.
+    pub time: Duration,
+    /// What they saw together.
+    pub tally: Tally,
+}
+
+/// Why a run failed. The database is as far as it got.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The engine failed at a line.
+    #[error("{place}: {error}")]
+    Engine {
+        /// `file:line`.
+        place: String,
+        /// What it says.
+        error: EngineError,
+    },
+    /// The engine could not be opened, filled or read at the end.
+    #[error("{0}")]
+    Setup(EngineError),
+    /// A worker panicked: a fault in this program.
+    #[error("a worker failed; this is a fault in this program")]
+    Panicked,
+}
+
+impl From<EngineError> for RunError {
+    fn from(error: EngineError) -> Self {
+        RunError::Setup(error)
+    }
+}
+
+/// Runs `schedule` once.
+pub fn run(
+    history: &History,
+    schedule: &Schedule,
+    engine: &dyn Engine,
+    options: &Options<'_>,
+) -> Result<Run, RunError> {
+    plant(history, schedule, engine)?;
+    let (time, tally) = work(history, schedule, engine, options)?;
+    let mut run = Run { time, tally };
+    if options.check {
+        compare_end(history, schedule, engine, &mut run.tally)?;
+    }
+    Ok(run)
+}
+
+/// Stores what was there before the traces began.
+fn plant(history: &History, schedule: &Schedule, engine: &dyn Engine) -> Result<(), EngineError> {
+    let Some(first) = history.traces.first().filter(|_| !schedule.planted.is_empty()) else {
+        return Ok(());
+    };
+    let mut session = engine.session(first)?;
+    for &Planted { key, value, .. } in &schedule.planted {
+        let bytes = history.records.keys.bytes(key);
+        session.store(
+            Key { id: key, bytes },
+            history.records.values.bytes(value),
+            StoreMode::Replace,
+        )?;
+    }
+    Ok(())
+}
+
+fn work(
+    history: &History,
+    schedule: &Schedule,
+    engine: &dyn Engine,
+    options: &Options<'_>,
+) -> Result<(Duration, Tally), RunError> {
+    let turns = Turns::new(history.traces.len());
+    let crew = Crew {
+        history,
+        schedule,
+        engine,
+        options,
+        turns: &turns,
+    };
+    if history.traces.len() == 1 {
+        // In this thread, where a debugger finds it.
+        let start = Instant::now();
+        let (tally, result) = crew.trace(0, || ());
+        let time = start.elapsed();
+        return result.map_err(|halt| crew.error(0, halt)).map(|()| (time, tally));
+    }
+    crew.all()
+}
+
+/// What all workers share.
+struct Crew<'a> {
+    history: &'a History,
+    schedule: &'a Schedule,
+    engine: &'a dyn Engine,
+    options: &'a Options<'a>,
+    turns: &'a Turns,
+}
+
+/// Ends the others' waits when a worker leaves without having finished, be it by panic.
+struct StopUnlessDone<'a> {
+    turns: &'a Turns,
+    done: bool,
+}
+
+impl Drop for StopUnlessDone<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.turns.stop();
+        }
+    }
+}
+
+impl Crew<'_> {
+    fn all(&self) -> Result<(Duration, Tally), RunError> {
+        let traces = self.history.traces.len();
+        let ready = Barrier::new(traces + 1);
+        let (start, results) = std::thread::scope(|scope| {
+            let ready = &ready;
+            let worker = |number| {
+                scope.spawn(move || {
+                    self.trace(number, || {
+                        ready.wait();
+                    })
+                })
+            };
+            let workers: Vec<_> = (0..traces).map(worker).collect();
+            ready.wait();
+            let start = Instant::now();
+            let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+            (start, results)
+        });
+        let time = start.elapsed();
+        let mut tally = Tally::default();
+        let mut failed = None;
+        for (number, result) in results.into_iter().enumerate() {
+            let Ok((one, result)) = result else {
+                return Err(RunError::Panicked);
+            };
+            tally.add(one);
+            match result {
+                Ok(()) | Err(Halt::Stopped) => {}
+                Err(halt) => failed = failed.or(Some(self.error(number, halt))),
+            }
+        }
+        failed.map_or(Ok((time, tally)), Err)
+    }
+
+    /// Opens a session and runs a trace on it; `ready` is called once in any case.
+    fn trace(&self, number: usize, ready: impl FnOnce()) -> (Tally, Result<(), Halt>) {
+        let mut guard = StopUnlessDone {
+            turns: self.turns,
+            done: false,
+        };
+        let session = self.engine.session(&self.history.traces[number]);
+        ready();
+        let mut session = match session {
+            Ok(session) => session,
+            Err(error) => return (Tally::default(), Err(Halt::Engine(0, error))),
+        };
+        let plan = &self.schedule.traces[number];
+        let (tally, result) =
+            Worker::new(self.history, number, plan, self.turns, self.options).run(&mut *session);
+        guard.done = result.is_ok();
+        (tally, result)
+    }
+
+    fn error(&self, number: usize, halt: Halt) -> RunError {
+        match halt {
+            Halt::Stopped => RunError::Panicked,
+            Halt::Engine(row, error) => RunError::Engine {
+                place: self.history.place(number, row as usize),
+                error,
+            },
+        }
+    }
+}
+
+/// Compares the database with what the traces leave: every key of theirs, and the number of records.
+fn compare_end(
+    history: &History,
+    schedule: &Schedule,
+    engine: &dyn Engine,
+    tally: &mut Tally,
+) -> Result<(), EngineError> {
+    let Some(first) = history.traces.first() else {
+        return Ok(());
+    };
+    let mut session = engine.session(first)?;
+    let mut value = Vec::new();
+    let mut expected_records = 0;
+    for (id, &expected) in (0..).zip(&schedule.last_values) {
+        let bytes = history.records.keys.bytes(id);
+        let found = session.fetch(Key { id, bytes }, &mut value)?;
+        let wanted = (expected != ABSENT).then(|| history.records.values.bytes(expected));
+        expected_records += u64::from(wanted.is_some());
+        tally.compared += 1;
+        if wanted != found.then_some(value.as_slice()) {
+            let key = bytes.escape_ascii();
+            let text = |value: Option<&[u8]>| match value {
+                Some(value) => format!(
+                    "key \"{key}\" with {} bytes \"{}\"",
+                    value.len(),
+                    value.escape_ascii()
+                ),
+                None => format!("no key \"{key}\""),
+            };
+            let (expected, got) = (text(wanted), text(found.then_some(value.as_slice())));
+            tally.mismatch(|| at_end(first, expected, got));
+        }
+    }
+    let records = session.traverse(false, &mut |_, _, _| std::ops::ControlFlow::Continue(()))?;
+    tally.compared += 1;
+    if records != expected_records {
+        tally.mismatch(|| {
+            at_end(
+                first,
+                format!("{expected_records} records"),
+                format!("{records} records"),
+            )
+        });
+    }
+    Ok(())
+}
+
+fn at_end(trace: &Trace, expected: String, got: String) -> Mismatch {
+    Mismatch {
+        file: trace.path.display().to_string(),
+        line: 0,
+        expected: format!("at the end {expected}"),
+        got,
+    }
+}

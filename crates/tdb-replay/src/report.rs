@@ -1,0 +1,463 @@
+//! What came of a replay, as numbers for programs and as text for people.
+//!
+//! Owns the names of the fields in `--json`; they are listed in docs/trace-format.md and only ever added to.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Write as _};
+use std::time::Duration;
+
+use crate::order::explain::{Explained, KeyConflict, Planted, Unexplained};
+use crate::order::solve::Effort;
+use crate::replay::Run;
+use crate::replay::tally::{Mismatch, Tally};
+use crate::schedule::Schedule;
+use crate::trace::History;
+use crate::trace::dialect::Dialect;
+use crate::trace::op::Op;
+
+/// Planted records that are named one by one.
+const NAMED: usize = 1000;
+
+/// The whole result.
+#[derive(Debug, serde::Serialize)]
+pub struct Report {
+    /// What it ran on.
+    pub engine: String,
+    /// How many traces.
+    pub traces: usize,
+    /// Lines in them.
+    pub lines: u64,
+    /// Operations run: every line but `tdb_open`, callbacks and closes.
+    pub operations: u64,
+    /// Distinct keys.
+    pub keys: usize,
+    /// Who wrote the traces.
+    pub dialect: Dialect,
+    /// Bytes of trace text.
+    pub text_bytes: u64,
+    /// Bytes that the traces took in memory.
+    pub memory_bytes: usize,
+    /// Reading.
+    pub parse_seconds: f64,
+    /// Ordering.
+    pub order_seconds: f64,
+    /// Each run.
+    pub replay_seconds: Vec<f64>,
+    /// Their median.
+    pub replay_median_seconds: f64,
+    /// Operations a second in the median run.
+    pub operations_per_second: f64,
+    /// Whether results were compared at all.
+    pub checked: bool,
+    /// Results compared, over all runs.
+    pub compared: u64,
+    /// Results that were not the recorded ones, over all runs.
+    pub mismatches: u64,
+    /// The first of them.
+    pub mismatch_list: Vec<Mismatch>,
+    /// Traversals run to their end before their callbacks' work.
+    pub splits: usize,
+    /// Where they start.
+    pub split_list: Vec<String>,
+    /// Locks that could not be held as recorded and were not taken.
+    pub locks_given_up: usize,
+    /// Records that were there before the traces began.
+    pub planted: usize,
+    /// The first of them, with the line that found each.
+    pub planted_list: Vec<PlantedRecord>,
+    /// How the order was found.
+    pub order: OrderReport,
+    /// Waiting, over all runs.
+    pub waits: WaitReport,
+    /// Lines that the engine was not asked about, over all runs.
+    pub not_run: u64,
+    /// Traversals that showed another number of records than recorded, over all runs.
+    pub traversals_of_other_length: u64,
+    /// By operation, over all runs.
+    pub latency: BTreeMap<&'static str, Latency>,
+    /// What people should know.
+    pub notes: Vec<String>,
+}
+
+/// A record that was there before.
+#[derive(Debug, serde::Serialize)]
+pub struct PlantedRecord {
+    /// The key, escaped.
+    pub key: String,
+    /// Its length.
+    pub value_bytes: usize,
+    /// The line that found it.
+    pub found_at: String,
+}
+
+/// How the order was found.
+#[derive(Debug, serde::Serialize)]
+pub struct OrderReport {
+    /// Keys by how they were solved.
+    #[serde(flatten)]
+    pub effort: Effort,
+    /// Steps of the merge.
+    pub events: u32,
+    /// Dependencies between traces, before reduction.
+    pub dependencies: u64,
+    /// Waits that remain.
+    pub waits: usize,
+    /// Events that must follow one another: no number of cores makes it shorter.
+    pub critical_path: u32,
+}
+
+/// What waiting came to.
+#[derive(Debug, serde::Serialize)]
+pub struct WaitReport {
+    /// Waits that were not satisfied when they were reached.
+    pub unsatisfied: u64,
+    /// Of these, those that put the worker to sleep.
+    pub parked: u64,
+    /// Time spent in them, over all workers.
+    pub seconds: f64,
+}
+
+/// How long an operation took, in microseconds.
+#[derive(Debug, serde::Serialize)]
+#[allow(missing_docs, reason = "the names are the whole story")]
+pub struct Latency {
+    pub count: u64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub p999: f64,
+    pub max: f64,
+}
+
+/// What was measured before the first run.
+pub struct Prepared<'a> {
+    /// The traces.
+    pub history: &'a History,
+    /// Their order.
+    pub explained: &'a Explained,
+    /// The plan made from it.
+    pub schedule: &'a Schedule,
+    /// Time to read.
+    pub parse: Duration,
+    /// Time to order and plan.
+    pub order: Duration,
+}
+
+impl Report {
+    /// Puts everything together.
+    pub fn new(prepared: &Prepared<'_>, engine: &str, checked: bool, runs: Vec<Run>) -> Report {
+        let Prepared {
+            history,
+            explained,
+            schedule,
+            ..
+        } = *prepared;
+        let mut times: Vec<f64> = runs.iter().map(|run| run.time.as_secs_f64()).collect();
+        let replay_seconds = times.clone();
+        times.sort_unstable_by(f64::total_cmp);
+        let median = times.get(times.len() / 2).copied().unwrap_or(0.0);
+        let operations = runs.first().map_or(0, |run| counted(&run.tally));
+        let mut tally = Tally::default();
+        runs.into_iter().for_each(|run| tally.add(run.tally));
+        let merged = &explained.merged;
+        let split = |of: &crate::order::merge::GroupOf| {
+            let start = history.traces[of.trace as usize].groups[of.group as usize].start;
+            history.place(of.trace as usize, start as usize)
+        };
+        Report {
+            engine: engine.to_owned(),
+            traces: history.traces.len(),
+            lines: history.lines(),
+            operations,
+            keys: history.records.keys.len(),
+            dialect: history.dialect,
+            text_bytes: history.text_bytes,
+            memory_bytes: history.memory(),
+            parse_seconds: prepared.parse.as_secs_f64(),
+            order_seconds: prepared.order.as_secs_f64(),
+            replay_seconds,
+            replay_median_seconds: median,
+            operations_per_second: if median > 0.0 {
+                operations as f64 / median
+            } else {
+                0.0
+            },
+            checked,
+            compared: tally.compared,
+            mismatches: tally.mismatches,
+            splits: merged.splits.len(),
+            split_list: merged.splits.iter().take(NAMED).map(split).collect(),
+            locks_given_up: merged.given_up.len(),
+            planted: schedule.planted.len(),
+            planted_list: schedule
+                .planted
+                .iter()
+                .take(NAMED)
+                .map(|planted| planted_record(history, planted))
+                .collect(),
+            order: OrderReport {
+                effort: explained.effort,
+                events: merged.events,
+                dependencies: merged.dependencies,
+                waits: schedule.traces.iter().map(|plan| plan.waits.len()).sum(),
+                critical_path: merged.critical_path,
+            },
+            waits: WaitReport {
+                unsatisfied: tally.waits,
+                parked: tally.parked,
+                seconds: tally.waited.as_secs_f64(),
+            },
+            not_run: tally.not_run,
+            traversals_of_other_length: tally.other_length,
+            latency: latencies(&tally),
+            mismatch_list: tally.kept,
+            notes: history.warnings.iter().chain(&explained.notes).cloned().collect(),
+        }
+    }
+}
+
+fn counted(tally: &Tally) -> u64 {
+    let counts = Op::ALL.iter().zip(&tally.operations);
+    counts
+        .filter(|(op, _)| !matches!(op, Op::Traverse | Op::Traversefn | Op::Close))
+        .map(|(_, count)| count)
+        .sum()
+}
+
+fn planted_record(history: &History, planted: &Planted) -> PlantedRecord {
+    PlantedRecord {
+        key: history.records.keys.bytes(planted.key).escape_ascii().to_string(),
+        value_bytes: history.records.values.bytes(planted.value).len(),
+        found_at: history.place(planted.trace as usize, planted.row as usize),
+    }
+}
+
+fn latencies(tally: &Tally) -> BTreeMap<&'static str, Latency> {
+    let measured = Op::ALL.iter().zip(&tally.latency);
+    measured
+        .filter_map(|(op, histogram)| {
+            let histogram = histogram.as_ref()?;
+            let micros = |nanos: u64| nanos as f64 / 1000.0;
+            let at = |quantile| micros(histogram.value_at_quantile(quantile));
+            let latency = Latency {
+                count: histogram.len(),
+                p50: at(0.5),
+                p90: at(0.9),
+                p99: at(0.99),
+                p999: at(0.999),
+                max: micros(histogram.max()),
+            };
+            Some((op.name(), latency))
+        })
+        .collect()
+}
+
+impl Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for note in &self.notes {
+            writeln!(out, "note: {note}")?;
+        }
+        let dialect = match self.dialect {
+            Dialect::Classic => "classic",
+            Dialect::Today => "today's",
+        };
+        writeln!(
+            out,
+            "traces     {} with {} lines: {} operations on {} keys, {dialect} dialect",
+            self.traces, self.lines, self.operations, self.keys
+        )?;
+        let rate = self.text_bytes as f64 / 1e6 / self.parse_seconds.max(1e-9);
+        let mb = self.text_bytes as f64 / 1e6;
+        writeln!(
+            out,
+            "read       {:.3} s: {mb:.1} MB, {rate:.0} MB/s",
+            self.parse_seconds
+        )?;
+        self.order_text(out)?;
+        self.replay_text(out)?;
+        self.latency_text(out)?;
+        self.result_text(out)
+    }
+}
+
+impl Report {
+    fn order_text(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OrderReport {
+            effort,
+            events,
+            dependencies,
+            waits,
+            critical_path,
+        } = &self.order;
+        writeln!(
+            out,
+            "order      {:.3} s: {} keys without a choice, {} greedy, {} searched; {waits} waits stand for {dependencies} dependencies",
+            self.order_seconds, effort.no_choice, effort.greedy, effort.searched
+        )?;
+        let parallel = f64::from(*events) / f64::from(*critical_path).max(1.0);
+        writeln!(
+            out,
+            "           {events} steps, {critical_path} of them one after the other: at most {parallel:.1} at once"
+        )?;
+        if self.planted > 0 {
+            let first = self.planted_list.first().map_or(String::new(), |first| {
+                format!(", the first found at {}", first.found_at)
+            });
+            writeln!(
+                out,
+                "           {} records were there before{first}",
+                self.planted
+            )?;
+        }
+        if self.splits > 0 {
+            let first = self.split_list.first().map_or("", String::as_str);
+            writeln!(
+                out,
+                "           {} traversals are split, the first at {first}",
+                self.splits
+            )?;
+        }
+        if self.locks_given_up > 0 {
+            writeln!(
+                out,
+                "           {} locks overlap in a way that cannot be: not taken",
+                self.locks_given_up
+            )?;
+        }
+        Ok(())
+    }
+
+    fn replay_text(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (least, most) = self
+            .replay_seconds
+            .iter()
+            .fold((f64::MAX, 0f64), |(least, most), &time| {
+                (least.min(time), most.max(time))
+            });
+        let spread = match self.replay_seconds.len() {
+            0 | 1 => String::new(),
+            runs => format!(" (median of {runs} runs, {least:.3} to {most:.3})"),
+        };
+        writeln!(
+            out,
+            "replay     {:.3} s{spread} on {}: {:.0} operations a second",
+            self.replay_median_seconds, self.engine, self.operations_per_second
+        )?;
+        let WaitReport {
+            unsatisfied,
+            parked,
+            seconds,
+        } = &self.waits;
+        writeln!(
+            out,
+            "waits      {unsatisfied} had to wait, {parked} slept, {seconds:.3} s in all workers together"
+        )
+    }
+
+    fn latency_text(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.latency.is_empty() {
+            return Ok(());
+        }
+        let mut text = String::new();
+        writeln!(
+            text,
+            "{:<32} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "latency, us", "count", "p50", "p90", "p99", "p99.9", "max"
+        )?;
+        for (name, latency) in &self.latency {
+            let Latency {
+                count,
+                p50,
+                p90,
+                p99,
+                p999,
+                max,
+            } = latency;
+            writeln!(
+                text,
+                "  {name:<30} {count:>10} {p50:>9.1} {p90:>9.1} {p99:>9.1} {p999:>9.1} {max:>9.1}"
+            )?;
+        }
+        out.write_str(&text)
+    }
+
+    fn result_text(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.not_run > 0 {
+            writeln!(
+                out,
+                "not run    {} lines: failed locks, refused changes, dead databases",
+                self.not_run
+            )?;
+        }
+        if !self.checked {
+            return writeln!(out, "results    not compared (--no-check)");
+        }
+        for mismatch in &self.mismatch_list {
+            let place = match mismatch.line {
+                0 => mismatch.file.clone(),
+                line => format!("{}:{line}", mismatch.file),
+            };
+            writeln!(
+                out,
+                "mismatch: {place}: expected {}, got {}",
+                mismatch.expected, mismatch.got
+            )?;
+        }
+        writeln!(
+            out,
+            "results    {} compared, {} mismatches",
+            self.compared, self.mismatches
+        )
+    }
+}
+
+/// Says why a history has no order, for people.
+pub fn explain_failure(history: &History, failure: &Unexplained) -> String {
+    let place = |trace: u16, row: u32| history.place(trace as usize, row as usize);
+    match failure {
+        Unexplained::Transaction(trace, row) => {
+            format!(
+                "{}: what this transaction wrote before makes this result impossible",
+                place(*trace, *row)
+            )
+        }
+        Unexplained::Cycle(rows) => {
+            let rows: Vec<_> = rows
+                .iter()
+                .take(8)
+                .map(|&(trace, row)| place(trace, row))
+                .collect();
+            format!(
+                "each key has an order, but these lines wait for each other: {}",
+                rows.join(", ")
+            )
+        }
+        Unexplained::Keys(conflicts) => {
+            let mut text = format!(
+                "{} keys have no order that explains their results",
+                conflicts.len()
+            );
+            for conflict in conflicts.iter().take(5) {
+                describe(history, conflict, &mut text);
+            }
+            text
+        }
+    }
+}
+
+fn describe(history: &History, conflict: &KeyConflict, text: &mut String) {
+    let key = history.records.keys.bytes(conflict.key).escape_ascii();
+    text.push_str(&format!("\n  key \"{key}\":"));
+    if let Some(bound) = conflict.gave_up {
+        text.push_str(&format!(" given up after {bound} states; there may be an order"));
+    }
+    for (trace, row, why) in conflict.rows.iter().take(12) {
+        text.push_str(&format!(
+            "\n    {} {why}",
+            history.place(*trace as usize, *row as usize)
+        ));
+    }
+    if conflict.rows.len() > 12 {
+        text.push_str(&format!("\n    and {} more", conflict.rows.len() - 12));
+    }
+}

@@ -1,0 +1,74 @@
+//! What each worker needs beside its trace: where to wait, what to announce, what to run differently.
+//!
+//! Owns the plan of a replay, made once from the order and used for every run.
+
+use hashbrown::HashSet;
+
+use crate::order::explain::{Explained, Planted};
+use crate::order::merge::{GroupOf, Wait};
+use crate::trace::History;
+
+/// One trace's part of the plan.
+#[derive(Default)]
+pub struct TracePlan {
+    /// Where it waits, by row.
+    pub waits: Vec<Wait>,
+    /// The numbers of finished rows that some other trace waits for, ascending.
+    pub announce: Vec<u32>,
+    /// Start rows of traversals that are run to their end before their callbacks' work is done.
+    pub split: HashSet<u32>,
+    /// Rows that take or release a lock that cannot be held as recorded.
+    pub skip: HashSet<u32>,
+    /// The row from which the trace says nothing.
+    pub end: u32,
+}
+
+/// The whole plan.
+pub struct Schedule {
+    /// By trace.
+    pub traces: Vec<TracePlan>,
+    /// Keys that exist before the first row.
+    pub planted: Vec<Planted>,
+    /// The value of each key after the last row.
+    pub last_values: Vec<u32>,
+}
+
+impl Schedule {
+    /// The plan that follows from an order.
+    pub fn new(history: &History, explained: &mut Explained) -> Schedule {
+        let merged = &mut explained.merged;
+        let mut traces: Vec<TracePlan> = std::mem::take(&mut merged.waits)
+            .into_iter()
+            .zip(&explained.dead)
+            .map(|(waits, &end)| TracePlan {
+                waits,
+                end,
+                ..TracePlan::default()
+            })
+            .collect();
+        for number in 0..traces.len() {
+            for wait in std::mem::take(&mut traces[number].waits) {
+                traces[wait.on as usize].announce.push(wait.rows);
+                traces[number].waits.push(wait);
+            }
+        }
+        for plan in &mut traces {
+            plan.announce.sort_unstable();
+            plan.announce.dedup();
+        }
+        let group = |of: &GroupOf| history.traces[of.trace as usize].groups[of.group as usize];
+        for of in &merged.splits {
+            traces[of.trace as usize].split.insert(group(of).start);
+        }
+        for of in &merged.given_up {
+            traces[of.trace as usize]
+                .skip
+                .extend([group(of).start, group(of).end]);
+        }
+        Schedule {
+            traces,
+            planted: std::mem::take(&mut explained.planted),
+            last_values: std::mem::take(&mut merged.last_values),
+        }
+    }
+}

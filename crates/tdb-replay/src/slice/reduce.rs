@@ -1,0 +1,256 @@
+//! From a history without an order to a small one that still has none.
+//!
+//! Owns the search for what can be left out: all keys but one, then whole traces, then ever smaller runs of
+//! operations, until no single operation can go (delta debugging). Transactions go as one; locks and traversals go
+//! with what is in them. Whoever calls says what "still has none" means.
+
+use super::Selection;
+use crate::stat::keys::key_of;
+use crate::trace::History;
+use crate::trace::op::Op;
+
+/// What a history was found to be.
+pub enum Judged {
+    /// It has an order, or nobody knows.
+    Fine,
+    /// It has none; these keys and rows (trace, row) are suspected.
+    Fails {
+        /// Keys without an order.
+        keys: Vec<u32>,
+        /// Rows that exclude each other.
+        rows: Vec<(usize, usize)>,
+    },
+}
+
+/// What was left.
+#[derive(Debug)]
+pub struct Reduced {
+    /// The rows of the history that still fail together, completed.
+    pub selection: Selection,
+    /// How many operations that is; ends of groups are not counted.
+    pub operations: usize,
+    /// How many parts were judged.
+    pub tries: u32,
+    /// No single operation can be left out; false when the tries were used up before.
+    pub minimal: bool,
+}
+
+/// The parts of a history that go or stay as one: rows of one trace.
+struct Atom {
+    trace: usize,
+    rows: Vec<usize>,
+}
+
+struct Work<'a> {
+    base: History,
+    atoms: Vec<Atom>,
+    judge: &'a mut dyn FnMut(&History) -> Judged,
+    tries: u32,
+    most_tries: u32,
+}
+
+/// Reduces `history`, judging at most `most_tries` parts; none if `judge` finds the whole fine.
+pub fn reduce(
+    history: &History,
+    most_tries: u32,
+    judge: &mut dyn FnMut(&History) -> Judged,
+) -> Option<Reduced> {
+    let Judged::Fails { keys, rows } = judge(history) else {
+        return None;
+    };
+    let mut tries = 1;
+    let whole = beginning(history, &keys, &rows, &mut tries, judge);
+    let base = history.restricted(&whole.keep).ok()?;
+    let atoms = atoms(&base);
+    let mut work = Work {
+        atoms,
+        base,
+        judge,
+        tries,
+        most_tries,
+    };
+    let mut kept: Vec<usize> = (0..work.atoms.len()).collect();
+    work.drop_traces(&mut kept);
+    let minimal = work.drop_runs(&mut kept);
+    let selection = work.in_whole(history, &whole, &kept);
+    Some(Reduced {
+        selection,
+        operations: kept.len(),
+        tries: work.tries,
+        minimal,
+    })
+}
+
+/// The smallest of the parts that suggest themselves: the suspected rows, a suspected key, everything.
+fn beginning(
+    history: &History,
+    keys: &[u32],
+    rows: &[(usize, usize)],
+    tries: &mut u32,
+    judge: &mut dyn FnMut(&History) -> Judged,
+) -> Selection {
+    let mut parts = Vec::new();
+    if !rows.is_empty() {
+        let mut part = Selection {
+            keep: history
+                .traces
+                .iter()
+                .map(|trace| vec![false; trace.rows.len()])
+                .collect(),
+        };
+        rows.iter().for_each(|&(trace, row)| part.keep[trace][row] = true);
+        // A transaction is named by its start.
+        for (trace, keep) in history.traces.iter().zip(&mut part.keep) {
+            for group in trace.groups.iter().filter(|group| group.is_transaction()) {
+                if keep[group.start as usize] {
+                    keep[group.start as usize..=group.end as usize].fill(true);
+                }
+            }
+        }
+        parts.push(part);
+    }
+    const MOST_KEYS: usize = 8;
+    for &key in keys.iter().take(MOST_KEYS) {
+        let mut wanted = vec![false; history.records.keys.len()];
+        wanted[key as usize] = true;
+        let mut part = Selection::all(history);
+        part.narrow_to_keys(history, &wanted);
+        parts.push(part);
+    }
+    for mut part in parts {
+        part.complete(history);
+        *tries += 1;
+        let failing = history
+            .restricted(&part.keep)
+            .is_ok_and(|part| matches!(judge(&part), Judged::Fails { .. }));
+        if failing {
+            return part;
+        }
+    }
+    Selection::all(history)
+}
+
+fn atoms(base: &History) -> Vec<Atom> {
+    let mut atoms = Vec::new();
+    for (number, trace) in base.traces.iter().enumerate() {
+        let mut boundary = vec![false; trace.rows.len()];
+        let mut inside = vec![false; trace.rows.len()];
+        for group in &trace.groups {
+            let (start, end) = (group.start as usize, group.end as usize);
+            if group.is_transaction() {
+                atoms.push(Atom {
+                    trace: number,
+                    rows: (start..=end).collect(),
+                });
+                inside[start..=end].fill(true);
+            } else {
+                boundary[start] = true;
+                // The last row of a group without an end is one of its operations.
+                boundary[end] |= !group.open;
+            }
+        }
+        for index in 0..trace.rows.len() {
+            if !inside[index] && !boundary[index] && trace.rows.op(index) != Op::Close {
+                atoms.push(Atom {
+                    trace: number,
+                    rows: vec![index],
+                });
+            }
+        }
+    }
+    atoms.sort_by_key(|atom| (atom.trace, atom.rows[0]));
+    atoms
+}
+
+impl Work<'_> {
+    fn selection(&self, kept: &[usize]) -> Selection {
+        let mut keep: Vec<Vec<bool>> = self
+            .base
+            .traces
+            .iter()
+            .map(|trace| vec![false; trace.rows.len()])
+            .collect();
+        for &atom in kept {
+            let Atom { trace, rows } = &self.atoms[atom];
+            rows.iter().for_each(|&row| keep[*trace][row] = true);
+        }
+        let mut selection = Selection { keep };
+        selection.complete(&self.base);
+        selection
+    }
+
+    fn fails(&mut self, kept: &[usize]) -> bool {
+        self.tries += 1;
+        let part = self.base.restricted(&self.selection(kept).keep);
+        part.is_ok_and(|part| matches!((self.judge)(&part), Judged::Fails { .. }))
+    }
+
+    fn drop_traces(&mut self, kept: &mut Vec<usize>) {
+        for trace in 0..self.base.traces.len() {
+            let without: Vec<usize> = kept
+                .iter()
+                .copied()
+                .filter(|&atom| self.atoms[atom].trace != trace)
+                .collect();
+            if without.len() < kept.len() && self.tries < self.most_tries && self.fails(&without) {
+                *kept = without;
+            }
+        }
+    }
+
+    /// Drops runs of operations, half of all at first, ever shorter ones then; true when not one more can go.
+    fn drop_runs(&mut self, kept: &mut Vec<usize>) -> bool {
+        let mut run = kept.len().div_ceil(2);
+        while run > 0 {
+            let mut dropped = false;
+            let mut at = 0;
+            while at < kept.len() {
+                if self.tries >= self.most_tries {
+                    return false;
+                }
+                let end = (at + run).min(kept.len());
+                let without: Vec<usize> = kept[..at].iter().chain(&kept[end..]).copied().collect();
+                if self.fails(&without) {
+                    *kept = without;
+                    dropped = true;
+                } else {
+                    at = end;
+                }
+            }
+            // What could not go may go once something else has.
+            if run > 1 || !dropped {
+                run /= 2;
+            }
+        }
+        true
+    }
+
+    /// The same rows in the history that the base is a part of.
+    fn in_whole(&self, history: &History, whole: &Selection, kept: &[usize]) -> Selection {
+        let part = self.selection(kept);
+        let mut keep = Vec::new();
+        for (whole, part) in whole.keep.iter().zip(&part.keep) {
+            let mut part = part.iter();
+            keep.push(
+                whole
+                    .iter()
+                    .map(|&kept| kept && part.next().copied().unwrap_or(false))
+                    .collect(),
+            );
+        }
+        let mut selection = Selection { keep };
+        selection.complete(history);
+        selection
+    }
+}
+
+/// The keys that the rows of a history name, for a caller who suspects rows.
+pub fn keys_of(history: &History, rows: &[(usize, usize)]) -> Vec<u32> {
+    let mut keys: Vec<u32> = rows
+        .iter()
+        .filter_map(|&(trace, row)| key_of(history.traces[trace].rows.row(row)))
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}

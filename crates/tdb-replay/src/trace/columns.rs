@@ -1,0 +1,174 @@
+//! What one trace says, a column for each field.
+//!
+//! Owns the rows of one trace. A row is one line, or a run of `traversefn` lines with the same sequence number (they
+//! are nine tenths of some traces). Rows are numbered from 0; the line of a row is kept beside it. What a row's `key`,
+//! `a` and `b` mean depends on its operation:
+//!
+//! | operation | key | a | b |
+//! |---|---|---|---|
+//! | fetch, traverse | key | value found | |
+//! | exists, parse_record, delete, *_nonblock | key or none | result as printed, in two's complement | |
+//! | store, storev | key | value | flag, shifted left by one; bit 0: it failed |
+//! | append | key | second record, then value before | third record, then value after |
+//! | firstkey, nextkey | key asked or none | key found or none | |
+//! | traversefn | none | how many lines | |
+//! | traverse_end, get_seqnum | none | result as printed | 1 if a result was printed |
+
+use super::op::Op;
+use super::stamp::{Stamp, Stamps};
+
+/// In a key's place: there is no key. In a found key's place: none was found.
+pub const NONE: u32 = u32::MAX;
+/// The value of a key that does not exist.
+pub const ABSENT: u32 = 0;
+/// The value that has no bytes.
+pub const EMPTY: u32 = 1;
+/// In `a` of a classic append that found nothing or found no bytes: the trace does not say which.
+pub const ABSENT_OR_EMPTY: u32 = u32::MAX - 1;
+
+/// One row, as read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What was done.
+    pub op: Op,
+    /// The sequence number on the line.
+    pub seq: u32,
+    /// See the table above.
+    pub key: u32,
+    /// See the table above.
+    pub a: u32,
+    /// See the table above.
+    pub b: u32,
+}
+
+impl Row {
+    /// The flag of a store.
+    pub fn store_flag(self) -> u32 {
+        self.b >> 1
+    }
+
+    /// Whether the result says that nothing was done.
+    pub fn failed(self) -> bool {
+        match self.op {
+            Op::Store | Op::Storev => self.b & 1 == 1,
+            Op::Fetch => self.a == ABSENT,
+            Op::Exists => self.a == 0,
+            Op::Firstkey | Op::Nextkey => self.a == NONE,
+            Op::Delete
+            | Op::ParseRecord
+            | Op::LockallNonblock
+            | Op::LockallReadNonblock
+            | Op::ChainlockNonblock
+            | Op::ChainlockReadNonblock => self.a != 0,
+            _ => false,
+        }
+    }
+}
+
+/// The rows of one trace.
+#[derive(Default)]
+pub struct Columns {
+    op: Vec<u8>,
+    line: Vec<u32>,
+    seq: Vec<u32>,
+    key: Vec<u32>,
+    a: Vec<u32>,
+    b: Vec<u32>,
+    stamps: Stamps,
+}
+
+impl Columns {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.op.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.op.is_empty()
+    }
+
+    /// The operation of row `index`.
+    pub fn op(&self, index: usize) -> Op {
+        Op::from_number(self.op[index])
+    }
+
+    /// The sequence number of row `index`.
+    pub fn seq(&self, index: usize) -> u32 {
+        self.seq[index]
+    }
+
+    /// The line of row `index`, counted from 1; the first line of a run.
+    pub fn line(&self, index: usize) -> u32 {
+        self.line[index]
+    }
+
+    /// The times and the version of row `index`, where its line has them.
+    pub fn stamp(&self, index: usize) -> Option<Stamp> {
+        self.stamps.of(index)
+    }
+
+    /// Whether any line has times.
+    pub fn is_timed(&self) -> bool {
+        !self.stamps.is_empty()
+    }
+
+    /// Row `index`.
+    pub fn row(&self, index: usize) -> Row {
+        Row {
+            op: self.op(index),
+            seq: self.seq[index],
+            key: self.key[index],
+            a: self.a[index],
+            b: self.b[index],
+        }
+    }
+
+    /// Adds a row that stands on `line`.
+    pub(super) fn push(&mut self, line: u32, row: Row, stamp: Option<Stamp>) {
+        if let Some(stamp) = stamp {
+            self.stamps.set(self.op.len(), stamp);
+        }
+        self.op.push(row.op as u8);
+        self.line.push(line);
+        self.seq.push(row.seq);
+        self.key.push(row.key);
+        self.a.push(row.a);
+        self.b.push(row.b);
+    }
+
+    /// Counts one more line into the last row, a run of `traversefn`.
+    pub(super) fn extend_run(&mut self) {
+        *self.a.last_mut().expect("a run was pushed before it is extended") += 1;
+    }
+
+    /// Puts the two values of an append in the place of the two records of its line.
+    pub(super) fn settle_append(&mut self, index: usize, before: u32, after: u32) {
+        self.a[index] = before;
+        self.b[index] = after;
+    }
+
+    /// Gives back what growing took too much.
+    pub(super) fn shrink(&mut self) {
+        self.op.shrink_to_fit();
+        for column in [
+            &mut self.line,
+            &mut self.seq,
+            &mut self.key,
+            &mut self.a,
+            &mut self.b,
+        ] {
+            column.shrink_to_fit();
+        }
+    }
+
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        let numbers = self.line.capacity()
+            + self.seq.capacity()
+            + self.key.capacity()
+            + self.a.capacity()
+            + self.b.capacity();
+        self.op.capacity() + 4 * numbers + self.stamps.memory()
+    }
+}

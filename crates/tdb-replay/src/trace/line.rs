@@ -1,0 +1,358 @@
+//! One line of a trace: `SEQ SP OP... `, to a row.
+//!
+//! Owns the grammar of a line. A scanner goes over the bytes once; records go to the interners as bytes. Nothing is
+//! known here about other lines: what must follow what is [`super::structure`].
+
+use super::columns::{EMPTY, NONE, Row};
+use super::intern::Interner;
+use super::op::Op;
+use super::stamp::Stamp;
+
+/// The keys and values of a history, and room to decode the next one.
+pub struct Records {
+    /// Distinct keys. A null pointer and a length of zero are the same key.
+    pub keys: Interner,
+    /// Distinct values; 0 is "absent", 1 is "no bytes".
+    pub values: Interner,
+    scratch: Vec<u8>,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        let mut values = Interner::default();
+        values.reserve();
+        values.intern(b"");
+        Records {
+            keys: Interner::default(),
+            values,
+            scratch: Vec::new(),
+        }
+    }
+}
+
+/// Why a line cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadLine {
+    /// What should have stood there.
+    pub expected: String,
+    /// What stood there.
+    pub found: String,
+}
+
+fn bad<T>(expected: impl Into<String>, found: &[u8]) -> Result<T, BadLine> {
+    Err(BadLine {
+        expected: expected.into(),
+        found: show(found),
+    })
+}
+
+/// Text for people, cut where it gets long; what is no text is escaped.
+pub fn show(found: &[u8]) -> String {
+    if found.is_empty() {
+        return "the end of the line".into();
+    }
+    let cut = &found[..found.len().min(60)];
+    let dots = if cut.len() < found.len() { "..." } else { "" };
+    format!("\"{}{dots}\"", cut.escape_ascii())
+}
+
+/// What a `tdb_open` line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The sequence number when it was opened.
+    pub seq: u32,
+    /// The hash size that the caller asked for.
+    pub hash_size: u32,
+    /// `TDB_*` flags.
+    pub tdb_flags: u32,
+    /// `O_*` flags.
+    pub open_flags: u32,
+}
+
+/// Reads a `tdb_open` line.
+pub fn open_line(line: &[u8]) -> Result<(Opened, Option<Stamp>), BadLine> {
+    let mut scan = Scan { rest: line };
+    let seq = scan.seq()?;
+    let name = scan.word();
+    if name != b"tdb_open" {
+        return bad("\"tdb_open\" on the first line", name);
+    }
+    scan.space("a hash size")?;
+    let hash_size = scan.unsigned("a hash size")?;
+    scan.space("TDB flags")?;
+    let tdb_flags = scan.hexadecimal("TDB flags")?;
+    scan.space("open flags")?;
+    let open_flags = scan.hexadecimal("open flags")?;
+    let stamp = scan.stamp()?;
+    Ok((
+        Opened {
+            seq,
+            hash_size,
+            tdb_flags,
+            open_flags,
+        },
+        stamp,
+    ))
+}
+
+/// Reads any line but the first, and its stamp if it is in the extended form.
+pub fn line(line: &[u8], records: &mut Records) -> Result<(Row, Option<Stamp>), BadLine> {
+    let mut scan = Scan { rest: line };
+    let seq = scan.seq()?;
+    let name = scan.word();
+    let Some(op) = Op::from_name(name) else {
+        return bad("an operation", name);
+    };
+    let mut row = Row {
+        op,
+        seq,
+        key: NONE,
+        a: 0,
+        b: 0,
+    };
+    scan.arguments(&mut row, records)?;
+    let stamp = scan.stamp()?;
+    Ok((row, stamp))
+}
+
+/// The rest of a line.
+struct Scan<'a> {
+    rest: &'a [u8],
+}
+
+/// What a record on a line was.
+enum Record {
+    Null,
+    Bytes,
+}
+
+impl<'a> Scan<'a> {
+    fn arguments(&mut self, row: &mut Row, records: &mut Records) -> Result<(), BadLine> {
+        match row.op {
+            Op::Traversefn => row.a = 1,
+            Op::Fetch | Op::Traverse => {
+                row.key = self.key(records)?;
+                self.equals("a value")?;
+                row.a = self.value(records, (row.op == Op::Traverse) as u32)?;
+            }
+            Op::Store | Op::Storev => self.store(row, records)?,
+            Op::Append => {
+                row.key = self.key(records)?;
+                self.space("a value")?;
+                row.a = self.value(records, 0)?;
+                self.equals("a value")?;
+                row.b = self.value(records, 0)?;
+            }
+            Op::Delete | Op::ParseRecord | Op::ChainlockNonblock | Op::ChainlockReadNonblock => {
+                row.key = self.key(records)?;
+                row.a = self.result(&[0, -1])?;
+            }
+            Op::Exists => {
+                row.key = self.key(records)?;
+                row.a = self.result(&[0, 1])?;
+            }
+            Op::LockallNonblock | Op::LockallReadNonblock => row.a = self.result(&[0, -1])?,
+            Op::Chainlock
+            | Op::Chainunlock
+            | Op::ChainlockRead
+            | Op::ChainunlockRead
+            | Op::ChainlockMark
+            | Op::ChainlockUnmark => row.key = self.key(records)?,
+            Op::Firstkey => row.a = self.found_key(records)?,
+            Op::Nextkey => {
+                row.key = self.key(records)?;
+                row.a = self.found_key(records)?;
+            }
+            Op::TraverseEnd if self.rest.is_empty() || self.rest.starts_with(b" #") => {}
+            Op::TraverseEnd | Op::GetSeqnum => {
+                self.equals("a number")?;
+                row.a = self.signed("a number")? as u32;
+                row.b = 1;
+            }
+            Op::Open => return bad("\"tdb_open\" on the first line only", b"tdb_open"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// `KEY DATA... FLAG = RET`: a storev has any number of data records, one value end to end.
+    fn store(&mut self, row: &mut Row, records: &mut Records) -> Result<(), BadLine> {
+        row.key = self.key(records)?;
+        self.space("a value")?;
+        records.scratch.clear();
+        self.record(&mut records.scratch)?;
+        self.space("a flag")?;
+        // A flag is "0" or begins with "0x"; "0:" begins a record.
+        while row.op == Op::Storev && !self.at_flag() {
+            self.record(&mut records.scratch)?;
+            self.space("a value or a flag")?;
+        }
+        row.a = records.values.intern(&records.scratch);
+        let flag = self.hexadecimal("a flag")?;
+        if flag >= 1 << 31 {
+            return bad("a flag below 0x80000000", self.rest);
+        }
+        row.b = flag << 1;
+        // A storev's result is always printed as -1, and says nothing.
+        let result = self.result(&[0, -1])?;
+        row.b |= (row.op == Op::Store && result != 0) as u32;
+        Ok(())
+    }
+
+    fn at_flag(&self) -> bool {
+        self.rest.starts_with(b"0x") || self.rest.starts_with(b"0 ")
+    }
+
+    fn key(&mut self, records: &mut Records) -> Result<u32, BadLine> {
+        if self.rest.first() == Some(&b' ') {
+            self.rest = &self.rest[1..];
+        } else {
+            return bad("a space and a key", self.rest);
+        }
+        records.scratch.clear();
+        self.record(&mut records.scratch)?;
+        Ok(records.keys.intern(&records.scratch))
+    }
+
+    fn found_key(&mut self, records: &mut Records) -> Result<u32, BadLine> {
+        self.equals("a key")?;
+        records.scratch.clear();
+        match self.record(&mut records.scratch)? {
+            Record::Null => Ok(NONE),
+            Record::Bytes => Ok(records.keys.intern(&records.scratch)),
+        }
+    }
+
+    /// A value's id; `null` is what a null pointer means here.
+    fn value(&mut self, records: &mut Records, null: u32) -> Result<u32, BadLine> {
+        debug_assert!(null <= EMPTY);
+        records.scratch.clear();
+        match self.record(&mut records.scratch)? {
+            Record::Null => Ok(null),
+            Record::Bytes => Ok(records.values.intern(&records.scratch)),
+        }
+    }
+
+    /// `NULL` or `LEN:HEX`, appended to `out`.
+    fn record(&mut self, out: &mut Vec<u8>) -> Result<Record, BadLine> {
+        if let Some(rest) = self.rest.strip_prefix(b"NULL") {
+            self.rest = rest;
+            return Ok(Record::Null);
+        }
+        let start = self.rest;
+        let length = self.unsigned("a record (NULL or LEN:HEX)")? as usize;
+        let Some(digits) = self.rest.strip_prefix(b":") else {
+            return bad("a record (NULL or LEN:HEX)", start);
+        };
+        let Some((digits, rest)) = digits.split_at_checked(length * 2) else {
+            return bad(format!("{} hexadecimal digits", length * 2), &self.rest[1..]);
+        };
+        if !super::hex::decode(digits, out) {
+            return bad(format!("{} lower-case hexadecimal digits", length * 2), digits);
+        }
+        self.rest = rest;
+        Ok(Record::Bytes)
+    }
+
+    fn result(&mut self, allowed: &[i64]) -> Result<u32, BadLine> {
+        self.equals("a result")?;
+        let start = self.rest;
+        let result = self.signed("a result")?;
+        if !allowed.contains(&result) {
+            return bad(format!("a result of {} or {}", allowed[0], allowed[1]), start);
+        }
+        Ok(result as u32)
+    }
+
+    fn seq(&mut self) -> Result<u32, BadLine> {
+        let seq = self.unsigned("a sequence number")?;
+        self.space("an operation")?;
+        Ok(seq)
+    }
+
+    /// Up to the next space.
+    fn word(&mut self) -> &'a [u8] {
+        let end = self
+            .rest
+            .iter()
+            .position(|&byte| byte == b' ')
+            .unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        word
+    }
+
+    fn space(&mut self, before: &str) -> Result<(), BadLine> {
+        match self.rest.strip_prefix(b" ") {
+            Some(rest) => self.rest = rest,
+            None => return bad(format!("a space and {before}"), self.rest),
+        }
+        Ok(())
+    }
+
+    fn equals(&mut self, before: &str) -> Result<(), BadLine> {
+        match self.rest.strip_prefix(b" = ") {
+            Some(rest) => self.rest = rest,
+            None => return bad(format!("\" = \" and {before}"), self.rest),
+        }
+        Ok(())
+    }
+
+    /// The end of the line, or what the extended form adds there.
+    fn stamp(&self) -> Result<Option<Stamp>, BadLine> {
+        if self.rest.is_empty() {
+            Ok(None)
+        } else {
+            Stamp::parse(self.rest).map(Some)
+        }
+    }
+
+    fn unsigned(&mut self, what: &str) -> Result<u32, BadLine> {
+        let mut number = 0u64;
+        let mut used = 0;
+        while let Some(digit) = self
+            .rest
+            .get(used)
+            .map(|byte| byte.wrapping_sub(b'0'))
+            .filter(|&digit| digit < 10)
+        {
+            number = number * 10 + u64::from(digit);
+            used += 1;
+            if number > u64::from(u32::MAX) {
+                return bad(format!("{what} below 2^32"), self.rest);
+            }
+        }
+        if used == 0 {
+            return bad(what, self.rest);
+        }
+        self.rest = &self.rest[used..];
+        Ok(number as u32)
+    }
+
+    fn signed(&mut self, what: &str) -> Result<i64, BadLine> {
+        let start = self.rest;
+        let negative = self.rest.first() == Some(&b'-');
+        self.rest = &self.rest[usize::from(negative)..];
+        let number = i64::from(self.unsigned(what)?);
+        let number = if negative { -number } else { number };
+        if number < i64::from(i32::MIN) {
+            return bad(format!("{what} of 32 bits"), start);
+        }
+        Ok(number)
+    }
+
+    /// `0` or `0x` and hexadecimal digits.
+    fn hexadecimal(&mut self, what: &str) -> Result<u32, BadLine> {
+        let word = self.word();
+        let value = match word.strip_prefix(b"0x") {
+            Some(digits) if digits.len() <= 8 && digits.iter().all(u8::is_ascii_hexdigit) => {
+                std::str::from_utf8(digits)
+                    .ok()
+                    .and_then(|text| u32::from_str_radix(text, 16).ok())
+            }
+            None if word == b"0" => Some(0),
+            _ => None,
+        };
+        value.map_or_else(|| bad(format!("{what}, 0 or 0xHEX"), word), Ok)
+    }
+}

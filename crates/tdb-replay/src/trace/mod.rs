@@ -1,0 +1,345 @@
+//! Trace files to columns of rows.
+//!
+//! Owns everything between the bytes of the files and [`History`]: after [`History::read`] returned, every row is
+//! grammatical, every group has a start, and appends of both dialects say what was there before and after. A trace
+//! streams through one buffer; what stays in memory is each distinct key and value once, and about 21 bytes a row.
+//!
+//! * [`source`]: plain, gzip and zstd files, folders.
+//! * [`op`], [`line`](mod@line), [`hex`]: the grammar of a line.
+//! * [`intern`], [`columns`]: what is kept.
+//! * [`structure`]: groups (traversals, transactions, locks) and what is missing in them.
+//! * [`dialect`]: the two forms of `tdb_append`.
+//! * [`stamp`]: times and versions, in traces of the extended form.
+//! * [`write`](mod@write): lines out of operations.
+//! * [`restrict`]: a part of a history.
+
+pub mod columns;
+pub mod dialect;
+pub mod hex;
+pub mod intern;
+pub mod line;
+pub mod op;
+pub mod restrict;
+pub mod source;
+pub mod stamp;
+pub mod structure;
+pub mod write;
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use columns::Columns;
+use dialect::Dialect;
+use line::{BadLine, Opened, Records};
+use op::Op;
+use stamp::Stamp;
+use structure::Group;
+
+/// What one process did to one database.
+pub struct Trace {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// What its `tdb_open` says.
+    pub opened: Opened,
+    /// The times of its `tdb_open`, in the extended form.
+    pub opened_stamp: Option<Stamp>,
+    /// The lines after the first.
+    pub rows: Columns,
+    /// Traversals, transactions and locks, by first row.
+    pub groups: Vec<Group>,
+    /// How many lines the file has.
+    pub lines: u32,
+    /// It ends with `tdb_close`.
+    pub closed: bool,
+}
+
+/// All traces of one database.
+pub struct History {
+    /// The traces, in the order given.
+    pub traces: Vec<Trace>,
+    /// Their keys and values.
+    pub records: Records,
+    /// Who wrote the traces.
+    pub dialect: Dialect,
+    /// What people should know about the traces, though it stops nothing.
+    pub warnings: Vec<String>,
+    /// Bytes of trace text.
+    pub text_bytes: u64,
+}
+
+/// Why traces cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file cannot be opened or read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A line breaks the grammar, or its place does.
+    #[error("{}:{line}: expected {expected}, found {found}", path.display())]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, counted from 1.
+        line: u32,
+        /// What should have stood there.
+        expected: String,
+        /// What stood there.
+        found: String,
+    },
+}
+
+impl ReadError {
+    /// Whether the system failed, rather than the trace.
+    pub fn is_io(&self) -> bool {
+        matches!(self, ReadError::File { source, .. } if source.raw_os_error().is_some())
+    }
+}
+
+/// What a reader puts up with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tolerance {
+    /// A last line that was cut short is dropped with a warning: its process was killed while it wrote.
+    pub cut_last_line: bool,
+}
+
+impl History {
+    /// Reads traces; `progress` hears how many bytes of text were read so far.
+    pub fn read(
+        paths: &[PathBuf],
+        tolerance: Tolerance,
+        mut progress: impl FnMut(u64),
+    ) -> Result<History, ReadError> {
+        let mut records = Records::default();
+        let mut warnings = Vec::new();
+        let mut text_bytes = 0;
+        let mut traces = Vec::with_capacity(paths.len());
+        for path in paths {
+            let reader = Reader::new(path, tolerance, &mut records, &mut warnings);
+            traces.push(reader.read(&mut |bytes| {
+                text_bytes += bytes;
+                progress(text_bytes);
+            })?);
+        }
+        let dialect = dialect::settle(&mut traces, &mut records);
+        for trace in &mut traces {
+            trace.rows.shrink();
+        }
+        Ok(History {
+            traces,
+            records,
+            dialect,
+            warnings,
+            text_bytes,
+        })
+    }
+
+    /// Lines of all traces.
+    pub fn lines(&self) -> u64 {
+        self.traces.iter().map(|trace| u64::from(trace.lines)).sum()
+    }
+
+    /// `file:line` of a row.
+    pub fn place(&self, trace: usize, row: usize) -> String {
+        format!(
+            "{}:{}",
+            self.traces[trace].path.display(),
+            self.traces[trace].rows.line(row)
+        )
+    }
+
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        let rows: usize = self
+            .traces
+            .iter()
+            .map(|trace| trace.rows.memory() + trace.groups.capacity() * size_of::<Group>())
+            .sum();
+        rows + self.records.keys.memory() + self.records.values.memory()
+    }
+}
+
+/// Reads one file.
+struct Reader<'a> {
+    path: &'a Path,
+    tolerance: Tolerance,
+    records: &'a mut Records,
+    warnings: &'a mut Vec<String>,
+    rows: Columns,
+    opened: Option<Opened>,
+    opened_stamp: Option<Stamp>,
+    line: u32,
+    closed: bool,
+    /// The text of the last line, if it was a `traversefn`.
+    run: Vec<u8>,
+}
+
+const CHUNK: usize = 1 << 20;
+
+impl<'a> Reader<'a> {
+    fn new(
+        path: &'a Path,
+        tolerance: Tolerance,
+        records: &'a mut Records,
+        warnings: &'a mut Vec<String>,
+    ) -> Self {
+        let rows = Columns::default();
+        Reader {
+            path,
+            tolerance,
+            records,
+            warnings,
+            rows,
+            opened: None,
+            opened_stamp: None,
+            line: 0,
+            closed: false,
+            run: Vec::new(),
+        }
+    }
+
+    fn read(mut self, progress: &mut dyn FnMut(u64)) -> Result<Trace, ReadError> {
+        let path = self.path;
+        let file_error = |source| ReadError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let mut source = source::open(path).map_err(file_error)?;
+        let mut buffer = vec![0; CHUNK];
+        let mut kept = 0;
+        loop {
+            if kept == buffer.len() {
+                buffer.resize(buffer.len() * 2, 0);
+            }
+            let read = match source.read(&mut buffer[kept..]) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(file_error(error)),
+            };
+            if read == 0 {
+                self.last_line(&buffer[..kept])?;
+                break;
+            }
+            progress(read as u64);
+            let filled = kept + read;
+            // What was kept holds no line end: it is the beginning of a line.
+            let Some(end) = memchr::memrchr(b'\n', &buffer[kept..filled]).map(|at| kept + at + 1) else {
+                kept = filled;
+                continue;
+            };
+            self.lines(&buffer[..end])?;
+            buffer.copy_within(end..filled, 0);
+            kept = filled - end;
+        }
+        self.finish()
+    }
+
+    fn lines(&mut self, text: &[u8]) -> Result<(), ReadError> {
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', text) {
+            self.line(&text[start..end])?;
+            start = end + 1;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, text: &[u8]) -> Result<(), ReadError> {
+        self.line = self
+            .line
+            .checked_add(1)
+            .ok_or_else(|| self.error("fewer than 2^32 lines", "more"))?;
+        if text == self.run && !self.closed && !text.is_empty() {
+            self.rows.extend_run();
+            return Ok(());
+        }
+        if self.closed {
+            return Err(self.error("the end of the file after tdb_close", line::show(text)));
+        }
+        if self.opened.is_none() {
+            let (opened, stamp) = line::open_line(text).map_err(|bad| self.bad(bad))?;
+            (self.opened, self.opened_stamp) = (Some(opened), stamp);
+            return Ok(());
+        }
+        let (row, stamp) = line::line(text, self.records).map_err(|bad| self.bad(bad))?;
+        self.rows.push(self.line, row, stamp);
+        self.closed = row.op == Op::Close;
+        self.run.clear();
+        if row.op == Op::Traversefn {
+            self.run.extend_from_slice(text);
+        }
+        Ok(())
+    }
+
+    /// What stands after the last line end: nothing, in a whole file.
+    fn last_line(&mut self, text: &[u8]) -> Result<(), ReadError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.line += 1;
+        if !self.tolerance.cut_last_line {
+            let cut = format!(
+                "{}, cut short (if its process was killed while it wrote, --killed drops this line)",
+                line::show(text)
+            );
+            return Err(self.error("a line end", cut));
+        }
+        self.warnings.push(format!(
+            "{}:{}: the last line is cut short and was dropped",
+            self.path.display(),
+            self.line
+        ));
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Trace, ReadError> {
+        let Some(opened) = self.opened else {
+            return Err(ReadError::Line {
+                path: self.path.to_owned(),
+                line: 1,
+                expected: "a tdb_open line".into(),
+                found: "an empty file".into(),
+            });
+        };
+        let groups = structure::groups(&self.rows).map_err(|(row, bad)| ReadError::Line {
+            path: self.path.to_owned(),
+            line: self.rows.line(row),
+            expected: bad.expected,
+            found: bad.found,
+        })?;
+        if !self.closed {
+            let what = if groups.iter().any(|group| group.open && group.is_transaction()) {
+                "no tdb_close at the end; the open transaction is cancelled, as its process's death did"
+            } else {
+                "no tdb_close at the end"
+            };
+            self.warnings
+                .push(format!("{}:{}: {what}", self.path.display(), self.line));
+        }
+        let path = self.path.to_owned();
+        Ok(Trace {
+            path,
+            opened,
+            opened_stamp: self.opened_stamp,
+            rows: std::mem::take(&mut self.rows),
+            groups,
+            lines: self.line,
+            closed: self.closed,
+        })
+    }
+
+    fn error(&self, expected: impl Into<String>, found: impl Into<String>) -> ReadError {
+        ReadError::Line {
+            path: self.path.to_owned(),
+            line: self.line,
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+
+    fn bad(&self, bad: BadLine) -> ReadError {
+        self.error(bad.expected, bad.found)
+    }
+}

@@ -1,0 +1,123 @@
+//! The operations of the grammar, by name.
+//!
+//! Owns the list of names that a trace may contain, and what of each the rest of the program asks: which rows carry
+//! a key, open or close a group, change a key.
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// One operation of a trace.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Op { $($(#[$doc])* $variant,)* }
+
+        impl Op {
+            /// All operations, in the order of the list.
+            pub const ALL: &[Op] = &[$(Op::$variant,)*];
+
+            /// The name as a trace spells it.
+            pub fn name(self) -> &'static str {
+                match self { $(Op::$variant => $name,)* }
+            }
+
+            /// The operation of this name.
+            pub fn from_name(name: &[u8]) -> Option<Op> {
+                $(
+                    // A match on byte strings of constant length: one comparison of the length, one of the text.
+                    if name == $name.as_bytes() { return Some(Op::$variant); }
+                )*
+                None
+            }
+        }
+    };
+}
+
+ops! {
+    /// A reduced record of a traversal: a callback ran.
+    Traversefn = "traversefn",
+    /// `tdb_fetch`.
+    Fetch = "tdb_fetch",
+    /// `tdb_store`.
+    Store = "tdb_store",
+    /// `tdb_delete`.
+    Delete = "tdb_delete",
+    /// `tdb_append`.
+    Append = "tdb_append",
+    /// `tdb_exists`.
+    Exists = "tdb_exists",
+    /// A callback ran on this record.
+    Traverse = "traverse",
+    /// `tdb_parse_record`.
+    ParseRecord = "tdb_parse_record",
+    /// `tdb_chainlock`.
+    Chainlock = "tdb_chainlock",
+    /// `tdb_chainunlock`.
+    Chainunlock = "tdb_chainunlock",
+    /// `tdb_transaction_start` (the form that does not wait shows under this name too).
+    TransactionStart = "tdb_transaction_start",
+    /// `tdb_transaction_cancel`.
+    TransactionCancel = "tdb_transaction_cancel",
+    /// `tdb_transaction_commit`.
+    TransactionCommit = "tdb_transaction_commit",
+    /// `tdb_transaction_prepare_commit`.
+    TransactionPrepareCommit = "tdb_transaction_prepare_commit",
+    /// `tdb_traverse_read_start`.
+    TraverseReadStart = "tdb_traverse_read_start",
+    /// `tdb_traverse_start`.
+    TraverseStart = "tdb_traverse_start",
+    /// `tdb_traverse_end`.
+    TraverseEnd = "tdb_traverse_end",
+    /// `tdb_storev`.
+    Storev = "tdb_storev",
+    /// `tdb_chainlock_read`.
+    ChainlockRead = "tdb_chainlock_read",
+    /// `tdb_chainunlock_read`.
+    ChainunlockRead = "tdb_chainunlock_read",
+    /// `tdb_chainlock_nonblock`.
+    ChainlockNonblock = "tdb_chainlock_nonblock",
+    /// `tdb_chainlock_read_nonblock`.
+    ChainlockReadNonblock = "tdb_chainlock_read_nonblock",
+    /// `tdb_chainlock_mark`.
+    ChainlockMark = "tdb_chainlock_mark",
+    /// `tdb_chainlock_unmark`.
+    ChainlockUnmark = "tdb_chainlock_unmark",
+    /// `tdb_lockall`.
+    Lockall = "tdb_lockall",
+    /// `tdb_unlockall`.
+    Unlockall = "tdb_unlockall",
+    /// `tdb_lockall_read`.
+    LockallRead = "tdb_lockall_read",
+    /// `tdb_unlockall_read`.
+    UnlockallRead = "tdb_unlockall_read",
+    /// `tdb_lockall_nonblock`.
+    LockallNonblock = "tdb_lockall_nonblock",
+    /// `tdb_lockall_read_nonblock`.
+    LockallReadNonblock = "tdb_lockall_read_nonblock",
+    /// `tdb_lockall_mark`.
+    LockallMark = "tdb_lockall_mark",
+    /// `tdb_lockall_unmark`.
+    LockallUnmark = "tdb_lockall_unmark",
+    /// `tdb_firstkey`.
+    Firstkey = "tdb_firstkey",
+    /// `tdb_nextkey`.
+    Nextkey = "tdb_nextkey",
+    /// `tdb_wipe_all`.
+    WipeAll = "tdb_wipe_all",
+    /// `tdb_repack`.
+    Repack = "tdb_repack",
+    /// `tdb_get_seqnum`.
+    GetSeqnum = "tdb_get_seqnum",
+    /// `tdb_open`.
+    Open = "tdb_open",
+    /// `tdb_close`.
+    Close = "tdb_close",
+}
+
+impl Op {
+    /// How many operations there are.
+    pub const COUNT: usize = Op::ALL.len();
+
+    /// The operation of a number made by `op as u8`.
+    pub fn from_number(number: u8) -> Op {
+        Op::ALL[number as usize]
+    }
+}

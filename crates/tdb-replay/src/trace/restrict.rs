@@ -1,0 +1,68 @@
+//! A part of a history, as a history of its own.
+//!
+//! Owns the renumbering: a part has its own interners, so that working on a small part of a large history costs what
+//! the part costs. Rows keep the line numbers that they have in their files.
+
+use super::columns::{ABSENT, ABSENT_OR_EMPTY, Columns, EMPTY, NONE, Row};
+use super::line::{BadLine, Records};
+use super::op::Op;
+use super::{History, Trace, structure};
+
+impl History {
+    /// The rows for which `keep` (by trace, then row) says so. Traces stay where they are, if need be without rows.
+    ///
+    /// # Errors
+    /// The trace, the row among those kept, and what it misses, when the rows kept are not grammatical by themselves.
+    pub fn restricted(&self, keep: &[Vec<bool>]) -> Result<History, (usize, usize, BadLine)> {
+        let mut part = History {
+            traces: Vec::with_capacity(self.traces.len()),
+            records: Records::default(),
+            dialect: self.dialect,
+            warnings: Vec::new(),
+            text_bytes: 0,
+        };
+        for (number, (trace, keep)) in self.traces.iter().zip(keep).enumerate() {
+            let mut rows = Columns::default();
+            for index in (0..trace.rows.len()).filter(|&index| keep[index]) {
+                let row = moved(trace.rows.row(index), &self.records, &mut part.records);
+                rows.push(trace.rows.line(index), row, trace.rows.stamp(index));
+            }
+            let groups = structure::groups(&rows).map_err(|(row, bad)| (number, row, bad))?;
+            part.traces.push(Trace {
+                path: trace.path.clone(),
+                opened: trace.opened,
+                opened_stamp: trace.opened_stamp,
+                lines: rows.len() as u32 + 1,
+                closed: trace.closed && rows.len() > 0 && rows.op(rows.len() - 1) == Op::Close,
+                rows,
+                groups,
+            });
+        }
+        Ok(part)
+    }
+}
+
+/// The row with the numbers that its records have in `to`.
+fn moved(mut row: Row, from: &Records, to: &mut Records) -> Row {
+    let mut key = |id: u32| {
+        if id == NONE {
+            NONE
+        } else {
+            to.keys.intern(from.keys.bytes(id))
+        }
+    };
+    row.key = key(row.key);
+    if matches!(row.op, Op::Firstkey | Op::Nextkey) {
+        row.a = key(row.a);
+    }
+    let mut value = |id: u32| match id {
+        ABSENT | EMPTY | ABSENT_OR_EMPTY => id,
+        id => to.values.intern(from.values.bytes(id)),
+    };
+    match row.op {
+        Op::Fetch | Op::Traverse | Op::Store | Op::Storev => row.a = value(row.a),
+        Op::Append => (row.a, row.b) = (value(row.a), value(row.b)),
+        _ => {}
+    }
+    row
+}

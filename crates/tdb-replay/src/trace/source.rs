@@ -1,0 +1,66 @@
+//! The bytes of a trace file, whatever they are packed in.
+//!
+//! Owns the opening of files: plain, gzip or zstd by their first bytes, never by their name; folders as the traces in
+//! them.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
+
+/// A stream of a trace's text.
+pub type Source = Box<dyn Read + Send>;
+
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// Opens a trace file.
+pub fn open(path: &Path) -> io::Result<Source> {
+    if path.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
+    }
+    let mut file = File::open(path)?;
+    let mut magic = [0; 4];
+    let mut read = 0;
+    while read < magic.len() {
+        match file.read(&mut magic[read..])? {
+            0 => break,
+            n => read += n,
+        }
+    }
+    file.rewind()?;
+    if magic == ZSTD {
+        return Ok(Box::new(zstd::stream::read::Decoder::new(file)?));
+    }
+    if magic.starts_with(&GZIP) {
+        return Ok(Box::new(flate2::read::MultiGzDecoder::new(
+            BufReader::with_capacity(1 << 16, file),
+        )));
+    }
+    Ok(Box::new(file))
+}
+
+/// The trace files that `path` stands for: itself, or, if it is a folder, the files in it with `.trace` in their
+/// names, sorted by name.
+pub fn expand(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?.path();
+        let named = entry
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().contains(".trace"));
+        if named && entry.is_file() {
+            found.push(entry);
+        }
+    }
+    if found.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "no file with \".trace\" in its name in this folder",
+        ));
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,188 @@
+//! What the extended form adds to a line: ` #START+DURATION`, and ` vVERSION` where the operation has one.
+//!
+//! Owns the text of a stamp, both ways, and the columns in which a trace keeps its stamps. A plain trace pays nothing:
+//! the scanner looks for a stamp only where a plain line would end, and the columns stay empty. The form is described
+//! in docs/trace-extended.md.
+
+use super::line::{BadLine, show};
+
+/// When one operation ran, and where it stands among the changes of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Nanoseconds of the monotonic clock when the operation was called.
+    pub start_ns: u64,
+    /// Nanoseconds until it was answered.
+    pub duration_ns: u64,
+    /// The sequence number, read after the operation did its work and while it still held its key's chain lock. Of two
+    /// operations on one key the one with the smaller version came first; of two with the same, the one that changed
+    /// the key.
+    pub version: Option<u32>,
+}
+
+impl Stamp {
+    /// When it was answered.
+    pub fn end_ns(&self) -> u64 {
+        self.start_ns.saturating_add(self.duration_ns)
+    }
+
+    /// Appends the stamp's text to a line.
+    pub fn print(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b" #");
+        super::write::decimal(self.start_ns, out);
+        out.push(b'+');
+        super::write::decimal(self.duration_ns, out);
+        if let Some(version) = self.version {
+            out.extend_from_slice(b" v");
+            super::write::decimal(u64::from(version), out);
+        }
+    }
+
+    /// Reads what stands after a plain line's end.
+    pub(super) fn parse(text: &[u8]) -> Result<Stamp, BadLine> {
+        let wrong = |expected: &str| BadLine {
+            expected: expected.into(),
+            found: show(text),
+        };
+        let Some(rest) = text.strip_prefix(b" #") else {
+            return Err(wrong("the end of the line"));
+        };
+        let (start_ns, rest) = number(rest).ok_or_else(|| wrong("\" #\" and a start time in nanoseconds"))?;
+        let rest = rest
+            .strip_prefix(b"+")
+            .ok_or_else(|| wrong("\" #START+DURATION\""))?;
+        let (duration_ns, rest) = number(rest).ok_or_else(|| wrong("\"+\" and a duration in nanoseconds"))?;
+        if start_ns
+            .checked_add(duration_ns)
+            .is_none_or(|end| end > Stamp::LATEST_NS)
+        {
+            return Err(wrong("times below 2^62 nanoseconds"));
+        }
+        if rest.is_empty() {
+            return Ok(Stamp {
+                start_ns,
+                duration_ns,
+                version: None,
+            });
+        }
+        let version = rest
+            .strip_prefix(b" v")
+            .and_then(number)
+            .filter(|(_, rest)| rest.is_empty());
+        match version.map(|(version, _)| u32::try_from(version)) {
+            Some(Ok(version)) if version != NO_VERSION => Ok(Stamp {
+                start_ns,
+                duration_ns,
+                version: Some(version),
+            }),
+            _ => Err(wrong(
+                "\" vVERSION\" below 2^32 - 1, or the end of the line, after the duration",
+            )),
+        }
+    }
+
+    /// The largest time that a stamp may say, so that cells (twice the time) fit.
+    pub const LATEST_NS: u64 = 1 << 62;
+}
+
+/// A decimal number and what follows it.
+fn number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = text.split_at(digits);
+    let value = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some((value, rest))
+}
+
+/// In the version column: the line has none.
+const NO_VERSION: u32 = u32::MAX;
+/// In the start column: the line has no stamp.
+const NO_STAMP: u64 = u64::MAX;
+
+/// The stamps of a trace's rows; as long as its rows, or shorter when the last rows have none.
+#[derive(Clone, Default)]
+pub struct Stamps {
+    start: Vec<u64>,
+    duration: Vec<u64>,
+    version: Vec<u32>,
+}
+
+impl Stamps {
+    /// Gives row `row` a stamp; rows are given in ascending order.
+    pub(super) fn set(&mut self, row: usize, stamp: Stamp) {
+        self.start.resize(row, NO_STAMP);
+        self.duration.resize(row, 0);
+        self.version.resize(row, NO_VERSION);
+        self.start.push(stamp.start_ns);
+        self.duration.push(stamp.duration_ns);
+        self.version.push(stamp.version.unwrap_or(NO_VERSION));
+    }
+
+    /// The stamp of a row, if its line has one.
+    pub fn of(&self, row: usize) -> Option<Stamp> {
+        let start_ns = *self.start.get(row).filter(|&&start| start != NO_STAMP)?;
+        let version = Some(self.version[row]).filter(|&version| version != NO_VERSION);
+        Some(Stamp {
+            start_ns,
+            duration_ns: self.duration[row],
+            version,
+        })
+    }
+
+    /// Whether no row has one.
+    pub fn is_empty(&self) -> bool {
+        self.start.is_empty()
+    }
+
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        8 * (self.start.capacity() + self.duration.capacity()) + 4 * self.version.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R4: a stamp that is printed is read as it was.
+    #[test]
+    fn a_printed_stamp_is_read_back() {
+        for version in [None, Some(0), Some(17)] {
+            for (start_ns, duration_ns) in [(0, 0), (12_345, 678), (1 << 61, 1 << 61)] {
+                let stamp = Stamp {
+                    start_ns,
+                    duration_ns,
+                    version,
+                };
+                let mut text = Vec::new();
+                stamp.print(&mut text);
+                assert_eq!(Stamp::parse(&text).expect("it was printed"), stamp);
+            }
+        }
+    }
+
+    /// R2, R4: what is no stamp is refused, and so is a time that could not be doubled.
+    #[test]
+    fn what_is_no_stamp_is_refused() {
+        let wrong: &[&str] = &[
+            " ",
+            " #",
+            " #1",
+            " #1+",
+            " #+1",
+            " #1+2 ",
+            " #1+2 v",
+            " #1+2 v1 ",
+            " #1+2v3",
+            "  #1+2",
+            "#1+2",
+            " #-1+2",
+            " #1+2 v4294967295",
+            " #4611686018427387904+1",
+            " #18446744073709551616+0",
+            " #1 +2",
+            " #1+2 V3",
+        ];
+        for text in wrong {
+            Stamp::parse(text.as_bytes()).expect_err(text);
+        }
+    }
+}

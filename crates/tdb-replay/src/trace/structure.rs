@@ -1,0 +1,309 @@
+//! Which lines belong together: traversals, transactions, locks.
+//!
+//! Owns the pairing of starts and ends within one trace. Three things make it more than counting brackets. A nested
+//! transaction's start may be missing (today's tracer does not write it), so a transaction reaches to the last commit
+//! before the next start. A traversal that failed has no end. And a lock may be released in any order.
+
+use super::columns::Columns;
+use super::line::BadLine;
+use super::op::Op;
+
+/// What a group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupKind {
+    /// From the first start to the last commit or cancel; nested ones are inside and of no effect of their own.
+    Transaction {
+        /// Its changes became visible.
+        committed: bool,
+    },
+    /// A traversal.
+    Traverse {
+        /// It was started for writing.
+        write: bool,
+    },
+    /// The lock of all chains.
+    AllRecord {
+        /// It was taken for writing.
+        write: bool,
+    },
+    /// The lock of the chain of a key.
+    Chain {
+        /// The key.
+        key: u32,
+        /// It was taken for writing.
+        write: bool,
+    },
+}
+
+/// Rows of one trace that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// What it is.
+    pub kind: GroupKind,
+    /// The row that starts it.
+    pub start: u32,
+    /// The row that ends it, or the last row in it when its end is missing.
+    pub end: u32,
+    /// Its end is missing.
+    pub open: bool,
+}
+
+impl Group {
+    /// Whether this is a transaction.
+    pub fn is_transaction(&self) -> bool {
+        matches!(self.kind, GroupKind::Transaction { .. })
+    }
+}
+
+/// Finds all groups of a trace, sorted by start, or the row that misses its partner.
+pub fn groups(rows: &Columns) -> Result<Vec<Group>, (usize, BadLine)> {
+    let mut groups = transactions(rows)?;
+    let mut pairs = Pairs {
+        rows,
+        open: Vec::new(),
+        done: Vec::new(),
+    };
+    for index in 0..rows.len() {
+        pairs.row(index)?;
+    }
+    pairs.finish();
+    groups.append(&mut pairs.done);
+    groups.sort_unstable_by_key(|group| group.start);
+    Ok(groups)
+}
+
+fn missing<T>(row: usize, start: &str, found: Op) -> Result<T, (usize, BadLine)> {
+    Err((
+        row,
+        BadLine {
+            expected: format!("{start} before it"),
+            found: format!("\"{}\" without one", found.name()),
+        },
+    ))
+}
+
+fn transactions(rows: &Columns) -> Result<Vec<Group>, (usize, BadLine)> {
+    let mut found = Vec::new();
+    let mut index = 0;
+    while index < rows.len() {
+        match rows.op(index) {
+            Op::TransactionStart => {
+                let group = transaction(rows, index);
+                index = group.end as usize;
+                found.push(group);
+            }
+            op @ (Op::TransactionCommit | Op::TransactionCancel | Op::TransactionPrepareCommit) => {
+                return missing(index, "a tdb_transaction_start", op);
+            }
+            _ => {}
+        }
+        index += 1;
+    }
+    Ok(found)
+}
+
+fn transaction(rows: &Columns, start: usize) -> Group {
+    let mut depth = 1u32;
+    let mut end = None;
+    let mut committed = true;
+    for index in start + 1..rows.len() {
+        match rows.op(index) {
+            Op::TransactionStart if end.is_some() => break,
+            Op::TransactionStart => depth += 1,
+            Op::TransactionCommit => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    end = Some(index);
+                }
+            }
+            // The start of a nested transaction is not written, so this line shows that one was open still.
+            Op::TransactionPrepareCommit if end.is_some() => end = Some(index),
+            Op::TransactionCancel if end.is_none() => {
+                committed = false;
+                depth -= 1;
+                if depth == 0 {
+                    end = Some(index);
+                }
+            }
+            // A stray cancel does nothing; one that takes changes back shows in the sequence number.
+            Op::TransactionCancel if index + 1 < rows.len() && rows.seq(index + 1) < rows.seq(index) => {
+                committed = false;
+                end = Some(index);
+            }
+            Op::TransactionCancel => end = Some(index),
+            _ => {}
+        }
+    }
+    let last = rows.len() - 1 - usize::from(rows.op(rows.len() - 1) == Op::Close);
+    let open = end.is_none();
+    Group {
+        kind: GroupKind::Transaction {
+            committed: committed && !open,
+        },
+        start: start as u32,
+        end: end.unwrap_or(last) as u32,
+        open,
+    }
+}
+
+struct OpenGroup {
+    kind: GroupKind,
+    start: u32,
+    last_step: u32,
+}
+
+/// Pairs starts and ends of everything but transactions.
+struct Pairs<'a> {
+    rows: &'a Columns,
+    open: Vec<OpenGroup>,
+    done: Vec<Group>,
+}
+
+impl Pairs<'_> {
+    fn row(&mut self, index: usize) -> Result<(), (usize, BadLine)> {
+        let row = self.rows.row(index);
+        match row.op {
+            Op::TraverseStart => self.start(index, GroupKind::Traverse { write: true }),
+            Op::TraverseReadStart => self.start(index, GroupKind::Traverse { write: false }),
+            Op::Lockall => self.start(index, GroupKind::AllRecord { write: true }),
+            Op::LockallRead => self.start(index, GroupKind::AllRecord { write: false }),
+            Op::LockallNonblock if !row.failed() => self.start(index, GroupKind::AllRecord { write: true }),
+            Op::LockallReadNonblock if !row.failed() => {
+                self.start(index, GroupKind::AllRecord { write: false })
+            }
+            Op::Chainlock => self.start(
+                index,
+                GroupKind::Chain {
+                    key: row.key,
+                    write: true,
+                },
+            ),
+            Op::ChainlockRead => self.start(
+                index,
+                GroupKind::Chain {
+                    key: row.key,
+                    write: false,
+                },
+            ),
+            Op::ChainlockNonblock if !row.failed() => self.start(
+                index,
+                GroupKind::Chain {
+                    key: row.key,
+                    write: true,
+                },
+            ),
+            Op::ChainlockReadNonblock if !row.failed() => {
+                self.start(
+                    index,
+                    GroupKind::Chain {
+                        key: row.key,
+                        write: false,
+                    },
+                );
+            }
+            Op::Traverse | Op::Traversefn => self.step(index)?,
+            Op::TraverseEnd => self.end(
+                index,
+                "a tdb_traverse_start or tdb_traverse_read_start",
+                traversal,
+            )?,
+            Op::Unlockall => {
+                self.end(index, "a tdb_lockall", |kind| {
+                    kind == GroupKind::AllRecord { write: true }
+                })?;
+            }
+            Op::UnlockallRead => {
+                self.end(index, "a tdb_lockall_read", |kind| {
+                    kind == GroupKind::AllRecord { write: false }
+                })?;
+            }
+            Op::Chainunlock => self.end_chain(index, row.key, true)?,
+            Op::ChainunlockRead => self.end_chain(index, row.key, false)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, index: usize, kind: GroupKind) {
+        self.open.push(OpenGroup {
+            kind,
+            start: index as u32,
+            last_step: index as u32,
+        });
+    }
+
+    /// A callback belongs to the innermost traversal.
+    fn step(&mut self, index: usize) -> Result<(), (usize, BadLine)> {
+        match self.open.iter_mut().rfind(|group| traversal(group.kind)) {
+            Some(group) => group.last_step = index as u32,
+            None => {
+                return missing(
+                    index,
+                    "a tdb_traverse_start or tdb_traverse_read_start",
+                    self.rows.op(index),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        index: usize,
+        start: &str,
+        fits: impl Fn(GroupKind) -> bool,
+    ) -> Result<(), (usize, BadLine)> {
+        let Some(at) = self.open.iter().rposition(|group| fits(group.kind)) else {
+            return missing(index, start, self.rows.op(index));
+        };
+        let OpenGroup { kind, start, .. } = self.open.remove(at);
+        self.done.push(Group {
+            kind,
+            start,
+            end: index as u32,
+            open: false,
+        });
+        Ok(())
+    }
+
+    /// A lock is of a chain, not of a key: another key of the chain may release it.
+    fn end_chain(&mut self, index: usize, key: u32, write: bool) -> Result<(), (usize, BadLine)> {
+        let exact = GroupKind::Chain { key, write };
+        if self.open.iter().any(|group| group.kind == exact) {
+            return self.end(index, "", |kind| kind == exact);
+        }
+        let start = if write {
+            "a tdb_chainlock"
+        } else {
+            "a tdb_chainlock_read"
+        };
+        self.end(
+            index,
+            start,
+            |kind| matches!(kind, GroupKind::Chain { write: held, .. } if held == write),
+        )
+    }
+
+    /// Closing the database releases every lock; a traversal without an end ended after its last callback.
+    fn finish(&mut self) {
+        let last = (self.rows.len().max(1) - 1) as u32;
+        for OpenGroup {
+            kind,
+            start,
+            last_step,
+        } in self.open.drain(..)
+        {
+            let end = if traversal(kind) { last_step } else { last };
+            self.done.push(Group {
+                kind,
+                start,
+                end,
+                open: true,
+            });
+        }
+    }
+}
+
+fn traversal(kind: GroupKind) -> bool {
+    matches!(kind, GroupKind::Traverse { .. })
+}

@@ -1,0 +1,126 @@
+//! The hash chains: finding a key, and putting records on and taking them off.
+//!
+//! Everything here needs the chain's lock, for writing where it writes.
+
+use crate::database::Database;
+use crate::error::AccessError;
+use crate::format::{Offset, RECORD_DEAD, RECORD_HEADER, RECORD_USED, Record, chain_head};
+
+/// A record on its chain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    /// Where the record is.
+    pub at: Offset,
+    /// Where the word is that points at it.
+    pub link: Offset,
+    pub record: Record,
+}
+
+/// Deleted records that a search passed on its way.
+#[derive(Default)]
+pub(crate) struct DeadSeen {
+    pub count: u32,
+    /// The first with the room that was asked for.
+    pub fitting: Option<(Offset, Record)>,
+}
+
+fn corrupt(offset: Offset, what: &'static str) -> AccessError {
+    AccessError::Corrupt { offset, what }
+}
+
+impl Database {
+    /// The chain that keys with this hash are on.
+    #[inline]
+    pub(crate) fn chain_of(&self, hash: u32) -> u32 {
+        hash % self.hash_size
+    }
+
+    /// The record of `key`.
+    #[inline]
+    pub(crate) fn find(&self, hash: u32, key: &[u8]) -> Result<Option<Found>, AccessError> {
+        let mut link = chain_head(self.chain_of(hash));
+        let mut at = self.space.word(link)?;
+        let mut steps = 0;
+        while at != 0 {
+            let record = self.space.record(at)?;
+            if record.hash == hash && self.holds_key(at, &record, key)? {
+                return Ok(Some(Found { at, link, record }));
+            }
+            steps += 1;
+            self.must_be_on_chain(at, &record, steps)?;
+            link = at;
+            at = record.next;
+        }
+        Ok(None)
+    }
+
+    /// Like [`Database::find`], and notes the deleted records on the way; `room` is what a fitting one must have.
+    pub(crate) fn find_noting_dead(
+        &self,
+        hash: u32,
+        key: &[u8],
+        room: u32,
+    ) -> Result<(Option<Found>, DeadSeen), AccessError> {
+        let mut dead = DeadSeen::default();
+        let mut link = chain_head(self.chain_of(hash));
+        let mut at = self.space.word(link)?;
+        let mut steps = 0;
+        while at != 0 {
+            let record = self.space.record(at)?;
+            if record.hash == hash && self.holds_key(at, &record, key)? {
+                return Ok((Some(Found { at, link, record }), dead));
+            }
+            steps += 1;
+            self.must_be_on_chain(at, &record, steps)?;
+            if record.magic == RECORD_DEAD {
+                dead.count += 1;
+                if dead.fitting.is_none() && record.room() >= room && record.room() / 2 <= room {
+                    dead.fitting = Some((at, record));
+                }
+            }
+            link = at;
+            at = record.next;
+        }
+        Ok((None, dead))
+    }
+
+    #[inline]
+    fn holds_key(&self, at: Offset, record: &Record, key: &[u8]) -> Result<bool, AccessError> {
+        if record.magic != RECORD_USED || record.key_len as usize != key.len() {
+            return Ok(false);
+        }
+        // A record right at the end of 32 bits has no room for a key, so its bytes fail below.
+        if !self.space.equals(at.saturating_add(RECORD_HEADER), key)? {
+            return Ok(false);
+        }
+        self.must_have_body(at, record)?;
+        Ok(true)
+    }
+
+    /// Fails unless this can be a record of a chain, `steps` from its head.
+    #[inline]
+    pub(crate) fn must_be_on_chain(
+        &self,
+        at: Offset,
+        record: &Record,
+        steps: u32,
+    ) -> Result<(), AccessError> {
+        if record.magic != RECORD_USED && record.magic != RECORD_DEAD {
+            return Err(corrupt(at, "a chain holds something that is no record"));
+        }
+        if steps > self.space.most_records() {
+            return Err(corrupt(at, "a chain goes in a circle"));
+        }
+        Ok(())
+    }
+
+    /// Fails unless key, value and tailer fit into the record, and the record into the file.
+    #[inline]
+    pub(crate) fn must_have_body(&self, at: Offset, record: &Record) -> Result<(), AccessError> {
+        if !record.body_fits() {
+            return Err(corrupt(at, "key and value are longer than their record"));
+        }
+        self.space
+            .must_hold(at, RECORD_HEADER.saturating_add(record.record_len))
+    }
+}

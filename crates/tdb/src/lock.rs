@@ -1,0 +1,774 @@
+//! Which bytes of the file stand for which lock, and what this handle holds of them.
+//!
+//! Order, for everybody who has the file open: transaction lock, then chains (all of them for a transaction), then
+//! the freelist; the open lock comes last, at commit. Locks nest: this handle counts, the kernel knows one.
+//!
+//! Since the locks belong to the open file (see [`crate::ofd`]), the kernel finds no deadlock through us. So we sleep
+//! in the kernel only where the order is kept. Where a caller's own order decides (a second chain, all chains, an
+//! upgrade from read to write) we try, let go where we may, sleep a little, and give up after [`PATIENCE`].
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::database::Database;
+use crate::error::{AccessError, LockError};
+use crate::format::{FREELIST_HEAD, Offset};
+use crate::mutex::MutexArea;
+use crate::ofd::{self, Attempt};
+
+pub use crate::ofd::LockKind;
+
+/// Whether to wait for a lock that someone else holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Fail with [`LockError::WouldBlock`].
+    No,
+    /// Wait, as long as it takes where that cannot be a deadlock.
+    Yes,
+}
+
+/// How long to wait where two might be waiting for each other.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long all chains are asked for before those got so far are given back for a moment.
+pub(crate) const HOLD_HALF: Duration = Duration::from_millis(50);
+const FIRST_NAP: Duration = Duration::from_micros(20);
+pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(2);
+
+/// The bytes at the start of the file that stand for a lock of the whole database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum LockByte {
+    /// Held while the file is opened, and while a transaction is written to it.
+    Open = 0,
+    /// Held for reading by every opener with clear-if-first; nobody else's means "I am the first".
+    Active = 4,
+    /// Held by a transaction, and by a traverse that may write.
+    Transaction = 8,
+    /// Guards the sequence number where it cannot be added to in one step.
+    Seqnum = 48,
+}
+
+/// A chain, or the freelist, as something that can be locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChainIndex(i32);
+
+impl ChainIndex {
+    /// The freelist's lock.
+    pub const FREELIST: ChainIndex = ChainIndex(-1);
+
+    /// Chain `index`.
+    #[inline]
+    pub fn chain(index: u32) -> ChainIndex {
+        ChainIndex(index as i32)
+    }
+
+    /// The byte that stands for it: 4 before the head of its list.
+    #[inline]
+    pub fn byte(self) -> u64 {
+        (i64::from(FREELIST_HEAD) + 4 * i64::from(self.0)) as u64
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    byte: u64,
+    kind: LockKind,
+    count: u32,
+}
+
+/// All chains and records, locked at once.
+#[derive(Clone, Copy)]
+struct AllRecord {
+    count: u32,
+    kind: LockKind,
+    /// A transaction's: for reading so far, and ours alone to make a write lock.
+    upgradable: bool,
+}
+
+const NONE: AllRecord = AllRecord {
+    count: 0,
+    kind: LockKind::Read,
+    upgradable: false,
+};
+
+/// What a handle holds.
+pub(crate) struct LockState {
+    /// What chains are locked by instead of byte ranges, if the file has it.
+    pub mutexes: OnceCell<MutexArea>,
+    entries: RefCell<Vec<Entry>>,
+    allrecord: Cell<AllRecord>,
+    /// Records that traverses of this handle stand on, with how many stand there.
+    records: RefCell<Vec<(Offset, u32)>>,
+    /// When not 0, a signal ends the wait for a lock.
+    interrupt: Cell<Option<&'static AtomicI32>>,
+    forks: Cell<u32>,
+}
+
+impl LockState {
+    pub fn new() -> LockState {
+        ofd::watch_forks();
+        LockState {
+            mutexes: OnceCell::new(),
+            entries: RefCell::new(Vec::new()),
+            allrecord: Cell::new(NONE),
+            records: RefCell::new(Vec::new()),
+            interrupt: Cell::new(None),
+            forks: Cell::new(ofd::fork_generation()),
+        }
+    }
+
+    /// Forgets everything: the locks went away with the opening they belonged to.
+    pub fn forget(&self) {
+        self.entries.borrow_mut().clear();
+        self.records.borrow_mut().clear();
+        self.allrecord.set(NONE);
+        self.forks.set(ofd::fork_generation());
+    }
+
+    pub fn set_interrupt(&self, flag: Option<&'static AtomicI32>) {
+        self.interrupt.set(flag);
+    }
+
+    /// Whether this process is a child of the one that opened the database.
+    #[inline]
+    pub fn is_after_fork(&self) -> bool {
+        self.forks.get() != ofd::fork_generation()
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupt
+            .get()
+            .is_some_and(|flag| flag.load(Ordering::Relaxed) != 0)
+    }
+
+    pub fn holds(&self, byte: u64) -> bool {
+        self.entries.borrow().iter().any(|entry| entry.byte == byte)
+    }
+
+    /// Whether a lock on a chain, the freelist or everything is held.
+    fn holds_chains(&self) -> bool {
+        self.allrecord.get().count > 0
+            || self
+                .entries
+                .borrow()
+                .iter()
+                .any(|entry| entry.byte >= ChainIndex::FREELIST.byte())
+    }
+}
+
+/// A lock that is given back when this goes out of scope.
+pub(crate) struct Locked<'a> {
+    database: &'a Database,
+    list: ChainIndex,
+    kind: LockKind,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.database.unlock_list(self.list, self.kind);
+    }
+}
+
+impl Database {
+    // Single chains.
+
+    /// Locks a chain or the freelist until the guard goes.
+    #[inline]
+    pub(crate) fn locked(
+        &self,
+        list: ChainIndex,
+        kind: LockKind,
+        wait: Wait,
+    ) -> Result<Locked<'_>, LockError> {
+        self.lock_list(list, kind, wait)?;
+        Ok(Locked {
+            database: self,
+            list,
+            kind,
+        })
+    }
+
+    /// Locks a chain or the freelist; after the first such lock a half-done transaction is recovered.
+    #[inline]
+    pub(crate) fn lock_list(&self, list: ChainIndex, kind: LockKind, wait: Wait) -> Result<(), LockError> {
+        if self.locks.is_after_fork() {
+            self.reopen_in_child()?;
+        }
+        if self.locks.allrecord.get().count > 0 {
+            return self.covered_by_allrecord(kind);
+        }
+        let first = self.has_no_lock() || !self.locks.holds_chains();
+        self.nest_lock(list.byte(), kind, wait)?;
+        if !first {
+            return Ok(());
+        }
+        match self.needs_recovery() {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.nest_unlock(list.byte());
+                self.lock_and_recover()?;
+                self.lock_list(list, kind, wait)
+            }
+            Err(error) => {
+                self.nest_unlock(list.byte());
+                Err(LockError::Recovery(error))
+            }
+        }
+    }
+
+    /// Undoes one [`Database::lock_list`].
+    #[inline]
+    pub(crate) fn unlock_list(&self, list: ChainIndex, kind: LockKind) -> bool {
+        let all = self.locks.allrecord.get();
+        if all.count > 0 {
+            return kind == LockKind::Read || all.kind == LockKind::Write || all.upgradable;
+        }
+        self.nest_unlock(list.byte())
+    }
+
+    fn covered_by_allrecord(&self, kind: LockKind) -> Result<(), LockError> {
+        let all = self.locks.allrecord.get();
+        if kind == LockKind::Read || all.kind == LockKind::Write || all.upgradable {
+            return Ok(());
+        }
+        Err(LockError::Conflict {
+            why: "all records are locked for reading only",
+        })
+    }
+
+    /// Counts a chain as locked without asking the kernel: a child whose parent holds the lock.
+    pub(crate) fn mark_list(&self, list: ChainIndex, kind: LockKind) -> Result<(), LockError> {
+        if self.locks.allrecord.get().count > 0 {
+            return self.covered_by_allrecord(kind);
+        }
+        self.mark(list.byte(), kind);
+        Ok(())
+    }
+
+    fn mark(&self, byte: u64, kind: LockKind) {
+        let mut entries = self.locks.entries.borrow_mut();
+        match entries.iter_mut().find(|entry| entry.byte == byte) {
+            Some(entry) => entry.count += 1,
+            None => entries.push(Entry { byte, kind, count: 1 }),
+        }
+    }
+
+    /// [`Database::mark_list`] for a named byte.
+    pub(crate) fn mark_byte(&self, byte: LockByte, kind: LockKind) {
+        self.mark(byte as u64, kind);
+    }
+
+    /// Undoes one [`Database::mark_byte`].
+    pub(crate) fn unmark_byte(&self, byte: LockByte) -> Result<(), LockError> {
+        self.unmark(byte as u64)
+    }
+
+    /// Undoes one [`Database::mark_list`].
+    pub(crate) fn unmark_list(&self, list: ChainIndex) -> Result<(), LockError> {
+        if self.locks.allrecord.get().count > 0 {
+            return Ok(());
+        }
+        self.unmark(list.byte())
+    }
+
+    fn unmark(&self, byte: u64) -> Result<(), LockError> {
+        let mut entries = self.locks.entries.borrow_mut();
+        let Some(nth) = entries.iter().position(|entry| entry.byte == byte) else {
+            return Err(LockError::NotHeld { byte });
+        };
+        entries[nth].count -= 1;
+        if entries[nth].count == 0 {
+            entries.swap_remove(nth);
+        }
+        Ok(())
+    }
+
+    // Named bytes, and counting.
+
+    pub(crate) fn lock_byte(&self, byte: LockByte, kind: LockKind, wait: Wait) -> Result<(), LockError> {
+        if self.locks.is_after_fork() {
+            self.reopen_in_child()?;
+        }
+        self.nest_lock(byte as u64, kind, wait)
+    }
+
+    pub(crate) fn unlock_byte(&self, byte: LockByte) -> bool {
+        self.nest_unlock(byte as u64)
+    }
+
+    fn nest_lock(&self, byte: u64, kind: LockKind, wait: Wait) -> Result<(), LockError> {
+        if self.has_no_lock() {
+            return Ok(());
+        }
+        let held = self
+            .locks
+            .entries
+            .borrow()
+            .iter()
+            .position(|entry| entry.byte == byte);
+        if let Some(nth) = held {
+            return self.lock_again(nth, kind, wait);
+        }
+        self.must_be_lockable(kind)?;
+        let ordered = self.keeps_order(byte);
+        self.lock_range(kind, byte, 1, wait, ordered)?;
+        self.locks
+            .entries
+            .borrow_mut()
+            .push(Entry { byte, kind, count: 1 });
+        Ok(())
+    }
+
+    fn lock_again(&self, nth: usize, kind: LockKind, wait: Wait) -> Result<(), LockError> {
+        let Entry { byte, kind: held, .. } = self.locks.entries.borrow()[nth];
+        if held == LockKind::Read && kind == LockKind::Write {
+            self.must_be_lockable(kind)?;
+            match self.mutex_of(byte, 1) {
+                Some((area, list)) => area
+                    .upgrade(list)
+                    .map_err(|source| LockError::Io { byte, source })?,
+                None => self.lock_range(kind, byte, 1, wait, false)?,
+            }
+            self.locks.entries.borrow_mut()[nth].kind = LockKind::Write;
+        }
+        self.locks.entries.borrow_mut()[nth].count += 1;
+        Ok(())
+    }
+
+    fn nest_unlock(&self, byte: u64) -> bool {
+        if self.has_no_lock() {
+            return true;
+        }
+        let mut entries = self.locks.entries.borrow_mut();
+        let Some(nth) = entries.iter().position(|entry| entry.byte == byte) else {
+            return false;
+        };
+        entries[nth].count -= 1;
+        if entries[nth].count > 0 {
+            return true;
+        }
+        entries.swap_remove(nth);
+        drop(entries);
+        self.unlock_range(byte, 1);
+        true
+    }
+
+    fn must_be_lockable(&self, kind: LockKind) -> Result<(), LockError> {
+        if kind == LockKind::Read {
+            return Ok(());
+        }
+        if self.is_read_only() {
+            return Err(LockError::ReadOnly {
+                why: "it was opened for reading only",
+            });
+        }
+        if self.traverses.reading.get() > 0 {
+            return Err(LockError::ReadOnly {
+                why: "a traverse that only reads is running",
+            });
+        }
+        if self.space.is_lent() {
+            return Err(LockError::ReadOnly {
+                why: "a value is lent out by parse_record",
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether waiting for this byte keeps the order, so that it cannot be part of a deadlock.
+    fn keeps_order(&self, byte: u64) -> bool {
+        byte < ChainIndex::chain(0).byte()
+            || (self.locks.records.borrow().is_empty()
+                && self
+                    .locks
+                    .entries
+                    .borrow()
+                    .iter()
+                    .all(|entry| entry.byte < ChainIndex::FREELIST.byte()))
+    }
+
+    // All records.
+
+    /// Locks all chains and all records. `upgradable` is a transaction's read lock, later made a write lock.
+    pub(crate) fn lock_allrecord(
+        &self,
+        kind: LockKind,
+        wait: Wait,
+        upgradable: bool,
+    ) -> Result<(), LockError> {
+        if self.locks.is_after_fork() {
+            self.reopen_in_child()?;
+        }
+        if self.count_allrecord(kind, upgradable)? {
+            return Ok(());
+        }
+        if !self.has_no_lock() {
+            self.must_be_lockable(kind)?;
+            self.lock_chains_and_records(kind, wait)?;
+        }
+        self.locks.allrecord.set(AllRecord {
+            count: 1,
+            kind,
+            upgradable,
+        });
+        match self.needs_recovery() {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.unlock_allrecord();
+                self.lock_and_recover()?;
+                self.lock_allrecord(kind, wait, upgradable)
+            }
+            Err(error) => {
+                self.unlock_allrecord();
+                Err(LockError::Recovery(error))
+            }
+        }
+    }
+
+    /// Counts one more lock of everything if one is held; fails if it does not go with what is held.
+    fn count_allrecord(&self, kind: LockKind, for_transaction: bool) -> Result<bool, LockError> {
+        let all = self.locks.allrecord.get();
+        let same = all.kind == kind || (all.upgradable && kind == LockKind::Write);
+        if all.count > 0 && same {
+            self.locks.allrecord.set(AllRecord {
+                count: all.count + 1,
+                ..all
+            });
+            return Ok(true);
+        }
+        if all.count > 0 {
+            return Err(LockError::Conflict {
+                why: "all records are locked in the other way already",
+            });
+        }
+        // A transaction has looked already, before it took its own lock.
+        if !for_transaction && self.has_extra_locks() {
+            return Err(LockError::Conflict {
+                why: "single chains are locked; release them first",
+            });
+        }
+        Ok(false)
+    }
+
+    /// Counts everything as locked without asking the kernel.
+    pub(crate) fn mark_allrecord(&self, kind: LockKind) -> Result<(), LockError> {
+        if !self.count_allrecord(kind, false)? {
+            self.locks.allrecord.set(AllRecord {
+                count: 1,
+                kind,
+                upgradable: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Undoes one lock of everything; `release` unless it was only marked. Fails if it is not held in this way.
+    pub(crate) fn unlock_allrecord_as(&self, kind: LockKind, release: bool) -> Result<(), LockError> {
+        let all = self.locks.allrecord.get();
+        if all.count == 0 || (all.kind != kind && !(all.upgradable && kind == LockKind::Write)) {
+            return Err(LockError::NotHeld {
+                byte: FREELIST_HEAD.into(),
+            });
+        }
+        if all.count > 1 {
+            self.locks.allrecord.set(AllRecord {
+                count: all.count - 1,
+                ..all
+            });
+            return Ok(());
+        }
+        self.locks.allrecord.set(NONE);
+        if release && !self.has_no_lock() {
+            self.unlock_everything();
+        }
+        Ok(())
+    }
+
+    /// Lets go of everything, however often it was counted.
+    pub(crate) fn unlock_allrecord(&self) {
+        if self.locks.allrecord.get().count > 0 {
+            self.locks.allrecord.set(NONE);
+            if !self.has_no_lock() {
+                self.unlock_everything();
+            }
+        }
+    }
+
+    /// Makes a transaction's read lock a write lock, waiting for readers to leave.
+    pub(crate) fn upgrade_allrecord(&self) -> Result<(), LockError> {
+        let all = self.locks.allrecord.get();
+        if all.count != 1 || !all.upgradable {
+            return Err(LockError::Conflict {
+                why: "only a transaction's lock can be upgraded, held once",
+            });
+        }
+        if !self.has_no_lock() {
+            self.must_be_lockable(LockKind::Write)?;
+            match self.locks.mutexes.get() {
+                Some(area) => self.upgrade_mutexes_and_records(area)?,
+                None => self.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, false)?,
+            }
+        }
+        self.locks.allrecord.set(AllRecord {
+            kind: LockKind::Write,
+            upgradable: false,
+            ..all
+        });
+        Ok(())
+    }
+
+    /// Back to a read lock, when an upgraded transaction goes no further.
+    pub(crate) fn holds_everything(&self) -> bool {
+        self.locks.allrecord.get().count > 0
+    }
+
+    /// Chains first, half by half where that must wait, then all records: the order of libtdb.
+    fn lock_chains_and_records(&self, kind: LockKind, wait: Wait) -> Result<(), LockError> {
+        if let Some(area) = self.locks.mutexes.get() {
+            return self.lock_mutexes_and_records(area, kind, wait);
+        }
+        let chains = u64::from(FREELIST_HEAD)..self.records_start();
+        let give_up = Instant::now() + PATIENCE * 20;
+        loop {
+            let attempt = self
+                .lock_gradually(kind, chains.start, chains.end - chains.start, wait)
+                .and_then(|()| self.lock_for_a_while(kind, chains.end, 0, wait));
+            match attempt {
+                Err(LockError::WouldBlock) if wait == Wait::Yes && Instant::now() < give_up => {
+                    // Let go of what we have: someone who holds a chain may be waiting for another.
+                    self.unlock_range(chains.start, 0);
+                    std::thread::sleep(LONGEST_NAP);
+                }
+                Err(error) => {
+                    self.unlock_range(chains.start, 0);
+                    return Err(error);
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    fn lock_gradually(&self, kind: LockKind, start: u64, len: u64, wait: Wait) -> Result<(), LockError> {
+        match self.lock_range(kind, start, len, Wait::No, true) {
+            Err(LockError::WouldBlock) if wait == Wait::Yes => {}
+            done => return done,
+        }
+        if len <= 4 {
+            return self.lock_for_a_while(kind, start, len, wait);
+        }
+        self.lock_gradually(kind, start, len / 2, wait)?;
+        self.lock_gradually(kind, start + len / 2, len - len / 2, wait)
+    }
+
+    /// Tries for [`HOLD_HALF`].
+    pub(crate) fn lock_for_a_while(
+        &self,
+        kind: LockKind,
+        start: u64,
+        len: u64,
+        wait: Wait,
+    ) -> Result<(), LockError> {
+        if wait == Wait::No {
+            return self.lock_range(kind, start, len, wait, true);
+        }
+        self.lock_patiently(kind, start, len, HOLD_HALF)
+            .map_err(|error| match error {
+                LockError::Deadlock { .. } => LockError::WouldBlock,
+                other => other,
+            })
+    }
+
+    /// Whether locks are held that neither a transaction nor a lock of everything may be combined with.
+    pub(crate) fn has_extra_locks(&self) -> bool {
+        let in_transaction = self.transaction_active();
+        if !in_transaction && self.holds_everything() {
+            return true;
+        }
+        let mut extra = self.locks.entries.borrow().len();
+        if self.locks.holds(LockByte::Active as u64) {
+            extra -= 1;
+        }
+        if in_transaction && self.locks.holds(LockByte::Transaction as u64) {
+            extra -= 1;
+        }
+        extra > 0
+    }
+
+    // Records that traverses stand on.
+
+    /// Marks a record as stood on: nobody frees it until [`Database::leave_record`].
+    pub(crate) fn stand_on_record(&self, at: Offset) -> Result<(), LockError> {
+        let mut records = self.locks.records.borrow_mut();
+        if let Some((_, count)) = records.iter_mut().find(|(record, _)| *record == at) {
+            *count += 1;
+            return Ok(());
+        }
+        if !self.has_no_lock() && !self.holds_everything() {
+            self.lock_range(LockKind::Read, at.into(), 1, Wait::Yes, true)?;
+        }
+        records.push((at, 1));
+        Ok(())
+    }
+
+    /// Undoes one [`Database::stand_on_record`].
+    pub(crate) fn leave_record(&self, at: Offset) {
+        let mut records = self.locks.records.borrow_mut();
+        let Some(nth) = records.iter().position(|(record, _)| *record == at) else {
+            return;
+        };
+        records[nth].1 -= 1;
+        if records[nth].1 == 0 {
+            records.swap_remove(nth);
+            if !self.has_no_lock() && !self.holds_everything() {
+                self.unlock_range(at.into(), 1);
+            }
+        }
+    }
+
+    /// Whether a traverse, here or elsewhere, stands on this record. The caller holds the chain for writing, so nobody
+    /// can step on it meanwhile.
+    #[inline]
+    pub(crate) fn record_is_stood_on(&self, at: Offset) -> Result<bool, LockError> {
+        if self
+            .locks
+            .records
+            .borrow()
+            .iter()
+            .any(|(record, _)| *record == at)
+        {
+            return Ok(true);
+        }
+        // With everything locked there are no others; a transaction meets them when it upgrades.
+        if self.has_no_lock() || self.holds_everything() {
+            return Ok(false);
+        }
+        let Some(file) = self.lock_file() else {
+            return Ok(false);
+        };
+        ofd::held_by_another(file, at.into(), 1).map_err(|source| LockError::Io {
+            byte: at.into(),
+            source,
+        })
+    }
+
+    // Ranges.
+
+    pub(crate) fn lock_file(&self) -> Option<BorrowedFd<'_>> {
+        self.space.storage()?.lock_file()
+    }
+
+    /// Locks a range. `ordered` says that waiting in the kernel cannot be part of a deadlock.
+    pub(crate) fn lock_range(
+        &self,
+        kind: LockKind,
+        start: u64,
+        len: u64,
+        wait: Wait,
+        ordered: bool,
+    ) -> Result<(), LockError> {
+        let Some(file) = self.lock_file() else {
+            return Ok(());
+        };
+        if wait == Wait::Yes && !ordered {
+            return self.lock_patiently(kind, start, len, PATIENCE);
+        }
+        let attempt = if wait == Wait::Yes {
+            Attempt::Blocking
+        } else {
+            Attempt::Once
+        };
+        loop {
+            match self.attempt(file, kind, start, len, attempt) {
+                Ok(()) => return Ok(()),
+                Err(error) => self.judge(error, start)?,
+            }
+        }
+    }
+
+    fn lock_patiently(
+        &self,
+        kind: LockKind,
+        start: u64,
+        len: u64,
+        patience: Duration,
+    ) -> Result<(), LockError> {
+        let Some(file) = self.lock_file() else {
+            return Ok(());
+        };
+        let give_up = Instant::now() + patience;
+        let mut nap = FIRST_NAP;
+        loop {
+            let error = match self.attempt(file, kind, start, len, Attempt::Once) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            match self.judge(error, start) {
+                Err(LockError::WouldBlock) if Instant::now() < give_up => std::thread::sleep(nap),
+                Err(LockError::WouldBlock) => {
+                    return Err(LockError::Deadlock {
+                        seconds: patience.as_secs(),
+                    });
+                }
+                Err(error) => return Err(error),
+                Ok(()) => {}
+            }
+            if self.locks.interrupted() {
+                return Err(LockError::Interrupted);
+            }
+            nap = (nap * 2).min(LONGEST_NAP);
+        }
+    }
+
+    /// What a refused lock means; `Ok` for "try again".
+    pub(crate) fn judge(&self, error: io::Error, byte: u64) -> Result<(), LockError> {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EACCES) => Err(LockError::WouldBlock),
+            Some(libc::EINTR) if self.locks.interrupted() => Err(LockError::Interrupted),
+            Some(libc::EINTR) => Ok(()),
+            _ => Err(LockError::Io { byte, source: error }),
+        }
+    }
+
+    pub(crate) fn unlock_range(&self, start: u64, len: u64) {
+        if let Some((area, list)) = self.mutex_of(start, len) {
+            // It was ours, so this fails only if another thread gives it back than took it: the lock stays then.
+            let given_back = area.unlock(list);
+            debug_assert!(given_back.is_ok(), "{given_back:?}");
+        } else if let Some(file) = self.lock_file() {
+            // Unlocking a range of an open file fails only if the descriptor is no file.
+            let _ = ofd::unlock(file, start, len);
+        }
+    }
+
+    /// Locks everything alone, then the open lock, and plays a valid recovery area back.
+    fn lock_and_recover(&self) -> Result<(), LockError> {
+        if self.is_read_only() {
+            let why = "a half-done transaction must be undone first; open the file once for writing";
+            return Err(LockError::Recovery(AccessError::Refused { why }));
+        }
+        if !self.has_no_lock() {
+            self.lock_everything_alone()?;
+            let opened = self.lock_range(LockKind::Write, LockByte::Open as u64, 1, Wait::Yes, false);
+            if let Err(error) = opened {
+                self.unlock_everything();
+                return Err(error);
+            }
+        }
+        let recovered = self.recover().map_err(LockError::Recovery);
+        if !self.has_no_lock() {
+            self.unlock_range(LockByte::Open as u64, 1);
+            self.unlock_everything();
+        }
+        recovered
+    }
+
+    fn lock_everything_alone(&self) -> Result<(), LockError> {
+        match self.locks.mutexes.get() {
+            Some(area) => self.lock_mutexes_and_records(area, LockKind::Write, Wait::Yes),
+            None => self.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, false),
+        }
+    }
+}

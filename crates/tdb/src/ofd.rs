@@ -1,0 +1,120 @@
+//! Byte-range locks that belong to an open file rather than to a process (`F_OFD_SETLK`).
+//!
+//! They conflict with the classic locks of libtdb's processes, with those of other handles in this process, and
+//! outlive the closing of other descriptors of the file. The kernel looks for no deadlocks among them.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Shared with other readers, or alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockKind {
+    /// Others may read at the same time.
+    Read,
+    /// Nobody else.
+    Write,
+}
+
+/// Whether to sleep in the kernel until the lock is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    Once,
+    Blocking,
+}
+
+fn range(kind: libc::c_int, start: u64, len: u64) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: start as libc::off_t,
+        l_len: len as libc::off_t,
+        l_pid: 0,
+    }
+}
+
+fn type_of(kind: LockKind) -> libc::c_int {
+    match kind {
+        LockKind::Read => libc::F_RDLCK,
+        LockKind::Write => libc::F_WRLCK,
+    }
+}
+
+/// Locks `len` bytes from `start` (0: to the end of all offsets). Fails with `EAGAIN` if someone holds it and the
+/// attempt is not blocking, with `EINTR` on a signal.
+#[inline]
+pub(crate) fn lock(
+    file: BorrowedFd<'_>,
+    kind: LockKind,
+    start: u64,
+    len: u64,
+    attempt: Attempt,
+) -> io::Result<()> {
+    let command = match attempt {
+        Attempt::Once => libc::F_OFD_SETLK,
+        Attempt::Blocking => libc::F_OFD_SETLKW,
+    };
+    set(file, command, range(type_of(kind), start, len))
+}
+
+/// Lets go of `len` bytes from `start`.
+#[inline]
+pub(crate) fn unlock(file: BorrowedFd<'_>, start: u64, len: u64) -> io::Result<()> {
+    set(file, libc::F_OFD_SETLK, range(libc::F_UNLCK, start, len))
+}
+
+#[inline]
+fn set(file: BorrowedFd<'_>, command: libc::c_int, range: libc::flock) -> io::Result<()> {
+    // SAFETY: a valid flock for the length of the call.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), command, &range) };
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether another open file or process holds any lock in the range; one call where taking and giving back is two.
+pub(crate) fn held_by_another(file: BorrowedFd<'_>, start: u64, len: u64) -> io::Result<bool> {
+    let mut range = range(libc::F_WRLCK, start, len);
+    // SAFETY: a valid flock, which the kernel fills.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &mut range) };
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(range.l_type != libc::F_UNLCK as libc::c_short)
+    }
+}
+
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// How many forks lie between this process and the first that asked: a change means "I am a child now".
+#[inline]
+pub(crate) fn fork_generation() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Starts counting forks.
+pub(crate) fn watch_forks() {
+    extern "C" fn in_child() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    static ONCE: Once = Once::new();
+    // SAFETY: the handler only adds to an atomic.
+    ONCE.call_once(|| unsafe {
+        libc::pthread_atfork(None, None, Some(in_child));
+    });
+}
+
+/// Makes the descriptor of `old` mean what `new` means.
+pub(crate) fn put_in_place_of(new: &std::fs::File, old: &std::fs::File) -> io::Result<()> {
+    // SAFETY: two descriptors that are open for the length of the call; the number of `old` stays valid.
+    let result = unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) };
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

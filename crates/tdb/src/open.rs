@@ -1,0 +1,664 @@
+//! Opening: options, the header's check, new files, clear-if-first, a second opening, and the child after a fork.
+//!
+//! While a file is opened the open lock keeps other openers out, so nobody sees a header that is half written.
+//! Nothing in an existing file is believed before [`Header::from_bytes`] and [`check_header`] have passed.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use std::cell::{Cell, OnceCell, RefCell};
+
+use crate::database::{Database, Log};
+use crate::error::{AccessError, LockError, OpenError};
+use crate::flags::Flags;
+use crate::format::{
+    ByteOrder, DEFAULT_HASH_SIZE, FEATURE_MUTEX, FREELIST_HEAD, HEADER_SIZE, Header, MAX_HASH_SIZE,
+    RWLOCKS_FEATURES, RWLOCKS_HASH, first_record,
+};
+use crate::freelist::FreelistMemory;
+use crate::hash::HashFunction;
+use crate::lock::{LockByte, LockKind, LockState, Wait};
+use crate::mutex::{MutexArea, robust_mutexes_work};
+use crate::ofd;
+use crate::space::{Backing, Space};
+use crate::storage::{FileStorage, Storage};
+use crate::traverse::Traverses;
+
+/// libtdb's number of deleted records a chain may keep in a volatile database.
+const VOLATILE_MAX_DEAD: u32 = 5;
+
+/// How to open a database. The default opens an existing file for reading and writing, with locks, mapped, synced.
+#[derive(Clone)]
+pub struct OpenOptions {
+    flags: Flags,
+    create: bool,
+    truncate: bool,
+    exclusive: bool,
+    read_only: bool,
+    overwrite_foreign: bool,
+    hash_size: u32,
+    mode: u32,
+    order: ByteOrder,
+    hash: Option<HashFunction>,
+    max_dead: Option<u32>,
+    log: Option<Log>,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions {
+            flags: Flags::default(),
+            create: false,
+            truncate: false,
+            exclusive: false,
+            read_only: false,
+            overwrite_foreign: false,
+            hash_size: 0,
+            mode: 0o600,
+            order: ByteOrder::NATIVE,
+            hash: None,
+            max_dead: None,
+            log: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for OpenOptions {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("OpenOptions")
+            .field("flags", &self.flags)
+            .field("create", &self.create)
+            .field("read_only", &self.read_only)
+            .field("hash_size", &self.hash_size)
+            .finish_non_exhaustive()
+    }
+}
+
+macro_rules! flag_options {
+    ($($(#[$doc:meta])* $name:ident => $flag:ident)+) => {
+        $($(#[$doc])* pub fn $name(&mut self, on: bool) -> &mut Self {
+            self.flags = if on { self.flags | Flags::$flag } else { self.flags - Flags::$flag };
+            self
+        })+
+    };
+}
+
+impl OpenOptions {
+    /// The default options.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All flags at once, by libtdb's numbers; unknown bits are ignored.
+    pub fn flags(&mut self, flags: Flags) -> &mut Self {
+        self.flags = flags;
+        self
+    }
+
+    /// Creates the file if it does not exist.
+    pub fn create(&mut self, on: bool) -> &mut Self {
+        self.create = on;
+        self
+    }
+
+    /// With `create`: fails if the file exists.
+    pub fn exclusive(&mut self, on: bool) -> &mut Self {
+        self.exclusive = on;
+        self
+    }
+
+    /// Empties the file first. Whoever else has it open sees it go away: meant for files that nobody has open.
+    pub fn truncate(&mut self, on: bool) -> &mut Self {
+        self.truncate = on;
+        self
+    }
+
+    /// Opens for reading only, and so without locks, as libtdb does: a reader without the right to write cannot
+    /// hold writers up, and may see a change half-made.
+    pub fn read_only(&mut self, on: bool) -> &mut Self {
+        self.read_only = on;
+        self
+    }
+
+    /// With `create`: makes a database out of a file that is none, as libtdb does. Otherwise only an empty file, or
+    /// one whose creator died before the header, becomes a database.
+    pub fn overwrite_foreign(&mut self, on: bool) -> &mut Self {
+        self.overwrite_foreign = on;
+        self
+    }
+
+    /// The number of chains of a new file; 0 for the default of 131.
+    pub fn hash_size(&mut self, chains: u32) -> &mut Self {
+        self.hash_size = chains;
+        self
+    }
+
+    /// The permissions of a new file; 0o600 by default.
+    pub fn mode(&mut self, mode: u32) -> &mut Self {
+        self.mode = mode;
+        self
+    }
+
+    /// The byte order of a new file; this machine's by default.
+    pub fn byte_order(&mut self, order: ByteOrder) -> &mut Self {
+        self.order = order;
+        self
+    }
+
+    /// The hash function. By default a new file gets [`HashFunction::Old`], and an existing one says which it has.
+    pub fn hash(&mut self, hash: HashFunction) -> &mut Self {
+        self.hash = Some(hash);
+        self
+    }
+
+    /// How many deleted records a chain may keep.
+    pub fn max_dead(&mut self, max_dead: u32) -> &mut Self {
+        self.max_dead = Some(max_dead);
+        self
+    }
+
+    /// Where messages go; nowhere by default.
+    pub fn log(&mut self, log: Log) -> &mut Self {
+        self.log = Some(log);
+        self
+    }
+
+    flag_options! {
+        /// The first opener, while nobody else with this option has it open, empties the database.
+        clear_if_first => CLEAR_IF_FIRST
+        /// In memory, without a file, locks and transactions.
+        internal => INTERNAL
+        /// Takes no locks: for databases that nobody else has open.
+        no_lock => NOLOCK
+        /// Reads and writes instead of mapping.
+        no_mmap => NOMMAP
+        /// Does not sync: transactions survive a killed process, but not a crash of the machine.
+        no_sync => NOSYNC
+        /// Counts changes in the sequence number.
+        seqnum => SEQNUM
+        /// Keeps some deleted records on their chains, for databases whose records come and go.
+        volatile => VOLATILE
+        /// Lets transactions nest (the default).
+        allow_nesting => ALLOW_NESTING
+        /// Forbids nested transactions.
+        disallow_nesting => DISALLOW_NESTING
+        /// Makes a new file with the Jenkins hash.
+        incompatible_hash => INCOMPATIBLE_HASH
+        /// Locks chains by robust mutexes in the file, for a database that this machine's processes share. A lock then
+        /// belongs to the thread that took it.
+        mutex_locking => MUTEX_LOCKING
+    }
+
+    /// Opens the database in the file `path` (or in memory, with the name `path`, if `internal` is on).
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Database, OpenError> {
+        let path = path.as_ref();
+        let options = self.settled(path)?;
+        if options.flags.has(Flags::INTERNAL) {
+            let space = Space::new(Backing::Memory, true, true);
+            return options.finish_new(path, space);
+        }
+        let file = options.open_file(path).map_err(|source| OpenError::Io {
+            path: path.into(),
+            source,
+        })?;
+        let mapped = !options.flags.has(Flags::NOMMAP);
+        let space = Space::new(Backing::File(FileStorage::new(file)), !options.read_only, mapped);
+        options.finish(path, space)
+    }
+
+    /// Opens the database in `storage`, creating it if the storage is empty and `create` is on. Byte ranges are
+    /// locked if the storage names a file to lock.
+    pub fn open_storage(
+        &self,
+        name: impl AsRef<Path>,
+        storage: Box<dyn Storage>,
+    ) -> Result<Database, OpenError> {
+        let mut options = self.settled(name.as_ref())?;
+        options.flags = options.flags | Flags::NOMMAP;
+        let space = Space::new(Backing::Custom(storage), !options.read_only, false);
+        options.finish(name.as_ref(), space)
+    }
+
+    /// The options with their consequences, or why they contradict each other.
+    fn settled(&self, path: &Path) -> Result<OpenOptions, OpenError> {
+        let refuse = |why| {
+            Err(OpenError::Options {
+                path: path.into(),
+                why,
+            })
+        };
+        let mut options = self.clone();
+        if self.flags.has(Flags::ALLOW_NESTING) && self.flags.has(Flags::DISALLOW_NESTING) {
+            return refuse("nesting cannot be both allowed and disallowed");
+        }
+        if self.flags.has(Flags::MUTEX_LOCKING) {
+            if self.flags.has(Flags::INTERNAL) || self.flags.has(Flags::NOMMAP) {
+                return refuse("mutexes need a file, and that it is mapped");
+            }
+            if !robust_mutexes_work() {
+                let what = "locking by robust mutexes, which this machine does not have";
+                return Err(OpenError::Unsupported {
+                    path: path.into(),
+                    what,
+                });
+            }
+            if self.order != ByteOrder::NATIVE {
+                return refuse("mutexes are this machine's, and the byte order is not");
+            }
+            options.flags = options.flags | Flags::INCOMPATIBLE_HASH;
+        }
+        if self.hash_size > MAX_HASH_SIZE {
+            return refuse("the hash size is larger than a file can hold");
+        }
+        if self.read_only && (self.truncate || self.create && self.exclusive) {
+            return refuse("a file opened for reading cannot be created or emptied");
+        }
+        if !self.flags.has(Flags::DISALLOW_NESTING) {
+            options.flags = options.flags | Flags::ALLOW_NESTING;
+        }
+        if self.read_only {
+            options.flags = (options.flags | Flags::NOLOCK) - Flags::CLEAR_IF_FIRST - Flags::MUTEX_LOCKING;
+        }
+        if self.flags.has(Flags::INTERNAL) {
+            options.flags = (options.flags | Flags::NOLOCK | Flags::NOMMAP) - Flags::CLEAR_IF_FIRST;
+        }
+        Ok(options)
+    }
+
+    fn open_file(&self, path: &Path) -> io::Result<File> {
+        let mut how = std::fs::OpenOptions::new();
+        how.read(true)
+            .write(!self.read_only)
+            .mode(self.mode)
+            .custom_flags(libc::O_CLOEXEC);
+        // Truncation waits for the open lock.
+        how.create(self.create && !self.read_only)
+            .create_new(self.create && self.exclusive);
+        how.open(path)
+    }
+
+    fn hash_for_new(&self) -> HashFunction {
+        match &self.hash {
+            Some(hash) => hash.clone(),
+            None if self.flags.has(Flags::INCOMPATIBLE_HASH) => HashFunction::Jenkins,
+            None => HashFunction::Old,
+        }
+    }
+
+    fn chains(&self) -> u32 {
+        if self.hash_size == 0 {
+            DEFAULT_HASH_SIZE
+        } else {
+            self.hash_size
+        }
+    }
+
+    /// A handle with what the options say; what the header says comes later.
+    fn handle(&self, name: &Path, space: Space) -> Database {
+        let volatile = if self.flags.has(Flags::VOLATILE) {
+            VOLATILE_MAX_DEAD
+        } else {
+            0
+        };
+        Database {
+            space,
+            locks: LockState::new(),
+            flags: Cell::new(self.flags - (Flags::CONVERT | Flags::BIGENDIAN)),
+            read_only: self.read_only,
+            hash: self.hash_for_new(),
+            hash_size: self.chains(),
+            name: name.into(),
+            options: self.clone(),
+            last_error: Cell::default(),
+            max_dead: Cell::new(self.max_dead.unwrap_or(volatile)),
+            traverses: Traverses::default(),
+            transaction: RefCell::new(None),
+            freelist: FreelistMemory::default(),
+            changes: Cell::new(0),
+            upheavals: Cell::new(0),
+            log: RefCell::new(self.log.clone()),
+        }
+    }
+
+    fn finish_new(&self, path: &Path, space: Space) -> Result<Database, OpenError> {
+        let mut database = self.handle(path, space);
+        self.create_in(&mut database)
+            .map_err(|source| OpenError::Access {
+                path: path.into(),
+                source,
+            })?;
+        Ok(database)
+    }
+
+    fn finish(&self, path: &Path, space: Space) -> Result<Database, OpenError> {
+        let mut database = self.handle(path, space);
+        let lock_error = |source| OpenError::Lock {
+            path: path.into(),
+            source,
+        };
+        database
+            .lock_byte(LockByte::Open, LockKind::Write, Wait::Yes)
+            .map_err(lock_error)?;
+        let first = self.empty_if_first(&database).map_err(lock_error)?;
+        self.read_or_create(&mut database, first)?;
+        if first {
+            database.unlock_byte(LockByte::Active);
+        }
+        if self.says_it_is_here() {
+            // Stays for as long as the database is open: it says that someone is here.
+            database
+                .lock_byte(LockByte::Active, LockKind::Read, Wait::Yes)
+                .map_err(lock_error)?;
+        }
+        database.unlock_byte(LockByte::Open);
+        Ok(database)
+    }
+
+    /// Whether openers hold the active lock: who is first empties the database, or makes its mutexes.
+    fn says_it_is_here(&self) -> bool {
+        self.flags.has(Flags::CLEAR_IF_FIRST) || self.flags.has(Flags::MUTEX_LOCKING)
+    }
+
+    /// Whether we are the first of those who say they are here; if so, the active lock is held for writing, and the
+    /// database is empty if that was asked for.
+    fn empty_if_first(&self, database: &Database) -> Result<bool, LockError> {
+        if !self.says_it_is_here() {
+            return Ok(false);
+        }
+        match database.lock_byte(LockByte::Active, LockKind::Write, Wait::No) {
+            Ok(()) => {}
+            Err(LockError::WouldBlock) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        if !self.flags.has(Flags::CLEAR_IF_FIRST) {
+            return Ok(true);
+        }
+        // Openers without clear-if-first do not count as first, and may be at work: wait for them.
+        database.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, false)?;
+        let cleared = database.space.truncate(0);
+        database.unlock_range(FREELIST_HEAD.into(), 0);
+        cleared.map_err(LockError::from)?;
+        Ok(true)
+    }
+
+    fn read_or_create(&self, database: &mut Database, first: bool) -> Result<(), OpenError> {
+        let path = database.name.clone();
+        let access_error = |source| OpenError::Access {
+            path: path.clone(),
+            source,
+        };
+        if self.truncate {
+            database.space.truncate(0).map_err(access_error)?;
+        }
+        database.space.refresh().map_err(access_error)?;
+        if !database.space.is_memory() {
+            self.must_be_addressable(database)?;
+        }
+        let header = read_header(&database.space).map_err(access_error)?;
+        let Some(header) = header else {
+            let emptied = first && self.flags.has(Flags::CLEAR_IF_FIRST);
+            let may_create = (self.create || emptied) && !self.read_only;
+            let worthless = self.overwrite_foreign || holds_nothing(&database.space).map_err(access_error)?;
+            if !may_create || !worthless {
+                return Err(OpenError::NotTdb { path });
+            }
+            return self.create_in(database).map_err(access_error);
+        };
+        let hash = check_header(&header, self, &path)?;
+        database.space.set_order(header.order);
+        database.hash = hash;
+        database.hash_size = header.hash_size;
+        if header.feature_bits() == FEATURE_MUTEX {
+            self.use_mutexes(database, &header, first)?;
+        }
+        if database.space.size() < first_record(header.hash_size) {
+            return Err(OpenError::Corrupt {
+                path,
+                what: "the file ends before its chains do",
+            });
+        }
+        Ok(())
+    }
+
+    /// Leaves the mutex area, where the header was read, for the database behind it, and takes the area into use. Who is
+    /// first makes the mutexes anew: the machine may have gone down with some of them held.
+    fn use_mutexes(&self, database: &mut Database, header: &Header, first: bool) -> Result<(), OpenError> {
+        let path = database.name.clone();
+        if u64::from(header.mutex_size) != MutexArea::size(header.hash_size) || header.order.is_foreign() {
+            let what = "a mutex area of another kind of machine";
+            return Err(OpenError::Unsupported { path, what });
+        }
+        if !self.flags.has(Flags::NOLOCK) {
+            let Some(file) = database.space.file() else {
+                let why = "mutexes need a file";
+                return Err(OpenError::Options { path, why });
+            };
+            let area = if first { MutexArea::create } else { MutexArea::open };
+            let area = area(file, header.hash_size).map_err(|source| OpenError::Io {
+                path: path.clone(),
+                source,
+            })?;
+            database.locks.mutexes = OnceCell::from(area);
+        }
+        database
+            .space
+            .set_start(header.mutex_size.into())
+            .map_err(|source| OpenError::Access { path, source })
+    }
+
+    fn must_be_addressable(&self, database: &Database) -> Result<(), OpenError> {
+        let path = || database.name.clone();
+        let Some(storage) = database.space.storage() else {
+            return Ok(());
+        };
+        let size = storage
+            .size()
+            .map_err(|source| OpenError::Io { path: path(), source })?;
+        if size > u64::from(u32::MAX) {
+            return Err(OpenError::Corrupt {
+                path: path(),
+                what: "it is longer than 4 GiB, which no offset can reach",
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes an empty database. The magic text comes last: before it is there the file is none.
+    fn create_in(&self, database: &mut Database) -> Result<(), AccessError> {
+        let header = Header::new(self.order, database.hash_size, &database.hash);
+        database.space.set_order(self.order);
+        database.space.truncate(0)?;
+        if self.flags.has(Flags::MUTEX_LOCKING) {
+            return create_with_mutexes(database, header);
+        }
+        let space = &database.space;
+        space.grow(first_record(database.hash_size))?;
+        let bytes = header.to_bytes();
+        space.write(32, &bytes[32..])?;
+        space.write(0, &bytes[..32])
+    }
+}
+
+/// An empty database behind its mutexes, with the header in front of both. The first magic text comes last.
+fn create_with_mutexes(database: &mut Database, header: Header) -> Result<(), AccessError> {
+    let size = MutexArea::size(database.hash_size);
+    let mutex_size = u32::try_from(size).map_err(|_| AccessError::Full { wanted: size })?;
+    let header = Header {
+        rwlocks: RWLOCKS_FEATURES,
+        features: FEATURE_MUTEX,
+        mutex_size,
+        ..header
+    };
+    let bytes = header.to_bytes();
+    let io_error = |source| AccessError::Io {
+        action: "make the mutexes",
+        offset: 0,
+        source,
+    };
+    let space = &database.space;
+    space.grow(mutex_size.saturating_add(first_record(database.hash_size)))?;
+    space.write(32, &bytes[32..])?;
+    space.set_start(size)?;
+    space.write(0, &bytes)?;
+    let Some(file) = space.file() else {
+        let why = "mutexes need a file";
+        return Err(AccessError::Refused { why });
+    };
+    database.locks.mutexes = OnceCell::from(MutexArea::create(file, database.hash_size).map_err(io_error)?);
+    file.write_all_at(&bytes[..32], 0).map_err(io_error)
+}
+
+fn read_header(space: &Space) -> Result<Option<Header>, AccessError> {
+    if (space.size() as usize) < HEADER_SIZE {
+        return Ok(None);
+    }
+    let mut bytes = [0; HEADER_SIZE];
+    space.read(0, &mut bytes)?;
+    Ok(Header::from_bytes(&bytes))
+}
+
+/// Whether the file is empty, or was given a size and no header by a creator that died.
+fn holds_nothing(space: &Space) -> Result<bool, AccessError> {
+    let mut start = vec![0; (space.size() as usize).min(32)];
+    space.read(0, &mut start)?;
+    Ok(start.iter().all(|byte| *byte == 0))
+}
+
+/// The hash function of a file with this header, or why the file cannot be used.
+fn check_header(header: &Header, options: &OpenOptions, path: &Path) -> Result<HashFunction, OpenError> {
+    let path = || PathBuf::from(path);
+    if header.rwlocks != 0 && header.rwlocks != RWLOCKS_HASH && header.rwlocks != RWLOCKS_FEATURES {
+        return Err(OpenError::Unsupported {
+            path: path(),
+            what: "spinlocks of very old versions",
+        });
+    }
+    match header.feature_bits() {
+        0 => {}
+        FEATURE_MUTEX if options.flags.has(Flags::MUTEX_LOCKING) || options.flags.has(Flags::NOLOCK) => {}
+        FEATURE_MUTEX => {
+            return Err(OpenError::Options {
+                path: path(),
+                why: "its chains are locked by mutexes; open it with that option, or without locks",
+            });
+        }
+        _ => {
+            return Err(OpenError::Unsupported {
+                path: path(),
+                what: "an unknown feature",
+            });
+        }
+    }
+    if header.hash_size == 0 || header.hash_size > MAX_HASH_SIZE {
+        return Err(OpenError::Corrupt {
+            path: path(),
+            what: "the hash size is impossible",
+        });
+    }
+    let wanted = options.hash_for_new();
+    if !header.names_hash() || header.was_made_with(&wanted) {
+        return Ok(wanted);
+    }
+    let others = [HashFunction::Old, HashFunction::Jenkins];
+    // Who brings a function means it; who does not, takes the file's.
+    match others
+        .into_iter()
+        .find(|hash| options.hash.is_none() && header.was_made_with(hash))
+    {
+        Some(hash) => Ok(hash),
+        None => Err(OpenError::WrongHash { path: path() }),
+    }
+}
+
+impl Database {
+    /// Opens a database with default options.
+    pub fn open(path: impl AsRef<Path>) -> Result<Database, OpenError> {
+        OpenOptions::new().open(path)
+    }
+
+    /// A second handle of the same file, for another thread: it locks and transacts on its own.
+    ///
+    /// Databases in memory have no second handle; share one behind a `Mutex`.
+    pub fn another(&self) -> Result<Database, OpenError> {
+        let Some(file) = self.space.file() else {
+            let why = "a database in memory has one handle only; share it behind a mutex";
+            return Err(OpenError::Options {
+                path: self.name.clone(),
+                why,
+            });
+        };
+        let file = open_again(file, self.read_only).map_err(|source| OpenError::Io {
+            path: self.name.clone(),
+            source,
+        })?;
+        let mut options = self.options.clone();
+        options.flags = self.flags.get();
+        options.create = false;
+        options.truncate = false;
+        let flags = options.flags;
+        let mapped = !flags.has(Flags::NOMMAP);
+        let space = Space::new(Backing::File(FileStorage::new(file)), !self.read_only, mapped);
+        // We are here ourselves, so the new handle is not the first, whatever the kernel says about one opening.
+        options.flags = options.flags - Flags::CLEAR_IF_FIRST;
+        let mut other = options.finish(&self.name, space)?;
+        other.options.flags = flags;
+        other.flags.set(flags);
+        if self.options.says_it_is_here() {
+            let locked = other.lock_byte(LockByte::Active, LockKind::Read, Wait::Yes);
+            locked.map_err(|source| OpenError::Lock {
+                path: self.name.clone(),
+                source,
+            })?;
+        }
+        Ok(other)
+    }
+
+    /// Opens the file anew for this handle, as a child must after a fork; fails with locks or a transaction held.
+    ///
+    /// A child's first operation does this by itself. Calling it early also takes the lock that keeps
+    /// clear-if-first openers from emptying the database once the parent has gone.
+    pub fn reopen(&self) -> Result<(), OpenError> {
+        if self.space.is_memory() || self.flags.get().has(Flags::INTERNAL) {
+            return Ok(());
+        }
+        let lock_error = |source| OpenError::Lock {
+            path: self.name.clone(),
+            source,
+        };
+        if self.has_extra_locks() || self.transaction_active() {
+            let why = "locks or a transaction are held";
+            return Err(lock_error(LockError::Conflict { why }));
+        }
+        self.reopen_in_child().map_err(lock_error)
+    }
+
+    /// Puts a fresh opening of the file in the place of the one shared with the parent, whose locks stay the parent's.
+    pub(crate) fn reopen_in_child(&self) -> Result<(), LockError> {
+        let Some(file) = self.space.file() else {
+            self.locks.forget();
+            return Ok(());
+        };
+        let io_error = |source| LockError::Io { byte: 0, source };
+        let fresh = open_again(file, self.read_only).map_err(io_error)?;
+        ofd::put_in_place_of(&fresh, file).map_err(io_error)?;
+        self.locks.forget();
+        self.abandon_transaction();
+        if self.options.says_it_is_here() {
+            self.lock_byte(LockByte::Active, LockKind::Read, Wait::Yes)?;
+        }
+        Ok(())
+    }
+}
+
+/// A new opening of the file that `file` is, whatever its name is now.
+fn open_again(file: &File, read_only: bool) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    std::fs::OpenOptions::new()
+        .read(true)
+        .write(!read_only)
+        .custom_flags(libc::O_CLOEXEC)
+        .open(path)
+}

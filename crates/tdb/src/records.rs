@@ -1,0 +1,361 @@
+//! The operations on single records: fetch, parse, exists, store, append, delete.
+//!
+//! Each takes its chain's lock, and the freelist's inside it only when a record changes its place. Writes are
+//! ordered so that whoever looks at the chain without our help (after we were killed) finds the old or the new
+//! record: a body is complete before a word points at it, and a length grows after the bytes it covers.
+
+use crate::chain::{DeadSeen, Found};
+use crate::database::Database;
+use crate::error::{AccessError, ErrorCode, MAX_RECORD, ReadError, StoreError};
+use crate::format::{
+    DATA_LEN_IN_RECORD, Length, MAGIC_IN_RECORD, Offset, RECORD_DEAD, RECORD_HEADER, RECORD_USED, Record,
+    chain_head,
+};
+use crate::freelist::record_len_for;
+use crate::lock::{ChainIndex, LockKind, Wait};
+use crate::space::advance;
+
+/// What a store does with a key that is, or is not, there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreMode {
+    /// Stores in either case.
+    #[default]
+    Replace,
+    /// Fails with [`StoreError::Exists`] if the key is there.
+    Insert,
+    /// Fails with [`StoreError::NoSuchRecord`] if the key is not there.
+    Modify,
+}
+
+/// A deleted record up to this long may wait on its chain for the next change there, which saves the freelist's lock.
+const SMALL_DEAD: Length = 512;
+
+impl Database {
+    /// The value of `key`, if it is there.
+    pub fn fetch(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        self.noted(self.read_value(key, |found| {
+            let (at, len) = value_place(found)?;
+            self.space.bytes(at, len)
+        }))
+    }
+
+    /// Lends the value of `key` to `parse`, without a copy where the file is mapped; `None` if the key is not there.
+    ///
+    /// The chain stays locked for reading meanwhile. Writing to this database inside `parse` is refused. Handles
+    /// without locks hand out a copy, since nothing holds other writers off.
+    pub fn parse_record<T>(
+        &self,
+        key: &[u8],
+        parse: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, ReadError> {
+        self.noted(self.read_value(key, |found| {
+            let (at, len) = value_place(found)?;
+            if self.has_no_lock() && !self.space.is_memory() {
+                return self.space.bytes(at, len).map(|bytes| parse(&bytes));
+            }
+            self.space.lend(at, len, parse)
+        }))
+    }
+
+    /// Whether `key` is there.
+    pub fn exists(&self, key: &[u8]) -> Result<bool, ReadError> {
+        self.noted(self.read_value(key, |_| Ok(())))
+            .map(|found| found.is_some())
+    }
+
+    fn read_value<T>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(&Found) -> Result<T, AccessError>,
+    ) -> Result<Option<T>, ReadError> {
+        let hash = self.hash.hash(key);
+        let _chain = self.locked(ChainIndex::chain(self.chain_of(hash)), LockKind::Read, Wait::Yes)?;
+        let found = self.find(hash, key)?;
+        let value = match &found {
+            Some(found) => Some(read(found)?),
+            None => {
+                self.last_error.set(ErrorCode::NoSuchRecord);
+                None
+            }
+        };
+        self.space.must_be_whole()?;
+        Ok(value)
+    }
+
+    /// Stores `value` under `key`.
+    pub fn store(&self, key: &[u8], value: &[u8], mode: StoreMode) -> Result<(), StoreError> {
+        self.storev(key, &[value], mode)
+    }
+
+    /// Stores the concatenation of `parts` under `key`.
+    pub fn storev(&self, key: &[u8], parts: &[&[u8]], mode: StoreMode) -> Result<(), StoreError> {
+        self.noted(self.store_parts(key, parts, mode))
+    }
+
+    fn store_parts(&self, key: &[u8], parts: &[&[u8]], mode: StoreMode) -> Result<(), StoreError> {
+        self.must_be_writable()?;
+        let new = NewRecord::of(self.hash.hash(key), key, parts)?;
+        let _chain = self.locked(
+            ChainIndex::chain(self.chain_of(new.hash)),
+            LockKind::Write,
+            Wait::Yes,
+        )?;
+        let (found, dead) = self.find_noting_dead(new.hash, key, new.bytes)?;
+        match (&found, mode) {
+            (Some(_), StoreMode::Insert) => return Err(StoreError::Exists),
+            (None, StoreMode::Modify) => return Err(StoreError::NoSuchRecord),
+            (Some(found), _) if found.record.room() >= new.bytes => self.overwrite(found, &new)?,
+            (Some(found), _) => self.replace(found, &new)?,
+            (None, _) => self.insert(&new, &dead)?,
+        }
+        self.finish_change()
+    }
+
+    /// Appends `more` to the value of `key`, which begins empty if it is not there.
+    pub fn append(&self, key: &[u8], more: &[u8]) -> Result<(), StoreError> {
+        self.noted(self.append_to_record(key, more))
+    }
+
+    fn append_to_record(&self, key: &[u8], more: &[u8]) -> Result<(), StoreError> {
+        self.must_be_writable()?;
+        let hash = self.hash.hash(key);
+        let more_part = [more];
+        let added = NewRecord::of(hash, key, &more_part)?;
+        let _chain = self.locked(ChainIndex::chain(self.chain_of(hash)), LockKind::Write, Wait::Yes)?;
+        let (found, dead) = self.find_noting_dead(hash, key, added.bytes)?;
+        let Some(found) = found else {
+            self.insert(&added, &dead)?;
+            return self.finish_change();
+        };
+        let (at, len) = value_place(&found)?;
+        if u64::from(found.record.room()) >= u64::from(len) + u64::from(added.bytes) {
+            self.space.write(at + len, more)?;
+            self.space
+                .set_word(found.at + DATA_LEN_IN_RECORD, len + added.data_len)?;
+            return self.finish_change();
+        }
+        let old = self.space.bytes(at, len)?;
+        let parts: [&[u8]; 2] = [&old, more];
+        let whole = NewRecord::of(hash, key, &parts)?;
+        if found.record.room() >= whole.bytes {
+            self.space.write(at + len, more)?;
+            self.space
+                .set_word(found.at + DATA_LEN_IN_RECORD, len + added.data_len)?;
+        } else {
+            self.replace(&found, &whole)?;
+        }
+        self.finish_change()
+    }
+
+    /// Deletes `key`; [`StoreError::NoSuchRecord`] if it is not there.
+    pub fn delete(&self, key: &[u8]) -> Result<(), StoreError> {
+        self.noted(self.delete_record(key))
+    }
+
+    fn delete_record(&self, key: &[u8]) -> Result<(), StoreError> {
+        self.must_be_writable()?;
+        let hash = self.hash.hash(key);
+        let chain = self.chain_of(hash);
+        let _chain = self.locked(ChainIndex::chain(chain), LockKind::Write, Wait::Yes)?;
+        let (found, dead) = self.find_noting_dead(hash, key, Length::MAX)?;
+        let found = found.ok_or(StoreError::NoSuchRecord)?;
+        let may_wait = self.dead_allowed(&found.record) > dead.count;
+        if may_wait || self.record_is_stood_on(found.at)? {
+            self.mark_dead(found.at)?;
+        } else if dead.count == 0 {
+            self.unlink_and_free(&found)?;
+        } else {
+            self.mark_dead(found.at)?;
+            self.purge_chain(chain)?;
+        }
+        self.finish_change()
+    }
+
+    /// How many deleted records the chain of this one may keep.
+    fn dead_allowed(&self, record: &Record) -> u32 {
+        let locks_cost = !self.has_no_lock() && !self.holds_everything();
+        let waits = u32::from(locks_cost && record.record_len <= SMALL_DEAD);
+        self.max_dead.get().max(waits)
+    }
+
+    fn mark_dead(&self, at: Offset) -> Result<(), AccessError> {
+        self.space.set_word(at + MAGIC_IN_RECORD, RECORD_DEAD)
+    }
+
+    fn unlink_and_free(&self, found: &Found) -> Result<(), StoreError> {
+        let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Write, Wait::Yes)?;
+        self.space.set_word(found.link, found.record.next)?;
+        Ok(self.free(found.at, found.record.record_len)?)
+    }
+
+    /// Frees the deleted records of a chain, those that a traverse stands on excepted.
+    pub(crate) fn purge_chain(&self, chain: u32) -> Result<(), StoreError> {
+        let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Write, Wait::Yes)?;
+        let mut link = chain_head(chain);
+        let mut at = self.space.word(link)?;
+        let mut steps = 0;
+        while at != 0 {
+            let record = self.space.record(at)?;
+            steps += 1;
+            self.must_be_on_chain(at, &record, steps)?;
+            if record.magic == RECORD_DEAD && !self.record_is_stood_on(at)? {
+                self.space.set_word(link, record.next)?;
+                self.free(at, record.record_len)?;
+            } else {
+                link = at;
+            }
+            at = record.next;
+        }
+        Ok(())
+    }
+
+    /// Puts a value into a record that has the room.
+    fn overwrite(&self, found: &Found, new: &NewRecord<'_>) -> Result<(), AccessError> {
+        let (at, len) = value_place(found)?;
+        if let [value] = new.parts
+            && len == new.data_len
+            && self.space.equals(at, value)?
+        {
+            return Ok(());
+        }
+        self.write_parts(at, new.parts)?;
+        if len != new.data_len {
+            self.space.set_word(found.at + DATA_LEN_IN_RECORD, new.data_len)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a longer record in the place of one on its chain.
+    fn replace(&self, found: &Found, new: &NewRecord<'_>) -> Result<(), StoreError> {
+        let stood_on = self.record_is_stood_on(found.at)?;
+        let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Write, Wait::Yes)?;
+        // What grew once will grow again: leave it room.
+        let comfortable = new.bytes.saturating_add(new.bytes / 4).min(MAX_RECORD);
+        let (at, record_len) = self.allocate(record_len_for(comfortable))?;
+        if stood_on {
+            let head = chain_head(self.chain_of(new.hash));
+            self.write_record(at, record_len, self.space.word(head)?, new)?;
+            self.space.set_word(head, at)?;
+            return Ok(self.mark_dead(found.at)?);
+        }
+        self.write_record(at, record_len, found.record.next, new)?;
+        // One word turns the chain from the old record to the new.
+        self.space.set_word(found.link, at)?;
+        Ok(self.free(found.at, found.record.record_len)?)
+    }
+
+    fn insert(&self, new: &NewRecord<'_>, dead: &DeadSeen) -> Result<(), StoreError> {
+        if let Some((at, record)) = &dead.fitting {
+            return Ok(self.revive(*at, record, new)?);
+        }
+        let (at, record_len) = {
+            let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Write, Wait::Yes)?;
+            self.allocate(record_len_for(new.bytes))?
+        };
+        let head = chain_head(self.chain_of(new.hash));
+        self.write_record(at, record_len, self.space.word(head)?, new)?;
+        Ok(self.space.set_word(head, at)?)
+    }
+
+    /// Makes a deleted record of the chain a new one, in place.
+    fn revive(&self, at: Offset, dead: &Record, new: &NewRecord<'_>) -> Result<(), AccessError> {
+        self.must_have_body(at, dead)?;
+        self.space.write(at + RECORD_HEADER, new.key)?;
+        self.write_parts(at + RECORD_HEADER + new.key_len(), new.parts)?;
+        self.space.set_record(at, &new.header(dead.next, dead.record_len))
+    }
+
+    /// Writes a whole record, but its tailer, to where nothing points yet.
+    fn write_record(
+        &self,
+        at: Offset,
+        record_len: Length,
+        next: Offset,
+        new: &NewRecord<'_>,
+    ) -> Result<(), AccessError> {
+        self.space.set_record(at, &new.header(next, record_len))?;
+        self.space.write(at + RECORD_HEADER, new.key)?;
+        self.write_parts(at + RECORD_HEADER + new.key_len(), new.parts)
+    }
+
+    fn write_parts(&self, at: Offset, parts: &[&[u8]]) -> Result<(), AccessError> {
+        let mut at = at;
+        for part in parts {
+            self.space.write(at, part)?;
+            at = advance(at, part.len())?;
+        }
+        Ok(())
+    }
+
+    fn finish_change(&self) -> Result<(), StoreError> {
+        self.count_change()?;
+        Ok(self.space.must_be_whole()?)
+    }
+
+    pub(crate) fn must_be_writable(&self) -> Result<(), StoreError> {
+        if self.read_only {
+            return Err(StoreError::ReadOnly {
+                why: "it was opened for reading only",
+            });
+        }
+        if self.traverses.reading.get() > 0 {
+            return Err(StoreError::ReadOnly {
+                why: "a traverse that only reads is running",
+            });
+        }
+        if self.space.is_lent() {
+            return Err(StoreError::ReadOnly {
+                why: "a value is lent out by parse_record",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Where the value of a record is, and how long.
+pub(crate) fn value_place(found: &Found) -> Result<(Offset, Length), AccessError> {
+    let at = advance(found.at, (RECORD_HEADER + found.record.key_len) as usize)?;
+    Ok((at, found.record.data_len))
+}
+
+/// A key and a value on their way into the file.
+struct NewRecord<'a> {
+    hash: u32,
+    key: &'a [u8],
+    parts: &'a [&'a [u8]],
+    data_len: Length,
+    /// Key and value together.
+    bytes: Length,
+}
+
+impl<'a> NewRecord<'a> {
+    fn of(hash: u32, key: &'a [u8], parts: &'a [&'a [u8]]) -> Result<Self, StoreError> {
+        let data_len: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        let length = key.len() as u64 + data_len;
+        if length > u64::from(MAX_RECORD) {
+            return Err(StoreError::TooLong { length });
+        }
+        Ok(NewRecord {
+            hash,
+            key,
+            parts,
+            data_len: data_len as Length,
+            bytes: length as Length,
+        })
+    }
+
+    fn key_len(&self) -> Length {
+        self.key.len() as Length
+    }
+
+    fn header(&self, next: Offset, record_len: Length) -> Record {
+        Record {
+            next,
+            record_len,
+            key_len: self.key_len(),
+            data_len: self.data_len,
+            hash: self.hash,
+            magic: RECORD_USED,
+        }
+    }
+}

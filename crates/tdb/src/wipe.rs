@@ -1,0 +1,104 @@
+//! Emptying a database, and rewriting it without gaps.
+
+use crate::database::Database;
+use crate::error::{AccessError, RepackError, StoreError};
+use crate::format::{
+    FREELIST_HEAD, Offset, RECORD_HEADER, RECOVERY_INVALID, RECOVERY_START_AT, Record, TAILER, chain_head,
+};
+use crate::lock::{LockKind, Wait};
+use crate::records::StoreMode;
+use std::ops::ControlFlow;
+
+/// How many chain heads are set to 0 at a time.
+const HEADS: u32 = 1024;
+
+impl Database {
+    /// Deletes all records, in one step for others.
+    pub fn wipe_all(&self) -> Result<(), StoreError> {
+        self.noted(self.wipe())
+    }
+
+    fn wipe(&self) -> Result<(), StoreError> {
+        self.must_be_writable()?;
+        self.lock_allrecord(LockKind::Write, Wait::Yes, false)?;
+        let wiped = self.wipe_locked();
+        self.unlock_allrecord_as(LockKind::Write, true)?;
+        Ok(wiped?)
+    }
+
+    fn wipe_locked(&self) -> Result<(), AccessError> {
+        self.upheavals.set(self.upheavals.get() + 1);
+        if !self.transaction_active() {
+            self.space.refresh()?;
+        }
+        let gap = self.resting_recovery_area()?;
+        self.space.set_word(FREELIST_HEAD, 0)?;
+        let mut chain = 0;
+        while chain < self.hash_size {
+            let count = HEADS.min(self.hash_size - chain);
+            self.space
+                .write(chain_head(chain), &vec![0; 4 * count as usize])?;
+            chain += count;
+        }
+        let size = self.space.size();
+        match gap {
+            Some((start, end)) => {
+                self.free_stretch(end, size)?;
+                self.free_stretch(self.first_record(), start)?;
+            }
+            None => {
+                self.space.set_word(RECOVERY_START_AT, 0)?;
+                self.free_stretch(self.first_record(), size)?;
+            }
+        }
+        self.count_change()
+    }
+
+    /// Where the recovery area is; it stays, since making it costs syncs.
+    fn resting_recovery_area(&self) -> Result<Option<(Offset, Offset)>, AccessError> {
+        let at = self.space.word(RECOVERY_START_AT)?;
+        if at < self.first_record() || u64::from(at) + u64::from(RECORD_HEADER) > u64::from(self.space.size())
+        {
+            return Ok(None);
+        }
+        let record = self.space.record(at)?;
+        let end = u64::from(at) + u64::from(RECORD_HEADER) + u64::from(record.record_len);
+        let sound = record.magic == RECOVERY_INVALID && end <= u64::from(self.space.size());
+        Ok(sound.then_some((at, end as Offset)))
+    }
+
+    /// Makes one free record of a stretch, and the head of the freelist; too short a stretch gets zeros.
+    fn free_stretch(&self, start: Offset, end: Offset) -> Result<(), AccessError> {
+        if end.saturating_sub(start) < RECORD_HEADER + TAILER {
+            return if start < end {
+                self.space.write(start, &vec![0; (end - start) as usize])
+            } else {
+                Ok(())
+            };
+        }
+        let record_len = end - start - RECORD_HEADER;
+        let head = self.space.word(FREELIST_HEAD)?;
+        self.write_tailer(start, record_len)?;
+        self.space.set_record(start, &Record::free(head, record_len))?;
+        self.space.set_word(FREELIST_HEAD, start)
+    }
+
+    /// Rewrites all records without gaps, in a transaction. The file's size stays, and its free space becomes one.
+    pub fn repack(&self) -> Result<(), RepackError> {
+        self.noted(self.repack_in_transaction())
+    }
+
+    fn repack_in_transaction(&self) -> Result<(), RepackError> {
+        let transaction = self.transaction()?;
+        let mut records = Vec::new();
+        self.traverse_read(|_, key, value| {
+            records.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        })?;
+        self.wipe_all()?;
+        for (key, value) in &records {
+            self.store(key, value, StoreMode::Replace)?;
+        }
+        Ok(transaction.commit()?)
+    }
+}

@@ -1,0 +1,242 @@
+//! Every operation, with the system failing at every single call it makes.
+
+mod common;
+#[path = "support/faulty.rs"]
+mod faulty;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use faulty::{CALLS, Call, Fault, Faulty};
+use tdb::{ByteOrder, Database, OpenOptions, StoreMode};
+
+type Content = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// An operation that is all or nothing, or one that a failed write can leave half-done.
+struct Case {
+    name: &'static str,
+    atomic: bool,
+    run: fn(&Database) -> Result<(), String>,
+}
+
+fn text<E: std::fmt::Display>(error: E) -> String {
+    error.to_string()
+}
+
+fn store(database: &Database, key: &[u8], len: usize) -> Result<(), String> {
+    database
+        .store(key, &vec![9; len], StoreMode::Replace)
+        .map_err(text)
+}
+
+fn transact(database: &Database, run: impl FnOnce(&Database) -> Result<(), String>) -> Result<(), String> {
+    let transaction = database.transaction().map_err(text)?;
+    run(&transaction)?;
+    transaction.commit().map_err(text)
+}
+
+const CASES: [Case; 14] = [
+    Case {
+        name: "store in place",
+        atomic: false,
+        run: |database| store(database, b"key3", 30),
+    },
+    Case {
+        name: "store that grows",
+        atomic: false,
+        run: |database| store(database, b"key3", 900),
+    },
+    Case {
+        name: "insert",
+        atomic: false,
+        run: |database| store(database, b"new", 20),
+    },
+    Case {
+        name: "insert of much",
+        atomic: false,
+        run: |database| store(database, b"new", 70_000),
+    },
+    Case {
+        name: "append",
+        atomic: false,
+        run: |database| database.append(b"key4", &[8; 200]).map_err(text),
+    },
+    Case {
+        name: "delete",
+        atomic: false,
+        run: |database| database.delete(b"key5").map_err(text),
+    },
+    Case {
+        name: "wipe",
+        atomic: false,
+        run: |database| database.wipe_all().map_err(text),
+    },
+    Case {
+        name: "small transaction",
+        atomic: true,
+        run: |database| transact(database, |inner| store(inner, b"key3", 31)),
+    },
+    Case {
+        name: "transaction that grows the file",
+        atomic: true,
+        run: |database| {
+            transact(database, |inner| {
+                (0..9).try_for_each(|nth| store(inner, &[nth], 20_000))
+            })
+        },
+    },
+    Case {
+        name: "transaction that deletes all",
+        atomic: true,
+        run: |database| {
+            transact(database, |inner| {
+                (0..30).try_for_each(|nth| inner.delete(format!("key{nth}").as_bytes()).map_err(text))
+            })
+        },
+    },
+    Case {
+        name: "nested transaction",
+        atomic: true,
+        run: |database| {
+            transact(database, |outer| {
+                store(outer, b"outer", 100)?;
+                transact(outer, |inner| store(inner, b"inner", 2000))
+            })
+        },
+    },
+    Case {
+        name: "prepared transaction",
+        atomic: true,
+        run: |database| {
+            let mut transaction = database.transaction().map_err(text)?;
+            store(&transaction, b"key3", 1000)?;
+            transaction.prepare_commit().map_err(text)?;
+            transaction.commit().map_err(text)
+        },
+    },
+    Case {
+        name: "wipe in a transaction",
+        atomic: true,
+        run: |database| transact(database, |inner| inner.wipe_all().map_err(text)),
+    },
+    Case {
+        name: "repack",
+        atomic: true,
+        run: |database| database.repack().map_err(text),
+    },
+];
+
+fn content(database: &Database) -> Result<Content, String> {
+    let mut content = Content::new();
+    let shown = database.traverse_read(|_, key, value| {
+        content.insert(key.to_vec(), value.to_vec());
+        ControlFlow::Continue(())
+    });
+    shown.map_err(text)?;
+    Ok(content)
+}
+
+/// A database to begin with; `with_area` after a commit, so that it has a recovery area.
+fn base(order: ByteOrder, with_area: bool) -> Vec<u8> {
+    let storage = Faulty::default();
+    let mut options = OpenOptions::new();
+    options.create(true).hash_size(3).byte_order(order);
+    let database = options
+        .open_storage("base", Box::new(storage.clone()))
+        .expect("a new database");
+    for number in 0..30 {
+        store(&database, format!("key{number}").as_bytes(), number * 7).expect("store");
+    }
+    if with_area {
+        transact(&database, |inner| store(inner, b"key7", 500)).expect("a transaction");
+    }
+    drop(database);
+    storage.bytes()
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    failures: u32,
+    /// Of plain operations whose write failed: the check found damage.
+    damaged: u32,
+}
+
+/// Runs a case with each single call of a kind failing.
+fn fail_everywhere(case: &Case, base: &[u8], call: Call, lasting: bool, tally: &mut Tally) {
+    let open = |storage: &Faulty| OpenOptions::new().open_storage("faulty", Box::new(storage.clone()));
+    let before =
+        content(&open(&Faulty::new(base.to_vec())).expect("the base opens")).expect("the base is read");
+    for after in 0.. {
+        let context = format!(
+            "{}: {call:?} {after} fails{}",
+            case.name,
+            if lasting { " for good" } else { "" }
+        );
+        let storage = Faulty::new(base.to_vec());
+        let database = open(&storage).expect("the base opens");
+        storage.set(Some(Fault { call, after, lasting }));
+        let done = (case.run)(&database);
+        if storage.set(None) == 0 {
+            done.unwrap_or_else(|error| panic!("{context}: nothing failed, but: {error}"));
+            return;
+        }
+        tally.failures += 1;
+        let strict = case.atomic || matches!(call, Call::Grow | Call::Read | Call::Sync);
+        if done.is_err() && !strict {
+            judge_plain(&database, &before, &context, tally);
+            continue;
+        }
+        // The handle that saw the failure, and whoever opens the file next.
+        for (who, database) in [
+            ("same handle", database),
+            ("next opener", open(&storage).expect("it opens")),
+        ] {
+            let after = content(&database).unwrap_or_else(|error| panic!("{context}, {who}: {error}"));
+            let checked = database.check(|_, _| true);
+            checked.unwrap_or_else(|error| panic!("{context}, {who}: {error}"));
+            if done.is_err() {
+                assert!(
+                    after == before,
+                    "{context}, {who}: an error, and the database has changed"
+                );
+            }
+        }
+    }
+}
+
+/// A plain operation whose write failed may be half-done, but only its own record may be other than before.
+fn judge_plain(database: &Database, before: &Content, context: &str, tally: &mut Tally) {
+    if database.check(|_, _| true).is_err() {
+        tally.damaged += 1;
+    }
+    let Ok(after) = content(database) else { return };
+    let touched = [&b"key3"[..], b"new", b"key4", b"key5"];
+    let lost = before
+        .iter()
+        .filter(|(key, value)| !touched.contains(&&key[..]) && after.get(*key) != Some(value))
+        .count();
+    assert!(
+        lost == 0 || context.starts_with("wipe"),
+        "{context}: {lost} other records were lost"
+    );
+}
+
+/// T14: a read, write, short write, growth or sync that fails gives an error and leaves the database as before; for a
+/// plain store whose write fails in the middle that is promised of all other records only.
+#[test]
+fn every_single_failure_gives_an_error_and_changes_nothing() {
+    for order in [ByteOrder::NATIVE, ByteOrder::FOREIGN] {
+        for with_area in [false, true] {
+            let base = base(order, with_area);
+            for call in CALLS {
+                let mut tally = Tally::default();
+                for case in &CASES {
+                    for lasting in [false, true] {
+                        fail_everywhere(case, &base, call, lasting, &mut tally);
+                    }
+                }
+                println!("faults: {order:?}, recovery area {with_area}, {call:?}: {tally:?}");
+            }
+        }
+    }
+}

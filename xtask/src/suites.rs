@@ -1,0 +1,112 @@
+//! The long suites: the tests that `cargo test` runs in a short form, in full length.
+
+use anyhow::{Result, bail};
+
+use crate::command::{cargo, root, run};
+use crate::packages;
+
+/// Sets the full length for every suite that has one.
+const FULL: (&str, &str) = ("QUORATE_LONG", "1");
+
+/// libtdb's processes and ours on one file.
+pub fn interop() -> Result<()> {
+    packages::install_missing();
+    full(&[
+        "test",
+        "--release",
+        "-p",
+        "tdb",
+        "--test",
+        "interop",
+        "--",
+        "--nocapture",
+    ])
+}
+
+/// Every crash state within the stated bound.
+pub fn crash() -> Result<()> {
+    full(&[
+        "test",
+        "--release",
+        "-p",
+        "tdb",
+        "--test",
+        "crash",
+        "--",
+        "--nocapture",
+    ])
+}
+
+/// Random suites whose seeds are printed.
+pub fn sim() -> Result<()> {
+    full(&[
+        "test",
+        "--release",
+        "-p",
+        "history",
+        "-p",
+        "rx-proto",
+        "--",
+        "--nocapture",
+    ])
+}
+
+/// The coverage-guided fuzzers, one after the other.
+pub fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
+    let targets = fuzz_targets()?;
+    if let Some(name) = only
+        && !targets.iter().any(|target| target == name)
+    {
+        bail!(
+            "no fuzz target is named `{name}`; there are: {}",
+            targets.join(", ")
+        );
+    }
+    for target in targets
+        .iter()
+        .filter(|target| only.is_none_or(|name| name == target.as_str()))
+    {
+        let time = format!("-max_total_time={seconds}");
+        // Without a sanitizer the stable compiler suffices; the targets hold no unsafe code of their own.
+        run(&mut cargo(&[
+            "fuzz",
+            "run",
+            "--sanitizer",
+            "none",
+            target,
+            "--",
+            &time,
+        ]))?;
+    }
+    Ok(())
+}
+
+/// One benchmark, or all of them.
+pub fn bench(only: Option<&str>) -> Result<()> {
+    packages::install_missing();
+    run(&mut cargo(&[
+        "build",
+        "--release",
+        "-p",
+        "tdb-capi",
+        "-p",
+        "quorate",
+    ]))?;
+    match only {
+        Some(name) => run(&mut cargo(&["bench", "-p", "bench", "--bench", name])),
+        None => run(&mut cargo(&["bench", "-p", "bench"])),
+    }
+}
+
+fn full(arguments: &[&str]) -> Result<()> {
+    run(cargo(arguments).env(FULL.0, FULL.1))
+}
+
+fn fuzz_targets() -> Result<Vec<String>> {
+    let folder = root().join("fuzz/fuzz_targets");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)?
+        .filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
