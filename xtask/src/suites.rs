@@ -46,6 +46,8 @@ pub fn sim() -> Result<()> {
         "history",
         "-p",
         "rx-proto",
+        "-p",
+        "sim",
         "--",
         "--nocapture",
     ])

@@ -148,6 +148,9 @@ pub struct Caller {
     pub security: SecurityIndex,
     /// Who it has proven to be.
     pub identity: Option<Arc<Identity>>,
+    /// Which channel of which connection the call is on: of two calls with the same number here, the caller had the
+    /// first answered, or gave it up, before it made the second.
+    pub channel: u64,
 }
 
 /// See the module.
@@ -360,6 +363,8 @@ impl Endpoint {
             local: connection.local,
             security: connection.identity.security_index,
             identity: connection.security.identity(),
+            channel: (u64::from(connection.identity.epoch) << 32)
+                | u64::from(connection.identity.connection_id | u32::from(call.channel)),
         })
     }
 

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use rustix::time::{ClockId, clock_gettime};
 use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::ServerId;
 use ubik_proto::code::AbortCode;
-use ubik_proto::messages::{Beacon, DiskCall};
+use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
 use ubik_proto::power::{Command, Event};
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::Version;
@@ -50,6 +50,11 @@ impl Clock for SystemClock {
             wall: clock_gettime(ClockId::Realtime).tv_sec,
         }
     }
+}
+
+/// The wall clock, in seconds since 1970.
+pub(crate) fn wall_seconds() -> i64 {
+    SystemClock.now().wall
 }
 
 /// What a peer's vote thread has to do.
@@ -158,7 +163,7 @@ impl Server {
 
     /// The server as its peers' calls see it.
     pub fn ear(&self) -> Ear {
-        Ear(self.shared.clone())
+        Ear(Arc::downgrade(&self.shared))
     }
 
     /// The server's state.
@@ -178,23 +183,23 @@ impl Drop for Server {
     }
 }
 
-/// Takes the calls of peers, from any thread.
+/// Takes the calls of peers, from any thread, as long as the server runs.
 #[derive(Clone)]
-pub struct Ear(Arc<Shared>);
+pub struct Ear(Weak<Shared>);
 
 impl Ear {
     /// A beacon; the vote to answer with, `None` if the answer must not be sent.
     pub fn serve_beacon(&self, from: ServerId, series: u64, beacon: &Beacon) -> Option<VoteReply> {
+        let shared = self.0.upgrade()?;
         let mut held = Held::thread_entry();
-        let (vote, commands) = self.0.site.on_beacon(&mut held, from, series, beacon);
-        self.0.perform(&mut held, commands);
+        let (vote, commands) = shared.site.on_beacon(&mut held, from, series, beacon);
+        shared.perform(&mut held, commands);
         match vote {
             Vote::No(_) => Some(VoteReply::No),
             Vote::Yes { persist: None } => Some(VoteReply::Yes(beacon.start)),
             Vote::Yes {
                 persist: Some(record),
-            } => self
-                .0
+            } => shared
                 .site
                 .save_promise(record)
                 .ok()
@@ -202,18 +207,24 @@ impl Ear {
         }
     }
 
+    /// A debug call; the answer's bytes, `None` if it asks about a server that there is not.
+    pub fn serve_debug(&self, call: VoteCall) -> Option<Vec<u8>> {
+        self.0.upgrade()?.site.debug(&mut Held::thread_entry(), call)
+    }
+
     /// Any call of the DISK service but `SendFile`.
     ///
     /// # Errors
     /// What the caller is told.
     pub fn serve_call(&self, from: ServerId, call: DiskCall) -> Result<Answer, AbortCode> {
+        let shared = self.0.upgrade().ok_or(AbortCode::NO_QUORUM)?;
         let mut held = Held::thread_entry();
         let restarted = matches!(call, DiskCall::UpdateInterfaceAddr(_));
-        let (answer, effects) = self.0.site.on_call(&mut held, from, call);
-        self.0.carry_out(&mut held, effects);
+        let (answer, effects) = shared.site.on_call(&mut held, from, call);
+        shared.carry_out(&mut held, effects);
         if restarted {
-            let effects = self.0.site.on_peer_restarted(&mut held, from);
-            self.0.carry_out(&mut held, effects);
+            let effects = shared.site.on_peer_restarted(&mut held, from);
+            shared.carry_out(&mut held, effects);
         }
         answer
     }
@@ -223,7 +234,11 @@ impl Ear {
     /// # Errors
     /// Those of the store.
     pub fn receive(&self) -> io::Result<Box<dyn Replacement>> {
-        self.0.site.database().receive()
+        let shared = self
+            .0
+            .upgrade()
+            .ok_or_else(|| io::Error::other("the server has stopped"))?;
+        shared.site.database().receive()
     }
 
     /// A `SendFile` whose bytes have all come.
@@ -236,9 +251,10 @@ impl Ear {
         version: Version,
         received: Box<dyn Replacement>,
     ) -> Result<Answer, AbortCode> {
+        let shared = self.0.upgrade().ok_or(AbortCode::NO_QUORUM)?;
         let mut held = Held::thread_entry();
-        let (answer, effects) = self.0.site.on_database(&mut held, from, version, received);
-        self.0.carry_out(&mut held, effects);
+        let (answer, effects) = shared.site.on_database(&mut held, from, version, received);
+        shared.carry_out(&mut held, effects);
         answer
     }
 }

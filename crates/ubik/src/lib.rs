@@ -8,11 +8,13 @@
 //! * [`site`]: the copy and the votes (VOTE, BEACON: [`ubik_proto::power`]) of one server, and their locks.
 //!
 //! What [`site`] returns are [`effect`]s: it waits for nothing and calls nobody itself. The shipped server around it is
-//! [`driver`], with [`application`] for who uses the database and [`transport`] for the way to the peers.
+//! [`driver`], with [`application`] for who uses the database and [`transport`] for the way to the peers,
+//! which is Rx ([`over_rx`]).
 #![forbid(unsafe_code)]
 
 pub mod application;
 pub mod driver;
+pub mod over_rx;
 pub mod transport;
 
 pub mod effect;
@@ -20,6 +22,7 @@ pub mod locks;
 pub mod site;
 
 mod commit;
+mod debug_service;
 mod disk_service;
 pub mod replica;
 pub mod sync_site;
