@@ -1,3 +1,5 @@
+//! What was shown once is in everything that is shown later.
+
 use std::collections::HashMap;
 
 use ubik_proto::version::Version;

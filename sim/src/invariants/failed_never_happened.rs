@@ -1,3 +1,5 @@
+//! A write that was called failed is never read.
+
 use std::collections::HashSet;
 
 use super::Found;

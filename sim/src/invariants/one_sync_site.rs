@@ -1,3 +1,5 @@
+//! At most one server holds a mandate.
+
 use super::Found;
 use crate::event::NodeId;
 

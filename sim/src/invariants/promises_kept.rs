@@ -1,3 +1,5 @@
+//! No voter promises two servers at once.
+
 use super::Found;
 use crate::event::NodeId;
 

@@ -1,3 +1,5 @@
+//! A read finds everything that was known when it began.
+
 use ubik_proto::version::Version;
 
 use super::Found;

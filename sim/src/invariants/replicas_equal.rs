@@ -1,3 +1,5 @@
+//! One label, one content.
+
 use std::collections::HashMap;
 
 use ubik_proto::version::Version;

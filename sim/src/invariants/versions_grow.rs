@@ -1,3 +1,5 @@
+//! No server's version goes back.
+
 use ubik_proto::version::Version;
 
 use super::Found;
