@@ -36,7 +36,7 @@ impl Site {
 
     /// What this server is.
     pub fn site_debug(&self, held: &mut Held<'_, Nothing>) -> SiteDebug {
-        let mut debug = self.with_power(held, |now, power| of_power(now, power));
+        let mut debug = self.with_power(held, of_power);
         self.with_replica(held, |replica| add_replica(&mut debug, replica));
         debug
     }

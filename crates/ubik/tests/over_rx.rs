@@ -111,7 +111,7 @@ fn read(cell: &[Running], index: usize, position: u64, length: usize) -> (Versio
 /// U19, U25, U29, U39: an election, writes of every size, the loss of the sync site and its return, over the real transport.
 #[test]
 fn a_cell_over_rx_elects_writes_and_recovers() {
-    let stores = [const { () }; 3].map(|()| MemoryStore::new());
+    let stores = [0; 3].map(|_| MemoryStore::new());
     let first = start(0, 0, &stores[0]);
     let udp_port = first._port.local_addr().unwrap().port();
     let mut cell = vec![
