@@ -48,6 +48,8 @@ pub fn sim() -> Result<()> {
         "history",
         "-p",
         "rx-proto",
+        "-p",
+        "sim",
         "--",
         "--nocapture",
     ])
