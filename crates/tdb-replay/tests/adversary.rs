@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tdb_replay::engine::Engine;
 use tdb_replay::engine::memory::Memory;
@@ -24,16 +25,17 @@ fn with_adversaries(paths: &[PathBuf], seed: u64, rounds: u64) {
     for round in 0..rounds {
         let seed = seed + round;
         let delays = AtomicU64::new(0);
-        // One point in a hundred gives the core away, one in a thousand for as long as many operations take.
+        // Sleeping is the purpose here, not a way to wait: one point in a thousand is delayed for as long as many
+        // operations take, one in a hundred for a moment. Yielding would starve on a busy machine.
         let pause = |trace: usize, row: u32, point: Point| {
             let mut hasher = DefaultHasher::new();
             (seed, trace, row, point as u8).hash(&mut hasher);
             let draw = hasher.finish() % 1000;
             if draw == 0 {
                 delays.fetch_add(1, Ordering::Relaxed);
-                (0..200).for_each(|_| std::thread::yield_now());
+                std::thread::sleep(Duration::from_micros(500));
             } else if draw < 10 {
-                std::thread::yield_now();
+                std::thread::sleep(Duration::from_micros(20));
             }
         };
         let options = Options {
