@@ -5,7 +5,7 @@
 //!
 //! Interning is what reading a trace costs, and what interning costs is waiting for memory: a slot, an end, the bytes.
 //! Hence the table of our own. A slot holds 32 bits of the hash, so that growing reads nothing else and a search
-//! almost never looks at a wrong string; and [`Interner::approach`] lets a caller fetch what many searches will need at
+//! almost never looks at a wrong string; and [`Interner::touch_slot`] and what follows it let a caller fetch what many searches will need at
 //! once, instead of one after the other.
 
 use std::hash::BuildHasher;
@@ -76,23 +76,40 @@ impl Interner {
         id
     }
 
-    /// The string that most likely has this tag. Looks at slots only: calls for many tags in a row wait for memory
-    /// together.
-    pub fn approach(&self, Tag(tag): Tag) -> Option<u32> {
+    /// Reads the slot where the search for this tag begins, so that it is near afterwards. The number means nothing.
+    pub fn touch_slot(&self, Tag(tag): Tag) -> u32 {
+        self.slots
+            .get(home(tag, self.slots.len()))
+            .map_or(0, |slot| slot.tag)
+    }
+
+    /// The string that most likely has this tag; any, if none has it.
+    pub fn likely(&self, Tag(tag): Tag) -> u32 {
         if self.slots.is_empty() {
-            return None;
+            return 0;
         }
         let mut at = home(tag, self.slots.len());
         loop {
             let slot = self.slots[at];
             if slot.id == FREE.id {
-                return None;
+                return 0;
             }
             if slot.tag == tag {
-                return Some(slot.id);
+                return slot.id;
             }
             at = after(at, self.slots.len());
         }
+    }
+
+    /// Where the bytes of `id` begin; anything, if there is no such id.
+    pub fn start(&self, id: u32) -> u64 {
+        let before = id.saturating_sub(1) as usize;
+        self.ends.get(before).copied().unwrap_or(0)
+    }
+
+    /// Reads a byte, as [`Interner::touch_slot`] does a slot.
+    pub fn touch_byte(&self, at: u64) -> u32 {
+        self.bytes.get(at as usize).map_or(0, |&byte| u32::from(byte))
     }
 
     /// Adds a string that no later [`Interner::intern`] finds: an id with a meaning of its own.
@@ -171,6 +188,6 @@ mod tests {
         let second = interner.intern_tagged(edge, b"two");
         assert_ne!(first, second);
         assert_eq!(interner.intern_tagged(edge, b"two"), second);
-        assert_eq!(interner.approach(edge), Some(first));
+        assert_eq!(interner.likely(edge), first);
     }
 }

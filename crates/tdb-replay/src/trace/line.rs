@@ -83,25 +83,27 @@ impl Records {
         self.scratch.clear();
     }
 
-    /// Touches the memory that the look-ups will need: all slots, then all first bytes, so that the processor waits
-    /// for many at once.
+    /// Touches the memory that the look-ups will need: all slots, then all ends, then all first bytes, so that the
+    /// processor waits for many at once. Each loop but the second is free of branches that depend on what it loads: a
+    /// wrong guess would end the waiting together.
     fn approach(&self) {
-        let mut likely = [(false, None); 2 * BATCH];
-        for (place, waiting) in likely.iter_mut().zip(&self.waiting) {
-            let found = match waiting.is_key {
-                true => self.keys.approach(waiting.tag),
-                false => self.values.approach(waiting.tag),
-            };
-            *place = (waiting.is_key, found);
+        let interners = [&self.values, &self.keys];
+        let of = |waiting: &Waiting| interners[usize::from(waiting.is_key)];
+        let mut touched = 0;
+        for waiting in &self.waiting {
+            touched ^= of(waiting).touch_slot(waiting.tag);
         }
-        let touched = likely.iter().fold(0u8, |sum, &(is_key, id)| {
-            let bytes = match (id, is_key) {
-                (None, _) => return sum,
-                (Some(id), true) => self.keys.bytes(id),
-                (Some(id), false) => self.values.bytes(id),
-            };
-            sum ^ bytes.first().copied().unwrap_or(0)
-        });
+        let mut likely = [0; BATCH + MOST_RECORDS];
+        for (id, waiting) in likely.iter_mut().zip(&self.waiting) {
+            *id = of(waiting).likely(waiting.tag);
+        }
+        let mut starts = [0; BATCH + MOST_RECORDS];
+        for ((start, &id), waiting) in starts.iter_mut().zip(&likely).zip(&self.waiting) {
+            *start = of(waiting).start(id);
+        }
+        for (&start, waiting) in starts.iter().zip(&self.waiting) {
+            touched ^= of(waiting).touch_byte(start);
+        }
         std::hint::black_box(touched);
     }
 
@@ -130,7 +132,9 @@ impl Records {
 }
 
 /// Records to a batch: more than a processor can wait for at once.
-const BATCH: usize = 32;
+const BATCH: usize = 48;
+/// Records of one line, which a batch may have beyond that.
+const MOST_RECORDS: usize = 3;
 /// A batch of long records ends early: it should stay in the first cache.
 const BATCH_BYTES: usize = 1 << 14;
 
