@@ -1,3 +1,4 @@
+//! An endpoint is given datagrams and times; the body is in rx-proto, where a plain test replays it.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rx_proto::fuzz::endpoint(bytes));

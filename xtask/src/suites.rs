@@ -18,6 +18,8 @@ pub fn interop() -> Result<()> {
         "tdb",
         "--test",
         "interop",
+        "--test",
+        "torture",
         "--",
         "--nocapture",
     ])
@@ -46,6 +48,8 @@ pub fn sim() -> Result<()> {
         "history",
         "-p",
         "rx-proto",
+        "-p",
+        "sim",
         "--",
         "--nocapture",
     ])

@@ -1,7 +1,7 @@
 //! Time and memory of solving against the size and shape of the history.
 //!
 //! `cargo run --release -p history --example solve_scale [largest]`: one line a shape; a wall-clock figure of one
-//! run each, memory as the highest resident size of the whole process so far (the history itself is part of it).
+//! run each and this thread's time on a processor (what counts on a shared machine), memory as the highest resident size of the whole process so far (the history itself is part of it).
 
 use history::generate::{History, Mix, Shape, Values};
 use history::register::{Unit, Window};
@@ -15,9 +15,9 @@ fn main() {
         .unwrap_or(1_000_000);
     let only = std::env::args().nth(2);
     println!(
-        "| history | operations | solve ms | ns/op | forced | greedy | searched | gave up | states | steps back | peak MB |"
+        "| history | operations | wall ms | cpu ms | cpu ns/op | forced | greedy | searched | gave up | states | steps back | peak MB |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for (name, shape, windows) in shapes() {
         if only.as_ref().is_some_and(|part| !name.contains(part.as_str())) {
             continue;
@@ -171,6 +171,7 @@ fn measure(name: &str, shape: &Shape, seen: Seen) {
     let mut solver = Solver::new();
     let mut counts = [0u32; 4];
     let (mut states, mut steps_back) = (0, 0);
+    let cpu_begin = cpu_nanoseconds();
     let begin = Instant::now();
     for units in &keys {
         match solver.solve(units, &rules) {
@@ -188,12 +189,14 @@ fn measure(name: &str, shape: &Shape, seen: Seen) {
         }
     }
     let taken = begin.elapsed().as_secs_f64();
+    let cpu = (cpu_nanoseconds() - cpu_begin) as f64;
     let [forced, greedy, searched, gave_up] = counts;
     println!(
-        "| {name} | {} | {:.0} | {:.0} | {forced} | {greedy} | {searched} | {gave_up} | {states} | {steps_back} | {} |",
+        "| {name} | {} | {:.0} | {:.0} | {:.0} | {forced} | {greedy} | {searched} | {gave_up} | {states} | {steps_back} | {} |",
         shape.operations,
         taken * 1e3,
-        taken * 1e9 / f64::from(shape.operations),
+        cpu / 1e6,
+        cpu / f64::from(shape.operations),
         peak_megabytes(),
     );
 }
@@ -204,4 +207,13 @@ fn peak_megabytes() -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     kilobytes.unwrap_or(0) / 1024
+}
+
+/// What this thread has had of a processor so far; 0 where the system does not tell.
+fn cpu_nanoseconds() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
 }

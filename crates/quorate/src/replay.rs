@@ -14,9 +14,13 @@ use tdb_replay::engine::tdb::{Settings, TdbFile};
 use tdb_replay::engine::{Engine, EngineError};
 use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::{Explained, explain};
+use tdb_replay::page::Page;
+use tdb_replay::replay::timeline::Timeline;
 use tdb_replay::replay::{Options, Run};
 use tdb_replay::report::{Prepared, Report, explain_failure};
 use tdb_replay::schedule::Schedule;
+use tdb_replay::stat::Statistics;
+use tdb_replay::trace::Trace;
 use tdb_replay::trace::{History, ReadError, Tolerance, source};
 
 use crate::Outcome;
@@ -48,6 +52,10 @@ pub struct Arguments {
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
+
+    /// Write the report as one HTML page too: timeline, critical path, latencies, hot keys
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 
     /// Show no progress
     #[arg(long, short)]
@@ -81,6 +89,7 @@ pub struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   quorate replay /tmp/scratch.tdb traces/                  all traces in a folder
+  quorate replay --html report.html /tmp/s.tdb traces/     with a page that shows who waited for whom
   quorate replay --runs 5 --json /tmp/s.tdb p1.trace.zst p2.trace.zst
   quorate replay --engine memory /tmp/s.tdb traces/        what the tool itself costs
 
@@ -129,7 +138,37 @@ fn replay(arguments: &Arguments) -> Result<Report, Failure> {
         parse,
         order,
     };
-    Ok(Report::new(&prepared, engine, !arguments.no_check, runs))
+    let timeline = runs
+        .last()
+        .map_or_else(Timeline::default, |run| run.timeline.clone());
+    let report = Report::new(&prepared, engine, !arguments.no_check, runs);
+    if let Some(file) = &arguments.html {
+        write_page(file, &history, &report, &timeline)?;
+    }
+    Ok(report)
+}
+
+/// Keys that the page names.
+const HOT_KEYS: usize = 10;
+
+fn write_page(file: &Path, history: &History, report: &Report, timeline: &Timeline) -> Result<(), Failure> {
+    let name = |trace: &Trace| {
+        trace
+            .path
+            .file_name()
+            .unwrap_or(trace.path.as_os_str())
+            .display()
+            .to_string()
+    };
+    let names: Vec<String> = history.traces.iter().map(name).collect();
+    let page = Page {
+        report,
+        timeline,
+        statistics: &Statistics::of(history, HOT_KEYS),
+        names: &names,
+    };
+    std::fs::write(file, page.to_string())
+        .map_err(|error| Failure::system(format!("cannot write {}: {error}", file.display())))
 }
 
 fn skipped_check(arguments: &Arguments) -> Option<String> {
@@ -242,6 +281,7 @@ fn run_all(
     let options = Options {
         check: !arguments.no_check,
         latency: !arguments.no_latency,
+        timeline: arguments.html.is_some(),
         pause: None,
     };
     let mut runs = Vec::new();

@@ -21,7 +21,7 @@ pub mod question;
 pub mod server;
 
 pub use client::{ClientCall, Connection};
-pub use port::{OpenError, Port, PortConfig};
+pub use port::{Dialer, OpenError, Port, PortConfig};
 pub use rx_proto::{
     AbortCode, Caller, EndpointConfig, ServiceId, Timeouts, procedures, rpc, rxkad, security, xdr, xdr_struct,
 };

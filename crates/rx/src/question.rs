@@ -171,7 +171,10 @@ impl Asker {
                     },
                     Err(error)
                         if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => break,
+                    // Nobody there yet, perhaps: the next try comes in its time.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+                    }
                     Err(error) => return Err(failed(error)),
                 }
             }

@@ -11,10 +11,10 @@ use crate::memory::give_away;
 
 /// `tdb_fetch`: a null pointer if there is none; else the caller frees it.
 pub unsafe extern "C" fn tdb_fetch(tdb: *mut Context, key: Datum) -> Datum {
-    // SAFETY: C's promises: an open context, and a key that stays during the call.
+    // SAFETY: C's promises: an open context, a key that stays during the call, and with TDB_NOLOCK no other writers.
     unsafe {
         with_database(tdb, Datum::NULL, |context, database| {
-            match database.parse_record(key.bytes(), give_away) {
+            match database.parse_record_in_place(key.bytes(), give_away) {
                 Ok(Some(value)) if value.start.is_null() => {
                     context.set_error(ErrorCode::OutOfMemory);
                     value
@@ -38,10 +38,12 @@ pub unsafe extern "C" fn tdb_parse_record(
     private: *mut c_void,
 ) -> c_int {
     let Some(parser) = parser else { return FAILED };
-    // SAFETY: C's promises, the parser's among them: it reads the value during its call only.
+    // SAFETY: C's promises as in `tdb_fetch`, and the parser's: it reads the value during its call only.
     unsafe {
         with_database(tdb, FAILED, |_, database| {
-            match database.parse_record(key.bytes(), |value| parser(key, Datum::lent(value), private)) {
+            match database
+                .parse_record_in_place(key.bytes(), |value| parser(key, Datum::lent(value), private))
+            {
                 Ok(Some(answer)) => answer,
                 Ok(None) => FAILED,
                 Err(error) => {

@@ -7,7 +7,7 @@
 //! * [`schedule`]: what each worker needs of that order.
 //! * [`engine`]: what a replay runs on.
 //! * [`replay`]: workers, turns, comparisons.
-//! * [`report`]: what came of it, for people and for programs.
+//! * [`report`]: what came of it, for people and for programs; [`page`]: the same as one HTML page.
 //!
 //! Beside that flow:
 //!
@@ -23,6 +23,7 @@ pub mod engine;
 pub mod fuzz;
 pub mod generate;
 pub mod order;
+pub mod page;
 pub mod replay;
 pub mod report;
 pub mod schedule;

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+
 use crate::order::explain::{Explained, KeyConflict, Planted, Unexplained};
 use crate::order::solve::Effort;
 use crate::replay::Run;
@@ -127,6 +129,8 @@ pub struct Latency {
     pub p99: f64,
     pub p999: f64,
     pub max: f64,
+    /// How many took from 2^n to 2^(n+1) nanoseconds, by n.
+    pub doublings: Vec<u64>,
 }
 
 /// What was measured before the first run.
@@ -246,10 +250,21 @@ fn latencies(tally: &Tally) -> BTreeMap<&'static str, Latency> {
                 p99: at(0.99),
                 p999: at(0.999),
                 max: micros(histogram.max()),
+                doublings: doublings(histogram),
             };
             Some((op.name(), latency))
         })
         .collect()
+}
+
+fn doublings(histogram: &Histogram<u32>) -> Vec<u64> {
+    let mut counts = Vec::new();
+    for value in histogram.iter_recorded() {
+        let doubling = value.value_iterated_to().max(1).ilog2() as usize;
+        counts.resize(counts.len().max(doubling + 1), 0);
+        counts[doubling] += value.count_since_last_iteration();
+    }
+    counts
 }
 
 impl Display for Report {
@@ -372,6 +387,7 @@ impl Report {
                 p99,
                 p999,
                 max,
+                ..
             } = latency;
             writeln!(
                 text,

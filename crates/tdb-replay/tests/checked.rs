@@ -201,6 +201,11 @@ fn times_show_a_stale_read_that_sequence_numbers_allow() {
         "{report}"
     );
     let text = report.to_string();
+    // Reasons name operations by their numbers in the list.
+    assert!(
+        text.contains("#1 ") && text.contains("#2 ") && !text.contains("#3"),
+        "{text}"
+    );
     assert!(text.contains("0.trace:2: 9 tdb_store 1:6b 1:61 0 = 0"), "{text}");
     assert!(text.contains("1.trace:2: 9 tdb_fetch 1:6b = NULL"), "{text}");
     assert_eq!(checked(&[writer, overlapping]).0, Answer::Explained);

@@ -6,12 +6,12 @@
 //! counted, no error. The memory needed is two bits for every four bytes of the file.
 
 use crate::database::Database;
-use crate::error::{AccessError, Coded, ErrorCode, LockError};
+use crate::error::{AccessError, Coded, ErrorCode, LockError, ReadError};
 use crate::format::{
     Length, Offset, PAD, RECORD_DEAD, RECORD_FREE, RECORD_HEADER, RECORD_USED, RECOVERY_INVALID,
     RECOVERY_START_AT, RECOVERY_VALID, Record, TAILER, chain_head,
 };
-use crate::lock::{LockKind, Wait};
+use crate::lock::{ChainIndex, LockKind, Wait};
 
 /// A check that did not pass.
 #[derive(Debug, thiserror::Error)]
@@ -270,8 +270,8 @@ impl Database {
             }
             RECOVERY_INVALID | PAD => Ok(Stretch::Nothing(self.next_noted(at, area, noted) - at)),
             _ => match self.next_noted(at, area, noted) - at {
-                // No record fits in here; what looked like a header reaches into the next one.
-                gap if gap < RECORD_HEADER + TAILER => Ok(Stretch::Nothing(gap)),
+                // No record that holds anything fits in here; what looked like a header reaches into the next one.
+                gap if gap <= RECORD_HEADER + TAILER => Ok(Stretch::Nothing(gap)),
                 _ => Err(corrupt(at, "there is no record, and no empty space")),
             },
         }
@@ -376,8 +376,32 @@ impl Database {
         }))
     }
 
+    /// Calls `with` with place and header of each record of a chain, deleted ones included, under the chain's lock.
+    pub fn chain_records(&self, chain: u32, mut with: impl FnMut(Offset, &Record)) -> Result<(), ReadError> {
+        if chain >= self.hash_size {
+            return self.noted(Err(ReadError::NoSuchChain {
+                chain,
+                hash_size: self.hash_size,
+            }));
+        }
+        let mut run = || {
+            let _chain = self.locked(ChainIndex::chain(chain), LockKind::Read, Wait::Yes)?;
+            let mut at = self.space.word(chain_head(chain))?;
+            let mut steps = 0;
+            while at != 0 {
+                let record = self.space.record(at)?;
+                steps += 1;
+                self.must_be_on_chain(at, &record, steps)?;
+                with(at, &record);
+                at = record.next;
+            }
+            Ok(())
+        };
+        self.noted(run())
+    }
+
     fn under_freelist_lock<T>(&self, run: impl FnOnce() -> Result<T, AccessError>) -> Result<T, CheckError> {
-        let _freelist = self.locked(crate::lock::ChainIndex::FREELIST, LockKind::Read, Wait::Yes)?;
+        let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Read, Wait::Yes)?;
         Ok(run()?)
     }
 }

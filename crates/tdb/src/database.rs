@@ -39,6 +39,13 @@ pub type Log = std::sync::Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
 /// exclude each other like two processes do), or one behind a `Mutex` for databases in memory. All operations take
 /// `&self`, so that a traverse can hand the database to its callback. After a fork the child's first operation opens
 /// the file anew by itself: locks of the parent are not the child's.
+///
+/// One handle in two threads at once does not compile:
+///
+/// ```compile_fail
+/// fn is_sync<T: Sync>() {}
+/// is_sync::<tdb::Database>();
+/// ```
 pub struct Database {
     pub(crate) space: Space,
     pub(crate) locks: LockState,

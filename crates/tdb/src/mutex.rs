@@ -49,6 +49,9 @@ const STATE_AT: usize = ALLRECORD_MUTEX_AT + MUTEX;
 /// The state's two bytes, rounded up to where a mutex may stand.
 const LISTS_AT: usize = STATE_AT + align_of::<libc::pthread_mutex_t>();
 
+/// Where glibc on 64-bit machines keeps the kind of a mutex.
+const KIND_AT: usize = 16;
+
 const UNLOCKED: i16 = libc::F_UNLCK as i16;
 
 fn state_of(kind: LockKind) -> i16 {
@@ -68,13 +71,18 @@ impl MutexArea {
     /// Makes the mutexes of a new database, or of one that nobody else has open: a machine that went down leaves them
     /// held by threads that are no more. The caller holds the open lock alone, and the file is long enough.
     pub fn create(file: &File, chain_count: u32) -> io::Result<MutexArea> {
-        let area = MutexArea::open(file, chain_count)?;
+        let area = MutexArea::over(file, chain_count)?;
         area.initialise_all()?;
         Ok(area)
     }
 
     /// Maps the mutexes of a database whose header says that it has them, of [`MutexArea::size`] bytes.
     pub fn open(file: &File, chain_count: u32) -> io::Result<MutexArea> {
+        MutexArea::over(file, chain_count)?.must_be_robust()
+    }
+
+    /// The area as it is.
+    fn over(file: &File, chain_count: u32) -> io::Result<MutexArea> {
         let len = MutexArea::size(chain_count);
         if file.metadata()?.len() < len {
             // A touch beyond the file's end would be a SIGBUS.
@@ -85,6 +93,24 @@ impl MutexArea {
         }
         let len = usize::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
         MutexArea::map(Some(file), len, chain_count)
+    }
+
+    /// Fails unless every mutex is of the kind that [`MutexArea::create`] makes. The C library trusts a mutex's kind: with
+    /// some that a damaged file may hold it ends the process.
+    fn must_be_robust(self) -> io::Result<MutexArea> {
+        let wanted = fresh_kind()?;
+        // SAFETY: each pointer is to a mutex inside the mapping, and to its kind, a number of 4 bytes within.
+        let kind_of = |mutex: *mut libc::pthread_mutex_t| unsafe {
+            mutex.cast::<u8>().add(KIND_AT).cast::<i32>().read_volatile()
+        };
+        let sound = kind_of(self.allrecord()) == wanted
+            && (0..=self.chain_count).all(|list| kind_of(self.list(list)) == wanted);
+        if sound {
+            Ok(self)
+        } else {
+            let what = "the file holds something else where its mutexes should be";
+            Err(io::Error::new(io::ErrorKind::InvalidData, what))
+        }
     }
 
     fn map(file: Option<&File>, len: usize, chain_count: u32) -> io::Result<MutexArea> {
@@ -355,6 +381,17 @@ impl Drop for Attributes {
     }
 }
 
+/// The kind of a mutex with our attributes.
+fn fresh_kind() -> io::Result<i32> {
+    let attributes = Attributes::robust()?;
+    let mut bytes = std::mem::MaybeUninit::<libc::pthread_mutex_t>::zeroed();
+    // SAFETY: room for a mutex, initialised before it is looked at; the kind is 4 aligned bytes within it.
+    unsafe {
+        checked(libc::pthread_mutex_init(bytes.as_mut_ptr(), &attributes.0))?;
+        Ok(bytes.as_ptr().cast::<u8>().add(KIND_AT).cast::<i32>().read())
+    }
+}
+
 #[inline]
 fn checked(result: libc::c_int) -> io::Result<()> {
     if result == 0 {
@@ -528,6 +565,19 @@ mod tests {
                 .and_then(|()| other.unlock(6))
         })
         .expect("free");
+    }
+
+    /// T3, T11: a damaged mutex is refused before the C library sees it.
+    #[test]
+    fn a_mutex_of_another_kind_is_refused() {
+        use std::os::unix::fs::FileExt;
+        let (file, area) = area();
+        drop(area);
+        assert!(MutexArea::open(&file, CHAINS).is_ok());
+        let kind = (LISTS_AT + 4 * MUTEX + KIND_AT) as u64;
+        file.write_all_at(&0x20_i32.to_ne_bytes(), kind)
+            .expect("a writable file");
+        assert!(MutexArea::open(&file, CHAINS).is_err());
     }
 
     /// T3, T11: a file that ends inside its mutexes is refused before anything is touched.

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -68,12 +68,30 @@ pub(crate) fn unlock(file: BorrowedFd<'_>, start: u64, len: u64) -> io::Result<(
 #[inline]
 fn set(file: BorrowedFd<'_>, command: libc::c_int, range: libc::flock) -> io::Result<()> {
     // SAFETY: a valid flock for the length of the call.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), command, &range) };
+    let result = unsafe { fcntl(file.as_raw_fd(), command, &range) };
     if result == -1 {
         Err(io::Error::last_os_error())
     } else {
         Ok(())
     }
+}
+
+/// The system call alone: the C library's function around it looks at its arguments first and prepares for the end of
+/// the thread, which is an eighth of the time that a fetch takes.
+///
+/// # Safety
+/// `range` may be read, as `libc::fcntl` has it.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[inline]
+unsafe fn fcntl(file: RawFd, command: libc::c_int, range: *const libc::flock) -> libc::c_int {
+    // SAFETY: the caller's promise; with 64 bits there is one layout of flock, which the kernel and the C library share.
+    unsafe { libc::syscall(libc::SYS_fcntl, file, command, range) as libc::c_int }
+}
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+unsafe fn fcntl(file: RawFd, command: libc::c_int, range: *const libc::flock) -> libc::c_int {
+    // SAFETY: the caller's promise.
+    unsafe { libc::fcntl(file, command, range) }
 }
 
 /// Whether another open file or process holds any lock in the range; one call where taking and giving back is two.

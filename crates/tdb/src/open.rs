@@ -171,7 +171,7 @@ impl OpenOptions {
         clear_if_first => CLEAR_IF_FIRST
         /// In memory, without a file, locks and transactions.
         internal => INTERNAL
-        /// Takes no locks: for databases that nobody else has open.
+        /// Takes no locks: for databases that nobody else writes meanwhile.
         no_lock => NOLOCK
         /// Reads and writes instead of mapping.
         no_mmap => NOMMAP

@@ -41,8 +41,16 @@ impl Database {
 
     /// Lends the value of `key` to `parse`, without a copy where the file is mapped; `None` if the key is not there.
     ///
-    /// The chain stays locked for reading meanwhile. Writing to this database inside `parse` is refused. Handles
-    /// without locks hand out a copy, since nothing holds other writers off.
+    /// The chain stays locked for reading meanwhile, and writing to this database inside `parse` is refused. Handles
+    /// opened for reading only hand out a copy, since they lock nothing that holds writers off; who opens without
+    /// locks promises that nobody else writes.
+    ///
+    /// The value cannot be kept beyond the lock:
+    ///
+    /// ```compile_fail
+    /// # let database = tdb::Database::open("x").unwrap();
+    /// let kept: &[u8] = database.parse_record(b"key", |value| value).unwrap().unwrap();
+    /// ```
     pub fn parse_record<T>(
         &self,
         key: &[u8],
@@ -50,9 +58,25 @@ impl Database {
     ) -> Result<Option<T>, ReadError> {
         self.noted(self.read_value(key, |found| {
             let (at, len) = value_place(found)?;
-            if self.has_no_lock() && !self.space.is_memory() {
+            if self.read_only {
                 return self.space.bytes(at, len).map(|bytes| parse(&bytes));
             }
+            self.space.lend(at, len, parse)
+        }))
+    }
+
+    /// [`Database::parse_record`] that lends the file's own bytes by handles without locks, too.
+    ///
+    /// # Safety
+    /// If the handle takes no locks, nobody else writes to the file while `parse` runs.
+    #[allow(unsafe_code)]
+    pub unsafe fn parse_record_in_place<T>(
+        &self,
+        key: &[u8],
+        parse: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, ReadError> {
+        self.noted(self.read_value(key, |found| {
+            let (at, len) = value_place(found)?;
             self.space.lend(at, len, parse)
         }))
     }

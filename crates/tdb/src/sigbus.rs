@@ -86,6 +86,7 @@ pub(crate) fn forget(base: *mut u8) {
     for watch in &WATCHES {
         if watch.base.load(Ordering::Acquire) == base as usize {
             watch.len.store(0, Ordering::Release);
+            watch.hit.store(false, Ordering::Release);
             watch.base.store(0, Ordering::Release);
         }
     }
@@ -93,7 +94,9 @@ pub(crate) fn forget(base: *mut u8) {
 
 /// Whether the mapping at `base` was truncated under us.
 pub(crate) fn hit(base: *mut u8) -> bool {
-    ANY_HIT.load(Ordering::Relaxed)
+    // Watches that are not in use have no base either.
+    !base.is_null()
+        && ANY_HIT.load(Ordering::Relaxed)
         && WATCHES.iter().any(|watch| {
             watch.base.load(Ordering::Acquire) == base as usize && watch.hit.load(Ordering::Acquire)
         })

@@ -56,7 +56,12 @@ fn forbidden(file: &File, complaints: &mut Vec<String>) {
     for (number, line) in (1..).zip(file.text.lines()) {
         for (head, tail, why) in FORBIDDEN {
             let unfinished = *why == "unfinished";
-            if line.contains(&format!("{head}{tail}")) && !(unfinished && file.path.ends_with(".md")) {
+            // A test binary starts itself anew as another process through an entry that is no test by itself.
+            let entry = line.contains(" = \"a process of");
+            if line.contains(&format!("{head}{tail}"))
+                && !entry
+                && !(unfinished && file.path.ends_with(".md"))
+            {
                 complaints.push(format!("{}:{number}: `{head}{tail}`: {why}", file.path));
             }
         }

@@ -14,9 +14,13 @@ pub(super) struct Choice {
     rank: (u8, u64),
     pub process: u32,
     pub other_form: bool,
+    /// It writes, in its main form.
+    overwrites: bool,
+    /// It needs exactly the present value.
+    needs_just_this: bool,
 }
 
-/// The choices of one state, best first.
+/// The choices of one state.
 #[derive(Default)]
 pub(super) struct Choices {
     pub list: Vec<Choice>,
@@ -69,25 +73,26 @@ impl Choices {
                 self.consider(problem, state, heads, process, other, true, &outlook);
             }
         }
-        self.list
-            .sort_unstable_by_key(|choice| (choice.rank, choice.process, choice.other_form));
-        self.prefer_what_needs_now(problem, heads);
     }
 
-    /// Before a write that does not care overwrites the present value, one that needs just this value comes:
-    /// the chance may not come again, and the other write is served as well after it.
-    fn prefer_what_needs_now(&mut self, problem: &Problem, heads: &[u32]) {
-        let step_of = |choice: &Choice| &problem.steps[heads[choice.process as usize] as usize];
-        let Some(best) = self.list.first() else { return };
-        if best.other_form || step_of(best).effect == KEEP || step_of(best).need < KEEP {
-            return;
+    /// The `nth` choice in the order of preference; to be asked for in that order. Most often only the first is
+    /// wanted, so they are not sorted before.
+    pub fn next_best(&mut self, nth: usize) -> Option<Choice> {
+        let left = self.list.get_mut(nth..)?;
+        let key = |choice: &Choice| (choice.rank, choice.process, choice.other_form);
+        let (mut at, mut best) = left.iter().enumerate().min_by_key(|(_, choice)| key(choice))?;
+        // Before a write that does not care overwrites the present value, one that needs just this value comes: the
+        // chance may not come again, and the other write is served as well after it.
+        if nth == 0 && best.overwrites && !best.needs_just_this {
+            let caring = left
+                .iter()
+                .enumerate()
+                .filter(|(_, choice)| choice.overwrites && choice.needs_just_this);
+            (at, best) = caring.min_by_key(|(_, choice)| key(choice)).unwrap_or((at, best));
         }
-        let needs_now = |choice: &Choice| {
-            !choice.other_form && step_of(choice).effect != KEEP && step_of(choice).need < KEEP
-        };
-        if let Some(at) = self.list.iter().position(needs_now) {
-            self.list[..=at].rotate_right(1);
-        }
+        let best = *best;
+        left.swap(0, at);
+        Some(best)
     }
 
     #[expect(
@@ -127,6 +132,8 @@ impl Choices {
             rank,
             process: process as u32,
             other_form,
+            overwrites: form.effect != KEEP && !other_form,
+            needs_just_this: form.need < KEEP,
         });
     }
 }

@@ -219,14 +219,15 @@ impl Search {
         } else {
             self.choices.list(problem, &state, self.current.heads(at));
         }
-        for nth in 0..self.choices.list.len() {
-            let choice = self.choices.list[nth];
+        let mut nth = 0;
+        while let Some(choice) = self.choices.next_best(nth) {
+            nth += 1;
             let kept = self.nodes.len();
             self.heads.clear();
             self.heads.extend_from_slice(self.current.heads(at));
             let mut child = state;
-            child.strays += u32::from(nth > 0);
-            do_choice(problem, choice, &mut child, &mut self.heads, &mut self.nodes);
+            child.strays += u32::from(nth > 1);
+            take_choice(problem, choice, &mut child, &mut self.heads, &mut self.nodes);
             if !settle(problem, &mut child, &mut self.heads, &mut self.nodes)
                 || !self.can_go_on(problem, &child)
             {
@@ -236,7 +237,7 @@ impl Search {
             self.next.insert(child, &self.heads);
             if self.progress.width == 1 {
                 self.is_prepared = true;
-                self.progress.complete &= nth + 1 == self.choices.list.len();
+                self.progress.complete &= nth == self.choices.list.len();
                 return;
             }
         }
@@ -314,7 +315,7 @@ impl Search {
 }
 
 /// Does a step in the form chosen.
-fn do_choice(problem: &Problem, choice: Choice, state: &mut State, heads: &mut [u32], nodes: &mut Vec<Node>) {
+fn take_choice(problem: &Problem, choice: Choice, state: &mut State, heads: &mut [u32], nodes: &mut Vec<Node>) {
     let head = heads[choice.process as usize];
     let whole = &problem.steps[head as usize];
     let form = if choice.other_form {
@@ -352,14 +353,7 @@ fn pass_head(state: &mut State, head: &mut u32, mark: u32, nodes: &mut Vec<Node>
 /// moves no cell can be brought forward in any order from here.
 fn settle(problem: &Problem, state: &mut State, heads: &mut [u32], nodes: &mut Vec<Node>) -> bool {
     loop {
-        let (mut deadline, mut patience) = (u64::MAX, u64::MAX);
-        for (process, &head) in heads.iter().enumerate() {
-            if head < problem.processes[process + 1] {
-                let step = &problem.steps[head as usize];
-                deadline = deadline.min(step.deadline);
-                patience = patience.min(step.patience);
-            }
-        }
+        let (deadline, patience) = read_all(problem, state, heads, nodes);
         if state.cell > deadline {
             return false;
         }
@@ -369,27 +363,27 @@ fn settle(problem: &Problem, state: &mut State, heads: &mut [u32], nodes: &mut V
         } else {
             patience
         };
-        state.cell = state.cell.max(wait);
-        if !read_all(problem, state, heads, nodes) {
+        if wait <= state.cell {
             return true;
         }
+        state.cell = wait;
     }
 }
 
-/// Does every read that can be done at once; whether there was one.
-fn read_all(problem: &Problem, state: &mut State, heads: &mut [u32], nodes: &mut Vec<Node>) -> bool {
-    let mut any = false;
-    for (process, head) in heads.iter_mut().enumerate() {
-        let end = problem.processes[process + 1];
+/// Does every read that can be done at once; the least deadline and patience of the heads after that.
+fn read_all(problem: &Problem, state: &mut State, heads: &mut [u32], nodes: &mut Vec<Node>) -> (u64, u64) {
+    let (mut deadline, mut patience) = (u64::MAX, u64::MAX);
+    for (head, &end) in heads.iter_mut().zip(&problem.processes[1..]) {
         while *head < end {
             let step = &problem.steps[*head as usize];
             let free = step.only_reads() && step.earliest <= state.cell && state.cell <= step.limit;
             if !free || meet(step.need, state.value) != Some(state.value) {
+                deadline = deadline.min(step.deadline);
+                patience = patience.min(step.patience);
                 break;
             }
             pass_head(state, head, 0, nodes);
-            any = true;
         }
     }
-    any
+    (deadline, patience)
 }

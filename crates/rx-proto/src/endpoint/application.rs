@@ -145,6 +145,8 @@ impl Endpoint {
             local: connection.local,
             security: connection.identity.security_index,
             identity: connection.security.identity(),
+            channel: (u64::from(connection.identity.epoch) << 32)
+                | u64::from(connection.identity.connection_id | u32::from(call.channel)),
         })
     }
 }

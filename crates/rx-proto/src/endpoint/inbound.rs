@@ -136,31 +136,31 @@ impl Endpoint {
 
     /// Sees to it that one more unproven connection may be there. The oldest that is idle gives way.
     pub(super) fn make_room(&mut self) -> bool {
-        let Endpoint { table, peers, .. } = self;
-        self.unverified.retain(|at| {
-            let Some(connection) = table.get(*at) else {
-                return false;
+        for _ in 0..self.unverified.len() {
+            if self.has_room() {
+                return true;
+            }
+            let Some(at) = self.unverified.pop_front() else {
+                break;
             };
-            let proven = peers.get(&connection.peer).is_some_and(Peer::is_verified);
-            !(proven && connection.security.is_authenticated())
-        });
-        let full = self.server_connections >= self.config.max_server_connections;
-        if self.unverified.len() < self.config.max_unverified && !full {
-            return true;
+            let Some(connection) = self.table.get(at) else {
+                continue;
+            };
+            let address_proven = self.peers.get(&connection.peer).is_some_and(Peer::is_verified);
+            if address_proven && connection.security.is_authenticated() {
+                continue;
+            }
+            if connection.is_in_use() {
+                self.unverified.push_back(at);
+                continue;
+            }
+            self.remove(at);
         }
-        let idle = |at: &ConnectionRef| {
-            self.table
-                .get(*at)
-                .is_some_and(|connection| !connection.is_in_use())
-        };
-        let Some(oldest) = self.unverified.iter().position(idle) else {
-            return false;
-        };
-        let at = self
-            .unverified
-            .remove(oldest)
-            .expect("its position was just found");
-        self.remove(at);
-        true
+        self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        self.unverified.len() < self.config.max_unverified
+            && self.server_connections < self.config.max_server_connections
     }
 }

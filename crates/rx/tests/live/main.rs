@@ -308,7 +308,7 @@ fn serve_until_killed() {
 }
 
 fn measure_under_loss() {
-    let mut asker = rx::question::Asker::new(SERVER.parse().unwrap(), Duration::from_secs(10)).unwrap();
+    let mut asker = rx::question::Asker::new(SERVER.parse().unwrap(), Duration::from_secs(60)).unwrap();
     asker.version().unwrap();
     let port = Port::open("10.78.0.2:0".parse().unwrap(), PortConfig::default()).unwrap();
     let connect = |_| {

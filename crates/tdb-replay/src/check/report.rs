@@ -248,9 +248,14 @@ impl Display for Contradiction {
             }
             (None, Kind::Cycle) => writeln!(out, "each of these must come before another one of them:")?,
         }
+        let mut number = 0;
         for Said { place, line, why } in &self.operations {
-            writeln!(out, "  {place}: {line}")?;
-            if !why.is_empty() {
+            if why.is_empty() {
+                writeln!(out, "  {place}: {line}")?;
+            } else {
+                // Reasons name other operations by these numbers.
+                number += 1;
+                writeln!(out, "  #{number} {place}: {line}")?;
                 writeln!(out, "      {why}")?;
             }
         }

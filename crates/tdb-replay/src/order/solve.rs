@@ -203,14 +203,33 @@ impl Work<'_> {
 }
 
 pub(crate) fn why_not(failure: Failure, problem: &[Unit]) -> WhyNot {
-    match failure {
-        Failure::GaveUp { bound } => WhyNot::GaveUp { bound },
-        Failure::Impossible(contradiction) => WhyNot::Impossible(
-            contradiction
-                .conflicts
-                .into_iter()
-                .map(|conflict| (problem[conflict.unit as usize].id, conflict.why))
-                .collect(),
-        ),
+    let contradiction = match failure {
+        Failure::GaveUp { bound } => return WhyNot::GaveUp { bound },
+        Failure::Impossible(contradiction) => contradiction,
+    };
+    let ids: Vec<u32> = contradiction
+        .conflicts
+        .iter()
+        .map(|conflict| problem[conflict.unit as usize].id)
+        .collect();
+    let whys = contradiction
+        .conflicts
+        .into_iter()
+        .map(|conflict| numbered(&conflict.why, &ids));
+    WhyNot::Impossible(ids.iter().copied().zip(whys).collect())
+}
+
+/// The text with each `#ID` replaced by `#N`, its place in `ids` counted from 1: ids mean nothing to people.
+fn numbered(why: &str, ids: &[u32]) -> String {
+    let mut parts = why.split('#');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let id = part[..digits].parse().ok();
+        match ids.iter().position(|&other| Some(other) == id) {
+            Some(place) => text.push_str(&format!("#{}{}", place + 1, &part[digits..])),
+            None => text.push_str(&format!("#{part}")),
+        }
     }
+    text
 }

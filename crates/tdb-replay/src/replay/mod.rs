@@ -5,10 +5,11 @@
 //!
 //! * [`turn`]: progress, and waiting for it.
 //! * [`worker`]: one trace. [`operation`], [`traversal`]: what it does at a row.
-//! * [`tally`]: what it saw.
+//! * [`tally`]: what it saw. [`timeline`]: when it waited.
 
 mod operation;
 pub mod tally;
+pub mod timeline;
 mod traversal;
 pub mod turn;
 pub mod worker;
@@ -22,6 +23,7 @@ use crate::schedule::Schedule;
 use crate::trace::columns::ABSENT;
 use crate::trace::{History, Trace};
 use tally::{Mismatch, Tally};
+use timeline::{Lane, Timeline};
 use turn::Turns;
 use worker::{Halt, Point, Worker};
 
@@ -35,6 +37,8 @@ pub struct Options<'a> {
     pub check: bool,
     /// Measure every operation.
     pub latency: bool,
+    /// Note when each worker waited.
+    pub timeline: bool,
     /// For tests: delays workers.
     pub pause: Option<Pause<'a>>,
 }
@@ -44,6 +48,7 @@ impl Default for Options<'_> {
         Options {
             check: true,
             latency: true,
+            timeline: false,
             pause: None,
         }
     }
@@ -55,6 +60,8 @@ pub struct Run {
     pub time: Duration,
     /// What they saw together.
     pub tally: Tally,
+    /// When they waited; empty lanes unless that was to be noted.
+    pub timeline: Timeline,
 }
 
 /// Why a run failed. The database is as far as it got.
@@ -90,8 +97,7 @@ pub fn run(
     options: &Options<'_>,
 ) -> Result<Run, RunError> {
     plant(history, schedule, engine)?;
-    let (time, tally) = work(history, schedule, engine, options)?;
-    let mut run = Run { time, tally };
+    let mut run = work(history, schedule, engine, options)?;
     if options.check {
         compare_end(history, schedule, engine, &mut run.tally)?;
     }
@@ -120,7 +126,7 @@ fn work(
     schedule: &Schedule,
     engine: &dyn Engine,
     options: &Options<'_>,
-) -> Result<(Duration, Tally), RunError> {
+) -> Result<Run, RunError> {
     let turns = Turns::new(history.traces.len());
     let crew = Crew {
         history,
@@ -128,13 +134,19 @@ fn work(
         engine,
         options,
         turns: &turns,
+        epoch: Instant::now(),
     };
     if history.traces.len() == 1 {
         // In this thread, where a debugger finds it.
         let start = Instant::now();
-        let (tally, result) = crew.trace(0, || ());
+        let (mut tally, result) = crew.trace(0, || ());
         let time = start.elapsed();
-        return result.map_err(|halt| crew.error(0, halt)).map(|()| (time, tally));
+        let timeline = crew.timeline(start, vec![std::mem::take(&mut tally.lane)]);
+        return result.map_err(|halt| crew.error(0, halt)).map(|()| Run {
+            time,
+            tally,
+            timeline,
+        });
     }
     crew.all()
 }
@@ -146,6 +158,8 @@ struct Crew<'a> {
     engine: &'a dyn Engine,
     options: &'a Options<'a>,
     turns: &'a Turns,
+    /// What the workers' times count from.
+    epoch: Instant,
 }
 
 /// Ends the others' waits when a worker leaves without having finished, be it by panic.
@@ -163,7 +177,7 @@ impl Drop for StopUnlessDone<'_> {
 }
 
 impl Crew<'_> {
-    fn all(&self) -> Result<(Duration, Tally), RunError> {
+    fn all(&self) -> Result<Run, RunError> {
         let traces = self.history.traces.len();
         let ready = Barrier::new(traces + 1);
         let (start, results) = std::thread::scope(|scope| {
@@ -184,17 +198,40 @@ impl Crew<'_> {
         let time = start.elapsed();
         let mut tally = Tally::default();
         let mut failed = None;
+        let mut lanes = Vec::with_capacity(traces);
         for (number, result) in results.into_iter().enumerate() {
-            let Ok((one, result)) = result else {
+            let Ok((mut one, result)) = result else {
                 return Err(RunError::Panicked);
             };
+            lanes.push(std::mem::take(&mut one.lane));
             tally.add(one);
             match result {
                 Ok(()) | Err(Halt::Stopped) => {}
                 Err(halt) => failed = failed.or(Some(self.error(number, halt))),
             }
         }
-        failed.map_or(Ok((time, tally)), Err)
+        let timeline = self.timeline(start, lanes);
+        failed.map_or(
+            Ok(Run {
+                time,
+                tally,
+                timeline,
+            }),
+            Err,
+        )
+    }
+
+    /// The workers' times, counted from the moment when all were ready.
+    fn timeline(&self, start: Instant, mut lanes: Vec<Lane>) -> Timeline {
+        let before = start.duration_since(self.epoch).as_nanos() as u64;
+        for lane in &mut lanes {
+            lane.end = lane.end.saturating_sub(before);
+            for wait in &mut lane.waits {
+                wait.from = wait.from.saturating_sub(before);
+                wait.to = wait.to.saturating_sub(before);
+            }
+        }
+        Timeline { lanes }
     }
 
     /// Opens a session and runs a trace on it; `ready` is called once in any case.
@@ -211,7 +248,7 @@ impl Crew<'_> {
         };
         let plan = &self.schedule.traces[number];
         let (tally, result) =
-            Worker::new(self.history, number, plan, self.turns, self.options).run(&mut *session);
+            Worker::new(self.history, number, plan, self.turns, self.options, self.epoch).run(&mut *session);
         guard.done = result.is_ok();
         (tally, result)
     }
@@ -249,11 +286,13 @@ fn compare_end(
         if wanted != found.then_some(value.as_slice()) {
             let key = bytes.escape_ascii();
             let text = |value: Option<&[u8]>| match value {
-                Some(value) => format!(
-                    "key \"{key}\" with {} bytes \"{}\"",
-                    value.len(),
-                    value.escape_ascii()
-                ),
+                Some(value) => {
+                    format!(
+                        "key \"{key}\" with {} bytes \"{}\"",
+                        value.len(),
+                        value.escape_ascii()
+                    )
+                }
                 None => format!("no key \"{key}\""),
             };
             let (expected, got) = (text(wanted), text(found.then_some(value.as_slice())));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::timeline::Lane;
 use crate::trace::op::Op;
 
 /// Mismatches that are kept with their texts; the rest are only counted.
@@ -47,6 +48,8 @@ pub struct Tally {
     pub other_length: u64,
     /// Time an operation took, by operation.
     pub latency: [Option<Box<Histogram<u32>>>; Op::COUNT],
+    /// When it waited, if that is noted.
+    pub lane: Lane,
 }
 
 impl Default for Tally {
@@ -62,6 +65,7 @@ impl Default for Tally {
             not_run: 0,
             other_length: 0,
             latency: [const { None }; Op::COUNT],
+            lane: Lane::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::Options;
 use super::tally::{Mismatch, Tally};
+use super::timeline::Span;
 use super::turn::{Stopped, Turns};
 use crate::engine::{EngineError, Key, Session};
 use crate::schedule::TracePlan;
@@ -49,6 +50,8 @@ pub struct Worker<'a> {
     plan: &'a TracePlan,
     turns: &'a Turns,
     pub(super) options: &'a Options<'a>,
+    /// What noted times count from.
+    epoch: Instant,
     /// The next row.
     pub(super) row: u32,
     next_wait: usize,
@@ -72,6 +75,7 @@ impl<'a> Worker<'a> {
         plan: &'a TracePlan,
         turns: &'a Turns,
         options: &'a Options<'a>,
+        epoch: Instant,
     ) -> Self {
         Worker {
             history,
@@ -80,6 +84,7 @@ impl<'a> Worker<'a> {
             plan,
             turns,
             options,
+            epoch,
             row: 0,
             next_wait: 0,
             next_announce: 0,
@@ -95,6 +100,7 @@ impl<'a> Worker<'a> {
     /// Runs the whole trace.
     pub fn run(mut self, session: &mut dyn Session) -> (Tally, Result<(), Halt>) {
         let result = self.rows(session, self.plan.end);
+        self.tally.lane.end = self.now();
         self.tally.not_run += u64::from(self.trace.rows.len() as u32 - self.plan.end);
         (self.tally, result)
     }
@@ -206,6 +212,15 @@ impl<'a> Worker<'a> {
             self.tally.waits += 1;
             self.tally.parked += u64::from(parked);
             self.tally.waited += start.elapsed();
+            if self.options.timeline {
+                let from = start.duration_since(self.epoch).as_nanos() as u64;
+                let on = wait.on;
+                self.tally.lane.waits.push(Span {
+                    from,
+                    to: self.now(),
+                    on,
+                });
+            }
         }
         self.pause(Point::BeforeRow);
         Ok(())
@@ -226,6 +241,10 @@ impl<'a> Worker<'a> {
             self.pause(Point::BeforeAnnounce);
             self.turns.finish(self.number, self.row);
         }
+    }
+
+    fn now(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
     }
 
     fn pause(&self, point: Point) {

@@ -206,7 +206,7 @@ fn drop_loose_ends(trace: &Trace, keep: &mut [bool]) {
         // The last row of a group without an end is in it.
         let filled = inside || (group.open && keep[end]);
         // A group chosen from end to end stays, though nothing is in it.
-        if !filled && !(keep[start] && keep[end]) {
+        if !(filled || keep[start] && keep[end]) {
             keep[start] = false;
             keep[end] = false;
         }

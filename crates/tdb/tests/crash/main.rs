@@ -75,11 +75,13 @@ fn crash(run: &Run, bound: Bound, rng: &mut Rng) -> Tally {
         let allowed = run.allowed(at);
         let (content, recovery) = match open_state(&image) {
             Ok(found) => found,
-            Err(error) => panic!(
-                "{}: crash after {at} events ({:?}): {error}",
-                run.name,
-                around(&run.events, at)
-            ),
+            Err(error) => {
+                panic!(
+                    "{}: crash after {at} events ({:?}): {error}",
+                    run.name,
+                    around(&run.events, at)
+                )
+            }
         };
         assert!(
             allowed.contains(&&content),
@@ -127,8 +129,12 @@ fn crash_recovery(
     let mut deeper = rng.fork();
     enumerate(image, recovery, bound, rng, &mut |at, image| {
         states += 1;
-        let (content, recovery) = open_state(&image)
-            .unwrap_or_else(|error| panic!("{name}: recovery crashed after {at} events: {error}"));
+        let (content, recovery) = open_state(&image).unwrap_or_else(|error| {
+            panic!(
+                "{name}: recovery crashed after {at} events ({:?}): {error}",
+                around(recovery, at)
+            )
+        });
         assert!(content == *expected, "{name}: recovery crashed after {at} events");
         if again && !recovery.is_empty() && deeper.u8(..) < 6 {
             let few = Bound {
@@ -187,9 +193,9 @@ fn every_crash_leaves_whole_transactions_and_a_sound_file() {
             Bound {
                 cuts: 64,
                 combinations: 4096,
-                random: 1000,
+                random: 500,
             },
-            12,
+            4,
         )
     } else {
         (

@@ -7,6 +7,8 @@
 //!   the versions it had, independently of all others, and the file's size in any of its. This is what a shared
 //!   mapping and the page cache promise (pages of 4096 bytes are groups of sectors, so they are included).
 //! * *writes*: the power goes; since the last sync any subset of the writes is on the disk, one of them torn.
+//!
+//! An aligned word is never torn: it is one store of the processor, and no sector ends inside it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -65,7 +67,9 @@ fn killed(base: &[u8], events: &[Event], bound: Bound, new: &mut impl FnMut(usiz
     let mut image = base.to_vec();
     new(0, image.clone());
     for (nth, event) in events.iter().enumerate() {
-        if let Event::Write { at, bytes } = event {
+        if let Event::Write { at, bytes } = event
+            && !is_word(*at, bytes)
+        {
             let step = (bytes.len() / bound.cuts.max(1)).max(1);
             for cut in (1..bytes.len()).step_by(step) {
                 let mut torn = image.clone();
@@ -82,6 +86,10 @@ fn killed(base: &[u8], events: &[Event], bound: Bound, new: &mut impl FnMut(usiz
         apply(&mut image, event);
         new(nth + 1, image.clone());
     }
+}
+
+fn is_word(at: usize, bytes: &[u8]) -> bool {
+    bytes.len() <= 1 || (bytes.len() == 4 && at.is_multiple_of(4))
 }
 
 /// The versions that each sector, and the size, had between two syncs; the first is the one before.
@@ -174,7 +182,7 @@ fn writes(synced: &[u8], epoch: &[Event], bound: Bound, rng: &mut Rng, new: &mut
         let mut image = synced.to_vec();
         for (nth, event) in epoch.iter().enumerate() {
             match event {
-                Event::Write { at, bytes } if nth == torn && bytes.len() > 1 => {
+                Event::Write { at, bytes } if nth == torn && !is_word(*at, bytes) => {
                     let cut = rng.usize(1..bytes.len());
                     // Either end of the write may be the one that is there.
                     let (at, part) = if rng.bool() {

@@ -11,30 +11,39 @@ mod mutate;
 mod truncated;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
 
 /// Whether the full length is asked for.
 pub fn long() -> bool {
     std::env::var_os("QUORATE_LONG").is_some()
 }
 
-/// Counts what is allocated, so that the tests can hold a bound.
+/// Counts what a thread allocates, so that a test can hold a bound while others run.
 struct Counting;
 
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Bytes that this thread has allocated and not freed, and the most there were at once.
+    static ALLOCATED: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+}
 
-// SAFETY: everything is done by the system's allocator; the counters do not touch the memory.
+fn count(change: isize) {
+    // A thread that is ending has no counters any more.
+    let _ = ALLOCATED.try_with(|cell| {
+        let (now, most) = cell.get();
+        cell.set((now + change, most.max(now + change)));
+    });
+}
+
+// SAFETY: everything is done by the system's allocator; the counters need no allocation and do not touch the memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        MOST.fetch_max(now, Ordering::Relaxed);
+        count(layout.size() as isize);
         // SAFETY: the caller's layout, passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
+        count(-(layout.size() as isize));
         // SAFETY: memory of `alloc` above, which is the system's.
         unsafe { System.dealloc(memory, layout) }
     }
@@ -43,7 +52,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most bytes that were allocated at once in this process so far.
+/// The most bytes that this thread had allocated at once so far.
 pub fn most_allocated() -> usize {
-    MOST.load(Ordering::Relaxed)
+    ALLOCATED.with(|cell| cell.get().1.max(0) as usize)
 }

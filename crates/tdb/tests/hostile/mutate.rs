@@ -1,4 +1,4 @@
-//! Valid files, damaged at random places and at those where it hurts; and the corpora of the fuzz targets.
+//! Valid files, damaged at random places and at those where it hurts; and the seeds of the fuzz targets.
 
 use std::path::PathBuf;
 
@@ -120,7 +120,7 @@ fn damaged_files_do_no_harm() {
     let mut rng = Rng::with_seed(testbed::seed("damaged_files_do_no_harm"));
     let files = valid_files(&mut rng);
     files.iter().for_each(|file| fuzz_file::file(file));
-    let count = if long() { 300_000 } else { 3_000 };
+    let count = if long() { 300_000 } else { 2_000 };
     for _ in 0..count {
         let mut file = rng.choice(&files).expect("there are files").clone();
         mutate(&mut file, &mut rng);
@@ -145,33 +145,33 @@ fn files_cut_off_anywhere_do_no_harm() {
     }
 }
 
-fn corpus(target: &str) -> Vec<PathBuf> {
-    let folder = testbed::repository().join("fuzz/corpus").join(target);
-    let entries = std::fs::read_dir(folder).expect("the corpus is in the repository");
+fn seeds(target: &str) -> Vec<PathBuf> {
+    let folder = testbed::repository().join("fuzz/seeds").join(target);
+    let entries = std::fs::read_dir(folder).expect("the seeds are in the repository");
     entries
-        .map(|entry| entry.expect("the corpus can be listed").path())
+        .map(|entry| entry.expect("the seeds can be listed").path())
         .collect()
 }
 
 /// T11: what the fuzzers found worth keeping is replayed.
 #[test]
-fn the_corpus_of_files_does_no_harm() {
-    let files = corpus("tdb_file");
+fn the_seeds_of_files_do_no_harm() {
+    let files = seeds("tdb_file");
     assert!(!files.is_empty());
     for file in files {
         println!("{}", file.display());
-        fuzz_file::file(&std::fs::read(file).expect("a file of the corpus"));
+        fuzz_file::file(&std::fs::read(file).expect("a seed"));
     }
 }
 
 /// T11, T14: so are sequences of operations with failures of the system.
 #[test]
-fn the_corpus_of_operations_does_no_harm() {
-    let files = corpus("tdb_operations");
+fn the_seeds_of_operations_do_no_harm() {
+    let files = seeds("tdb_operations");
     assert!(!files.is_empty());
     for file in files {
         println!("{}", file.display());
-        fuzz_operations::operations(&std::fs::read(file).expect("a file of the corpus"));
+        fuzz_operations::operations(&std::fs::read(file).expect("a seed"));
     }
 }
 

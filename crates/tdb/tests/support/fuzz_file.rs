@@ -1,5 +1,5 @@
 //! Any bytes as a database file: opened, read, checked, rescued, written to. The body of the fuzz target `tdb_file`, and
-//! of the plain tests that replay its corpus and mutate valid files.
+//! of the plain tests that replay its seeds and mutate valid files.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -173,14 +173,24 @@ fn write(database: &Database, sound: bool) {
         );
         ControlFlow::Continue(())
     });
-    must(database.check(|_, _| true).is_ok(), "check after changes");
+    let checked = database.check(|_, _| true);
+    must(
+        checked.is_ok(),
+        &format!("check after changes ({:?})", checked.err()),
+    );
     if let Ok(transaction) = database.transaction() {
         let _ = transaction.store(b"key3", &value, StoreMode::Insert);
         let _ = transaction.append(b"key1", &value);
-        must(transaction.commit().is_ok(), "commit");
+        let committed = transaction.commit();
+        must(committed.is_ok(), &format!("commit ({:?})", committed.err()));
     }
-    must(database.repack().is_ok(), "repack");
-    must(database.check(|_, _| true).is_ok(), "check after repack");
+    let repacked = database.repack();
+    must(repacked.is_ok(), &format!("repack ({:?})", repacked.err()));
+    let checked = database.check(|_, _| true);
+    must(
+        checked.is_ok(),
+        &format!("check after repack ({:?})", checked.err()),
+    );
     if database.wipe_all().is_ok() {
         assert_eq!(
             database.traverse_read(|_, _, _| ControlFlow::Continue(())).ok(),

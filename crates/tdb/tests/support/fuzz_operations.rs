@@ -1,8 +1,8 @@
 //! Bytes as a sequence of operations with failures of the system, run against an ordered map. The body of the fuzz
 //! target `tdb_operations`, and of plain tests.
 //!
-//! A failure inside a transaction, its commit included, leaves the database as before. Outside of one, a full disk and
-//! a failed read do, too; a failed write leaves the key as it was, or changed, or its chain damaged, and the run ends.
+//! A failure inside a transaction, its commit included, leaves the database as before. Outside of one, a full disk
+//! does, too; a failed read or write leaves the key as it was, or changed, or its chain damaged, and the run ends.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -191,7 +191,10 @@ impl Run {
                 self.content.clear();
             }
             1 if self.before.is_empty() => self.database().repack().map_err(|error| error.to_string())?,
-            2 if self.before.is_empty() => self.reopen(),
+            2 if self.before.is_empty() => {
+                self.storage.set(None);
+                self.reopen();
+            }
             _ => {
                 self.database()
                     .check(|_, _| true)
@@ -268,7 +271,7 @@ impl Run {
             return true;
         }
         self.content = old;
-        if matches!(call, Some(Call::Write | Call::ShortWrite)) {
+        if call != Some(Call::Grow) {
             // Not a transaction: reading and checking must still not do harm.
             let _ = (
                 read(self.database()),

@@ -66,10 +66,14 @@ impl Ledger {
 
     fn read_line(&mut self, kind: &str, numbers: &[u64]) {
         match (kind, numbers) {
-            ("append", [log, count]) => drop(self.appended.insert(*log as u32, *count as u32)),
-            ("count", [counter, sum]) => drop(self.counted.insert(*counter as u32, *sum)),
+            ("append", [log, count]) => {
+                self.appended.insert(*log as u32, *count as u32);
+            }
+            ("count", [counter, sum]) => {
+                self.counted.insert(*counter as u32, *sum);
+            }
             ("own", [key, version, len]) => {
-                drop(self.own.insert(*key as u32, (*version as u32, *len as u32)))
+                self.own.insert(*key as u32, (*version as u32, *len as u32));
             }
             ("pairs", [pairs]) => self.pairs = *pairs,
             ("refused", [refused]) => self.refused = *refused,

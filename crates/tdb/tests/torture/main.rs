@@ -110,7 +110,7 @@ fn torture(peer: &Peer, torture: &Torture, operations: u64) -> (u64, u64) {
             .byte_order(order)
             .hash_size(chains)
             .open(&path)
-            .unwrap();
+            .expect("a new database");
     } else {
         peer.run("create", &path, &[torture.chains], torture.made_with);
     }

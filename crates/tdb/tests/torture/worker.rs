@@ -250,7 +250,9 @@ impl<'a> Worker<'a> {
             );
             if deleting && rng.u8(..8) == 0 {
                 match database.delete(name) {
-                    Ok(()) => drop(ledger.own.remove(&key)),
+                    Ok(()) => {
+                        ledger.own.remove(&key);
+                    }
                     Err(StoreError::Lock(LockError::Deadlock { .. })) => ledger.refused += 1,
                     Err(error) => panic!("delete inside a traverse: {error}"),
                 }

@@ -1,0 +1,316 @@
+//! The report as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
+//!
+//! Owns what the page shows and in which order. Colours are CSS variables, for light and dark; pictures are SVG.
+//!
+//! * [`lanes`]: the timeline of the traces with waits and the critical path.
+//! * [`bars`]: latency histograms.
+
+mod bars;
+mod lanes;
+
+use std::fmt::{self, Display, Write};
+
+use crate::replay::timeline::{Segment, Timeline};
+use crate::report::Report;
+use crate::stat::Statistics;
+
+/// What the page is made of.
+pub struct Page<'a> {
+    /// The numbers.
+    pub report: &'a Report,
+    /// The last run's time, worker by worker.
+    pub timeline: &'a Timeline,
+    /// What the traces consist of.
+    pub statistics: &'a Statistics,
+    /// The traces' names, in order.
+    pub names: &'a [String],
+}
+
+const STYLE: &str = include_str!("style.css");
+
+/// Text as it must stand in HTML.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for letter in self.0.chars() {
+            match letter {
+                '&' => out.write_str("&amp;")?,
+                '<' => out.write_str("&lt;")?,
+                '>' => out.write_str("&gt;")?,
+                '"' => out.write_str("&quot;")?,
+                letter => out.write_char(letter)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Display for Page<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.timeline.critical_path();
+        writeln!(
+            out,
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+        )?;
+        writeln!(out, "<meta name=\"viewport\" content=\"width=device-width\">")?;
+        writeln!(
+            out,
+            "<title>Replay of {} traces</title>\n<style>{STYLE}</style></head><body>",
+            self.report.traces
+        )?;
+        self.summary(out)?;
+        self.lanes(out, &path)?;
+        self.limits(out, &path)?;
+        self.latencies(out)?;
+        self.keys(out)?;
+        self.details(out)?;
+        writeln!(out, "</body></html>")
+    }
+}
+
+impl Page<'_> {
+    fn summary(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.report;
+        let verdict = match (report.checked, report.mismatches) {
+            (false, _) => "results were not compared".to_owned(),
+            (true, 0) => format!("all {} results were the recorded ones", grouped(report.compared)),
+            (true, some) => format!(
+                "{} of {} results differed",
+                grouped(some),
+                grouped(report.compared)
+            ),
+        };
+        let class = if report.checked && report.mismatches == 0 {
+            "good"
+        } else {
+            "bad"
+        };
+        writeln!(
+            out,
+            "<h1>Replay of {} traces on {}</h1>",
+            report.traces,
+            Escaped(&report.engine)
+        )?;
+        writeln!(out, "<p class=\"{class}\">{verdict}</p><dl class=\"cards\">")?;
+        let cards = [
+            ("operations", grouped(report.operations)),
+            ("keys", grouped(report.keys as u64)),
+            ("replayed in", duration(report.replay_median_seconds)),
+            (
+                "operations a second",
+                grouped(report.operations_per_second as u64),
+            ),
+            ("read in", duration(report.parse_seconds)),
+            ("ordered in", duration(report.order_seconds)),
+            ("planted records", grouped(report.planted as u64)),
+            ("split traversals", grouped(report.splits as u64)),
+        ];
+        for (name, value) in cards {
+            writeln!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>")?;
+        }
+        writeln!(out, "</dl>")
+    }
+
+    fn lanes(&self, out: &mut fmt::Formatter<'_>, path: &[Segment]) -> fmt::Result {
+        writeln!(out, "<h2>Timeline</h2>")?;
+        writeln!(
+            out,
+            "<p>Each row is a trace, from the start to its last operation. <span class=\"key work\"></span> at work, \
+             <span class=\"key wait\"></span> waiting for another trace; in between, both within one slice. The line \
+             above a row is the critical path: work that the run's length comes from.</p>"
+        )?;
+        lanes::draw(out, self.timeline, path, self.names)
+    }
+
+    fn limits(&self, out: &mut fmt::Formatter<'_>, path: &[Segment]) -> fmt::Result {
+        let order = &self.report.order;
+        let parallel = f64::from(order.events) / f64::from(order.critical_path.max(1));
+        writeln!(out, "<h2>What limits parallelism</h2>")?;
+        writeln!(
+            out,
+            "<p>The order has {} steps; the longest chain of steps that must follow one another has {}, so at most \
+             <b>{parallel:.1}</b> can run at once on average. {} waits had to wait, {} in all workers together.</p>",
+            grouped(order.events.into()),
+            grouped(order.critical_path.into()),
+            grouped(self.report.waits.unsatisfied),
+            duration(self.report.waits.seconds),
+        )?;
+        let end = self.timeline.end().max(1) as f64;
+        writeln!(
+            out,
+            "<table><tr><th>trace<th>on the critical path<th>waiting<th>waits</tr>"
+        )?;
+        for (trace, lane) in self.timeline.lanes.iter().enumerate() {
+            let on_path = path.iter().filter(|segment| usize::from(segment.trace) == trace);
+            let share = on_path
+                .map(|segment| (segment.to - segment.from) as f64)
+                .sum::<f64>()
+                / end;
+            let waited = lane
+                .waits
+                .iter()
+                .map(|wait| (wait.to - wait.from) as f64)
+                .sum::<f64>()
+                / lane.end.max(1) as f64;
+            let name = self.names.get(trace).map_or("", String::as_str);
+            writeln!(
+                out,
+                "<tr><td>{}<td class=\"n\">{:.1} %<td class=\"n\">{:.1} %<td class=\"n\">{}</tr>",
+                Escaped(name),
+                share * 100.0,
+                waited * 100.0,
+                grouped(lane.waits.len() as u64)
+            )?;
+        }
+        writeln!(out, "</table>")
+    }
+
+    fn latencies(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.report.latency.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "<h2>Latency by operation</h2>")?;
+        writeln!(
+            out,
+            "<p>Microseconds; waits for other traces are not in them. Bars: one for each doubling, from below 0.1 \
+             \u{b5}s on the left to above a second on the right; heights are relative within a row.</p>"
+        )?;
+        writeln!(
+            out,
+            "<table><tr><th>operation<th>count<th>p50<th>p90<th>p99<th>p99.9<th>max<th>distribution</tr>"
+        )?;
+        for (name, latency) in &self.report.latency {
+            write!(out, "<tr><td>{name}<td class=\"n\">{}", grouped(latency.count))?;
+            for value in [latency.p50, latency.p90, latency.p99, latency.p999, latency.max] {
+                write!(out, "<td class=\"n\">{value:.1}")?;
+            }
+            write!(out, "<td>")?;
+            bars::draw(out, &latency.doublings)?;
+            writeln!(out, "</tr>")?;
+        }
+        writeln!(out, "</table>")
+    }
+
+    fn keys(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = &self.statistics.keys;
+        writeln!(out, "<h2>Keys</h2>")?;
+        writeln!(
+            out,
+            "<p>{} keys were used, {} changed, {} of them by several traces; {} changed by one and read by others.</p>",
+            grouped(keys.used as u64),
+            grouped(keys.changed as u64),
+            grouped(keys.changed_by_several as u64),
+            grouped(keys.changed_and_read_by_others as u64)
+        )?;
+        for (title, rows) in [("Hot keys", &keys.hot), ("Contended keys", &keys.contended)] {
+            writeln!(out, "<h3>{title}</h3><table>")?;
+            writeln!(
+                out,
+                "<tr><th>key<th>operations<th>changes<th>traces<th>writers</tr>"
+            )?;
+            for key in rows {
+                writeln!(
+                    out,
+                    "<tr><td><code>{}</code><td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}</tr>",
+                    Escaped(&key.key),
+                    grouped(key.operations.into()),
+                    grouped(key.changes.into()),
+                    key.traces,
+                    key.writers
+                )?;
+            }
+            writeln!(out, "</table>")?;
+        }
+        Ok(())
+    }
+
+    fn details(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.report;
+        list(out, "Notes", report.notes.iter().cloned())?;
+        let mismatches = report.mismatch_list.iter();
+        list(
+            out,
+            "Results that differed",
+            mismatches.map(|one| {
+                format!(
+                    "{}:{}: expected {}, got {}",
+                    one.file, one.line, one.expected, one.got
+                )
+            }),
+        )?;
+        list(out, "Split traversals", report.split_list.iter().cloned())?;
+        let planted = report.planted_list.iter();
+        list(
+            out,
+            "Records that were there before",
+            planted.map(|one| {
+                format!(
+                    "{}: {} bytes, found at {}",
+                    one.key, one.value_bytes, one.found_at
+                )
+            }),
+        )
+    }
+}
+
+/// A list that can be opened; nothing if it is empty.
+fn list(
+    out: &mut fmt::Formatter<'_>,
+    title: &str,
+    rows: impl ExactSizeIterator<Item = String>,
+) -> fmt::Result {
+    if rows.len() == 0 {
+        return Ok(());
+    }
+    writeln!(out, "<details><summary>{title} ({})</summary><ul>", rows.len())?;
+    for row in rows {
+        writeln!(out, "<li>{}</li>", Escaped(&row))?;
+    }
+    writeln!(out, "</ul></details>")
+}
+
+/// A number with spaces between thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (nth, digit) in digits.chars().enumerate() {
+        if nth > 0 && (digits.len() - nth).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Seconds in the unit that suits them.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds >= 1.0 => format!("{seconds:.2} s"),
+        seconds if seconds >= 1e-3 => format!("{:.1} ms", seconds * 1e3),
+        seconds => format!("{:.0} \u{b5}s", seconds * 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R24: nothing in a trace can become markup.
+    #[test]
+    fn text_from_traces_is_escaped() {
+        assert_eq!(
+            Escaped("<a href=\"x\">&").to_string(),
+            "&lt;a href=&quot;x&quot;&gt;&amp;"
+        );
+    }
+
+    /// R24: numbers are readable.
+    #[test]
+    fn numbers_and_times_are_written_for_people() {
+        assert_eq!(grouped(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(grouped(12), "12");
+        assert_eq!(duration(0.0123), "12.3 ms");
+        assert_eq!(duration(2.5), "2.50 s");
+    }
+}

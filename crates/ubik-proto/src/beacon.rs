@@ -1,0 +1,225 @@
+//! The beaconer: what this server knows of each peer's votes and liveness, as candidate and as sync site.
+//!
+//! It keeps one [`Link`] a peer. Times here are this process's own monotonic clock: when a beacon was *sent* that the
+//! peer then answered with yes (the mandate counts from there), and when a beacon was sent that lets the peer read
+//! (its lease cannot outlast that by more than `lease_wait`).
+
+use crate::cell::{Cell, ServerId};
+use crate::plant::{Fault, planted};
+use crate::profile::Profile;
+use crate::quorum::Quorum;
+use crate::time::Moment;
+
+/// How a beacon was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoteReply {
+    /// Yes; the value is the voter's clock (C) or the beacon's own start (ours).
+    Yes(i32),
+    /// No.
+    No,
+    /// Not at all.
+    Failed,
+}
+
+/// A beacon that is on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flight {
+    pub(crate) number: u64,
+    sent: Moment,
+    epoch: u32,
+    granting: bool,
+}
+
+/// One peer, as the beaconer sees it.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Whether it answered last time.
+    pub up: bool,
+    /// The connection that beacons go out on; a new one after every failure.
+    pub series: u64,
+    /// When the last beacon was sent.
+    pub last_sent: Option<Moment>,
+    /// Whether its last answer was yes.
+    pub last_vote: bool,
+    /// How far its wall clock is ahead of this one's, in seconds, if it tells.
+    pub skew: Option<i64>,
+    pub(crate) flight: Option<Flight>,
+    /// A beacon is wanted as soon as the one under way is answered.
+    pub(crate) wanted: bool,
+    pub(crate) next_probe: Moment,
+    /// When the last beacon of this epoch was sent that it answered with yes.
+    pub(crate) yes_sent: Option<Moment>,
+    /// When the last beacon was sent that lets it read.
+    granted: Option<Moment>,
+    /// Until when it may read by the grant of an earlier sync site.
+    floor: Option<Moment>,
+    /// Its answers "no" since its last yes.
+    pub(crate) refusals: u32,
+}
+
+/// The links to all peers.
+#[derive(Debug)]
+pub struct Beaconer {
+    pub(crate) links: Vec<Link>,
+    quorum: Quorum,
+    me: ServerId,
+    profile: Profile,
+    flights: u64,
+}
+
+impl Beaconer {
+    /// Every peer is taken to be up until it fails.
+    pub(crate) fn new(cell: &Cell, profile: Profile, now: Moment) -> Self {
+        let link = Link {
+            up: true,
+            series: 1,
+            last_sent: None,
+            last_vote: false,
+            skew: None,
+            flight: None,
+            wanted: false,
+            next_probe: now,
+            yes_sent: None,
+            granted: None,
+            floor: None,
+            refusals: 0,
+        };
+        Beaconer {
+            links: vec![link; cell.len()],
+            quorum: Quorum::of(cell),
+            me: cell.me(),
+            profile,
+            flights: 0,
+        }
+    }
+
+    /// One peer.
+    pub fn link(&self, id: ServerId) -> &Link {
+        &self.links[id.index()]
+    }
+
+    pub(crate) fn link_mut(&mut self, id: ServerId) -> &mut Link {
+        &mut self.links[id.index()]
+    }
+
+    /// A new candidacy or epoch: older answers do not count for it.
+    pub(crate) fn forget_votes(&mut self) {
+        for link in &mut self.links {
+            link.yes_sent = None;
+            link.refusals = 0;
+            link.wanted = true;
+        }
+    }
+
+    /// Notes that a beacon leaves; returns its number.
+    pub(crate) fn sent(&mut self, now: Moment, to: ServerId, epoch: u32, granting: bool) -> u64 {
+        self.flights += 1;
+        let number = self.flights;
+        let link = self.link_mut(to);
+        link.flight = Some(Flight {
+            number,
+            sent: now,
+            epoch,
+            granting,
+        });
+        link.last_sent = Some(now);
+        link.wanted = false;
+        if granting {
+            link.granted = Some(now);
+        }
+        number
+    }
+
+    /// Notes an answer; returns whether it was awaited.
+    ///
+    /// //= docs/ubik-protocol.md#mandate
+    pub(crate) fn answered(
+        &mut self,
+        now: Moment,
+        from: ServerId,
+        number: u64,
+        epoch: u32,
+        reply: VoteReply,
+    ) -> bool {
+        let probe = self.profile.probe;
+        let link = self.link_mut(from);
+        let Some(flight) = link.flight.filter(|flight| flight.number == number) else {
+            return false;
+        };
+        link.flight = None;
+        match reply {
+            VoteReply::Failed => {
+                link.last_vote = false;
+                link.up = false;
+                link.series += 1;
+                link.next_probe = now + probe;
+            }
+            VoteReply::No => {
+                link.last_vote = false;
+                link.yes_sent = None;
+                link.refusals += 1;
+            }
+            VoteReply::Yes(_) if flight.epoch == epoch => {
+                link.last_vote = true;
+                link.refusals = 0;
+                link.yes_sent = link.yes_sent.max(Some(flight.sent));
+                // It follows this epoch now, so what an earlier sync site granted is over; and so is what this one
+                // granted before, if the beacon it has just answered granted nothing.
+                link.floor = None;
+                if !flight.granting {
+                    link.granted = None;
+                }
+            }
+            VoteReply::Yes(_) => {}
+        }
+        true
+    }
+
+    /// The moment up to which votes are proven, this server's own counted freely; `None` without a quorum.
+    pub(crate) fn votes_proven(&self) -> Option<Moment> {
+        let own = std::iter::once((self.me, Moment::from_micros(u64::MAX)));
+        let others = self
+            .voters()
+            .filter_map(|id| self.link(id).yes_sent.map(|sent| (id, sent)));
+        self.quorum.latest(own.chain(others).collect())
+    }
+
+    fn voters(&self) -> impl Iterator<Item = ServerId> + '_ {
+        self.quorum.voters().iter().filter(|&id| id != self.me)
+    }
+
+    /// On election: whoever did not vote may still read by the grant of an earlier sync site.
+    ///
+    /// //= docs/ubik-protocol.md#obligation
+    pub(crate) fn elected(&mut self, now: Moment) {
+        let floor = now + self.profile.lease_wait;
+        for link in &mut self.links {
+            link.granted = None;
+            link.floor = if link.yes_sent.is_some() || planted(Fault::OlderLeasesIgnored) {
+                None
+            } else {
+                Some(floor)
+            };
+        }
+    }
+
+    /// Until when `id` may still serve reads of what was before a commit that it missed.
+    pub fn obligation(&self, id: ServerId) -> Option<Moment> {
+        let link = self.link(id);
+        let granted = link.granted.map(|sent| sent + self.profile.lease_wait);
+        granted.max(link.floor)
+    }
+
+    /// Marks a peer down after a failed call of any kind; returns whether it was up.
+    pub(crate) fn failed(&mut self, now: Moment, id: ServerId) -> bool {
+        let probe = self.profile.probe;
+        let link = self.link_mut(id);
+        let was_up = std::mem::replace(&mut link.up, false);
+        if was_up {
+            link.next_probe = now + probe;
+            link.series += 1;
+            link.flight = None;
+        }
+        was_up
+    }
+}

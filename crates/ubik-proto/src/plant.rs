@@ -1,0 +1,98 @@
+//! Faults that the simulator plants in the shipped code, to prove that it would find them.
+//!
+//! Without the feature `plant` every question here is answered with a constant `false`.
+
+/// A rule left out or bent. The ids are those of `docs/ubik-protocol.md`, Faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A voter says yes though its promise to another has not run out.
+    PromiseIgnored,
+    /// A voter that starts anew takes itself to be free at once.
+    PromiseForgotten,
+    /// A voter agrees to an epoch that is not above all it agreed to.
+    OldEpochAccepted,
+    /// The versions of servers that have promised nothing to this mandate count.
+    VersionsOfTheUnbound,
+    /// The mandate outlasts the promise.
+    MandateTooLong,
+    /// A new epoch is the wall clock, whatever was seen.
+    EpochFromWallClock,
+    /// A commit does not wait for the leases of servers that missed it.
+    LeasesNotAwaited,
+    /// A new sync site ignores the leases that earlier ones granted.
+    OlderLeasesIgnored,
+    /// A lease counts from the receipt of the last beacon.
+    LeaseFromReceipt,
+    /// A follower with a lease reads whatever version it holds.
+    ReadsBehind,
+    /// The sync site shows a commit before a quorum has it.
+    ShownBeforeQuorum,
+    /// A follower shows a commit before it is decided.
+    FollowerShowsPending,
+    /// The new sync site serves what it adopted without a quorum taking its label.
+    NoRelabel,
+    /// The new sync site serves its own copy without asking a quorum.
+    OwnCopyOnly,
+    /// An empty copy counts as an answer.
+    EmptyCopyCounts,
+    /// A follower serves the calls of any member.
+    NoFence,
+    /// A server whose commit call failed is still taken to be in step.
+    FailedTakerKept,
+    /// A commit that a quorum has not taken is reported as failed.
+    UndecidedCalledFailed,
+    /// A server takes a database older than its own.
+    OlderDatabaseTaken,
+    /// The log is not synced before the commit is acknowledged.
+    LogNotSynced,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Fault; 20] = [
+        Fault::PromiseIgnored,
+        Fault::PromiseForgotten,
+        Fault::OldEpochAccepted,
+        Fault::VersionsOfTheUnbound,
+        Fault::MandateTooLong,
+        Fault::EpochFromWallClock,
+        Fault::LeasesNotAwaited,
+        Fault::OlderLeasesIgnored,
+        Fault::LeaseFromReceipt,
+        Fault::ReadsBehind,
+        Fault::ShownBeforeQuorum,
+        Fault::FollowerShowsPending,
+        Fault::NoRelabel,
+        Fault::OwnCopyOnly,
+        Fault::EmptyCopyCounts,
+        Fault::NoFence,
+        Fault::FailedTakerKept,
+        Fault::UndecidedCalledFailed,
+        Fault::OlderDatabaseTaken,
+        Fault::LogNotSynced,
+    ];
+}
+
+#[cfg(feature = "plant")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a fault in everything that runs on this thread from now on; `None` takes it out.
+#[cfg(feature = "plant")]
+pub fn plant(fault: Option<Fault>) {
+    PLANTED.set(fault);
+}
+
+/// Whether this fault is planted.
+#[cfg(feature = "plant")]
+pub fn planted(fault: Fault) -> bool {
+    PLANTED.get() == Some(fault)
+}
+
+/// Never.
+#[cfg(not(feature = "plant"))]
+#[inline(always)]
+pub fn planted(_fault: Fault) -> bool {
+    false
+}

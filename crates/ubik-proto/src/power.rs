@@ -1,0 +1,663 @@
+//! Who is sync site: the voter and the beaconer of one server, put together.
+//!
+//! [`Power`] does no I/O and is never held while something is waited for, so a beacon never waits for the database
+//! (U15, U20). Call order: [`Power::poll`] whenever [`Power::next_deadline`] has come, the `on_` functions when
+//! something arrives; carry out the returned [`Command`]s in their order.
+
+use crate::beacon::{Beaconer, VoteReply};
+use crate::cell::{Cell, Dialect, ServerId, ServerSet};
+use crate::messages::Beacon;
+use crate::plant::{Fault, planted};
+use crate::profile::Profile;
+use crate::quorum::Quorum;
+use crate::time::{Moment, Now};
+use crate::version::{TransactionId, Version};
+use crate::vote::{PromiseRecord, Vote, Voter};
+
+/// What this server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Neither.
+    Follower,
+    /// Asks for votes.
+    Candidate {
+        /// The epoch it proposes.
+        epoch: u32,
+    },
+    /// Elected; whether it may still act is [`Power::holds_mandate`].
+    SyncSite {
+        /// Its epoch.
+        epoch: u32,
+    },
+}
+
+/// Something to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Send a beacon; answer with [`Power::on_vote`] and the same number.
+    Beacon {
+        /// To whom.
+        to: ServerId,
+        /// On which connection; a number not used before wants a new one.
+        series: u64,
+        /// Which beacon.
+        number: u64,
+        /// What.
+        beacon: Beacon,
+    },
+    /// Ask whether it is there; answer with [`Power::on_probe`].
+    Probe {
+        /// Whom.
+        to: ServerId,
+    },
+    /// Write the record, sync it, then call [`Power::on_own_vote_persisted`].
+    PersistOwnVote(PromiseRecord),
+    /// Tell the database's side, without making the beacon wait for it.
+    Notify(Event),
+}
+
+/// What the database's side must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// This server was elected.
+    Elected {
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// It is sync site no more.
+    SteppedDown {
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// It gave its promise to another server, or in another epoch.
+    Follows {
+        /// Whom.
+        host: ServerId,
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// It said yes to the sync site, which vouches for this and has this transaction.
+    Heard {
+        /// The sync site.
+        host: ServerId,
+        /// What it vouches for.
+        version: Version,
+        /// The running or the next transaction.
+        transaction: TransactionId,
+    },
+    /// A peer's vote was counted: it may take part again, and its older leases are over.
+    Voted {
+        /// Which.
+        peer: ServerId,
+    },
+    /// A peer does not answer.
+    Down {
+        /// Which.
+        peer: ServerId,
+    },
+}
+
+/// What the sync site lets its followers read: set by the database's side, sent with the beacons.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// The version it vouches for.
+    pub version: Version,
+    /// The servers that hold it.
+    pub in_step: ServerSet,
+    /// The counter of the running or next transaction.
+    pub transaction: u32,
+}
+
+/// Votes and beacons of one server for one database.
+#[derive(Debug)]
+pub struct Power {
+    cell: Cell,
+    profile: Profile,
+    quorum: Quorum,
+    voter: Voter,
+    beaconer: Beaconer,
+    standing: Standing,
+    claim: Claim,
+    next_round: Moment,
+    /// The own vote that is being written.
+    own_vote: Option<u32>,
+    /// An epoch must be at least this: a peer has shown a higher one.
+    epoch_floor: u32,
+    /// How far above the wall clock to propose while voters go on refusing.
+    epoch_step: u32,
+    /// When the candidacy began.
+    stands_since: Moment,
+}
+
+/// The farthest above the wall clock that refusals alone drive a proposal: 48 days.
+const MAX_EPOCH_STEP: u32 = 1 << 22;
+
+impl Power {
+    /// A server that starts at `now` with the promise it found on disk and the label of its database.
+    pub fn new(cell: Cell, profile: Profile, record: PromiseRecord, label: Version, now: Moment) -> Self {
+        let alone = cell.voters().len() == 1;
+        let voter = Voter::new(cell.clone(), profile.clone(), record, label, now);
+        let mut power = Power {
+            quorum: Quorum::of(&cell),
+            beaconer: Beaconer::new(&cell, profile.clone(), now),
+            voter,
+            standing: Standing::Follower,
+            claim: Claim::default(),
+            next_round: now,
+            own_vote: None,
+            epoch_floor: 0,
+            epoch_step: 0,
+            stands_since: now,
+            cell,
+            profile,
+        };
+        // The only voter has nobody who could have promised anything to another.
+        power.next_round = if alone { now } else { power.may_stand_at() };
+        power
+    }
+
+    /// When to call [`Power::poll`] next.
+    pub fn next_deadline(&self) -> Moment {
+        let probes = self
+            .cell
+            .peers()
+            .map(|id| self.beaconer.link(id))
+            .filter(|link| !link.up);
+        let first = probes
+            .map(|link| link.next_probe)
+            .min()
+            .unwrap_or(self.next_round)
+            .min(self.next_round);
+        match (self.standing, self.mandate_end()) {
+            (Standing::SyncSite { .. }, Some(end)) => first.min(end),
+            _ => first,
+        }
+    }
+
+    /// Does what the time demands.
+    pub fn poll(&mut self, now: Now) -> Vec<Command> {
+        let mut commands = Vec::new();
+        self.check_mandate(now.moment, &mut commands);
+        self.probe(now.moment, &mut commands);
+        if now.moment >= self.next_round {
+            self.begin_round(now, &mut commands);
+        }
+        commands
+    }
+
+    fn begin_round(&mut self, now: Now, commands: &mut Vec<Command>) {
+        let outbid = self.outbid();
+        match self.standing {
+            Standing::Follower if self.may_stand(now.moment) => self.stand(now),
+            Standing::Follower => {
+                let again = if self.cell.is_voter(self.cell.me()) {
+                    self.stagger()
+                } else {
+                    self.profile.promise
+                };
+                self.next_round = self.may_stand_at().max(now.moment + again);
+                return;
+            }
+            Standing::Candidate { .. } if now.moment.since(self.stands_since) > self.profile.promise * 2 => {
+                self.rest(now.moment);
+                return;
+            }
+            Standing::Candidate { .. } if outbid => self.raise_proposal(now),
+            Standing::Candidate { .. } => {}
+            Standing::SyncSite { epoch } if outbid => {
+                self.step_down(epoch, commands);
+                self.raise_proposal(now);
+            }
+            Standing::SyncSite { .. } => {}
+        }
+        self.next_round = now.moment + self.profile.beacon;
+        for to in self.cell.peers() {
+            self.beaconer.link_mut(to).wanted = true;
+        }
+        self.send_wanted(now, commands);
+        self.try_own_vote(now, commands);
+    }
+
+    /// A peer's answer to the beacon with this number.
+    pub fn on_vote(&mut self, now: Now, from: ServerId, number: u64, reply: VoteReply) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let epoch = self.epoch().unwrap_or(0);
+        if !self.beaconer.answered(now.moment, from, number, epoch, reply) {
+            return commands;
+        }
+        if let (VoteReply::Yes(clock), Dialect::OpenAfs) = (reply, self.cell.server(from).dialect) {
+            self.beaconer.link_mut(from).skew = Some(i64::from(clock) - now.wall);
+        }
+        match reply {
+            VoteReply::Failed => commands.push(Command::Notify(Event::Down { peer: from })),
+            VoteReply::No => {}
+            VoteReply::Yes(_) => {
+                self.renew_mandate();
+                commands.push(Command::Notify(Event::Voted { peer: from }));
+            }
+        }
+        self.check_mandate(now.moment, &mut commands);
+        self.try_own_vote(now, &mut commands);
+        self.send_wanted(now, &mut commands);
+        commands
+    }
+
+    /// A beacon of a peer. The answer may be sent when a record in it is synced.
+    pub fn on_beacon(
+        &mut self,
+        now: Now,
+        from: ServerId,
+        series: u64,
+        beacon: &Beacon,
+    ) -> (Vote, Vec<Command>) {
+        let mut commands = Vec::new();
+        self.check_mandate(now.moment, &mut commands);
+        let standing = matches!(self.standing, Standing::Candidate { .. });
+        let before = self.voter.promise_record();
+        let vote = self
+            .voter
+            .handle_beacon(now.moment, from, series, beacon, standing);
+        if let Vote::Yes { .. } = vote {
+            self.follow(now.moment, from, &mut commands);
+            if self.voter.promise_record() != before {
+                let epoch = self.voter.max_epoch();
+                commands.push(Command::Notify(Event::Follows { host: from, epoch }));
+            }
+            if beacon.claims_sync_site {
+                let (version, transaction) = (beacon.version, beacon.transaction);
+                commands.push(Command::Notify(Event::Heard {
+                    host: from,
+                    version,
+                    transaction,
+                }));
+            }
+        }
+        (vote, commands)
+    }
+
+    fn follow(&mut self, now: Moment, host: ServerId, commands: &mut Vec<Command>) {
+        assert_ne!(host, self.cell.me(), "no server sends itself beacons");
+        if let Standing::SyncSite { epoch } = self.standing {
+            self.step_down(epoch, commands);
+        }
+        self.standing = Standing::Follower;
+        self.own_vote = None;
+        self.next_round = self.may_stand_at().max(now);
+    }
+
+    /// The record of this server's own vote is on disk: now it counts.
+    pub fn on_own_vote_persisted(&mut self, now: Now, record: PromiseRecord) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let epoch = record.max_epoch;
+        if self.own_vote != Some(epoch) || self.standing != (Standing::Candidate { epoch }) {
+            return commands;
+        }
+        self.own_vote = None;
+        let proven = self.mandate_end().is_some_and(|end| now.moment < end);
+        if self.voter.promise_record() != record || !proven {
+            return commands;
+        }
+        self.standing = Standing::SyncSite { epoch };
+        self.claim = Claim::default();
+        self.beaconer.elected(now.moment);
+        self.renew_mandate();
+        commands.push(Command::Notify(Event::Elected { epoch }));
+        self.kick(now, &mut commands);
+        commands
+    }
+
+    /// Whether a down peer answered its probe.
+    pub fn on_probe(&mut self, now: Now, peer: ServerId, answered: bool) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let probe = self.profile.probe;
+        let link = self.beaconer.link_mut(peer);
+        if answered && !link.up {
+            link.up = true;
+            link.wanted = true;
+            self.send_wanted(now, &mut commands);
+        } else {
+            link.next_probe = now.moment + probe;
+        }
+        commands
+    }
+
+    /// A call to `peer` failed on the database's side; it is probed until it answers.
+    pub fn on_peer_failed(&mut self, now: Now, peer: ServerId) {
+        self.beaconer.failed(now.moment, peer);
+    }
+
+    /// A call to `peer` was answered, or it has called: it is up.
+    pub fn on_peer_seen(&mut self, now: Now, peer: ServerId) -> Vec<Command> {
+        if self.beaconer.link(peer).up {
+            Vec::new()
+        } else {
+            self.on_probe(now, peer, true)
+        }
+    }
+
+    /// Sets what beacons let followers read, and sends a round at once if that is news (U16: set).
+    pub fn set_claim(&mut self, now: Now, claim: Claim) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let news = claim.in_step != self.claim.in_step || claim.version.epoch != self.claim.version.epoch;
+        self.claim = claim;
+        if news && self.holds_mandate(now.moment) {
+            self.kick(now, &mut commands);
+        }
+        commands
+    }
+
+    /// A database in the quorum has an epoch that this server's is not above: stand again with a higher one.
+    pub fn demand_epoch(&mut self, now: Now, above: u32) -> Vec<Command> {
+        let mut commands = Vec::new();
+        self.epoch_floor = self.epoch_floor.max(above.saturating_add(1));
+        if let Standing::SyncSite { epoch } = self.standing {
+            self.step_down(epoch, &mut commands);
+            self.next_round = now.moment;
+            commands.extend(self.poll(now));
+        }
+        commands
+    }
+
+    /// This server cannot serve: it gives its mandate up and does not stand again for a promise's time.
+    pub fn resign(&mut self, now: Now) -> Vec<Command> {
+        let mut commands = Vec::new();
+        if let Standing::SyncSite { epoch } = self.standing {
+            self.step_down(epoch, &mut commands);
+        }
+        if self.standing == Standing::Follower || matches!(self.standing, Standing::Candidate { .. }) {
+            self.rest(now.moment);
+        }
+        commands
+    }
+
+    /// Sends a beacon to everybody now.
+    fn kick(&mut self, now: Now, commands: &mut Vec<Command>) {
+        for to in self.cell.peers() {
+            self.beaconer.link_mut(to).wanted = true;
+        }
+        self.send_wanted(now, commands);
+    }
+
+    fn send_wanted(&mut self, now: Now, commands: &mut Vec<Command>) {
+        for to in self.cell.peers() {
+            let link = self.beaconer.link(to);
+            if !link.wanted || !link.up || link.flight.is_some() {
+                continue;
+            }
+            let Some((epoch, beacon)) = self.beacon_for(now, to) else {
+                continue;
+            };
+            let granting = beacon.version != Version::NONE;
+            let number = self.beaconer.sent(now.moment, to, epoch, granting);
+            let series = self.beaconer.link(to).series;
+            commands.push(Command::Beacon {
+                to,
+                series,
+                number,
+                beacon,
+            });
+        }
+    }
+
+    /// What `to` is told now, if this server has anything to say.
+    fn beacon_for(&self, now: Now, to: ServerId) -> Option<(u32, Beacon)> {
+        let transaction = |epoch| TransactionId {
+            epoch,
+            counter: self.claim.transaction,
+        };
+        match self.standing {
+            Standing::Follower => None,
+            Standing::Candidate { epoch } => {
+                let start = i32::try_from(epoch).expect("propose stays within i32");
+                let beacon = Beacon {
+                    claims_sync_site: false,
+                    start,
+                    version: Version::NONE,
+                    transaction: transaction(0),
+                };
+                Some((epoch, beacon))
+            }
+            Standing::SyncSite { epoch } => {
+                let start = i32::try_from(now.wall).ok().filter(|&wall| wall > 0).unwrap_or(1);
+                let version = if self.claim.in_step.contains(to) {
+                    self.claim.version
+                } else {
+                    Version::NONE
+                };
+                Some((
+                    epoch,
+                    Beacon {
+                        claims_sync_site: true,
+                        start,
+                        version,
+                        transaction: transaction(epoch),
+                    },
+                ))
+            }
+        }
+    }
+
+    /// Votes for itself, last, and only if that decides (`docs/ubik-protocol.md`, Election).
+    fn try_own_vote(&mut self, now: Now, commands: &mut Vec<Command>) {
+        let Standing::Candidate { epoch } = self.standing else {
+            return;
+        };
+        let proven = self.mandate_end().is_some_and(|end| now.moment < end);
+        if self.own_vote.is_none() && proven && self.voter.free_for_self(now.moment, epoch) {
+            self.own_vote = Some(epoch);
+            commands.push(Command::PersistOwnVote(
+                self.voter.vote_for_self(now.moment, epoch),
+            ));
+        }
+    }
+
+    fn stand(&mut self, now: Now) {
+        let epoch = self.propose(now);
+        self.standing = Standing::Candidate { epoch };
+        self.stands_since = now.moment;
+        self.own_vote = None;
+        self.beaconer.forget_votes();
+    }
+
+    /// A refused proposal may have been too low: stand again, farther above the wall clock each time.
+    fn raise_proposal(&mut self, now: Now) {
+        if self.own_vote.is_none() {
+            let since = self.stands_since;
+            self.epoch_step = (self.epoch_step.max(1) * 16).min(MAX_EPOCH_STEP);
+            let was_candidate = matches!(self.standing, Standing::Candidate { .. });
+            self.stand(now);
+            if was_candidate {
+                self.stands_since = since;
+            }
+        }
+    }
+
+    /// A candidate that wins no quorum lets its voters go: another may reach what it cannot.
+    fn rest(&mut self, now: Moment) {
+        self.standing = Standing::Follower;
+        self.own_vote = None;
+        self.next_round = now + self.profile.promise + self.stagger();
+    }
+
+    /// Whether a voter has refused for longer than any promise to another can last.
+    fn outbid(&mut self) -> bool {
+        let rounds = self.profile.promise.as_micros() / self.profile.beacon.as_micros().max(1) + 2;
+        let voters = self.cell.peers().filter(|&id| self.cell.is_voter(id));
+        let refusals = voters
+            .map(|id| self.beaconer.link(id).refusals)
+            .max()
+            .unwrap_or(0);
+        if refusals == 0 && matches!(self.standing, Standing::SyncSite { .. }) {
+            self.epoch_step = 0;
+        }
+        u128::from(refusals) > rounds
+    }
+
+    /// An epoch that nobody else can propose, above all that this server has seen, and not below the wall clock.
+    ///
+    /// //= docs/ubik-protocol.md#epochs
+    fn propose(&self, now: Now) -> u32 {
+        let wall = u32::try_from(now.wall)
+            .unwrap_or(0)
+            .saturating_add(self.epoch_step);
+        let seen = self
+            .voter
+            .max_epoch()
+            .max(self.claim.version.epoch)
+            .max(1)
+            .saturating_add(1);
+        let floor = if planted(Fault::EpochFromWallClock) {
+            wall
+        } else {
+            wall.max(seen).max(self.epoch_floor)
+        };
+        let servers = self.cell.len() as u32;
+        let below = floor - floor % servers + self.cell.me().index() as u32;
+        let epoch = if below >= floor {
+            below
+        } else {
+            below.saturating_add(servers)
+        };
+        epoch.min(i32::MAX as u32)
+    }
+
+    fn check_mandate(&mut self, now: Moment, commands: &mut Vec<Command>) {
+        if let Standing::SyncSite { epoch } = self.standing
+            && !self.holds_mandate(now)
+        {
+            self.step_down(epoch, commands);
+            self.next_round = now + self.stagger();
+        }
+    }
+
+    /// Stops at once, beacons too; the own promise stays until the last mandate's end.
+    fn step_down(&mut self, epoch: u32, commands: &mut Vec<Command>) {
+        self.standing = Standing::Follower;
+        self.claim = Claim::default();
+        commands.push(Command::Notify(Event::SteppedDown { epoch }));
+    }
+
+    fn renew_mandate(&mut self) {
+        if let (Standing::SyncSite { .. }, Some(end)) = (self.standing, self.mandate_end()) {
+            self.voter.bind_self(end);
+        }
+    }
+
+    /// Until when the votes at hand are good.
+    pub fn mandate_end(&self) -> Option<Moment> {
+        let length = if planted(Fault::MandateTooLong) {
+            self.profile.promise * 5 / 4
+        } else {
+            self.profile.mandate
+        };
+        self.beaconer.votes_proven().map(|sent| sent + length)
+    }
+
+    /// Whether this server is sync site at `now`.
+    pub fn holds_mandate(&self, now: Moment) -> bool {
+        matches!(self.standing, Standing::SyncSite { .. }) && self.mandate_end().is_some_and(|end| now < end)
+    }
+
+    /// "Am I sync site and is this the version I vouch for", in one step (U16).
+    pub fn vouches_for(&self, now: Moment, version: Version) -> bool {
+        self.holds_mandate(now) && self.claim.version == version
+    }
+
+    fn may_stand(&self, now: Moment) -> bool {
+        self.cell.is_voter(self.cell.me()) && (self.alone() || self.voter.free_to_stand(now))
+    }
+
+    fn alone(&self) -> bool {
+        self.cell.voters().len() == 1
+    }
+
+    /// A higher address waits a little longer, so that one candidate asks before the next.
+    fn may_stand_at(&self) -> Moment {
+        let to_self = self.voter.promised_to() == Some(self.cell.me());
+        let free = if to_self {
+            Moment::START
+        } else {
+            self.voter.promised_until()
+        };
+        free + self.stagger()
+    }
+
+    fn stagger(&self) -> std::time::Duration {
+        self.profile.beacon / 4 * (1 + self.cell.me().index() as u32)
+    }
+
+    fn probe(&mut self, now: Moment, commands: &mut Vec<Command>) {
+        let interval = self.profile.probe;
+        for to in self.cell.peers() {
+            let link = self.beaconer.link_mut(to);
+            if !link.up && now >= link.next_probe {
+                link.next_probe = now + interval;
+                commands.push(Command::Probe { to });
+            }
+        }
+    }
+
+    /// The epoch of the candidacy or the mandate.
+    pub fn epoch(&self) -> Option<u32> {
+        match self.standing {
+            Standing::Follower => None,
+            Standing::Candidate { epoch } | Standing::SyncSite { epoch } => Some(epoch),
+        }
+    }
+
+    /// What this server is.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Its votes.
+    pub fn voter(&self) -> &Voter {
+        &self.voter
+    }
+
+    /// A call of the followed sync site moved this server's database; what it vouched for follows (U16).
+    pub fn version_moved(&mut self, old: Version, new: Version) {
+        self.voter.version_moved(old, new);
+    }
+
+    /// Its links to the peers.
+    pub fn beaconer(&self) -> &Beaconer {
+        &self.beaconer
+    }
+
+    /// Whether `peer` answered the last beacon of this epoch with yes and is up.
+    pub fn has_vote_of(&self, peer: ServerId) -> bool {
+        let link = self.beaconer.link(peer);
+        link.up && link.yes_sent.is_some()
+    }
+
+    /// Which sets of servers decide.
+    pub fn quorum(&self) -> Quorum {
+        self.quorum
+    }
+
+    /// The cell.
+    pub fn cell(&self) -> &Cell {
+        &self.cell
+    }
+
+    /// The timing.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// What beacons vouch for.
+    pub fn claim(&self) -> Claim {
+        self.claim
+    }
+
+    /// The sync site as this server knows it: itself, or whom it told yes within a mandate's time (U18).
+    pub fn sync_site(&self, now: Moment) -> Option<ServerId> {
+        if self.holds_mandate(now) {
+            return Some(self.cell.me());
+        }
+        let following = self.voter.following()?;
+        let recent = now.since(following.last_yes) < self.profile.mandate;
+        (following.claims_sync_site && recent).then_some(following.host)
+    }
+}

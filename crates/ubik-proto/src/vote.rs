@@ -1,0 +1,503 @@
+//! The voter: whom this server has promised its vote, and what it may read as a follower.
+//!
+//! One [`Voter`] belongs to one database. What it holds is volatile but for [`PromiseRecord`], which must be on disk
+//! before the yes that caused it is sent (`docs/ubik-protocol.md`, Promise). After a restart the promise counts as
+//! given at the start of the process, so no clock has to survive.
+
+use std::time::Duration;
+
+use crate::cell::{Cell, Dialect, ServerId, ServerKind};
+use crate::messages::Beacon;
+use crate::plant::{Fault, planted};
+use crate::profile::Profile;
+use crate::time::Moment;
+use crate::version::{TransactionId, Version};
+
+/// What a voter must not forget: the highest epoch it agreed to, and with whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PromiseRecord {
+    /// No sync site of a lower epoch is listened to, and no candidate of this one but `to`.
+    pub max_epoch: u32,
+    /// Who has the promise.
+    pub to: Option<ServerId>,
+}
+
+/// Why a beacon got no vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A clone cannot be elected.
+    FromClone,
+    /// The epoch it proposes or claims is not above all that this voter agreed to.
+    OldEpoch,
+    /// This voter is bound to another server.
+    Promised,
+    /// A server with a lower address asks too.
+    LowerAsks,
+    /// This server is a clone and has no vote to give.
+    IsClone,
+    /// The start of the round is no time.
+    BadStart,
+}
+
+/// The answer to a beacon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vote {
+    /// Not now.
+    No(Refusal),
+    /// Yes; if there is a record, it must be synced before the answer is sent.
+    Yes {
+        /// What to write.
+        persist: Option<PromiseRecord>,
+    },
+}
+
+/// The sync site, or the candidate, that has this voter's promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Following {
+    /// Who.
+    pub host: ServerId,
+    /// Whether it says that it is sync site.
+    pub claims_sync_site: bool,
+    /// The epoch of its mandate.
+    pub epoch: u32,
+    /// What it vouches for.
+    pub version: Version,
+    /// Its transaction.
+    pub transaction: TransactionId,
+    /// When it was last told yes.
+    pub last_yes: Moment,
+    /// The yes before that, if the host is known to have had it answered before it sent the last beacon.
+    proven_yes: Option<Moment>,
+    series: u64,
+    dialect: Dialect,
+}
+
+/// One server's votes.
+#[derive(Debug)]
+pub struct Voter {
+    profile: Profile,
+    cell: Cell,
+    record: PromiseRecord,
+    promised_until: Moment,
+    /// The lowest address that asked of late while there was no sync site, and when.
+    lower_asked: Option<(ServerId, Moment)>,
+    following: Option<Following>,
+}
+
+impl Voter {
+    /// The voter of a process that started at `now`, with what it found on disk and its database's epoch.
+    ///
+    /// //= docs/ubik-protocol.md#promise
+    pub fn new(cell: Cell, profile: Profile, mut record: PromiseRecord, label: Version, now: Moment) -> Self {
+        record.max_epoch = record.max_epoch.max(label.epoch);
+        // The only voter has nobody to whom it could have promised anything.
+        let alone = cell.voters().len() == 1 && cell.is_voter(cell.me());
+        let promised_until = if alone || planted(Fault::PromiseForgotten) {
+            Moment::START
+        } else {
+            now + profile.promise
+        };
+        Voter {
+            profile,
+            cell,
+            record,
+            promised_until,
+            lower_asked: None,
+            following: None,
+        }
+    }
+
+    /// Decides on a beacon. `series` names the connection it came on: a caller that had a call fail uses a new one.
+    ///
+    /// `standing` says whether this server is itself a candidate now.
+    pub fn handle_beacon(
+        &mut self,
+        now: Moment,
+        from: ServerId,
+        series: u64,
+        beacon: &Beacon,
+        standing: bool,
+    ) -> Vote {
+        match self.judge(now, from, beacon, standing) {
+            Err(refusal) => Vote::No(refusal),
+            Ok(epoch) => Vote::Yes {
+                persist: self.agree(now, from, series, beacon, epoch),
+            },
+        }
+    }
+
+    /// The epoch that a yes would agree to, or why there is none.
+    fn judge(
+        &mut self,
+        now: Moment,
+        from: ServerId,
+        beacon: &Beacon,
+        standing: bool,
+    ) -> Result<u32, Refusal> {
+        if self.cell.server(from).kind == ServerKind::Clone {
+            return Err(Refusal::FromClone);
+        }
+        let start = u32::try_from(beacon.start)
+            .ok()
+            .filter(|&start| start > 0)
+            .ok_or(Refusal::BadStart)?;
+        let epoch = if beacon.claims_sync_site {
+            beacon.transaction.epoch
+        } else {
+            start
+        };
+        let lower_asks = self.lower_asks(now, from, beacon, standing);
+        if self.record.to == Some(from) && (beacon.claims_sync_site || self.cell.is_voter(self.cell.me())) {
+            return if epoch < self.record.max_epoch {
+                Err(Refusal::OldEpoch)
+            } else {
+                Ok(epoch)
+            };
+        }
+        if !self.cell.is_voter(self.cell.me()) {
+            // A clone follows whoever is sync site; having no vote, it has none to promise.
+            let newer = beacon.claims_sync_site && epoch >= self.record.max_epoch;
+            return if newer { Ok(epoch) } else { Err(Refusal::IsClone) };
+        }
+        if now <= self.promised_until && !planted(Fault::PromiseIgnored) {
+            return Err(Refusal::Promised);
+        }
+        if epoch <= self.record.max_epoch && !planted(Fault::OldEpochAccepted) {
+            return Err(Refusal::OldEpoch);
+        }
+        if lower_asks {
+            Err(Refusal::LowerAsks)
+        } else {
+            Ok(epoch)
+        }
+    }
+
+    /// While nobody is sync site, the lowest address that asks is preferred, this server's own included.
+    fn lower_asks(&mut self, now: Moment, from: ServerId, beacon: &Beacon, standing: bool) -> bool {
+        let memory = self.profile.beacon * 2;
+        self.lower_asked = self
+            .lower_asked
+            .filter(|&(id, at)| id < from && now.since(at) <= memory);
+        let lower_asks = self.lower_asked.is_some() || (standing && self.cell.me() < from);
+        if self.lower_asked.is_none() && !beacon.claims_sync_site {
+            self.lower_asked = Some((from, now));
+        }
+        lower_asks && !beacon.claims_sync_site
+    }
+
+    fn agree(
+        &mut self,
+        now: Moment,
+        host: ServerId,
+        series: u64,
+        beacon: &Beacon,
+        epoch: u32,
+    ) -> Option<PromiseRecord> {
+        let proven_yes = self
+            .following
+            .filter(|before| before.host == host && before.series == series)
+            .map(|before| before.last_yes);
+        self.following = Some(Following {
+            host,
+            claims_sync_site: beacon.claims_sync_site,
+            epoch,
+            version: beacon.version,
+            transaction: beacon.transaction,
+            last_yes: now,
+            proven_yes,
+            series,
+            dialect: self.cell.server(host).dialect,
+        });
+        self.promised_until = now + self.profile.promise;
+        self.record(epoch, host)
+    }
+
+    /// Takes the new promise over; returns it if it has to be written.
+    fn record(&mut self, epoch: u32, to: ServerId) -> Option<PromiseRecord> {
+        let record = PromiseRecord {
+            max_epoch: epoch.max(self.record.max_epoch),
+            to: Some(to),
+        };
+        let changed = record != self.record;
+        self.record = record;
+        changed.then_some(record)
+    }
+
+    /// Whether this server could vote for itself in `epoch` at `now`.
+    pub fn free_for_self(&self, now: Moment, epoch: u32) -> bool {
+        let me = Some(self.cell.me());
+        self.free_to_stand(now)
+            && (epoch > self.record.max_epoch || (epoch == self.record.max_epoch && self.record.to == me))
+    }
+
+    /// Whether nobody else holds this server's promise at `now`.
+    pub fn free_to_stand(&self, now: Moment) -> bool {
+        self.record.to == Some(self.cell.me()) || now > self.promised_until
+    }
+
+    /// When the promise ends.
+    pub fn promised_until(&self) -> Moment {
+        self.promised_until
+    }
+
+    /// Votes for itself; the record must be synced before the vote is counted.
+    pub fn vote_for_self(&mut self, now: Moment, epoch: u32) -> PromiseRecord {
+        assert!(self.free_for_self(now, epoch), "the caller asked free_for_self");
+        self.following = None;
+        self.promised_until = self.promised_until.max(now);
+        self.record(epoch, self.cell.me());
+        self.record
+    }
+
+    /// Stays bound to itself until `until` at least: the end of a mandate that this server holds.
+    ///
+    /// //= docs/ubik-protocol.md#own-promise
+    pub fn bind_self(&mut self, until: Moment) {
+        if self.record.to == Some(self.cell.me()) {
+            self.promised_until = self.promised_until.max(until);
+        }
+    }
+
+    /// Who is listened to: only its DISK calls are served, however long ago it asked.
+    ///
+    /// //= docs/ubik-protocol.md#fence
+    pub fn promised_to(&self) -> Option<ServerId> {
+        self.record.to
+    }
+
+    /// What must be on disk.
+    pub fn promise_record(&self) -> PromiseRecord {
+        self.record
+    }
+
+    /// The highest epoch that this server agreed to.
+    pub fn max_epoch(&self) -> u32 {
+        self.record.max_epoch
+    }
+
+    /// Whom this server follows, if anybody.
+    pub fn following(&self) -> Option<&Following> {
+        self.following.as_ref()
+    }
+
+    /// The version this follower may read at `now` without asking, if it holds it.
+    ///
+    /// //= docs/ubik-protocol.md#lease
+    pub fn may_read(&self, now: Moment) -> Option<Version> {
+        let following = self.following.as_ref()?;
+        let from = if planted(Fault::LeaseFromReceipt) {
+            following.last_yes
+        } else {
+            following.proven_yes?
+        };
+        let established = following.version.epoch == following.epoch || following.dialect == Dialect::OpenAfs;
+        let granted = following.claims_sync_site && following.version != Version::NONE && established;
+        (granted && now < from + self.profile.lease).then_some(following.version)
+    }
+
+    /// How long the lease lasts from `now`, if there is one.
+    pub fn lease_left(&self, now: Moment) -> Option<Duration> {
+        self.may_read(now)?;
+        let from = self.following.as_ref()?.proven_yes?;
+        Some((from + self.profile.lease).since(now))
+    }
+
+    /// A call of the followed sync site moved this server's database from `old` to `new`; what it vouched for follows.
+    pub fn version_moved(&mut self, old: Version, new: Version) {
+        if let Some(following) = &mut self.following
+            && following.version == old
+        {
+            following.version = new;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::Server;
+
+    const MINUTE: u64 = 60_000_000;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_micros(seconds * 1_000_000 + MINUTE * 10)
+    }
+
+    fn voter(me: u32, record: PromiseRecord) -> Voter {
+        let server = |address| Server {
+            address,
+            kind: ServerKind::Voter,
+            dialect: Dialect::Quorate,
+        };
+        let clone = Server {
+            kind: ServerKind::Clone,
+            ..server(9)
+        };
+        let cell = Cell::new(vec![server(0), server(1), server(2), clone], me).unwrap();
+        Voter::new(cell, Profile::openafs(), record, Version::FRESH, at(0))
+    }
+
+    fn id(index: usize) -> ServerId {
+        ServerId::new(index)
+    }
+
+    fn candidate(epoch: i32) -> Beacon {
+        let transaction = TransactionId::default();
+        Beacon {
+            claims_sync_site: false,
+            start: epoch,
+            version: Version::NONE,
+            transaction,
+        }
+    }
+
+    fn sync_site(epoch: u32, version: Version) -> Beacon {
+        let transaction = TransactionId { epoch, counter: 1 };
+        Beacon {
+            claims_sync_site: true,
+            start: 5000,
+            version,
+            transaction,
+        }
+    }
+
+    fn yes(epoch: u32, to: usize) -> Vote {
+        Vote::Yes {
+            persist: Some(PromiseRecord {
+                max_epoch: epoch,
+                to: Some(id(to)),
+            }),
+        }
+    }
+
+    const RENEWED: Vote = Vote::Yes { persist: None };
+
+    /// U14, U22: one promise per BIGTIME, on the monotonic clock, also right after a start.
+    #[test]
+    fn nobody_gets_a_vote_before_an_older_promise_has_run_out() {
+        let mut voter = voter(2, PromiseRecord::default());
+        assert_eq!(
+            voter.handle_beacon(at(75), id(0), 1, &candidate(100), false),
+            Vote::No(Refusal::Promised)
+        );
+        assert_eq!(
+            voter.handle_beacon(at(76), id(0), 1, &candidate(100), false),
+            yes(100, 0)
+        );
+        assert_eq!(
+            voter.handle_beacon(at(151), id(1), 1, &candidate(101), false),
+            Vote::No(Refusal::Promised)
+        );
+        assert_eq!(
+            voter.handle_beacon(at(152), id(1), 1, &candidate(101), false),
+            yes(101, 1)
+        );
+    }
+
+    /// U11, U35: a voter never agrees to an epoch that is not above all it agreed to, except with the same server.
+    #[test]
+    fn an_epoch_is_agreed_to_with_one_server_only() {
+        let mut voter = voter(
+            2,
+            PromiseRecord {
+                max_epoch: 100,
+                to: Some(id(1)),
+            },
+        );
+        assert_eq!(
+            voter.handle_beacon(at(1), id(1), 1, &candidate(99), false),
+            Vote::No(Refusal::OldEpoch)
+        );
+        assert_eq!(
+            voter.handle_beacon(at(1), id(1), 1, &candidate(100), false),
+            RENEWED
+        );
+        assert_eq!(
+            voter.handle_beacon(at(80), id(0), 1, &candidate(100), false),
+            Vote::No(Refusal::OldEpoch)
+        );
+        assert_eq!(
+            voter.handle_beacon(at(80), id(0), 1, &sync_site(100, Version::NONE), false),
+            Vote::No(Refusal::OldEpoch)
+        );
+        assert_eq!(
+            voter.handle_beacon(at(80), id(0), 1, &candidate(101), false),
+            yes(101, 0)
+        );
+    }
+
+    /// U14: the lowest address that asks is preferred for two beacons; clones and impossible times get no vote.
+    #[test]
+    fn the_lowest_address_is_preferred_while_there_is_no_sync_site() {
+        let mut voter = voter(
+            2,
+            PromiseRecord {
+                max_epoch: 200,
+                to: None,
+            },
+        );
+        assert_eq!(
+            voter.handle_beacon(at(80), id(0), 1, &candidate(200), false),
+            Vote::No(Refusal::OldEpoch)
+        );
+        assert_eq!(
+            voter.handle_beacon(at(81), id(1), 1, &candidate(300), false),
+            Vote::No(Refusal::LowerAsks)
+        );
+        assert_eq!(
+            voter.handle_beacon(at(111), id(1), 1, &candidate(300), false),
+            yes(300, 1)
+        );
+        assert_eq!(
+            voter.handle_beacon(at(111), id(3), 1, &candidate(400), false),
+            Vote::No(Refusal::FromClone)
+        );
+        assert_eq!(
+            voter.handle_beacon(at(111), id(1), 1, &candidate(-4), false),
+            Vote::No(Refusal::BadStart)
+        );
+    }
+
+    /// U14: a candidate gives way to a lower address and not to a higher one.
+    #[test]
+    fn a_candidate_votes_for_a_lower_address_only() {
+        let mut voter = voter(1, PromiseRecord::default());
+        assert_eq!(
+            voter.handle_beacon(at(80), id(2), 1, &candidate(100), true),
+            Vote::No(Refusal::LowerAsks)
+        );
+        assert_eq!(
+            voter.handle_beacon(at(80), id(0), 1, &candidate(100), true),
+            yes(100, 0)
+        );
+    }
+
+    /// U22, U34: a lease counts from the yes that the next beacon of the same connection proves to have arrived.
+    #[test]
+    fn a_lease_counts_from_the_yes_before_the_last() {
+        let mut voter = voter(
+            2,
+            PromiseRecord {
+                max_epoch: 9,
+                to: Some(id(0)),
+            },
+        );
+        let version = Version::new(10, 5);
+        let beacon = sync_site(10, version);
+        voter.handle_beacon(at(0), id(0), 1, &beacon, false);
+        assert_eq!(
+            voter.may_read(at(1)),
+            None,
+            "nothing proves that the first yes arrived"
+        );
+        voter.handle_beacon(at(15), id(0), 1, &beacon, false);
+        assert_eq!(voter.may_read(at(59)), Some(version));
+        assert_eq!(voter.may_read(at(60)), None);
+        voter.handle_beacon(at(61), id(0), 2, &beacon, false);
+        assert_eq!(voter.may_read(at(61)), None, "another connection proves nothing");
+        voter.handle_beacon(at(62), id(0), 2, &sync_site(10, Version::new(9, 9)), false);
+        assert_eq!(voter.may_read(at(62)), None, "not relabelled yet");
+        voter.handle_beacon(at(63), id(0), 2, &sync_site(10, Version::NONE), false);
+        assert_eq!(voter.may_read(at(63)), None, "grants nothing");
+    }
+}

@@ -1,0 +1,225 @@
+//! Elections, step by step: what comes out of `Power` for what goes in.
+
+use std::time::Duration;
+
+use ubik_proto::beacon::VoteReply;
+use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind, ServerSet};
+use ubik_proto::messages::Beacon;
+use ubik_proto::power::{Claim, Command, Event, Power, Standing};
+use ubik_proto::profile::Profile;
+use ubik_proto::time::{Moment, Now};
+use ubik_proto::version::{TransactionId, Version};
+use ubik_proto::vote::{PromiseRecord, Vote};
+
+const WALL: i64 = 1_700_000_000;
+
+fn id(index: usize) -> ServerId {
+    ServerId::new(index)
+}
+
+fn at(seconds: u64) -> Now {
+    Now {
+        moment: Moment::from_micros((1000 + seconds) * 1_000_000),
+        wall: WALL + seconds as i64,
+    }
+}
+
+fn server(me: u32, voters: u32) -> Power {
+    let server = |address| Server {
+        address,
+        kind: ServerKind::Voter,
+        dialect: Dialect::Quorate,
+    };
+    let cell = Cell::new((0..voters).map(server).collect(), me).unwrap();
+    Power::new(
+        cell,
+        Profile::openafs(),
+        PromiseRecord::default(),
+        Version::FRESH,
+        at(0).moment,
+    )
+}
+
+fn numbers(commands: &[Command]) -> Vec<(ServerId, u64, Beacon)> {
+    let beacon = |command: &Command| match command {
+        Command::Beacon {
+            to, number, beacon, ..
+        } => Some((*to, *number, *beacon)),
+        _ => None,
+    };
+    commands.iter().filter_map(beacon).collect()
+}
+
+/// A server that has just been elected at `at(90)` with the vote of server 1.
+fn elected() -> (Power, u32, Vec<Command>) {
+    let mut power = server(0, 3);
+    let asked = numbers(&power.poll(at(90)));
+    let epoch = asked[0].2.start as u32;
+    let commands = power.on_vote(at(91), id(1), asked[0].1, VoteReply::Yes(asked[0].2.start));
+    let record = PromiseRecord {
+        max_epoch: epoch,
+        to: Some(id(0)),
+    };
+    assert!(commands.contains(&Command::PersistOwnVote(record)));
+    let commands = power.on_own_vote_persisted(at(91), record);
+    (power, epoch, commands)
+}
+
+/// U14, U22: a server that has just started asks nobody before its own promise is over, whatever the wall clock says.
+#[test]
+fn nobody_stands_before_the_promise_of_an_earlier_life_is_over() {
+    let mut power = server(0, 3);
+    assert_eq!(power.poll(at(74)), []);
+    let jumped = Now {
+        wall: WALL + 90_000,
+        ..at(75)
+    };
+    assert_eq!(power.poll(jumped), []);
+    assert!(power.next_deadline() > at(75).moment);
+    assert_eq!(numbers(&power.poll(at(90))).len(), 2);
+}
+
+/// U11: a proposal is not below the wall clock, and of this server's own residue, so that nobody else proposes it.
+#[test]
+fn a_proposal_belongs_to_one_server() {
+    for me in 0..3 {
+        let mut power = server(me, 3);
+        let asked = numbers(&power.poll(at(95)));
+        let epoch = asked[0].2.start as u32;
+        assert!(epoch % 3 == me && i64::from(epoch) >= WALL + 95 && i64::from(epoch) < WALL + 98);
+    }
+}
+
+/// U19, U14: the own vote comes last, only if it decides, and counts only when it is on disk.
+#[test]
+fn the_own_vote_is_cast_last_and_on_disk_first() {
+    let mut power = server(0, 5);
+    let asked = numbers(&power.poll(at(90)));
+    let yes = VoteReply::Yes(asked[0].2.start);
+    let persists = |commands: &[Command]| {
+        commands
+            .iter()
+            .any(|command| matches!(command, Command::PersistOwnVote(_)))
+    };
+    assert!(
+        !persists(&power.on_vote(at(91), id(1), asked[0].1, yes)),
+        "one other of five does not decide"
+    );
+    let epoch = asked[0].2.start as u32;
+    assert_eq!(power.voter().promised_to(), None, "nothing is promised yet");
+    assert!(persists(&power.on_vote(at(91), id(2), asked[1].1, yes)));
+    assert_eq!(power.standing(), Standing::Candidate { epoch });
+    let record = PromiseRecord {
+        max_epoch: epoch,
+        to: Some(id(0)),
+    };
+    let commands = power.on_own_vote_persisted(at(92), record);
+    assert_eq!(commands[0], Command::Notify(Event::Elected { epoch }));
+    assert!(power.holds_mandate(at(92).moment));
+}
+
+/// U19: a new sync site says so to everybody at once, and lets nobody read before it has something to vouch for.
+#[test]
+fn a_new_sync_site_advertises_and_grants_nothing_yet() {
+    let (mut power, epoch, commands) = elected();
+    for (_, _, beacon) in numbers(&commands) {
+        assert!(
+            beacon.claims_sync_site && beacon.version == Version::NONE && beacon.transaction.epoch == epoch
+        );
+    }
+    let version = Version::new(epoch, 2);
+    let in_step: ServerSet = [id(1)].into_iter().collect();
+    let answered = numbers(&commands)
+        .into_iter()
+        .find(|(to, ..)| *to == id(1))
+        .unwrap();
+    power.on_vote(at(92), id(1), answered.1, VoteReply::Yes(answered.2.start));
+    let told = numbers(&power.set_claim(
+        at(92),
+        Claim {
+            version,
+            in_step,
+            transaction: 2,
+        },
+    ));
+    assert_eq!(told.len(), 1, "server 2 has not answered yet");
+    assert_eq!((told[0].0, told[0].2.version), (id(1), version));
+}
+
+/// U22: the mandate counts from when the beacon was sent, not from when the answer came.
+#[test]
+fn a_mandate_counts_from_the_asking() {
+    let (power, ..) = elected();
+    assert_eq!(power.mandate_end(), Some(at(90).moment + Duration::from_secs(58)));
+    assert!(power.holds_mandate(at(147).moment) && !power.holds_mandate(at(148).moment));
+}
+
+/// U21: without votes it steps down, beacons stop, and its own promise lasts to the mandate's end.
+#[test]
+fn a_sync_site_without_votes_stops_and_stays_bound() {
+    let (mut power, epoch, _) = elected();
+    let (vote, _) = power.on_beacon(at(100), id(1), 1, &candidate(epoch + 1));
+    assert!(matches!(vote, Vote::No(_)), "it holds a mandate");
+    let commands = power.poll(at(148));
+    assert_eq!(
+        commands
+            .iter()
+            .find(|command| matches!(command, Command::Notify(_))),
+        Some(&Command::Notify(Event::SteppedDown { epoch }))
+    );
+    assert_eq!(numbers(&commands), []);
+    let (vote, commands) = power.on_beacon(at(149), id(1), 1, &candidate(epoch + 1));
+    assert!(matches!(vote, Vote::Yes { persist: Some(_) }), "free again");
+    assert!(commands.contains(&Command::Notify(Event::Follows {
+        host: id(1),
+        epoch: epoch + 1
+    })));
+}
+
+/// U34: a new sync site owes every server that did not vote for it the lease of whoever came before.
+#[test]
+fn a_server_that_did_not_vote_may_still_be_reading() {
+    let (power, ..) = elected();
+    let wait = Profile::openafs().lease_wait;
+    assert_eq!(power.beaconer().obligation(id(1)), None);
+    assert_eq!(power.beaconer().obligation(id(2)), Some(at(91).moment + wait));
+}
+
+/// U24: a peer that fails is probed, not asked, until it answers; then it is asked at once, on a new connection.
+#[test]
+fn a_peer_that_fails_is_probed() {
+    let (mut power, _, commands) = elected();
+    let (to, number, _) = numbers(&commands)[0];
+    let series = power.beaconer().link(to).series;
+    let commands = power.on_vote(at(103), to, number, VoteReply::Failed);
+    assert_eq!(commands, [Command::Notify(Event::Down { peer: to })]);
+    assert!(power.poll(at(133)).contains(&Command::Probe { to }));
+    let again = power.on_probe(at(134), to, true);
+    assert!(
+        matches!(again[..], [Command::Beacon { to: asked, series: new, .. }] if asked == to && new > series)
+    );
+}
+
+/// U11: a database of a newer epoch in the quorum makes the sync site stand again above it.
+#[test]
+fn a_newer_epoch_is_outbid() {
+    let (mut power, epoch, _) = elected();
+    let commands = power.demand_epoch(at(93), epoch + 5000);
+    assert_eq!(commands[0], Command::Notify(Event::SteppedDown { epoch }));
+    assert!(
+        numbers(&power.poll(at(120)))
+            .iter()
+            .chain(&numbers(&commands))
+            .all(|(_, _, beacon)| beacon.start as u32 > epoch + 5000)
+    );
+}
+
+fn candidate(epoch: u32) -> Beacon {
+    let transaction = TransactionId::default();
+    Beacon {
+        claims_sync_site: false,
+        start: epoch as i32,
+        version: Version::NONE,
+        transaction,
+    }
+}

@@ -1,0 +1,280 @@
+//! The commit of one write transaction, from the sync site's side.
+//!
+//! The sequence, and what a crash of the sync site leaves after each step:
+//!
+//! 1. Every server in step is told Begin, Lock, the writes and truncations in order (and SetVersion if the label
+//!    changes), each server on its own, none waiting for another. *After a crash: nothing; the next beacon of whoever is
+//!    sync site then drops the transaction everywhere.*
+//! 2. When all have answered or failed: without a quorum of takers, without the mandate, or with this server's promise
+//!    given away, the transaction is undone. *Nothing.*
+//! 3. The log is written and synced here. From now on nothing can be called failed. *The restarted server makes the
+//!    commit and has it as its tail. If it is in the next sync site's quorum, it is adopted there and everywhere; if
+//!    not, its tail is replaced when it comes back. Nobody has seen it either way.*
+//! 4. Pages, label and one sync here; readers still see the version before. *As after 3.*
+//! 5. DISK_Commit to every taker, at once; each does 3 and 4 for itself. *As after 3, for each that did.*
+//! 6. A quorum, this server included, holds it: it survives every later election, since any two quorums share a server
+//!    and that server answers for it. It is committed. Whoever lacks it may still be reading the version before, by a
+//!    lease: the sync site waits until each such lease is over. *It survives.*
+//! 7. It becomes visible here, beacons vouch for it, the application is told, ReleaseLocks goes to the takers, and they
+//!    show it. *It survives; a taker that got no ReleaseLocks shows it when a beacon vouches for it.*
+//!
+//! C makes a commit visible at its sync site after step 4, before anybody else has it; a reader there may see what is
+//! then lost. Here only step 6 decides what is shown, everywhere (U34), and a commit that stops between 3 and 6 is
+//! reported as undecided (U35).
+
+use std::collections::VecDeque;
+
+use ubik_proto::cell::{ServerId, ServerSet};
+use ubik_proto::log::Change;
+use ubik_proto::messages::{DiskCall, LOCK_WRITE, MAX_WRITE_BYTES, MAX_WRITES, Write};
+use ubik_proto::version::{TransactionId, Version};
+
+use crate::effect::ClientId;
+
+/// Where one server is in it.
+#[derive(Debug)]
+pub(crate) enum Taker {
+    /// Steps still to be told, the first of them under way.
+    Preparing(VecDeque<DiskCall>),
+    /// It has everything but the commit.
+    Prepared,
+    /// It was told to commit.
+    Committing,
+    /// It holds the new version.
+    Done,
+    /// A call failed; it may hold anything.
+    Failed,
+}
+
+/// Which part of the sequence is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Step 1.
+    Preparing,
+    /// Steps 5 and 6.
+    Deciding,
+}
+
+/// One commit on its way.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    pub(crate) id: TransactionId,
+    /// `None` for the relabelling of a new sync site.
+    pub(crate) client: Option<ClientId>,
+    pub(crate) changes: Vec<Change>,
+    /// What it makes.
+    pub(crate) version: Version,
+    pub(crate) stage: Stage,
+    pub(crate) takers: Vec<(ServerId, Taker)>,
+    /// The servers that hold the new version, by this commit or by a transfer.
+    pub(crate) holders: ServerSet,
+}
+
+impl Commit {
+    /// A commit to be taken by `servers`; `relabel` is the label before and after, if it changes.
+    pub(crate) fn new(
+        id: TransactionId,
+        client: Option<ClientId>,
+        changes: Vec<Change>,
+        version: Version,
+        relabel: Option<(Version, Version)>,
+        servers: ServerSet,
+    ) -> Self {
+        let calls = preparation(id, &changes, relabel);
+        let takers = servers
+            .iter()
+            .map(|server| (server, Taker::Preparing(calls.clone())))
+            .collect();
+        Commit {
+            id,
+            client,
+            changes,
+            version,
+            stage: Stage::Preparing,
+            takers,
+            holders: ServerSet::EMPTY,
+        }
+    }
+
+    pub(crate) fn taker(&mut self, server: ServerId) -> Option<&mut Taker> {
+        self.takers
+            .iter_mut()
+            .find(|(id, _)| *id == server)
+            .map(|(_, taker)| taker)
+    }
+
+    /// The next call to a server that has answered the one before; `None` if it has everything.
+    pub(crate) fn next_call(&mut self, server: ServerId) -> Option<DiskCall> {
+        let taker = self.taker(server)?;
+        let Taker::Preparing(calls) = taker else {
+            return None;
+        };
+        calls.pop_front();
+        match calls.front() {
+            Some(call) => Some(call.clone()),
+            None => {
+                *taker = Taker::Prepared;
+                None
+            }
+        }
+    }
+
+    /// Whether every server has everything or has failed.
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.takers
+            .iter()
+            .all(|(_, taker)| !matches!(taker, Taker::Preparing(_)))
+    }
+
+    /// The servers for which `wanted` holds.
+    pub(crate) fn servers(&self, wanted: impl Fn(&Taker) -> bool) -> ServerSet {
+        self.takers
+            .iter()
+            .filter(|(_, taker)| wanted(taker))
+            .map(|&(id, _)| id)
+            .collect()
+    }
+
+    /// The servers that may be reading by this transaction's old or new version: those that did not fail.
+    pub(crate) fn sound(&self) -> ServerSet {
+        self.servers(|taker| !matches!(taker, Taker::Failed))
+    }
+}
+
+/// What a server is told before the commit.
+fn preparation(
+    transaction: TransactionId,
+    changes: &[Change],
+    relabel: Option<(Version, Version)>,
+) -> VecDeque<DiskCall> {
+    let lock = DiskCall::Lock {
+        transaction,
+        file: 0,
+        position: 1,
+        length: 1,
+        kind: LOCK_WRITE,
+    };
+    let mut calls = VecDeque::from([DiskCall::Begin(transaction), lock]);
+    let mut writes = Vec::new();
+    let mut bytes_held = 0;
+    for change in changes {
+        match change {
+            Change::Truncate { length } => {
+                send_writes(&mut calls, transaction, &mut writes);
+                bytes_held = 0;
+                calls.push_back(DiskCall::Truncate {
+                    transaction,
+                    file: 0,
+                    length: *length,
+                });
+            }
+            Change::Write { position, bytes } => {
+                for (nth, part) in bytes.chunks(MAX_WRITE_BYTES).enumerate() {
+                    if writes.len() == MAX_WRITES || bytes_held + part.len() > MAX_WRITE_BYTES {
+                        send_writes(&mut calls, transaction, &mut writes);
+                        bytes_held = 0;
+                    }
+                    bytes_held += part.len();
+                    let position = position + (nth * MAX_WRITE_BYTES) as u32;
+                    writes.push(Write {
+                        file: 0,
+                        position,
+                        bytes: part.to_vec(),
+                    });
+                }
+            }
+        }
+    }
+    send_writes(&mut calls, transaction, &mut writes);
+    if let Some((old, new)) = relabel {
+        calls.push_back(DiskCall::SetVersion {
+            transaction,
+            old,
+            new,
+        });
+    }
+    calls
+}
+
+fn send_writes(calls: &mut VecDeque<DiskCall>, transaction: TransactionId, writes: &mut Vec<Write>) {
+    if !writes.is_empty() {
+        calls.push_back(DiskCall::WriteV {
+            transaction,
+            writes: std::mem::take(writes),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: TransactionId = TransactionId { epoch: 5, counter: 1 };
+
+    fn write(position: u32, length: usize) -> Change {
+        Change::Write {
+            position,
+            bytes: vec![1; length],
+        }
+    }
+
+    /// U29: changes keep their order, and no call is larger than the wire allows.
+    #[test]
+    fn changes_become_calls_in_order_and_within_the_limits() {
+        let changes: Vec<Change> = (0..70)
+            .map(|nth| write(nth, 1))
+            .chain([
+                Change::Truncate { length: 9 },
+                write(0, 40_000),
+                write(0, 150_000),
+            ])
+            .collect();
+        let calls = preparation(ID, &changes, Some((Version::new(4, 9), Version::new(5, 1))));
+        let mut rebuilt = Vec::new();
+        for call in &calls {
+            assert_eq!(
+                DiskCall::decode(&call.encode()).as_ref(),
+                Ok(call),
+                "within the limits of the wire"
+            );
+            match call {
+                DiskCall::WriteV { writes, .. } => {
+                    rebuilt.extend(writes.iter().map(|write| (write.position, write.bytes.len())));
+                }
+                DiskCall::Truncate { .. } => rebuilt.push((9, usize::MAX)),
+                _ => {}
+            }
+        }
+        let mut expected: Vec<(u32, usize)> = (0..70).map(|nth| (nth, 1)).collect();
+        expected.extend([
+            (9, usize::MAX),
+            (0, 40_000),
+            (0, 65_536),
+            (65_536, 65_536),
+            (131_072, 18_928),
+        ]);
+        assert_eq!(rebuilt, expected);
+        assert!(matches!(calls.back(), Some(DiskCall::SetVersion { .. })));
+    }
+
+    #[test]
+    fn a_server_is_told_one_call_after_the_other() {
+        let server = ServerId::new(1);
+        let mut commit = Commit::new(
+            ID,
+            None,
+            vec![write(0, 1)],
+            Version::new(5, 3),
+            None,
+            [server].into_iter().collect(),
+        );
+        assert!(
+            matches!(commit.next_call(server), Some(DiskCall::Lock { .. })),
+            "Begin is under way"
+        );
+        assert!(matches!(commit.next_call(server), Some(DiskCall::WriteV { .. })));
+        assert!(!commit.is_prepared());
+        assert_eq!(commit.next_call(server), None);
+        assert!(commit.is_prepared());
+    }
+}

@@ -1,0 +1,145 @@
+//! The debug calls: what this server is and what it knows of the others, as `udebug` prints it (U39).
+//!
+//! Each part is taken under the lock that guards it, so it is consistent in itself; no call holds a lock while anything
+//! is waited for, and everything that is sent was put there on purpose.
+
+use ubik_proto::cell::{ServerId, ServerKind};
+use ubik_proto::debug::{Generation, ServerDebug, SiteDebug};
+use ubik_proto::messages::VoteCall;
+use ubik_proto::power::Power;
+use ubik_proto::recovery::Progress;
+use ubik_proto::time::{Moment, Now};
+use ubik_proto::version::{TransactionId, Version};
+
+use crate::locks::{Held, Nothing};
+use crate::replica::Replica;
+use crate::site::Site;
+use crate::sync_site::SyncSite;
+
+impl Site {
+    /// The answer to a debug call; `None` if it asks about a server that is not in the list, or is none.
+    pub fn debug(&self, held: &mut Held<'_, Nothing>, call: VoteCall) -> Option<Vec<u8>> {
+        match call {
+            VoteCall::DebugOld => Some(self.site_debug(held).encode(Generation::Old)),
+            VoteCall::Debug => Some(self.site_debug(held).encode(Generation::Addresses)),
+            VoteCall::DebugWithKind => Some(self.site_debug(held).encode(Generation::Kind)),
+            VoteCall::ServerDebugOld(which) => Some(self.server_debug(held, which)?.encode(Generation::Old)),
+            VoteCall::ServerDebug(which) => {
+                Some(self.server_debug(held, which)?.encode(Generation::Addresses))
+            }
+            VoteCall::ServerDebugWithKind(which) => {
+                Some(self.server_debug(held, which)?.encode(Generation::Kind))
+            }
+            VoteCall::Beacon(_) | VoteCall::SyncSite => None,
+        }
+    }
+
+    /// What this server is.
+    pub fn site_debug(&self, held: &mut Held<'_, Nothing>) -> SiteDebug {
+        let mut debug = self.with_power(held, of_power);
+        self.with_replica(held, |replica| add_replica(&mut debug, replica));
+        debug
+    }
+
+    /// What it knows of the `which`th other server.
+    pub fn server_debug(&self, held: &mut Held<'_, Nothing>, which: u32) -> Option<ServerDebug> {
+        let (peer, mut debug) = self.with_power(held, |now, power| {
+            let peer = power.cell().peers().nth(which as usize)?;
+            Some((peer, of_link(now, power, peer)))
+        })?;
+        self.with_replica(held, |replica| {
+            let version = replica.role().and_then(|role| role.version_of(peer));
+            debug.remote_version = version.unwrap_or(Version::NONE);
+            debug.current = version == Some(replica.database().version());
+        });
+        Some(debug)
+    }
+}
+
+/// A reading of the monotonic clock, as the wall clock would have shown it.
+fn wall_of(now: Now, at: Moment) -> i32 {
+    let seconds = if at >= now.moment {
+        now.wall
+            .saturating_add(at.since(now.moment).as_secs().min(i32::MAX as u64) as i64)
+    } else {
+        now.wall.saturating_sub(now.moment.since(at).as_secs() as i64)
+    };
+    i32::try_from(seconds).unwrap_or(i32::MAX)
+}
+
+fn of_power(now: Now, power: &Power) -> SiteDebug {
+    let cell = power.cell();
+    let address = |id: ServerId| cell.server(id).address;
+    let me = cell.server(cell.me());
+    let mut debug = SiteDebug {
+        now: wall_of(now, now.moment),
+        lowest_host: me.address,
+        lowest_time: wall_of(now, now.moment),
+        sync_host: power.sync_site(now.moment).map_or(0, address),
+        is_sync_site: power.holds_mandate(now.moment),
+        servers: cell.len() as i32,
+        epoch_time: power.epoch().unwrap_or(0) as i32,
+        addresses: vec![me.address],
+        is_clone: me.kind == ServerKind::Clone,
+        ..SiteDebug::default()
+    };
+    if let Some(following) = power.voter().following() {
+        debug.last_yes_time = wall_of(now, following.last_yes);
+        debug.last_yes_host = address(following.host);
+        debug.last_yes_state = following.claims_sync_site;
+        debug.last_yes_claim = debug.last_yes_time;
+        debug.sync_time = debug.last_yes_time;
+        debug.sync_version = following.version;
+        debug.sync_transaction = following.transaction;
+    }
+    if debug.is_sync_site {
+        debug.sync_site_until = power.mandate_end().map_or(0, |end| wall_of(now, end));
+        debug.sync_version = power.claim().version;
+        debug.sync_transaction = TransactionId {
+            epoch: power.epoch().unwrap_or(0),
+            counter: power.claim().transaction,
+        };
+        debug.sync_time = debug.now;
+    }
+    debug
+}
+
+fn add_replica(debug: &mut SiteDebug, replica: &Replica) {
+    debug.local_version = replica.database().version();
+    debug.current_transaction = replica.remote().current().is_some();
+    debug.write_transaction = debug.current_transaction;
+    debug.any_write_locks = replica.remote().is_locked();
+    if let Some(role) = replica.role() {
+        debug.active_write = role.is_writing();
+        debug.any_write_locks |= role.is_writing();
+        debug.transaction_counter = debug.sync_transaction.counter as i32;
+        debug.recovery_state = recovery_bits(role);
+    }
+}
+
+/// C's bits: 1 sync site, 2 found, 4 have, 8 labelled, 16 sent. This program labels before it is established.
+fn recovery_bits(role: &SyncSite) -> i32 {
+    match role.progress() {
+        Progress::SyncSite => 0x01,
+        Progress::FoundDatabase => 0x03,
+        Progress::HaveDatabase => 0x07,
+        Progress::Labelled => 0x0f,
+        Progress::Established => 0x1f,
+    }
+}
+
+fn of_link(now: Now, power: &Power, peer: ServerId) -> ServerDebug {
+    let server = power.cell().server(peer);
+    let link = power.beaconer().link(peer);
+    let sent = link.last_sent.map_or(0, |at| wall_of(now, at));
+    ServerDebug {
+        address: server.address,
+        last_vote_time: if link.last_vote { sent } else { 0 },
+        last_beacon_sent: sent,
+        last_vote: link.last_vote,
+        beacon_since_down: link.up && link.last_vote,
+        up: link.up,
+        is_clone: server.kind == ServerKind::Clone,
+        ..ServerDebug::default()
+    }
+}

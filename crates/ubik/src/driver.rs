@@ -1,0 +1,460 @@
+//! The shipped server: threads around [`Site`].
+//!
+//! * one thread keeps the time of votes and beacons, and one a peer carries beacons and probes: none of them ever takes
+//!   the database lock or waits for the disk, but to write a new promise (U20);
+//! * one thread takes what votes have to tell the copy, and keeps the copy's time;
+//! * one a peer carries the calls of transactions and transfers, in order.
+//!
+//! What peers ask comes in through the `serve_` functions, from the transport's threads. Applications use
+//! [`Server::begin_read`] and [`Server::begin_write`].
+//!
+//! [`Server::start`] returns when everything is ready to be called (U37); the threads begin after that.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use ubik_proto::beacon::VoteReply;
+use ubik_proto::cell::ServerId;
+use ubik_proto::code::AbortCode;
+use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
+use ubik_proto::power::{Command, Event};
+use ubik_proto::time::{Moment, Now};
+use ubik_proto::version::Version;
+use ubik_proto::vote::Vote;
+
+use crate::effect::{Answer, CallError, CallToken, ClientEvent, ClientId, Effect, Reply};
+use crate::locks::{Held, Nothing};
+use crate::phys::{PhysicalStore, Replacement};
+use crate::site::{Clock, Config, Site, StartError};
+use crate::transport::Transport;
+
+/// No wait is longer, so that a server that is told to stop does.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// The machine's clocks: the monotonic one goes on while the machine sleeps.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Now {
+        let boot = clock_gettime(ClockId::Boottime);
+        let moment = Moment::from_micros(boot.tv_sec as u64 * 1_000_000 + boot.tv_nsec as u64 / 1000);
+        Now {
+            moment,
+            wall: clock_gettime(ClockId::Realtime).tv_sec,
+        }
+    }
+}
+
+/// The wall clock, in seconds since 1970.
+pub(crate) fn wall_seconds() -> i64 {
+    SystemClock.now().wall
+}
+
+/// What a peer's vote thread has to do.
+enum VoteJob {
+    Beacon {
+        series: u64,
+        number: u64,
+        beacon: Beacon,
+    },
+    Probe,
+}
+
+/// What the copy's thread has to do.
+enum CopyJob {
+    Event(Event),
+    /// Its deadline may have changed.
+    LookAgain,
+}
+
+/// The queues of one peer's threads.
+struct PeerQueues {
+    votes: Sender<VoteJob>,
+    calls: Sender<Effect>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) site: Site,
+    transport: Arc<dyn Transport>,
+    peers: HashMap<ServerId, PeerQueues>,
+    copy: Sender<CopyJob>,
+    clients: Mutex<HashMap<ClientId, Sender<ClientEvent>>>,
+    next_client: AtomicU64,
+    stopped: AtomicBool,
+    /// Notified when the deadline of the votes may have changed, by whoever changed them.
+    power_changed: (Mutex<bool>, Condvar),
+    /// Notified when the copy may show another version, by whoever worked on it.
+    version_changed: (Mutex<()>, Condvar),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .expect("no code here panics while it holds this lock")
+}
+
+/// A running server of one database. Dropping it stops its threads.
+pub struct Server {
+    pub(crate) shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Opens the database in `store`, makes everything ready, and starts the threads. Put its [`Server::ear`] into the
+    /// services that peers call.
+    ///
+    /// # Errors
+    /// If the timing is unsafe or the store cannot be read.
+    pub fn start(
+        config: Config,
+        store: Arc<dyn PhysicalStore>,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, StartError> {
+        let cell = config.cell.clone();
+        let site = Site::start(config, store, Arc::new(SystemClock))?;
+        let (copy, copy_jobs) = channel();
+        let mut peers = HashMap::new();
+        let mut receivers = Vec::new();
+        for peer in cell.peers() {
+            let (votes, vote_jobs) = channel();
+            let (calls, call_jobs) = channel();
+            peers.insert(peer, PeerQueues { votes, calls });
+            receivers.push((peer, vote_jobs, call_jobs));
+        }
+        let shared = Arc::new(Shared {
+            site,
+            transport,
+            peers,
+            copy,
+            clients: Mutex::default(),
+            next_client: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            power_changed: Default::default(),
+            version_changed: Default::default(),
+        });
+        let mut server = Server {
+            shared,
+            threads: Vec::new(),
+        };
+        server.spawn("ubik votes", keep_power_time);
+        server.spawn("ubik copy", move |shared| work_on_copy(shared, &copy_jobs));
+        for (peer, votes, calls) in receivers {
+            server.spawn("ubik beacon", move |shared| carry_votes(shared, peer, &votes));
+            server.spawn("ubik call", move |shared| carry_calls(shared, peer, calls));
+        }
+        Ok(server)
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce(&Arc<Shared>) + Send + 'static) {
+        let shared = self.shared.clone();
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || body(&shared));
+        self.threads
+            .push(thread.expect("a thread can be started when a server starts"));
+    }
+
+    /// The server as its peers' calls see it.
+    pub fn ear(&self) -> Ear {
+        Ear(Arc::downgrade(&self.shared))
+    }
+
+    /// The server's state.
+    pub fn site(&self) -> &Site {
+        &self.shared.site
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        self.shared.wake_power();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so; stopping goes on.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Takes the calls of peers, from any thread, as long as the server runs.
+#[derive(Clone)]
+pub struct Ear(Weak<Shared>);
+
+impl Ear {
+    /// A beacon; the vote to answer with, `None` if the answer must not be sent.
+    pub fn serve_beacon(&self, from: ServerId, series: u64, beacon: &Beacon) -> Option<VoteReply> {
+        let shared = self.0.upgrade()?;
+        let mut held = Held::thread_entry();
+        let (vote, commands) = shared.site.on_beacon(&mut held, from, series, beacon);
+        shared.perform(&mut held, commands);
+        match vote {
+            Vote::No(_) => Some(VoteReply::No),
+            Vote::Yes { persist: None } => Some(VoteReply::Yes(beacon.start)),
+            Vote::Yes {
+                persist: Some(record),
+            } => shared
+                .site
+                .save_promise(record)
+                .ok()
+                .map(|()| VoteReply::Yes(beacon.start)),
+        }
+    }
+
+    /// A debug call; the answer's bytes, `None` if it asks about a server that there is not.
+    pub fn serve_debug(&self, call: VoteCall) -> Option<Vec<u8>> {
+        self.0.upgrade()?.site.debug(&mut Held::thread_entry(), call)
+    }
+
+    /// Any call of the DISK service but `SendFile`.
+    ///
+    /// # Errors
+    /// What the caller is told.
+    pub fn serve_call(&self, from: ServerId, call: DiskCall) -> Result<Answer, AbortCode> {
+        let shared = self.0.upgrade().ok_or(AbortCode::NO_QUORUM)?;
+        let mut held = Held::thread_entry();
+        let restarted = matches!(call, DiskCall::UpdateInterfaceAddr(_));
+        let (answer, effects) = shared.site.on_call(&mut held, from, call);
+        shared.carry_out(&mut held, effects);
+        if restarted {
+            let effects = shared.site.on_peer_restarted(&mut held, from);
+            shared.carry_out(&mut held, effects);
+        }
+        answer
+    }
+
+    /// Where a `SendFile` puts its bytes.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn receive(&self) -> io::Result<Box<dyn Replacement>> {
+        let shared = self
+            .0
+            .upgrade()
+            .ok_or_else(|| io::Error::other("the server has stopped"))?;
+        shared.site.database().receive()
+    }
+
+    /// A `SendFile` whose bytes have all come.
+    ///
+    /// # Errors
+    /// What the caller is told.
+    pub fn serve_database(
+        &self,
+        from: ServerId,
+        version: Version,
+        received: Box<dyn Replacement>,
+    ) -> Result<Answer, AbortCode> {
+        let shared = self.0.upgrade().ok_or(AbortCode::NO_QUORUM)?;
+        let mut held = Held::thread_entry();
+        let (answer, effects) = shared.site.on_database(&mut held, from, version, received);
+        shared.carry_out(&mut held, effects);
+        answer
+    }
+}
+
+impl Shared {
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn wake_power(&self) {
+        *lock(&self.power_changed.0) = true;
+        self.power_changed.1.notify_all();
+    }
+
+    /// Carries out what the votes ask for.
+    fn perform(&self, held: &mut Held<'_, Nothing>, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Beacon {
+                    to,
+                    series,
+                    number,
+                    beacon,
+                } => {
+                    self.queue_vote(
+                        to,
+                        VoteJob::Beacon {
+                            series,
+                            number,
+                            beacon,
+                        },
+                    );
+                }
+                Command::Probe { to } => self.queue_vote(to, VoteJob::Probe),
+                Command::PersistOwnVote(record) => {
+                    if self.site.save_promise(record).is_ok() {
+                        let commands = self.site.on_own_vote_persisted(held, record);
+                        self.perform(held, commands);
+                    }
+                }
+                // The receiver lives as long as its thread, which ends only when the server stops.
+                Command::Notify(event) => drop(self.copy.send(CopyJob::Event(event))),
+            }
+        }
+        self.wake_power();
+    }
+
+    fn queue_vote(&self, to: ServerId, job: VoteJob) {
+        if let Some(peer) = self.peers.get(&to) {
+            let _ = peer.votes.send(job);
+        }
+    }
+
+    /// Carries out what the copy asks for.
+    pub(crate) fn carry_out(&self, held: &mut Held<'_, Nothing>, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Power(command) => self.perform(held, vec![command]),
+                Effect::Client(client, event) => self.tell(client, event),
+                Effect::Call { to, .. } | Effect::Send { to, .. } | Effect::Fetch { to, .. } => {
+                    if let Some(peer) = self.peers.get(&to) {
+                        let _ = peer.calls.send(effect);
+                    }
+                }
+            }
+        }
+        let _ = self.copy.send(CopyJob::LookAgain);
+        drop(lock(&self.version_changed.0));
+        self.version_changed.1.notify_all();
+    }
+
+    fn tell(&self, client: ClientId, event: ClientEvent) {
+        if let Some(client) = lock(&self.clients).get(&client) {
+            let _ = client.send(event);
+        }
+    }
+
+    /// A new transaction of the application, and where it hears.
+    pub(crate) fn enter(&self) -> (ClientId, Receiver<ClientEvent>) {
+        let id = ClientId(self.next_client.fetch_add(1, Ordering::Relaxed));
+        let (sender, receiver) = channel();
+        lock(&self.clients).insert(id, sender);
+        (id, receiver)
+    }
+
+    /// The transaction is over.
+    pub(crate) fn leave(&self, client: ClientId) {
+        lock(&self.clients).remove(&client);
+    }
+
+    /// Waits until `done` or until `patience` is over; looks again whenever the copy was worked on.
+    pub(crate) fn wait_for_version(&self, patience: Duration, done: impl Fn() -> bool) -> bool {
+        let guard = lock(&self.version_changed.0);
+        let waited = self
+            .version_changed
+            .1
+            .wait_timeout_while(guard, patience, |()| !done());
+        let (_guard, timeout) = waited.expect("no code here panics while it holds this lock");
+        !timeout.timed_out()
+    }
+}
+
+/// The thread that keeps the time of votes and beacons.
+fn keep_power_time(shared: &Arc<Shared>) {
+    let mut held = Held::thread_entry();
+    while !shared.is_stopped() {
+        let commands = shared.site.on_power_time(&mut held);
+        if !commands.is_empty() {
+            shared.perform(&mut held, commands);
+        }
+        let wait = shared
+            .site
+            .power_deadline(&mut held)
+            .since(SystemClock.now().moment)
+            .min(LONGEST_WAIT);
+        let changed = lock(&shared.power_changed.0);
+        let waited = shared
+            .power_changed
+            .1
+            .wait_timeout_while(changed, wait, |changed| !*changed);
+        let (mut changed, _) = waited.expect("no code here panics while it holds this lock");
+        *changed = false;
+    }
+}
+
+/// The thread that works on the copy.
+fn work_on_copy(shared: &Arc<Shared>, jobs: &Receiver<CopyJob>) {
+    let mut held = Held::thread_entry();
+    while !shared.is_stopped() {
+        let deadline = shared.site.replica_deadline(&mut held);
+        let wait = deadline.map_or(LONGEST_WAIT, |at| {
+            at.since(SystemClock.now().moment).min(LONGEST_WAIT)
+        });
+        let effects = match jobs.recv_timeout(wait) {
+            Ok(CopyJob::Event(event)) => shared.site.on_event(&mut held, event),
+            Ok(CopyJob::LookAgain) => continue,
+            Err(RecvTimeoutError::Timeout) => {
+                let effects = shared.site.on_replica_time(&mut held);
+                if effects.is_empty() {
+                    continue;
+                }
+                effects
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        shared.carry_out(&mut held, effects);
+    }
+}
+
+/// The thread that carries one peer's beacons and probes.
+fn carry_votes(shared: &Arc<Shared>, peer: ServerId, jobs: &Receiver<VoteJob>) {
+    let mut held = Held::thread_entry();
+    while !shared.is_stopped() {
+        let commands = match jobs.recv_timeout(LONGEST_WAIT) {
+            Ok(VoteJob::Beacon {
+                series,
+                number,
+                beacon,
+            }) => {
+                let reply = shared.transport.beacon(peer, series, &beacon);
+                shared.site.on_vote(&mut held, peer, number, reply)
+            }
+            Ok(VoteJob::Probe) => {
+                let answered = shared.transport.probe(peer);
+                shared.site.on_probe(&mut held, peer, answered)
+            }
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        shared.perform(&mut held, commands);
+    }
+}
+
+/// The thread that carries one peer's calls and transfers.
+fn carry_calls(shared: &Arc<Shared>, peer: ServerId, jobs: Receiver<Effect>) {
+    let mut held = Held::thread_entry();
+    while !shared.is_stopped() {
+        let Some((token, reply)) = (match jobs.recv_timeout(LONGEST_WAIT) {
+            Ok(effect) => carry(shared, peer, effect),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        }) else {
+            continue;
+        };
+        let effects = shared.site.on_reply(&mut held, token, reply);
+        shared.carry_out(&mut held, effects);
+    }
+}
+
+fn carry(shared: &Shared, peer: ServerId, effect: Effect) -> Option<(CallToken, Result<Reply, CallError>)> {
+    match effect {
+        Effect::Call { token, call, .. } => Some((token, shared.transport.call(peer, &call))),
+        Effect::Send { token, database, .. } => Some((
+            token,
+            shared.transport.send(peer, &database).map(|()| Reply::Done),
+        )),
+        Effect::Fetch { token, mut into, .. } => {
+            let fetched = shared.transport.fetch(peer, &mut *into);
+            Some((token, fetched.map(|version| Reply::Database(version, into))))
+        }
+        Effect::Power(_) | Effect::Client(..) => None,
+    }
+}

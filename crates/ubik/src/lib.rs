@@ -1,0 +1,35 @@
+//! Ubik: one database on several servers.
+//!
+//! The layers, from the disk up, with the names that Ubik gives them:
+//!
+//! * [`phys`] (PHYS): bytes of one database, on files or in memory;
+//! * [`database`] (DISK), with [`pages`], [`snapshot`] and [`overlay`]: versions, log, transactions;
+//! * [`replica`] with `disk_service` (REMOTE), [`sync_site`] (RECOVERY) and `commit`: one server's copy;
+//! * [`site`]: the copy and the votes (VOTE, BEACON: [`ubik_proto::power`]) of one server, and their locks.
+//!
+//! What [`site`] returns are [`effect`]s: it waits for nothing and calls nobody itself. The shipped server around it is
+//! [`driver`], with [`application`] for who uses the database and [`transport`] for the way to the peers,
+//! which is Rx ([`over_rx`]).
+#![forbid(unsafe_code)]
+
+pub mod application;
+pub mod driver;
+pub mod over_rx;
+pub mod transport;
+
+pub mod effect;
+pub mod locks;
+pub mod site;
+
+mod commit;
+mod debug_service;
+mod disk_service;
+pub mod replica;
+pub mod sync_site;
+
+pub mod database;
+pub mod overlay;
+pub mod pages;
+pub mod snapshot;
+
+pub mod phys;

@@ -1,0 +1,110 @@
+//! The lock order of a server, checked by the compiler.
+//!
+//! A thread takes locks downwards only: [`AppCache`] -> [`DatabaseLock`] -> [`PowerLock`]. It starts with one
+//! [`Held<Nothing>`]; locking borrows its token and hands back one a level down, so the upper token is out of use for as
+//! long as the guard lives. Taking two locks the wrong way round does not compile.
+//!
+//! Ubik's own order is application cache, database, beacon, vote, version, address. Beacon, vote and version state are
+//! one value here ([`ubik_proto::power::Power`]), since each use of them is short and does no I/O; addresses belong to
+//! the transport. What is below these three (page cache, snapshots, files) locks inside one call and calls nobody.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard};
+
+/// Proof that the locks up to level `L`, and no lower one, may be held.
+#[derive(Debug)]
+pub struct Held<'a, L>(PhantomData<(&'a mut (), L, *const ())>);
+
+/// `Self` comes before `L` in the lock order.
+#[diagnostic::on_unimplemented(
+    message = "lock order: `{L}` cannot be taken while `{Self}` is held",
+    label = "take this lock before `{Self}`; the order is in locks.rs"
+)]
+pub trait Before<L> {}
+
+macro_rules! lock_order {
+    (@all $a:ident) => {};
+    (@all $a:ident $($b:ident)+) => {
+        $(impl Before<$b> for $a {})+
+        lock_order!(@all $($b)+);
+    };
+    ($($(#[$doc:meta])* $level:ident)+) => {
+        $($(#[$doc])* #[derive(Debug)] pub enum $level {})+
+        lock_order!(@all $($level)+);
+    };
+}
+
+lock_order! {
+    /// No lock is held: where every thread starts.
+    Nothing
+    /// The application's cache of one database.
+    AppCache
+    /// One database: its transactions, its recovery, and every change of its version.
+    DatabaseLock
+    /// Promise, mandate, votes, and what beacons claim. Never held while anything is waited for.
+    PowerLock
+}
+
+impl Held<'static, Nothing> {
+    /// The token of a thread that holds no lock; call it at the thread's entry.
+    pub fn thread_entry() -> Self {
+        Held(PhantomData)
+    }
+}
+
+/// A value locked at level `L` of the order.
+#[derive(Debug)]
+pub struct Ordered<L, T> {
+    mutex: Mutex<T>,
+    level: PhantomData<fn(L)>,
+}
+
+impl<L, T> Ordered<L, T> {
+    /// Puts `value` under a lock.
+    pub const fn new(value: T) -> Self {
+        Ordered {
+            mutex: Mutex::new(value),
+            level: PhantomData,
+        }
+    }
+
+    /// Locks; whoever holds a lower lock has no token for it.
+    pub fn lock<'a, H: Before<L>>(&'a self, _held: &'a mut Held<'_, H>) -> Guard<'a, L, T> {
+        let value = self
+            .mutex
+            .lock()
+            .expect("a thread panicked while it held this lock");
+        Guard {
+            value,
+            held: Held(PhantomData),
+        }
+    }
+}
+
+/// The locked value, with the token for the locks below it.
+#[derive(Debug)]
+pub struct Guard<'a, L, T> {
+    value: MutexGuard<'a, T>,
+    held: Held<'a, L>,
+}
+
+impl<'a, L, T> Guard<'a, L, T> {
+    /// Splits the guard into the value and the token for the next lock.
+    pub fn parts(&mut self) -> (&mut T, &mut Held<'a, L>) {
+        (&mut self.value, &mut self.held)
+    }
+}
+
+impl<L, T> Deref for Guard<'_, L, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<L, T> DerefMut for Guard<'_, L, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}

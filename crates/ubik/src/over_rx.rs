@@ -1,0 +1,402 @@
+//! The way to the peers over Rx, and the services that they call: VOTE (50) and DISK (51), as OpenAFS has them.
+//!
+//! A peer is known by the address that a call comes from, as in OpenAFS; with a security class that proves identities the
+//! address alone is not enough, which is for the class given to [`serve`] to ask.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use rx::rpc::{CallStream, ServedCall};
+use rx::security::SecurityClass;
+use rx::{Connection, Port, ServiceId, Timeouts};
+use ubik_proto::beacon::VoteReply;
+use ubik_proto::cell::{Cell, Dialect, ServerId};
+use ubik_proto::code::AbortCode;
+use ubik_proto::messages::{Beacon, DiskCall, MAX_INTERFACES, MAX_WRITE_BYTES, VoteCall};
+use ubik_proto::profile::Profile;
+use ubik_proto::version::Version;
+use ubik_proto::xdr::XdrError;
+
+use crate::driver::Ear;
+use crate::effect::{Answer, CallError, Reply};
+use crate::phys::Replacement;
+use crate::snapshot::Snapshot;
+use crate::transport::Transport;
+
+/// The service of votes.
+pub const VOTE: ServiceId = ServiceId(50);
+/// The service of transactions and transfers.
+pub const DISK: ServiceId = ServiceId(51);
+/// The most bytes of a call without a stream: a full `WriteV`, and room for its places.
+const MAX_CALL: usize = MAX_WRITE_BYTES + 4096;
+/// What C answers when a debug call asks about a server past the end of the list.
+const NO_SUCH_SERVER: rx::AbortCode = rx::AbortCode(2);
+/// How much of a transfer is moved at a time.
+const CHUNK: usize = 64 << 10;
+/// How far a C voter's clock may be from this one's before its answer is taken for an error: as C has it.
+const PLAUSIBLE_SECS: i64 = 3600;
+
+/// Connections to the peers.
+pub struct RxTransport {
+    port: Arc<Port>,
+    cell: Cell,
+    addresses: HashMap<ServerId, SocketAddr>,
+    security: Arc<dyn SecurityClass>,
+    timeouts: Timeouts,
+    votes: Mutex<HashMap<ServerId, (u64, Arc<Connection>)>>,
+    disks: Mutex<HashMap<ServerId, Arc<Connection>>>,
+}
+
+impl RxTransport {
+    /// Calls from `port` to the peers of `cell` at `addresses`. Keep the port until the server is gone.
+    pub fn new(
+        port: Arc<Port>,
+        cell: Cell,
+        addresses: HashMap<ServerId, SocketAddr>,
+        security: Arc<dyn SecurityClass>,
+        profile: &Profile,
+    ) -> Self {
+        let timeouts = Timeouts {
+            dead: profile.call_timeout,
+            ..Timeouts::default()
+        };
+        let (votes, disks) = (Mutex::default(), Mutex::default());
+        RxTransport {
+            port,
+            cell,
+            addresses,
+            security,
+            timeouts,
+            votes,
+            disks,
+        }
+    }
+
+    fn connect(&self, to: ServerId, service: ServiceId, timeouts: Timeouts) -> Option<Connection> {
+        let address = *self.addresses.get(&to)?;
+        Some(self.port.connect(address, service, &*self.security, timeouts))
+    }
+
+    fn vote_connection(&self, to: ServerId, series: u64) -> Option<Arc<Connection>> {
+        let mut votes = self
+            .votes
+            .lock()
+            .expect("no code here panics while it holds this lock");
+        if let Some((of, connection)) = votes.get(&to)
+            && *of == series
+        {
+            return Some(connection.clone());
+        }
+        // A beacon must be answered well within the time between two.
+        let timeouts = Timeouts {
+            hard_dead: Some(self.timeouts.dead),
+            ..self.timeouts
+        };
+        let connection = Arc::new(self.connect(to, VOTE, timeouts)?);
+        votes.insert(to, (series, connection.clone()));
+        Some(connection)
+    }
+
+    fn disk_connection(&self, to: ServerId) -> Option<Arc<Connection>> {
+        let mut disks = self
+            .disks
+            .lock()
+            .expect("no code here panics while it holds this lock");
+        if let Some(connection) = disks.get(&to) {
+            return Some(connection.clone());
+        }
+        let connection = Arc::new(self.connect(to, DISK, self.timeouts)?);
+        disks.insert(to, connection.clone());
+        Some(connection)
+    }
+
+    /// Makes a call on the DISK connection; a connection on which one failed is given up.
+    fn on_disk<R>(
+        &self,
+        to: ServerId,
+        call: impl FnOnce(&mut rx::ClientCall) -> Result<R, CallError>,
+    ) -> Result<R, CallError> {
+        let connection = self.disk_connection(to).ok_or(CallError::Unreachable)?;
+        let made = connection
+            .start()
+            .map_err(failed)
+            .and_then(|mut begun| call(&mut begun));
+        if matches!(made, Err(CallError::Unreachable)) {
+            self.disks
+                .lock()
+                .expect("no code here panics while it holds this lock")
+                .remove(&to);
+        }
+        made
+    }
+
+    /// What an abort of a beacon means: positive is yes, as long as it is no error code in disguise.
+    fn vote_of(&self, to: ServerId, beacon: &Beacon, code: i32) -> VoteReply {
+        let plausible = match self.cell.server(to).dialect {
+            Dialect::Quorate => code == beacon.start,
+            Dialect::OpenAfs => {
+                let wall = crate::driver::wall_seconds();
+                code > 0 && (i64::from(code) - wall).abs() <= PLAUSIBLE_SECS
+            }
+        };
+        if plausible {
+            VoteReply::Yes(code)
+        } else {
+            VoteReply::Failed
+        }
+    }
+}
+
+/// Negative codes below those of the stubs are Rx's own: the call did not come through.
+fn failed(code: rx::AbortCode) -> CallError {
+    if (-100..0).contains(&code.0) {
+        CallError::Unreachable
+    } else {
+        CallError::Aborted(AbortCode(code.0))
+    }
+}
+
+fn exchange(call: &mut rx::ClientCall, request: &[u8]) -> Result<Vec<u8>, rx::AbortCode> {
+    call.write(request)?;
+    call.finish()?;
+    read_rest(call, MAX_CALL)
+}
+
+/// Everything up to the end of the stream, at most `limit` bytes.
+fn read_rest(call: &mut (impl CallStream + ?Sized), limit: usize) -> Result<Vec<u8>, rx::AbortCode> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match call.read(&mut buffer)? {
+            0 => return Ok(bytes),
+            count if bytes.len() + count > limit => return Err(rx::AbortCode(AbortCode::UNMARSHAL.0)),
+            count => bytes.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+fn read_exactly(call: &mut (impl CallStream + ?Sized), mut out: &mut [u8]) -> Result<(), rx::AbortCode> {
+    while !out.is_empty() {
+        match call.read(out)? {
+            0 => return Err(rx::AbortCode(AbortCode::UNMARSHAL.0)),
+            count => out = &mut out[count..],
+        }
+    }
+    Ok(())
+}
+
+/// Writes a database's bytes as a stream.
+fn write_database(call: &mut (impl CallStream + ?Sized), database: &Snapshot) -> Result<(), CallError> {
+    let mut buffer = vec![0; CHUNK];
+    let mut position = 0;
+    while position < database.length() {
+        let count = CHUNK.min((database.length() - position) as usize);
+        database
+            .read(position, &mut buffer[..count])
+            .map_err(CallError::Local)?;
+        call.write(&buffer[..count]).map_err(failed)?;
+        position += count as u64;
+    }
+    Ok(())
+}
+
+/// Reads `length` bytes of a stream into a replacement.
+fn read_database(
+    call: &mut (impl CallStream + ?Sized),
+    length: u32,
+    into: &mut dyn Replacement,
+) -> Result<(), CallError> {
+    let mut buffer = vec![0; CHUNK];
+    let mut left = length as usize;
+    while left > 0 {
+        let count = CHUNK.min(left);
+        read_exactly(call, &mut buffer[..count]).map_err(failed)?;
+        into.append(&buffer[..count]).map_err(CallError::Local)?;
+        left -= count;
+    }
+    Ok(())
+}
+
+/// The wire carries lengths of 31 bits.
+fn wire_length(database: &Snapshot) -> Result<u32, CallError> {
+    i32::try_from(database.length())
+        .map(|length| length as u32)
+        .map_err(|_| CallError::Aborted(AbortCode::INTERNAL))
+}
+
+impl Transport for RxTransport {
+    fn beacon(&self, to: ServerId, series: u64, beacon: &Beacon) -> VoteReply {
+        let Some(connection) = self.vote_connection(to, series) else {
+            return VoteReply::Failed;
+        };
+        let request = VoteCall::Beacon(*beacon).encode();
+        match connection
+            .start()
+            .and_then(|mut call| exchange(&mut call, &request))
+        {
+            Ok(_) => VoteReply::No,
+            Err(code) => self.vote_of(to, beacon, code.0),
+        }
+    }
+
+    fn probe(&self, to: ServerId) -> bool {
+        self.call(to, &DiskCall::Probe).is_ok()
+    }
+
+    fn call(&self, to: ServerId, call: &DiskCall) -> Result<Reply, CallError> {
+        let answer = self.on_disk(to, |begun| exchange(begun, &call.encode()).map_err(failed))?;
+        match call {
+            DiskCall::GetVersion => {
+                let version =
+                    Version::decode(&answer).map_err(|_| CallError::Aborted(AbortCode::UNMARSHAL))?;
+                Ok(Reply::Version(version))
+            }
+            _ => Ok(Reply::Done),
+        }
+    }
+
+    fn send(&self, to: ServerId, database: &Snapshot) -> Result<(), CallError> {
+        let length = wire_length(database)?;
+        let request = DiskCall::SendFile {
+            file: 0,
+            length,
+            version: database.version(),
+        }
+        .encode();
+        self.on_disk(to, |call| {
+            call.write(&request).map_err(failed)?;
+            write_database(call, database)?;
+            call.finish().map_err(failed)?;
+            read_rest(call, MAX_CALL).map(drop).map_err(failed)
+        })
+    }
+
+    fn fetch(&self, to: ServerId, into: &mut dyn Replacement) -> Result<Version, CallError> {
+        let request = DiskCall::GetFile { file: 0 }.encode();
+        self.on_disk(to, |call| {
+            call.write(&request).map_err(failed)?;
+            call.finish().map_err(failed)?;
+            let mut length = [0; 4];
+            read_exactly(call, &mut length).map_err(failed)?;
+            read_database(call, u32::from_be_bytes(length), into)?;
+            let version = read_rest(call, MAX_CALL).map_err(failed)?;
+            Version::decode(&version).map_err(|_| CallError::Aborted(AbortCode::UNMARSHAL))
+        })
+    }
+}
+
+/// Puts a server's services on a port, for callers from these addresses.
+pub fn serve(port: &Port, ear: Ear, members: HashMap<IpAddr, ServerId>, security: &[Arc<dyn SecurityClass>]) {
+    let members = Arc::new(members);
+    let votes = (ear.clone(), members.clone());
+    port.serve(
+        VOTE,
+        security.to_vec(),
+        Arc::new(move |call: &mut dyn ServedCall| serve_vote(&votes.0, &votes.1, call)),
+    );
+    port.serve(
+        DISK,
+        security.to_vec(),
+        Arc::new(move |call: &mut dyn ServedCall| serve_disk(&ear, &members, call)),
+    );
+}
+
+fn refused(code: AbortCode) -> rx::AbortCode {
+    rx::AbortCode(code.0)
+}
+
+fn bad_request(error: XdrError) -> rx::AbortCode {
+    refused(if let XdrError::Opcode(_) = error {
+        AbortCode::OPCODE
+    } else {
+        AbortCode::UNMARSHAL
+    })
+}
+
+fn serve_vote(
+    ear: &Ear,
+    members: &HashMap<IpAddr, ServerId>,
+    call: &mut dyn ServedCall,
+) -> Result<(), rx::AbortCode> {
+    let request = read_rest(call, MAX_CALL)?;
+    let beacon = match VoteCall::decode(&request).map_err(bad_request)? {
+        VoteCall::Beacon(beacon) => beacon,
+        // C answers this with nothing: the call has no way to carry the answer.
+        VoteCall::SyncSite => return Ok(()),
+        debug => return call.write(&ear.serve_debug(debug).ok_or(NO_SUCH_SERVER)?),
+    };
+    // An unknown host gets no vote, which is an empty answer.
+    let Some(&from) = members.get(&call.caller().address.ip()) else {
+        return Ok(());
+    };
+    match ear.serve_beacon(from, call.caller().channel, &beacon) {
+        Some(VoteReply::Yes(code)) => Err(rx::AbortCode(code)),
+        Some(VoteReply::No | VoteReply::Failed) => Ok(()),
+        None => Err(rx::AbortCode::RESTARTING),
+    }
+}
+
+fn serve_disk(
+    ear: &Ear,
+    members: &HashMap<IpAddr, ServerId>,
+    call: &mut dyn ServedCall,
+) -> Result<(), rx::AbortCode> {
+    let from = members.get(&call.caller().address.ip()).copied();
+    let mut opcode = [0; 4];
+    read_exactly(call, &mut opcode)?;
+    let is_transfer = u32::from_be_bytes(opcode) == 20006;
+    let mut request = opcode.to_vec();
+    if is_transfer {
+        request.resize(20, 0);
+        read_exactly(call, &mut request[4..])?;
+    } else {
+        request.append(&mut read_rest(call, MAX_CALL)?);
+    }
+    let decoded = DiskCall::decode(&request).map_err(bad_request)?;
+    let from = from.ok_or(refused(AbortCode::NOT_AUTHORIZED))?;
+    if let DiskCall::SendFile {
+        file,
+        length,
+        version,
+    } = decoded
+    {
+        return receive(ear, from, call, file, length, version);
+    }
+    let addresses = matches!(decoded, DiskCall::UpdateInterfaceAddr(_));
+    match ear.serve_call(from, decoded).map_err(refused)? {
+        // Whoever tells its addresses is told those that are known of this server: the one it has called.
+        Answer::Done if addresses => call.write(&[0; 4 * MAX_INTERFACES]),
+        Answer::Done => Ok(()),
+        Answer::Version(version) => call.write(&version.encode()),
+        Answer::Database(database) => answer_database(call, &database),
+    }
+}
+
+fn answer_database(call: &mut dyn ServedCall, database: &Snapshot) -> Result<(), rx::AbortCode> {
+    let local = |error| match error {
+        CallError::Aborted(code) => refused(code),
+        _ => refused(AbortCode::IO),
+    };
+    call.write(&wire_length(database).map_err(local)?.to_be_bytes())?;
+    write_database(call, database).map_err(local)?;
+    call.write(&database.version().encode())
+}
+
+fn receive(
+    ear: &Ear,
+    from: ServerId,
+    call: &mut dyn ServedCall,
+    file: u32,
+    length: u32,
+    version: Version,
+) -> Result<(), rx::AbortCode> {
+    if file != 0 {
+        return Err(refused(AbortCode::NO_ENTRY));
+    }
+    let mut received = ear.receive().map_err(|_| refused(AbortCode::IO))?;
+    read_database(call, length, &mut *received).map_err(|_| refused(AbortCode::IO))?;
+    ear.serve_database(from, version, received)
+        .map(drop)
+        .map_err(refused)
+}

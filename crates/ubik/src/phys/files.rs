@@ -1,0 +1,281 @@
+//! A database in files: `PREFIX.DB0` (data), `PREFIX.DBSYS1` (log), `PREFIX.DB0.TMP` (being received), as OpenAFS names
+//! them, and `PREFIX.PROMISE`, which is this program's own.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ubik_proto::version::Version;
+use ubik_proto::vote::PromiseRecord;
+
+use super::{
+    HEADER_LEN, PhysicalStore, Replacement, StoreFile, decode_label, decode_promise, encode_label,
+    encode_promise,
+};
+
+/// A database whose files begin with one path.
+#[derive(Debug, Clone)]
+pub struct FileStore {
+    prefix: PathBuf,
+}
+
+impl FileStore {
+    /// The database at `prefix`, for instance `/var/lib/openafs/db/prdb`.
+    pub fn new(prefix: impl Into<PathBuf>) -> Self {
+        FileStore {
+            prefix: prefix.into(),
+        }
+    }
+
+    fn path(&self, suffix: &str) -> PathBuf {
+        let mut name = OsString::from(self.prefix.as_os_str());
+        name.push(suffix);
+        PathBuf::from(name)
+    }
+
+    /// Makes a rename or a new file safe: the directory has to be synced, not the file alone.
+    fn sync_directory(&self) -> io::Result<()> {
+        let parent = self
+            .prefix
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()
+    }
+
+    fn open_for_update(path: &Path) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+    }
+}
+
+impl PhysicalStore for FileStore {
+    fn open(&self) -> io::Result<(Arc<dyn StoreFile>, Option<Version>)> {
+        let _ = fs::remove_file(self.path(".DB0.TMP"));
+        let path = self.path(".DB0");
+        let created = !path.exists();
+        let file = Self::open_for_update(&path)?;
+        if created {
+            self.sync_directory()?;
+        }
+        let mut header = [0; 16];
+        let read = read_up_to(&file, 0, &mut header)?;
+        let label = decode_label(&header[..read])
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        Ok((Arc::new(DataFile(file)), label))
+    }
+
+    fn write_log(&self, bytes: &[u8]) -> io::Result<()> {
+        let file = Self::open_for_update(&self.path(".DBSYS1"))?;
+        file.write_all_at(bytes, 0)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_data()
+    }
+
+    fn clear_log(&self) -> io::Result<()> {
+        let file = Self::open_for_update(&self.path(".DBSYS1"))?;
+        // OpenAFS appends after the header, so the file must not end before it; zeros say that nobody's checksum is there.
+        file.set_len(0)?;
+        file.set_len(HEADER_LEN)
+    }
+
+    fn read_log(&self) -> io::Result<Vec<u8>> {
+        absent_is_empty(fs::read(self.path(".DBSYS1")))
+    }
+
+    fn begin_replacement(&self) -> io::Result<Box<dyn Replacement>> {
+        let path = self.path(".DB0.TMP");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)?;
+        Ok(Box::new(Received {
+            store: self.clone(),
+            file,
+            path,
+            length: 0,
+            committed: false,
+        }))
+    }
+
+    fn load_promise(&self) -> io::Result<PromiseRecord> {
+        let bytes = absent_is_empty(fs::read(self.path(".PROMISE")))?;
+        Ok(decode_promise(&bytes)?.unwrap_or_default())
+    }
+
+    fn save_promise(&self, record: PromiseRecord) -> io::Result<()> {
+        let new = self.path(".PROMISE.TMP");
+        let mut file = File::create(&new)?;
+        file.write_all(&encode_promise(record))?;
+        file.sync_all()?;
+        fs::rename(&new, self.path(".PROMISE"))?;
+        self.sync_directory()
+    }
+}
+
+fn absent_is_empty(read: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+fn read_up_to(file: &File, mut position: u64, mut buffer: &mut [u8]) -> io::Result<usize> {
+    let wanted = buffer.len();
+    while !buffer.is_empty() {
+        match file.read_at(buffer, position) {
+            Ok(0) => break,
+            Ok(read) => {
+                position += read as u64;
+                buffer = &mut buffer[read..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(wanted - buffer.len())
+}
+
+struct DataFile(File);
+
+impl StoreFile for DataFile {
+    fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        read_up_to(&self.0, HEADER_LEN + position, buffer)
+    }
+
+    fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, HEADER_LEN + position)
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(HEADER_LEN + length)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        // A fresh database of OpenAFS is its label alone, shorter than a header.
+        Ok(self.0.metadata()?.len().saturating_sub(HEADER_LEN))
+    }
+
+    fn set_label(&self, version: Version) -> io::Result<()> {
+        self.0.write_all_at(&encode_label(version), 0)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// A database being received into `PREFIX.DB0.TMP`.
+#[derive(Debug)]
+struct Received {
+    store: FileStore,
+    file: File,
+    path: PathBuf,
+    length: u64,
+    committed: bool,
+}
+
+impl Replacement for Received {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, HEADER_LEN + self.length)?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn commit(mut self: Box<Self>, version: Version) -> io::Result<()> {
+        self.file.write_all_at(&encode_label(version), 0)?;
+        self.file.sync_all()?;
+        fs::rename(&self.path, self.store.path(".DB0"))?;
+        self.committed = true;
+        self.store.sync_directory()
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if !self.committed {
+            // Left behind it would be harmless: opening the store removes it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(file: &dyn StoreFile) -> Vec<u8> {
+        let mut bytes = vec![0; file.length().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// U2, U3: until a replacement is committed the old database stays; whoever has it open reads on.
+    #[test]
+    fn a_replacement_is_whole_or_never_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::new(directory.path().join("prdb"));
+        let (old, label) = store.open().unwrap();
+        assert_eq!(label, None);
+        old.write_at(0, b"old").unwrap();
+        old.set_label(Version::new(5, 1)).unwrap();
+
+        let mut abandoned = store.begin_replacement().unwrap();
+        abandoned.append(b"half").unwrap();
+        drop(abandoned);
+        assert_eq!(store.open().unwrap().1, Some(Version::new(5, 1)));
+
+        let mut replacement = store.begin_replacement().unwrap();
+        replacement.append(b"brand ").unwrap();
+        replacement.append(b"new").unwrap();
+        replacement.commit(Version::new(6, 2)).unwrap();
+        let (new, label) = store.open().unwrap();
+        assert_eq!(
+            (contents(&*new), label),
+            (b"brand new".to_vec(), Some(Version::new(6, 2)))
+        );
+        assert_eq!(contents(&*old), b"old");
+    }
+
+    /// U4: the names and the layout of OpenAFS.
+    #[test]
+    fn the_files_are_those_of_openafs() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::new(directory.path().join("vldb"));
+        let (file, _) = store.open().unwrap();
+        file.set_label(Version::new(2, 1)).unwrap();
+        file.write_at(1024, b"page").unwrap();
+        file.sync().unwrap();
+        let raw = fs::read(directory.path().join("vldb.DB0")).unwrap();
+        assert_eq!((raw.len(), &raw[64 + 1024..]), (64 + 1028, &b"page"[..]));
+        store.write_log(b"0123456789").unwrap();
+        assert_eq!(store.read_log().unwrap(), b"0123456789");
+        store.clear_log().unwrap();
+        assert_eq!(fs::read(directory.path().join("vldb.DBSYS1")).unwrap(), [0; 64]);
+        fs::write(directory.path().join("vldb.DB0"), b"something else entirely").unwrap();
+        assert_eq!(store.open().err().unwrap().kind(), io::ErrorKind::InvalidData);
+    }
+
+    /// U14: a promise survives the process.
+    #[test]
+    fn a_promise_is_read_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::new(directory.path().join("x"));
+        assert_eq!(store.load_promise().unwrap(), PromiseRecord::default());
+        let record = PromiseRecord {
+            max_epoch: 9,
+            to: Some(ubik_proto::cell::ServerId::new(0)),
+        };
+        store.save_promise(record).unwrap();
+        assert_eq!(store.load_promise().unwrap(), record);
+    }
+}

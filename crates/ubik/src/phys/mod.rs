@@ -1,0 +1,222 @@
+//! PHYS: the bytes of one database, wherever they are kept.
+//!
+//! [`PhysicalStore`] is all that the layers above know: nothing there knows how files are named or how a whole database
+//! is replaced (U1). Two stores ship: [`files`] on disk, and [`memory`] with a model of what a crash leaves.
+//!
+//! Positions are in bytes after the file's header; the header itself belongs to the store.
+
+pub mod files;
+pub mod memory;
+
+use std::io;
+use std::sync::Arc;
+
+use ubik_proto::version::Version;
+use ubik_proto::vote::PromiseRecord;
+
+/// Bytes in the header of the database file and of the log.
+pub const HEADER_LEN: u64 = 64;
+/// The header's first word.
+pub const LABEL_MAGIC: u32 = 0x0035_4545;
+
+/// The data of one database, as it was when it was opened: a replacement leaves it readable for whoever has it.
+///
+/// Positional I/O from any number of threads at once (U3).
+pub trait StoreFile: Send + Sync {
+    /// Reads at `position`; returns how many bytes there were.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Writes at `position`, growing the file as needed.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Cuts or extends the file.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+    /// How many bytes there are.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn length(&self) -> io::Result<u64>;
+    /// Writes the label; it is safe after [`StoreFile::sync`].
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn set_label(&self, version: Version) -> io::Result<()>;
+    /// Makes everything written safe, label and data.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A whole database that is being received. Dropped without [`Replacement::commit`], it never was.
+pub trait Replacement: Send + std::fmt::Debug {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Labels what was received, makes it safe, and puts it in the old one's place in one step (U2).
+    ///
+    /// # Errors
+    /// Those of the medium; the old database is then still in its place.
+    fn commit(self: Box<Self>, version: Version) -> io::Result<()>;
+}
+
+/// Where one database is kept.
+pub trait PhysicalStore: Send + Sync {
+    /// How many files the database has; 1 until there is a format with more.
+    fn file_count(&self) -> u32 {
+        1
+    }
+    /// The data file, created if there is none, and its label, if it has one.
+    ///
+    /// # Errors
+    /// Those of the medium, or `InvalidData` if the file is no database.
+    fn open(&self) -> io::Result<(Arc<dyn StoreFile>, Option<Version>)>;
+    /// Replaces the log by `bytes` (its header included) and makes them safe.
+    ///
+    /// # Errors
+    /// Those of the medium; the log may then hold any part of the bytes.
+    fn write_log(&self, bytes: &[u8]) -> io::Result<()>;
+    /// Empties the log; not synced, since replaying it would change nothing.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn clear_log(&self) -> io::Result<()>;
+    /// The log, its header included.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn read_log(&self) -> io::Result<Vec<u8>>;
+    /// Starts receiving a whole database.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn begin_replacement(&self) -> io::Result<Box<dyn Replacement>>;
+    /// The promise that was written last.
+    ///
+    /// # Errors
+    /// Those of the medium, or `InvalidData`.
+    fn load_promise(&self) -> io::Result<PromiseRecord>;
+    /// Writes the promise and makes it safe, in one step.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn save_promise(&self, record: PromiseRecord) -> io::Result<()>;
+}
+
+/// The header of a database with this label.
+pub fn encode_label(version: Version) -> [u8; 16] {
+    let mut header = [0; 16];
+    header[..4].copy_from_slice(&LABEL_MAGIC.to_be_bytes());
+    header[6..8].copy_from_slice(&(HEADER_LEN as u16).to_be_bytes());
+    header[8..12].copy_from_slice(&version.epoch.to_be_bytes());
+    header[12..16].copy_from_slice(&version.counter.to_be_bytes());
+    header
+}
+
+/// The label in a header; `None` if the header is empty or all zeros, as in a file that was just created.
+///
+/// # Errors
+/// `InvalidData` if it is something else.
+pub fn decode_label(header: &[u8]) -> io::Result<Option<Version>> {
+    if header.iter().all(|&byte| byte == 0) {
+        return Ok(None);
+    }
+    let word = |at: usize| -> io::Result<u32> {
+        let bytes = header
+            .get(at..at + 4)
+            .ok_or_else(|| bad_label("its header is cut short"))?;
+        Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    };
+    if word(0)? != LABEL_MAGIC {
+        return Err(bad_label("its first word is not that of a Ubik database"));
+    }
+    Ok(Some(Version {
+        epoch: word(8)?,
+        counter: word(12)?,
+    }))
+}
+
+fn bad_label(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{what}; move the file away to start empty"),
+    )
+}
+
+/// The bytes in which a promise is kept: magic, epoch, server plus one, and a check of both.
+pub fn encode_promise(record: PromiseRecord) -> [u8; 16] {
+    let to = record.to.map_or(0, |id| id.index() as u32 + 1);
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(b"QPRM");
+    bytes[4..8].copy_from_slice(&record.max_epoch.to_be_bytes());
+    bytes[8..12].copy_from_slice(&to.to_be_bytes());
+    bytes[12..].copy_from_slice(&promise_check(record.max_epoch, to).to_be_bytes());
+    bytes
+}
+
+/// Reads a promise; `None` if there is none.
+///
+/// # Errors
+/// `InvalidData` if the bytes are no promise.
+pub fn decode_promise(bytes: &[u8]) -> io::Result<Option<PromiseRecord>> {
+    let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    match bytes.len() {
+        0 => return Ok(None),
+        16 if &bytes[..4] == b"QPRM" && word(12) == promise_check(word(4), word(8)) && word(8) <= 20 => {}
+        _ => return Err(bad_label("the promise file is damaged")),
+    }
+    let to = (word(8) as usize)
+        .checked_sub(1)
+        .map(ubik_proto::cell::ServerId::new);
+    Ok(Some(PromiseRecord {
+        max_epoch: word(4),
+        to,
+    }))
+}
+
+fn promise_check(max_epoch: u32, to: u32) -> u32 {
+    max_epoch.wrapping_mul(0x9e37_79b1) ^ to.wrapping_add(0x5155_4f52)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ubik_proto::cell::ServerId;
+
+    /// U4: the header that OpenAFS writes and reads.
+    #[test]
+    fn a_label_is_that_of_openafs() {
+        let label = encode_label(Version::new(0x0102_0304, 5));
+        assert_eq!(label, [0, 0x35, 0x45, 0x45, 0, 0, 0, 64, 1, 2, 3, 4, 0, 0, 0, 5]);
+        assert_eq!(decode_label(&label).unwrap(), Some(Version::new(0x0102_0304, 5)));
+        assert_eq!(decode_label(&[]).unwrap(), None);
+        assert!(decode_label(b"TDB file\n0000000").is_err());
+        assert!(decode_label(&label[..10]).is_err());
+    }
+
+    #[test]
+    fn a_damaged_promise_is_refused() {
+        let record = PromiseRecord {
+            max_epoch: 77,
+            to: Some(ServerId::new(2)),
+        };
+        let bytes = encode_promise(record);
+        assert_eq!(decode_promise(&bytes).unwrap(), Some(record));
+        assert_eq!(decode_promise(&[]).unwrap(), None);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes;
+            damaged[at] ^= 0x40;
+            assert!(decode_promise(&damaged).is_err(), "byte {at}");
+        }
+        assert!(decode_promise(&bytes[..9]).is_err());
+    }
+}

@@ -1,0 +1,325 @@
+//! One server's copy of the database, under the database lock.
+//!
+//! [`Replica`] is the follower's side (the calls of the sync site are in `disk_service`), the readers who wait, and,
+//! while this server is sync site, [`SyncSite`]. Everything that happens comes in through one of its `on_` functions;
+//! each ends in [`Replica::settle`], which does whatever the new state allows.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use ubik_proto::cell::{Cell, Dialect, ServerId, ServerSet};
+use ubik_proto::messages::DiskCall;
+use ubik_proto::plant::{Fault, planted};
+use ubik_proto::power::{Event, Power};
+use ubik_proto::profile::Profile;
+use ubik_proto::remote::Remote;
+use ubik_proto::time::{Moment, Now};
+use ubik_proto::version::{TransactionId, Version};
+
+use crate::database::{ApplyError, Database};
+use crate::effect::{
+    CallError, CallToken, ClientEvent, ClientId, Effect, ReadError, ReadKind, Reply, WriteError,
+};
+use crate::locks::{DatabaseLock, Guard, Held, Ordered, PowerLock};
+use crate::snapshot::Snapshot;
+use crate::sync_site::{Purpose, SyncSite};
+
+/// What an `on_` function works with: the time, the votes, and where its effects go.
+pub struct Context<'a, 'h> {
+    /// Read after the database lock was taken.
+    pub now: Now,
+    power: &'a Ordered<PowerLock, Power>,
+    held: &'a mut Held<'h, DatabaseLock>,
+    /// What is to be done, in order.
+    pub effects: Vec<Effect>,
+}
+
+impl<'a, 'h> Context<'a, 'h> {
+    /// The context of one event.
+    pub fn new(now: Now, power: &'a Ordered<PowerLock, Power>, held: &'a mut Held<'h, DatabaseLock>) -> Self {
+        Context {
+            now,
+            power,
+            held,
+            effects: Vec::new(),
+        }
+    }
+
+    /// The votes, locked; let go of it before any I/O.
+    pub fn power(&mut self) -> Guard<'_, PowerLock, Power> {
+        self.power.lock(self.held)
+    }
+
+    pub(crate) fn tell(&mut self, client: ClientId, event: ClientEvent) {
+        self.effects.push(Effect::Client(client, event));
+    }
+}
+
+/// One server's copy.
+pub struct Replica {
+    pub(crate) cell: Cell,
+    pub(crate) profile: Profile,
+    pub(crate) bootstrap: bool,
+    pub(crate) database: Arc<Database>,
+    pub(crate) remote: Remote,
+    pub(crate) role: Option<SyncSite>,
+    /// Writers that wait for their turn, in order.
+    pub(crate) writers: VecDeque<ClientId>,
+    readers: Vec<ClientId>,
+    pub(crate) calls: HashMap<CallToken, Outstanding>,
+    next_token: u64,
+}
+
+/// A call to a peer whose answer is awaited.
+#[derive(Debug)]
+pub(crate) struct Outstanding {
+    pub(crate) to: ServerId,
+    /// The mandate it was made under.
+    pub(crate) epoch: u32,
+    pub(crate) purpose: Purpose,
+}
+
+impl Replica {
+    /// The copy in `database`.
+    pub fn new(cell: Cell, profile: Profile, bootstrap: bool, database: Arc<Database>) -> Self {
+        Replica {
+            cell,
+            profile,
+            bootstrap,
+            database,
+            remote: Remote::default(),
+            role: None,
+            writers: VecDeque::new(),
+            readers: Vec::new(),
+            calls: HashMap::new(),
+            next_token: 0,
+        }
+    }
+
+    /// Something happened to votes or promises.
+    pub fn on_event(&mut self, cx: &mut Context<'_, '_>, event: Event) {
+        match event {
+            Event::Elected { epoch } => self.elected(cx, epoch),
+            Event::SteppedDown { epoch } => self.stepped_down(cx, epoch),
+            Event::Follows { .. } => self.follows(cx),
+            Event::Heard {
+                host,
+                version,
+                transaction,
+            } => self.heard(cx, host, version, transaction),
+            Event::Voted { .. } => {}
+            Event::Down { peer } => {
+                if let Some(role) = &mut self.role {
+                    role.recovery.forget(peer);
+                }
+            }
+        }
+        self.settle(cx);
+    }
+
+    /// The promise went to another server, or to the same in another epoch. The event may be late: look at the promise.
+    fn follows(&mut self, cx: &mut Context<'_, '_>) {
+        let running = self.remote.current().unwrap_or_default();
+        if let Some(host) = cx.power().voter().promised_to() {
+            self.remote.check_stale(host, running);
+        }
+    }
+
+    /// The sync site vouches for `version`: if that is the tail, it was committed.
+    fn heard(
+        &mut self,
+        cx: &mut Context<'_, '_>,
+        host: ServerId,
+        version: Version,
+        transaction: TransactionId,
+    ) {
+        self.remote.check_stale(host, transaction);
+        let established =
+            version.epoch == transaction.epoch || self.cell.server(host).dialect == Dialect::OpenAfs;
+        let listened_to = cx.power().voter().promised_to() == Some(host);
+        if established && listened_to && version == self.database.version() && self.database.is_pending() {
+            self.database.reveal();
+        }
+    }
+
+    fn elected(&mut self, cx: &mut Context<'_, '_>, epoch: u32) {
+        self.drop_role(cx);
+        self.remote.clear();
+        self.role = Some(SyncSite::new(&self.cell, epoch, self.bootstrap));
+    }
+
+    fn stepped_down(&mut self, cx: &mut Context<'_, '_>, epoch: u32) {
+        if self.role.as_ref().is_some_and(|role| role.epoch() == epoch) {
+            self.drop_role(cx);
+        }
+    }
+
+    /// Everything that ran as sync site ends; what was logged and not committed is undecided.
+    fn drop_role(&mut self, cx: &mut Context<'_, '_>) {
+        if let Some(role) = self.role.take() {
+            role.end(cx);
+        }
+        let sync_site = self.sync_site(cx);
+        for client in std::mem::take(&mut self.writers) {
+            cx.tell(
+                client,
+                ClientEvent::WriteFailed(WriteError::NotSyncSite { sync_site }),
+            );
+        }
+    }
+
+    pub(crate) fn sync_site(&self, cx: &mut Context<'_, '_>) -> Option<ServerId> {
+        let now = cx.now.moment;
+        cx.power().sync_site(now)
+    }
+
+    /// A peer answered a call.
+    pub fn on_reply(&mut self, cx: &mut Context<'_, '_>, token: CallToken, reply: Result<Reply, CallError>) {
+        let Some(call) = self.calls.remove(&token) else {
+            return;
+        };
+        if matches!(reply, Err(CallError::Unreachable)) {
+            let now = cx.now;
+            cx.power().on_peer_failed(now, call.to);
+        }
+        if self.role.as_ref().is_some_and(|role| role.epoch() == call.epoch) {
+            self.peer_answered(cx, call, reply);
+        }
+        self.settle(cx);
+    }
+
+    /// A peer says that it has started anew: nothing that was known of it holds.
+    pub fn on_peer_restarted(&mut self, cx: &mut Context<'_, '_>, peer: ServerId) {
+        if let Some(role) = &mut self.role {
+            role.recovery.forget(peer);
+        }
+        self.settle(cx);
+    }
+
+    /// Time has passed.
+    pub fn on_time(&mut self, cx: &mut Context<'_, '_>) {
+        self.settle(cx);
+    }
+
+    /// When [`Replica::on_time`] is wanted.
+    pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
+        self.role.as_ref().and_then(|role| role.next_deadline(now))
+    }
+
+    /// An application wants to read.
+    pub fn begin_read(&mut self, cx: &mut Context<'_, '_>, client: ClientId, kind: ReadKind) {
+        let outcome = match kind {
+            ReadKind::Any => Some(self.database.visible().ok_or(ReadError::Unconfirmed)),
+            ReadKind::Newest => self.newest(cx),
+        };
+        match outcome {
+            Some(outcome) => answer_reader(cx, client, outcome),
+            None => self.readers.push(client),
+        }
+    }
+
+    /// The newest committed state, if this server can vouch for it; `None` if that is about to be decided.
+    fn newest(&self, cx: &mut Context<'_, '_>) -> Option<Result<Snapshot, ReadError>> {
+        let now = cx.now.moment;
+        let visible = self.database.visible();
+        let (serves, leased) = {
+            let power = cx.power();
+            (power.holds_mandate(now), power.voter().may_read(now))
+        };
+        let established = self.role.as_ref().is_some_and(SyncSite::is_established);
+        if established && serves {
+            return Some(visible.ok_or(ReadError::Unconfirmed));
+        }
+        let sync_site = self.sync_site(cx);
+        match leased {
+            Some(version) if version == self.database.version() || planted(Fault::ReadsBehind) => {
+                if self.database.is_pending() {
+                    None
+                } else {
+                    Some(visible.ok_or(ReadError::Unconfirmed))
+                }
+            }
+            _ => Some(Err(ReadError::NoLease { sync_site })),
+        }
+    }
+
+    /// The application has lost interest in a read that has not begun, or in a write, begun or not.
+    pub fn abandon(&mut self, cx: &mut Context<'_, '_>, client: ClientId) {
+        self.readers.retain(|&reader| reader != client);
+        self.writers.retain(|&writer| writer != client);
+        if let Some(role) = &mut self.role {
+            role.abandon(client);
+        }
+        self.settle(cx);
+    }
+
+    /// Does what the state allows.
+    pub(crate) fn settle(&mut self, cx: &mut Context<'_, '_>) {
+        self.settle_role(cx);
+        for client in std::mem::take(&mut self.readers) {
+            match self.newest(cx) {
+                Some(outcome) => answer_reader(cx, client, outcome),
+                None => self.readers.push(client),
+            }
+        }
+    }
+
+    pub(crate) fn call(
+        &mut self,
+        cx: &mut Context<'_, '_>,
+        epoch: u32,
+        to: ServerId,
+        purpose: Purpose,
+        call: DiskCall,
+    ) {
+        let token = self.token(epoch, to, purpose);
+        cx.effects.push(Effect::Call { to, token, call });
+    }
+
+    pub(crate) fn token(&mut self, epoch: u32, to: ServerId, purpose: Purpose) -> CallToken {
+        self.next_token += 1;
+        let token = CallToken(self.next_token);
+        self.calls.insert(token, Outstanding { to, epoch, purpose });
+        token
+    }
+
+    /// After a failure of the own disk: a server whose commit is half done gives its mandate up.
+    pub(crate) fn note_disk_failure(&mut self, cx: &mut Context<'_, '_>, error: &ApplyError) {
+        if !matches!(error, ApplyError::NotLogged(_)) {
+            let now = cx.now;
+            let commands = cx.power().resign(now);
+            cx.effects.extend(commands.into_iter().map(Effect::Power));
+        }
+    }
+
+    /// The copy.
+    pub fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+
+    /// What this server does as sync site, if it is one.
+    pub fn role(&self) -> Option<&SyncSite> {
+        self.role.as_ref()
+    }
+
+    /// The transaction that the sync site runs here.
+    pub fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// The peers that are up and have promised this mandate.
+    pub(crate) fn voted(&self, cx: &mut Context<'_, '_>) -> ServerSet {
+        let power = cx.power();
+        self.cell
+            .peers()
+            .filter(|&id| power.has_vote_of(id) || planted(Fault::VersionsOfTheUnbound))
+            .collect()
+    }
+}
+
+fn answer_reader(cx: &mut Context<'_, '_>, client: ClientId, outcome: Result<Snapshot, ReadError>) {
+    match outcome {
+        Ok(snapshot) => cx.tell(client, ClientEvent::ReadBegun(snapshot)),
+        Err(error) => cx.tell(client, ClientEvent::ReadFailed(error)),
+    }
+}

@@ -1,0 +1,269 @@
+//! One server for one database: its votes, its copy, and the order in which they are locked.
+//!
+//! Every function may be called from any thread. Each takes the lock it needs, reads the clock under it, decides, and
+//! returns what is to be done; nothing is waited for inside. What concerns votes and beacons takes only the lock of
+//! votes, so neither a transfer nor a slow disk delays a beacon (U20); the events it causes for the database's side come
+//! out as [`Command::Notify`] and are brought back through [`Site::on_event`] when the caller sees fit.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use ubik_proto::cell::{Cell, ServerId};
+use ubik_proto::code::AbortCode;
+use ubik_proto::log::Change;
+use ubik_proto::messages::{Beacon, DiskCall};
+use ubik_proto::power::{Command, Event, Power};
+use ubik_proto::profile::{Profile, ProfileError};
+use ubik_proto::time::{Moment, Now};
+use ubik_proto::vote::{PromiseRecord, Vote};
+
+use crate::database::{Database, OpenError};
+use crate::effect::{Answer, CallError, CallToken, ClientId, Effect, ReadKind, Reply};
+use crate::locks::{DatabaseLock, Held, Nothing, Ordered, PowerLock};
+use crate::phys::{PhysicalStore, Replacement};
+use crate::replica::{Context, Replica};
+
+/// The clocks of the machine, or the simulator's.
+pub trait Clock: Send + Sync {
+    /// Both, now.
+    fn now(&self) -> Now;
+}
+
+/// What a server is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The servers, and which of them this is.
+    pub cell: Cell,
+    /// The timing.
+    pub profile: Profile,
+    /// Pages in the page cache.
+    pub cache_pages: usize,
+    /// Whether a quorum of servers with empty databases may begin an empty cell, instead of all voters.
+    pub bootstrap: bool,
+}
+
+/// Why a server could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The timing is not safe.
+    #[error("the timing is refused: {0}")]
+    Profile(#[from] ProfileError),
+    /// The database could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The promise could not be read: without it this server might promise the same epoch twice.
+    #[error("cannot read the promise: {0}")]
+    Promise(#[source] std::io::Error),
+}
+
+/// One server for one database.
+pub struct Site {
+    clock: Arc<dyn Clock>,
+    database: Arc<Database>,
+    power: Ordered<PowerLock, Power>,
+    replica: Ordered<DatabaseLock, Replica>,
+}
+
+impl Site {
+    /// Opens the database and the promise in `store`. Everything is complete when this returns (U37); nothing is sent
+    /// before [`Site::on_power_time`] is first called.
+    ///
+    /// # Errors
+    /// If the timing is unsafe or the store cannot be read.
+    pub fn start(
+        config: Config,
+        store: Arc<dyn PhysicalStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        config.profile.check()?;
+        let Config {
+            cell,
+            profile,
+            cache_pages,
+            bootstrap,
+        } = config;
+        let database = Arc::new(Database::open(store, cache_pages)?);
+        let record = database.load_promise().map_err(StartError::Promise)?;
+        let now = clock.now().moment;
+        let power = Power::new(cell.clone(), profile.clone(), record, database.version(), now);
+        let replica = Replica::new(cell, profile, bootstrap, database.clone());
+        Ok(Site {
+            clock,
+            database,
+            power: Ordered::new(power),
+            replica: Ordered::new(replica),
+        })
+    }
+
+    /// The copy.
+    pub fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+
+    /// Looks at the votes.
+    pub fn with_power<R>(&self, held: &mut Held<'_, Nothing>, look: impl FnOnce(Now, &Power) -> R) -> R {
+        let power = self.power.lock(held);
+        look(self.clock.now(), &power)
+    }
+
+    /// Looks at the copy.
+    pub fn with_replica<R>(&self, held: &mut Held<'_, Nothing>, look: impl FnOnce(&Replica) -> R) -> R {
+        look(&self.replica.lock(held))
+    }
+
+    fn power<R>(&self, held: &mut Held<'_, Nothing>, act: impl FnOnce(Now, &mut Power) -> R) -> R {
+        let mut power = self.power.lock(held);
+        act(self.clock.now(), &mut power)
+    }
+
+    fn replica<R>(
+        &self,
+        held: &mut Held<'_, Nothing>,
+        act: impl FnOnce(&mut Replica, &mut Context<'_, '_>) -> R,
+    ) -> (R, Vec<Effect>) {
+        let mut guard = self.replica.lock(held);
+        let (replica, held) = guard.parts();
+        let mut cx = Context::new(self.clock.now(), &self.power, held);
+        let result = act(replica, &mut cx);
+        (result, cx.effects)
+    }
+
+    /// A timer of the votes has run out.
+    pub fn on_power_time(&self, held: &mut Held<'_, Nothing>) -> Vec<Command> {
+        self.power(held, |now, power| power.poll(now))
+    }
+
+    /// When it wants to be called next.
+    pub fn power_deadline(&self, held: &mut Held<'_, Nothing>) -> Moment {
+        self.power(held, |_, power| power.next_deadline())
+    }
+
+    /// A peer's beacon. A record in the answer is to be saved with [`Site::save_promise`] before the answer is sent.
+    pub fn on_beacon(
+        &self,
+        held: &mut Held<'_, Nothing>,
+        from: ServerId,
+        series: u64,
+        beacon: &Beacon,
+    ) -> (Vote, Vec<Command>) {
+        self.power(held, |now, power| power.on_beacon(now, from, series, beacon))
+    }
+
+    /// The answer to a beacon of this server's.
+    pub fn on_vote(
+        &self,
+        held: &mut Held<'_, Nothing>,
+        from: ServerId,
+        number: u64,
+        reply: ubik_proto::beacon::VoteReply,
+    ) -> Vec<Command> {
+        self.power(held, |now, power| power.on_vote(now, from, number, reply))
+    }
+
+    /// The answer to a probe.
+    pub fn on_probe(&self, held: &mut Held<'_, Nothing>, peer: ServerId, answered: bool) -> Vec<Command> {
+        self.power(held, |now, power| power.on_probe(now, peer, answered))
+    }
+
+    /// A peer has called, so it is up.
+    pub fn on_peer_seen(&self, held: &mut Held<'_, Nothing>, peer: ServerId) -> Vec<Command> {
+        self.power(held, |now, power| power.on_peer_seen(now, peer))
+    }
+
+    /// Makes a promise safe; no lock is held.
+    ///
+    /// # Errors
+    /// Those of the store: the yes must not be sent.
+    pub fn save_promise(&self, record: PromiseRecord) -> std::io::Result<()> {
+        self.database.save_promise(record)
+    }
+
+    /// This server's own vote is safe.
+    pub fn on_own_vote_persisted(&self, held: &mut Held<'_, Nothing>, record: PromiseRecord) -> Vec<Command> {
+        self.power(held, |now, power| power.on_own_vote_persisted(now, record))
+    }
+
+    /// Something that the votes' side wanted the database's side to know.
+    pub fn on_event(&self, held: &mut Held<'_, Nothing>, event: Event) -> Vec<Effect> {
+        self.replica(held, |replica, cx| replica.on_event(cx, event)).1
+    }
+
+    /// A timer of the database's side has run out.
+    pub fn on_replica_time(&self, held: &mut Held<'_, Nothing>) -> Vec<Effect> {
+        self.replica(held, |replica, cx| replica.on_time(cx)).1
+    }
+
+    /// When it wants to be called next, if ever.
+    pub fn replica_deadline(&self, held: &mut Held<'_, Nothing>) -> Option<Moment> {
+        self.replica(held, |replica, cx| replica.next_deadline(cx.now.moment))
+            .0
+    }
+
+    /// A peer's call; not `SendFile`.
+    pub fn on_call(
+        &self,
+        held: &mut Held<'_, Nothing>,
+        from: ServerId,
+        call: DiskCall,
+    ) -> (Result<Answer, AbortCode>, Vec<Effect>) {
+        self.replica(held, |replica, cx| replica.on_call(cx, from, call))
+    }
+
+    /// A peer's `SendFile`, received whole into `received`.
+    pub fn on_database(
+        &self,
+        held: &mut Held<'_, Nothing>,
+        from: ServerId,
+        version: ubik_proto::version::Version,
+        received: Box<dyn Replacement>,
+    ) -> (Result<Answer, AbortCode>, Vec<Effect>) {
+        self.replica(held, |replica, cx| {
+            replica.on_database(cx, from, version, received)
+        })
+    }
+
+    /// A peer says that it has started anew.
+    pub fn on_peer_restarted(&self, held: &mut Held<'_, Nothing>, peer: ServerId) -> Vec<Effect> {
+        self.replica(held, |replica, cx| replica.on_peer_restarted(cx, peer))
+            .1
+    }
+
+    /// A peer's answer.
+    pub fn on_reply(
+        &self,
+        held: &mut Held<'_, Nothing>,
+        token: CallToken,
+        reply: Result<Reply, CallError>,
+    ) -> Vec<Effect> {
+        self.replica(held, |replica, cx| replica.on_reply(cx, token, reply))
+            .1
+    }
+
+    /// An application wants to read.
+    pub fn begin_read(&self, held: &mut Held<'_, Nothing>, client: ClientId, kind: ReadKind) -> Vec<Effect> {
+        self.replica(held, |replica, cx| replica.begin_read(cx, client, kind))
+            .1
+    }
+
+    /// An application wants to write.
+    pub fn begin_write(&self, held: &mut Held<'_, Nothing>, client: ClientId) -> Vec<Effect> {
+        self.replica(held, |replica, cx| replica.begin_write(cx, client))
+            .1
+    }
+
+    /// Its transaction is complete.
+    pub fn commit(
+        &self,
+        held: &mut Held<'_, Nothing>,
+        client: ClientId,
+        changes: Vec<Change>,
+    ) -> Vec<Effect> {
+        self.replica(held, |replica, cx| replica.commit(cx, client, changes))
+            .1
+    }
+
+    /// It has lost interest, or aborts.
+    pub fn abandon(&self, held: &mut Held<'_, Nothing>, client: ClientId) -> Vec<Effect> {
+        self.replica(held, |replica, cx| replica.abandon(cx, client)).1
+    }
+}

@@ -1,0 +1,251 @@
+//! The database as it was at one version, for as long as somebody reads it.
+//!
+//! A commit keeps the pages it replaces while an older snapshot is alive, so readers run beside a writer and beside each
+//! other, and see one version from their first read to their last (U7, U12). They wait only for the moment in which
+//! changed pages are put into the file and the cache.
+//!
+//! A [`Generation`] is one data file; a whole-file replacement starts a new one, and the old is closed when its last
+//! snapshot is gone (U3).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use ubik_proto::version::Version;
+
+use crate::pages::{CacheStatistics, PAGE_LEN, Page, PageCache};
+use crate::phys::StoreFile;
+
+/// What one commit replaced.
+struct Undo {
+    point: u64,
+    pages: HashMap<u32, Arc<Page>>,
+}
+
+#[derive(Default)]
+struct Contents {
+    length: u64,
+    /// Oldest first; what is older than every snapshot is dropped.
+    history: VecDeque<Undo>,
+}
+
+/// One data file, its cached pages, and what older snapshots still need.
+pub(crate) struct Generation {
+    pub(crate) file: Arc<dyn StoreFile>,
+    contents: RwLock<Contents>,
+    cache: PageCache,
+    /// How many snapshots stand at each point.
+    readers: Mutex<BTreeMap<u64, usize>>,
+}
+
+const NOT_POISONED: &str = "no code here panics while it holds this lock";
+
+impl Generation {
+    pub(crate) fn new(file: Arc<dyn StoreFile>, cache_pages: usize) -> io::Result<Self> {
+        let contents = RwLock::new(Contents {
+            length: file.length()?,
+            history: VecDeque::new(),
+        });
+        Ok(Generation {
+            file,
+            contents,
+            cache: PageCache::new(cache_pages),
+            readers: Mutex::default(),
+        })
+    }
+
+    fn contents(&self) -> RwLockReadGuard<'_, Contents> {
+        self.contents.read().expect(NOT_POISONED)
+    }
+
+    fn contents_mut(&self) -> RwLockWriteGuard<'_, Contents> {
+        self.contents.write().expect(NOT_POISONED)
+    }
+
+    fn readers(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
+        self.readers.lock().expect(NOT_POISONED)
+    }
+
+    pub(crate) fn statistics(&self) -> CacheStatistics {
+        self.cache.statistics()
+    }
+
+    /// Puts the pages of commit `point` into the file and the cache, keeping what they replace.
+    pub(crate) fn install(&self, point: u64, new: &Changed) -> io::Result<()> {
+        let mut contents = self.contents_mut();
+        let old_pages = contents.length.div_ceil(PAGE_LEN as u64) as u32;
+        let mut undo = Undo {
+            point,
+            pages: HashMap::new(),
+        };
+        let cut = new
+            .cut
+            .map(|cut| (cut / PAGE_LEN as u64) as u32..old_pages)
+            .unwrap_or(0..0);
+        for number in new
+            .pages
+            .keys()
+            .copied()
+            .filter(|&number| number < old_pages)
+            .chain(cut)
+        {
+            if let std::collections::hash_map::Entry::Vacant(slot) = undo.pages.entry(number) {
+                slot.insert(self.current(number)?);
+            }
+        }
+        contents.history.push_back(undo);
+        if let Some(cut) = new.cut {
+            self.file.truncate(cut)?;
+            self.cache.cut((cut / PAGE_LEN as u64) as u32);
+        }
+        for (&number, page) in &new.pages {
+            self.file
+                .write_at(u64::from(number) * PAGE_LEN as u64, &page[..])?;
+            self.cache.insert(number, page.clone());
+        }
+        if new.cut.is_some() {
+            // A cut leaves a length that need not be whole pages, and may be longer than what was written.
+            self.file.truncate(new.length)?;
+        }
+        contents.length = new.length;
+        Ok(())
+    }
+
+    /// The page as the file has it; the caller holds `contents`.
+    fn current(&self, number: u32) -> io::Result<Arc<Page>> {
+        if let Some(page) = self.cache.find(number) {
+            return Ok(page);
+        }
+        let mut page = [0; PAGE_LEN];
+        self.file
+            .read_at(u64::from(number) * PAGE_LEN as u64, &mut page)?;
+        let page = Arc::new(page);
+        self.cache.insert(number, page.clone());
+        Ok(page)
+    }
+
+    fn prune(&self) {
+        let oldest = self.readers().keys().next().copied().unwrap_or(u64::MAX);
+        let needed = |contents: &Contents| contents.history.front().is_some_and(|undo| undo.point <= oldest);
+        if needed(&self.contents()) {
+            let mut contents = self.contents_mut();
+            while needed(&contents) {
+                contents.history.pop_front();
+            }
+        }
+    }
+}
+
+/// The database at one version.
+pub struct Snapshot {
+    generation: Arc<Generation>,
+    point: u64,
+    length: u64,
+    version: Version,
+}
+
+impl Snapshot {
+    pub(crate) fn new(generation: Arc<Generation>, point: u64, version: Version) -> Self {
+        *generation.readers().entry(point).or_insert(0) += 1;
+        let length = generation.contents().length;
+        Snapshot {
+            generation,
+            point,
+            length,
+            version,
+        }
+    }
+
+    /// Which version it is.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// How many bytes there are.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Fills `buffer` from `position`; beyond the end there are zeros.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn read(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let at = position + done as u64;
+            let offset = (at % PAGE_LEN as u64) as usize;
+            let count = (PAGE_LEN - offset).min(buffer.len() - done);
+            let target = &mut buffer[done..done + count];
+            match u32::try_from(at / PAGE_LEN as u64) {
+                Ok(number) => target.copy_from_slice(&self.page(number)?[offset..offset + count]),
+                Err(_) => target.fill(0),
+            }
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// One page.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn page(&self, number: u32) -> io::Result<Arc<Page>> {
+        if u64::from(number) * PAGE_LEN as u64 >= self.length {
+            return Ok(Arc::new([0; PAGE_LEN]));
+        }
+        let contents = self.generation.contents();
+        let replaced = contents.history.iter().filter(|undo| undo.point > self.point);
+        match replaced.filter_map(|undo| undo.pages.get(&number)).next() {
+            Some(page) => Ok(page.clone()),
+            None => self.generation.current(number),
+        }
+    }
+
+    pub(crate) fn is_of(&self, generation: &Arc<Generation>) -> bool {
+        Arc::ptr_eq(&self.generation, generation)
+    }
+}
+
+impl Clone for Snapshot {
+    fn clone(&self) -> Self {
+        *self.generation.readers().entry(self.point).or_insert(0) += 1;
+        Snapshot {
+            generation: self.generation.clone(),
+            ..*self
+        }
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        {
+            let mut readers = self.generation.readers();
+            if let Some(count) = readers.get_mut(&self.point) {
+                *count -= 1;
+                if *count == 0 {
+                    readers.remove(&self.point);
+                }
+            }
+        }
+        self.generation.prune();
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("version", &self.version)
+            .field("length", &self.length)
+            .finish()
+    }
+}
+
+/// What a transaction leaves: whole pages, the length, and where the file was cut before the pages were written.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    pub(crate) pages: BTreeMap<u32, Arc<Page>>,
+    pub(crate) cut: Option<u64>,
+    pub(crate) length: u64,
+}

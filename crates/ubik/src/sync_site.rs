@@ -1,0 +1,612 @@
+//! What this server does while it is sync site: recovery, transfers, write transactions.
+//!
+//! [`SyncSite`] lives from the election to the end of the mandate, under the database lock. Decisions are
+//! [`ubik_proto::recovery`]'s and [`crate::commit`]'s; here they are carried out, one event at a time.
+
+use std::time::Duration;
+
+use ubik_proto::cell::{Cell, ServerId, ServerSet};
+use ubik_proto::log::Change;
+use ubik_proto::messages::DiskCall;
+use ubik_proto::plant::{Fault, planted};
+use ubik_proto::power::Claim;
+use ubik_proto::recovery::{Busy, Progress, Recovery, Step, Verdict, verdict};
+use ubik_proto::time::Moment;
+use ubik_proto::version::{TransactionId, Version};
+
+use crate::commit::{Commit, Stage, Taker};
+use crate::database::ApplyError;
+use crate::effect::{CallError, ClientEvent, ClientId, Effect, Reply, WriteError};
+use crate::replica::{Context, Outstanding, Replica};
+
+/// After so many transfers that were overtaken by commits, writers wait for the next one (U26).
+const PATIENT_TRANSFERS: u32 = 2;
+
+/// What a call to a peer was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Its version.
+    Ask,
+    /// Its database.
+    Fetch,
+    /// To send it this version.
+    Send(Version),
+    /// A step before the commit.
+    Prepare(TransactionId),
+    /// The commit.
+    Commit(TransactionId),
+    /// The end, after which nothing is awaited.
+    Finish,
+}
+
+/// The sync site's work of one mandate.
+#[derive(Debug)]
+pub struct SyncSite {
+    pub(crate) recovery: Recovery,
+    commit: Option<Commit>,
+    /// The application's write transaction that is open.
+    writer: Option<ClientId>,
+    /// Counts write transactions.
+    transactions: u32,
+    /// Transfers in a row to one server that commits overtook.
+    overtaken: Vec<u32>,
+    /// When leases are over that a commit waits for.
+    leases_until: Option<Moment>,
+    /// When the label is to be committed again, after the disk refused it.
+    label_again: Option<Moment>,
+    claim: Claim,
+}
+
+impl SyncSite {
+    pub(crate) fn new(cell: &Cell, epoch: u32, bootstrap: bool) -> Self {
+        SyncSite {
+            recovery: Recovery::new(cell, epoch, bootstrap),
+            commit: None,
+            writer: None,
+            transactions: 0,
+            overtaken: vec![0; cell.len()],
+            leases_until: None,
+            label_again: None,
+            claim: Claim::default(),
+        }
+    }
+
+    /// The mandate's epoch.
+    pub fn epoch(&self) -> u32 {
+        self.recovery.epoch()
+    }
+
+    /// How far recovery is.
+    pub fn progress(&self) -> Progress {
+        self.recovery.progress()
+    }
+
+    /// What is known of one server's version.
+    pub fn version_of(&self, id: ServerId) -> Option<Version> {
+        self.recovery.known(id).version
+    }
+
+    pub(crate) fn is_established(&self) -> bool {
+        self.progress() == Progress::Established
+    }
+
+    /// Whether a write transaction is open or being committed.
+    pub fn is_writing(&self) -> bool {
+        self.writer.is_some() || self.commit.is_some()
+    }
+
+    pub(crate) fn next_deadline(&self, now: Moment) -> Option<Moment> {
+        let leases = self.leases_until.map(|until| until + Duration::from_micros(1));
+        [leases, self.label_again, self.recovery.next_deadline(now)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The mandate is over.
+    pub(crate) fn end(self, cx: &mut Context<'_, '_>) {
+        if let Some(client) = self.writer {
+            cx.tell(client, ClientEvent::WriteFailed(WriteError::LostMandate));
+        }
+        let Some(commit) = self.commit else { return };
+        let Some(client) = commit.client else { return };
+        match commit.stage {
+            Stage::Preparing => cx.tell(client, ClientEvent::WriteFailed(WriteError::LostMandate)),
+            Stage::Deciding if planted(Fault::UndecidedCalledFailed) => {
+                cx.tell(client, ClientEvent::WriteFailed(WriteError::NoQuorum));
+            }
+            Stage::Deciding => cx.tell(client, ClientEvent::Undecided(commit.version)),
+        }
+    }
+
+    pub(crate) fn abandon(&mut self, client: ClientId) {
+        if self.writer == Some(client) {
+            self.writer = None;
+        }
+    }
+
+    /// What a beacon may let followers read: nothing before the label is committed.
+    fn next_claim(&self, visible: Option<Version>, voted: ServerSet) -> Claim {
+        let running = self
+            .commit
+            .as_ref()
+            .map_or(self.transactions + 1, |commit| commit.id.counter);
+        let Some(version) = visible.filter(|_| self.is_established()) else {
+            return Claim {
+                transaction: running,
+                ..Claim::default()
+            };
+        };
+        let idle = voted
+            .iter()
+            .filter(|&id| self.recovery.known(id).version == Some(version));
+        let taking = self.commit.as_ref().map_or(ServerSet::EMPTY, Commit::sound);
+        let in_step = idle.chain(taking.iter()).collect();
+        Claim {
+            version,
+            in_step,
+            transaction: running,
+        }
+    }
+}
+
+impl Replica {
+    /// An application wants to write; it is told when it may, in turn.
+    pub fn begin_write(&mut self, cx: &mut Context<'_, '_>, client: ClientId) {
+        if self.role.is_some() {
+            self.writers.push_back(client);
+            self.settle(cx);
+        } else {
+            let sync_site = self.sync_site(cx);
+            cx.tell(
+                client,
+                ClientEvent::WriteFailed(WriteError::NotSyncSite { sync_site }),
+            );
+        }
+    }
+
+    /// The application's transaction is complete.
+    pub fn commit(&mut self, cx: &mut Context<'_, '_>, client: ClientId, changes: Vec<Change>) {
+        let Some(role) = self.role.as_mut().filter(|role| role.writer == Some(client)) else {
+            cx.tell(client, ClientEvent::WriteFailed(WriteError::Over));
+            return;
+        };
+        role.writer = None;
+        let version = self.database.version().next();
+        self.start_commit(cx, Some(client), changes, version, None);
+        self.settle(cx);
+    }
+
+    /// The servers that are told of a transaction: up, bound to this mandate, and known to hold what it changes.
+    fn takers(&self, cx: &mut Context<'_, '_>, from: Version) -> ServerSet {
+        let voted = self.voted(cx);
+        let Some(role) = &self.role else {
+            return ServerSet::EMPTY;
+        };
+        let in_step = |id: ServerId| {
+            let known = role.recovery.known(id);
+            known.version == Some(from) && known.busy == Busy::Idle
+        };
+        voted.iter().filter(|&id| in_step(id)).collect()
+    }
+
+    fn start_commit(
+        &mut self,
+        cx: &mut Context<'_, '_>,
+        client: Option<ClientId>,
+        changes: Vec<Change>,
+        version: Version,
+        relabel: Option<(Version, Version)>,
+    ) {
+        let from = relabel.map_or(self.database.version(), |(old, _)| old);
+        let takers = self.takers(cx, from);
+        let Some(role) = &mut self.role else { return };
+        role.transactions += 1;
+        let epoch = role.epoch();
+        let id = TransactionId {
+            epoch,
+            counter: role.transactions,
+        };
+        let commit = Commit::new(id, client, changes, version, relabel, takers);
+        let first = DiskCall::Begin(id);
+        role.commit = Some(commit);
+        for to in takers.iter() {
+            role.recovery.begin(to, Busy::InTransaction);
+        }
+        for to in takers.iter() {
+            self.call(cx, epoch, to, Purpose::Prepare(id), first.clone());
+        }
+    }
+
+    /// A peer answered a call of this mandate.
+    pub(crate) fn peer_answered(
+        &mut self,
+        cx: &mut Context<'_, '_>,
+        call: Outstanding,
+        reply: Result<Reply, CallError>,
+    ) {
+        let retry = cx.now.moment + self.profile.beacon / 4;
+        let Some(role) = &mut self.role else { return };
+        let peer = call.to;
+        match (call.purpose, reply) {
+            (Purpose::Finish, _) => {}
+            (Purpose::Ask, Ok(Reply::Version(version))) => self.peer_holds(cx, peer, version),
+            (Purpose::Send(version), Ok(_)) => {
+                let overtaken = &mut role.overtaken[peer.index()];
+                *overtaken = if version == self.database.version() {
+                    0
+                } else {
+                    *overtaken + 1
+                };
+                self.peer_holds(cx, peer, version);
+            }
+            (Purpose::Fetch, Ok(Reply::Database(version, received))) => {
+                role.recovery.holds(peer, version);
+                self.fetched(cx, version, received);
+            }
+            (Purpose::Prepare(id), Ok(_)) => self.prepared_step(cx, peer, id),
+            (Purpose::Commit(id), Ok(_)) => self.peer_committed(peer, id),
+            (Purpose::Prepare(id) | Purpose::Commit(id), Err(_)) => {
+                if let (true, Some(commit)) = (planted(Fault::FailedTakerKept), &role.commit) {
+                    role.recovery.holds(peer, commit.version);
+                } else {
+                    role.recovery.failed(peer, retry);
+                }
+                let commit = role.commit.as_mut().filter(|commit| commit.id == id);
+                if let Some(taker) = commit.and_then(|commit| commit.taker(peer)) {
+                    *taker = Taker::Failed;
+                }
+            }
+            (Purpose::Ask | Purpose::Fetch | Purpose::Send(_), _) => role.recovery.failed(peer, retry),
+        }
+    }
+
+    /// A peer is known to hold `version`, if it is still bound to this mandate.
+    fn peer_holds(&mut self, cx: &mut Context<'_, '_>, peer: ServerId, version: Version) {
+        let bound = cx.power().has_vote_of(peer);
+        let Some(role) = &mut self.role else { return };
+        role.recovery.holds(peer, version);
+        if let Some(commit) = &mut role.commit
+            && commit.stage == Stage::Deciding
+            && commit.version == version
+            && bound
+        {
+            commit.holders.insert(peer);
+        }
+    }
+
+    fn prepared_step(&mut self, cx: &mut Context<'_, '_>, peer: ServerId, id: TransactionId) {
+        let Some(role) = &mut self.role else { return };
+        let epoch = role.epoch();
+        let Some(commit) = role.commit.as_mut().filter(|commit| commit.id == id) else {
+            role.recovery.forget(peer);
+            role.recovery.begin(peer, Busy::Idle);
+            return;
+        };
+        if let Some(call) = commit.next_call(peer) {
+            self.call(cx, epoch, peer, Purpose::Prepare(id), call);
+        }
+    }
+
+    fn peer_committed(&mut self, peer: ServerId, id: TransactionId) {
+        let Some(role) = &mut self.role else { return };
+        match role.commit.as_mut().filter(|commit| commit.id == id) {
+            Some(commit) => {
+                commit.holders.insert(peer);
+                let version = commit.version;
+                if let Some(taker) = commit.taker(peer) {
+                    *taker = Taker::Done;
+                }
+                role.recovery.holds(peer, version);
+            }
+            // The commit was decided without it; ask what it has.
+            None => {
+                role.recovery.forget(peer);
+                role.recovery.begin(peer, Busy::Idle);
+            }
+        }
+    }
+
+    fn fetched(
+        &mut self,
+        cx: &mut Context<'_, '_>,
+        version: Version,
+        received: Box<dyn crate::phys::Replacement>,
+    ) {
+        let wanted = self
+            .role
+            .as_ref()
+            .is_some_and(|role| role.progress() == Progress::FoundDatabase);
+        if !wanted || !self.is_bound_to_self(cx) || version <= self.database.version() {
+            return;
+        }
+        match self.database.replace(received, version) {
+            Ok(()) => {
+                if let Some(role) = &mut self.role {
+                    role.recovery.fetched();
+                }
+            }
+            Err(error) => self.note_disk_failure(cx, &error),
+        }
+    }
+
+    /// Whether this server's own promise is still its own, in this mandate's epoch: asked under the database lock before
+    /// it does anything that counts as its vote for a version (`docs/ubik-protocol.md`, Fence).
+    fn is_bound_to_self(&self, cx: &mut Context<'_, '_>) -> bool {
+        let record = cx.power().voter().promise_record();
+        let epoch = self.role.as_ref().map(SyncSite::epoch);
+        record.to == Some(self.cell.me()) && Some(record.max_epoch) == epoch
+    }
+
+    /// Does what the sync site's state allows, until nothing changes any more.
+    pub(crate) fn settle_role(&mut self, cx: &mut Context<'_, '_>) {
+        while self.role.is_some() {
+            self.recover(cx);
+            self.retry_label(cx);
+            let decided = self.decide(cx);
+            let began = self.admit_writer(cx);
+            self.update_claim(cx);
+            if !decided && !began {
+                break;
+            }
+        }
+    }
+
+    fn recover(&mut self, cx: &mut Context<'_, '_>) {
+        let voted = self.voted(cx);
+        let tail = self.database.version();
+        let Some(role) = &mut self.role else { return };
+        let relabelling = role
+            .commit
+            .as_ref()
+            .is_some_and(|commit| commit.client.is_none() && commit.stage == Stage::Preparing);
+        if relabelling {
+            return;
+        }
+        let epoch = role.epoch();
+        for step in role.recovery.next(cx.now.moment, voted, tail) {
+            match step {
+                Step::Ask(peer) => self.call(cx, epoch, peer, Purpose::Ask, DiskCall::GetVersion),
+                Step::Fetch(peer) => self.fetch(cx, epoch, peer),
+                Step::DemandEpoch(above) => {
+                    let now = cx.now;
+                    let commands = cx.power().demand_epoch(now, above);
+                    cx.effects.extend(commands.into_iter().map(Effect::Power));
+                }
+                Step::Relabel => self.begin_relabel(cx, epoch),
+                Step::Send(peer) => {
+                    let token = self.token(epoch, peer, Purpose::Send(tail));
+                    cx.effects.push(Effect::Send {
+                        to: peer,
+                        token,
+                        database: self.database.tail(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Commits the label again, after the disk refused it once.
+    fn retry_label(&mut self, cx: &mut Context<'_, '_>) {
+        let now = cx.now.moment;
+        let Some(role) = &mut self.role else { return };
+        if role.commit.is_none() && role.label_again.is_some_and(|at| now >= at) {
+            role.label_again = None;
+            let version = self.database.version().next();
+            self.start_commit(cx, None, Vec::new(), version, None);
+        }
+    }
+
+    fn fetch(&mut self, cx: &mut Context<'_, '_>, epoch: u32, peer: ServerId) {
+        match self.database.receive() {
+            Ok(into) => {
+                let token = self.token(epoch, peer, Purpose::Fetch);
+                cx.effects.push(Effect::Fetch {
+                    to: peer,
+                    token,
+                    into,
+                });
+            }
+            Err(_) => {
+                let retry = cx.now.moment + self.profile.beacon / 4;
+                if let Some(role) = &mut self.role {
+                    role.recovery.failed(peer, retry);
+                }
+            }
+        }
+    }
+
+    /// Labels the adopted database with this mandate's epoch, by a transaction that changes nothing else.
+    fn begin_relabel(&mut self, cx: &mut Context<'_, '_>, epoch: u32) {
+        let (old, label) = (self.database.version(), Version::new(epoch, 1));
+        if !self.is_bound_to_self(cx) {
+            return;
+        }
+        if let Err(error) = self.database.relabel(label) {
+            self.note_disk_failure(cx, &error);
+            return;
+        }
+        if let Some(role) = &mut self.role {
+            role.recovery.labelled();
+            if planted(Fault::NoRelabel) {
+                role.recovery.established();
+                self.database.reveal();
+            }
+        }
+        self.start_commit(cx, None, Vec::new(), label.next(), Some((old, label)));
+    }
+
+    /// Steps 2 to 7 of the commit, as far as they can go; returns whether it ended.
+    fn decide(&mut self, cx: &mut Context<'_, '_>) -> bool {
+        let Some(commit) = self.role.as_ref().and_then(|role| role.commit.as_ref()) else {
+            return false;
+        };
+        if commit.stage == Stage::Preparing && commit.is_prepared() && !self.log_commit(cx) {
+            return true;
+        }
+        self.decided(cx)
+    }
+
+    /// Steps 2 to 5; returns whether the commit is still alive.
+    fn log_commit(&mut self, cx: &mut Context<'_, '_>) -> bool {
+        let now = cx.now.moment;
+        let bound = self.is_bound_to_self(cx);
+        let (mandate, quorum) = {
+            let power = cx.power();
+            (power.holds_mandate(now), power.quorum())
+        };
+        let me = self.cell.me();
+        let Some(role) = &mut self.role else { return false };
+        let epoch = role.epoch();
+        let Some(commit) = &mut role.commit else {
+            return false;
+        };
+        let takers = commit.servers(|taker| matches!(taker, Taker::Prepared));
+        let mut with_me = takers;
+        with_me.insert(me);
+        if !bound || !mandate {
+            self.undo(cx, WriteError::LostMandate);
+            return false;
+        }
+        if commit.client.is_some() && !quorum.is_met(with_me) {
+            self.undo(cx, WriteError::NoQuorum);
+            return false;
+        }
+        if let Err(error) = self.database.apply(&commit.changes, commit.version) {
+            self.logging_failed(cx, &error);
+            return false;
+        }
+        if planted(Fault::ShownBeforeQuorum) {
+            self.database.reveal();
+        }
+        commit.stage = Stage::Deciding;
+        commit.holders.insert(me);
+        commit.changes = Vec::new();
+        let id = commit.id;
+        for to in takers.iter() {
+            if let Some(taker) = commit.taker(to) {
+                *taker = Taker::Committing;
+            }
+        }
+        for to in takers.iter() {
+            self.call(cx, epoch, to, Purpose::Commit(id), DiskCall::Commit(id));
+        }
+        true
+    }
+
+    fn logging_failed(&mut self, cx: &mut Context<'_, '_>, error: &ApplyError) {
+        if matches!(error, ApplyError::NotLogged(_)) {
+            self.undo(cx, WriteError::Disk(error.to_string()));
+        } else {
+            let commit = self.role.as_mut().and_then(|role| role.commit.take());
+            if let Some((client, version)) = commit.and_then(|commit| Some((commit.client?, commit.version)))
+            {
+                cx.tell(client, ClientEvent::Undecided(version));
+            }
+        }
+        self.note_disk_failure(cx, error);
+    }
+
+    /// The transaction never was: nothing of it is in any log.
+    fn undo(&mut self, cx: &mut Context<'_, '_>, error: WriteError) {
+        let Some(role) = &mut self.role else { return };
+        let Some(commit) = role.commit.take() else { return };
+        if commit.client.is_none() {
+            role.label_again = Some(cx.now.moment + self.profile.beacon / 4);
+        }
+        let epoch = role.epoch();
+        for to in commit.servers(|taker| matches!(taker, Taker::Prepared)).iter() {
+            role.recovery.begin(to, Busy::Idle);
+        }
+        for to in commit.servers(|taker| matches!(taker, Taker::Prepared)).iter() {
+            self.call(cx, epoch, to, Purpose::Finish, DiskCall::Abort(commit.id));
+        }
+        if let Some(client) = commit.client {
+            cx.tell(client, ClientEvent::WriteFailed(error));
+        }
+    }
+
+    /// Steps 6 and 7; returns whether the commit ended.
+    fn decided(&mut self, cx: &mut Context<'_, '_>) -> bool {
+        let now = cx.now.moment;
+        let peers: Vec<ServerId> = self.cell.peers().collect();
+        let Some(role) = &mut self.role else { return false };
+        let Some(commit) = role
+            .commit
+            .as_ref()
+            .filter(|commit| commit.stage == Stage::Deciding)
+        else {
+            return false;
+        };
+        let holders = commit.holders;
+        let outcome = {
+            let power = cx.power();
+            let lacking = peers.iter().filter(|&&id| !holders.contains(id));
+            verdict(
+                power.quorum(),
+                holders,
+                now,
+                lacking.map(|&id| power.beaconer().obligation(id)),
+            )
+        };
+        role.leases_until = match outcome {
+            Verdict::LeasesUntil(until) => Some(until),
+            _ => None,
+        };
+        if outcome != Verdict::Committed {
+            return false;
+        }
+        self.finish(cx);
+        true
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_, '_>) {
+        let Some(role) = &mut self.role else { return };
+        let Some(commit) = role.commit.take() else { return };
+        let epoch = role.epoch();
+        self.database.reveal();
+        role.recovery.established();
+        let done = commit.servers(|taker| matches!(taker, Taker::Done));
+        if let Some(client) = commit.client {
+            cx.tell(client, ClientEvent::Committed(commit.version));
+        }
+        for to in done.iter() {
+            self.call(cx, epoch, to, Purpose::Finish, DiskCall::ReleaseLocks(commit.id));
+        }
+    }
+
+    /// Lets the next writer begin; returns whether one did.
+    fn admit_writer(&mut self, cx: &mut Context<'_, '_>) -> bool {
+        let now = cx.now.moment;
+        let Some(role) = &mut self.role else { return false };
+        if !role.is_established() || role.is_writing() || self.writers.is_empty() {
+            return false;
+        }
+        let held_back = self.cell.peers().any(|id| {
+            let sending = matches!(role.recovery.known(id).busy, Busy::Sending(_));
+            sending && role.overtaken[id.index()] >= PATIENT_TRANSFERS
+        });
+        if held_back || !cx.power().holds_mandate(now) {
+            return false;
+        }
+        let Some(client) = self.writers.pop_front() else {
+            return false;
+        };
+        role.writer = Some(client);
+        cx.tell(client, ClientEvent::WriteBegun(self.database.tail()));
+        true
+    }
+
+    fn update_claim(&mut self, cx: &mut Context<'_, '_>) {
+        let voted = self.voted(cx);
+        let visible = self.database.visible_version();
+        let Some(role) = &mut self.role else { return };
+        let claim = role.next_claim(visible, voted);
+        if claim != role.claim {
+            role.claim = claim;
+            let now = cx.now;
+            let commands = cx.power().set_claim(now, claim);
+            cx.effects.extend(commands.into_iter().map(Effect::Power));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What happens next, and when.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use ubik::effect::{Answer, CallToken, Effect};
+use ubik_proto::beacon::VoteReply;
+use ubik_proto::code::AbortCode;
+use ubik_proto::messages::{Beacon, DiskCall};
+use ubik_proto::power::Event as PowerEvent;
+use ubik_proto::version::Version;
+use ubik_proto::vote::PromiseRecord;
+
+use crate::client::ClientStep;
+use crate::scenario::Trouble;
+
+/// One machine of the cell.
+pub type NodeId = usize;
+
+/// What a call between servers carries.
+#[derive(Debug)]
+pub enum Request {
+    /// Any but the transfers.
+    Call(DiskCall),
+    /// `SendFile`, with the bytes.
+    Database(Version, Vec<u8>),
+}
+
+/// Something that happens at a server, unless it has crashed since.
+#[derive(Debug)]
+pub enum Local {
+    /// A timer of the votes.
+    PowerTimer,
+    /// A timer of the copy.
+    ReplicaTimer,
+    /// Its votes told its copy something.
+    Notify(PowerEvent),
+    /// Work of its disk is done: now the effects happen.
+    Effects(Vec<Effect>),
+    /// Its own vote is on its disk.
+    OwnVotePersisted(PromiseRecord),
+    /// A vote that it gives is on its disk.
+    SendVote {
+        to: NodeId,
+        number: u64,
+        asked_by: u64,
+        vote: VoteReply,
+    },
+    /// A beacon of its own was answered, or not.
+    Vote {
+        from: NodeId,
+        number: u64,
+        reply: VoteReply,
+    },
+    /// A probe of its own was answered, or not.
+    Probe { to: NodeId, answered: bool },
+    /// A call of its own was answered, or not.
+    Reply {
+        token: CallToken,
+        reply: Option<Result<Answer, AbortCode>>,
+    },
+    /// An answer leaves, the disk being done.
+    SendReply {
+        to: NodeId,
+        token: CallToken,
+        asked_by: u64,
+        reply: Result<Answer, AbortCode>,
+    },
+}
+
+/// Something that happens.
+#[derive(Debug)]
+pub enum Event {
+    /// At a server, in this life of it.
+    Local { node: NodeId, life: u64, what: Local },
+    /// A beacon arrives, whichever life the server is in.
+    Beacon {
+        to: NodeId,
+        from: NodeId,
+        life: u64,
+        series: u64,
+        number: u64,
+        beacon: Beacon,
+    },
+    /// A probe arrives.
+    Probe { to: NodeId, from: NodeId, life: u64 },
+    /// A call arrives.
+    Request {
+        to: NodeId,
+        from: NodeId,
+        life: u64,
+        token: CallToken,
+        request: Request,
+    },
+    /// A client does something.
+    Client(ClientStep),
+    /// Something goes wrong or right again.
+    Trouble(Trouble),
+}
+
+/// Events by time; those of one time in the order in which they were put in.
+#[derive(Debug, Default)]
+pub struct Queue {
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    slots: Vec<Option<Event>>,
+    free: Vec<usize>,
+    sequence: u64,
+}
+
+impl Queue {
+    /// Puts an event in, at `time` in microseconds.
+    pub fn push(&mut self, time: u64, event: Event) {
+        self.sequence += 1;
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot] = Some(event);
+                slot
+            }
+            None => {
+                self.slots.push(Some(event));
+                self.slots.len() - 1
+            }
+        };
+        self.heap.push(Reverse((time, self.sequence, slot)));
+    }
+
+    /// The next event, if it is not after `end`.
+    pub fn pop(&mut self, end: u64) -> Option<(u64, Event)> {
+        let &Reverse((time, _, slot)) = self.heap.peek()?;
+        if time > end {
+            return None;
+        }
+        self.heap.pop();
+        self.free.push(slot);
+        let event = self.slots[slot]
+            .take()
+            .expect("a slot in the heap holds its event");
+        Some((time, event))
+    }
+}

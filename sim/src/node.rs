@@ -1,0 +1,165 @@
+//! One machine: its clocks, its disk, and the server on it while it is up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use ubik::phys::memory::MemoryStore;
+use ubik::site::{Clock, Config, Site, StartError};
+use ubik_proto::time::{Moment, Now};
+use ubik_proto::version::Version;
+
+/// What the server reads: set by the machine before each event.
+#[derive(Debug, Default)]
+pub struct Reading {
+    moment: AtomicU64,
+    wall: AtomicI64,
+}
+
+impl Clock for Reading {
+    fn now(&self) -> Now {
+        let moment = Moment::from_micros(self.moment.load(Ordering::Relaxed));
+        Now {
+            moment,
+            wall: self.wall.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Real time of a run's start on the wall clock.
+const WALL_START: i64 = 1_700_000_000;
+
+/// A monotonic clock with a rate of its own, and a wall clock with an error.
+#[derive(Debug)]
+pub struct Clocks {
+    base_real: u64,
+    base_local: u64,
+    /// Parts per million by which it runs fast.
+    rate_ppm: i64,
+    /// How far the wall clock is ahead, in seconds.
+    pub wall_error: i64,
+}
+
+impl Clocks {
+    /// Clocks that show `local` at `real`.
+    pub fn new(real: u64, local: u64) -> Self {
+        Clocks {
+            base_real: real,
+            base_local: local,
+            rate_ppm: 0,
+            wall_error: 0,
+        }
+    }
+
+    /// The monotonic clock at `real`.
+    pub fn local(&self, real: u64) -> u64 {
+        let passed = (real - self.base_real) as i128;
+        self.base_local + (passed * (1_000_000 + i128::from(self.rate_ppm)) / 1_000_000) as u64
+    }
+
+    /// The real time at which the monotonic clock shows `local`, or a moment after.
+    pub fn real(&self, local: u64) -> u64 {
+        let ahead = i128::from(local.saturating_sub(self.base_local));
+        self.base_real + (ahead * 1_000_000 / (1_000_000 + i128::from(self.rate_ppm))) as u64 + 1
+    }
+
+    /// Changes the rate from `real` on.
+    pub fn set_rate(&mut self, real: u64, rate_ppm: i64) {
+        self.base_local = self.local(real);
+        self.base_real = real;
+        self.rate_ppm = rate_ppm;
+    }
+
+    fn wall(&self, real: u64) -> i64 {
+        WALL_START + (real / 1_000_000) as i64 + self.wall_error
+    }
+}
+
+/// One machine.
+pub struct Node {
+    /// What it runs, while it is up.
+    pub site: Option<Site>,
+    /// Its disk.
+    pub store: MemoryStore,
+    /// Its clocks.
+    pub clocks: Clocks,
+    reading: Arc<Reading>,
+    /// Counts its lives.
+    pub life: u64,
+    /// Until when its disk and its database lock are busy.
+    pub busy_until: u64,
+    /// When its timers are set to, so that one is not set twice.
+    pub power_timer: u64,
+    /// As above, of the copy.
+    pub replica_timer: u64,
+    /// Its tail after the last event.
+    pub tail: Version,
+    /// The database that it is handed in this event: what it then makes is made from that.
+    pub adopting: Option<Version>,
+    /// What it last showed.
+    pub visible: Option<Version>,
+    /// Whether its disk is slow now.
+    pub slow_disk: bool,
+    config: Config,
+}
+
+impl Node {
+    /// A machine that is off.
+    pub fn new(config: Config) -> Self {
+        Node {
+            site: None,
+            store: MemoryStore::new(),
+            clocks: Clocks::new(0, 0),
+            reading: Arc::default(),
+            life: 0,
+            busy_until: 0,
+            power_timer: u64::MAX,
+            replica_timer: u64::MAX,
+            tail: Version::FRESH,
+            adopting: None,
+            visible: None,
+            slow_disk: false,
+            config,
+        }
+    }
+
+    /// Whether it has a vote.
+    pub fn is_voter(&self) -> bool {
+        self.config.cell.is_voter(self.config.cell.me())
+    }
+
+    /// Sets what its server reads from its clocks.
+    pub fn set_time(&self, real: u64) {
+        self.reading
+            .moment
+            .store(self.clocks.local(real), Ordering::Relaxed);
+        self.reading.wall.store(self.clocks.wall(real), Ordering::Relaxed);
+    }
+
+    /// Starts its server.
+    ///
+    /// # Errors
+    /// If the store cannot be opened.
+    pub fn start(&mut self, real: u64) -> Result<(), StartError> {
+        self.set_time(real);
+        self.life += 1;
+        self.busy_until = real;
+        self.power_timer = u64::MAX;
+        self.replica_timer = u64::MAX;
+        let site = Site::start(
+            self.config.clone(),
+            Arc::new(self.store.clone()),
+            self.reading.clone(),
+        )?;
+        self.visible = None;
+        self.site = Some(site);
+        Ok(())
+    }
+
+    /// Stops it as a power failure would: of what was not synced, anything may be lost.
+    pub fn crash(&mut self, random: &mut fastrand::Rng) {
+        self.site = None;
+        self.visible = None;
+        self.store.disarm();
+        self.store.crash(&mut || random.bool());
+    }
+}

@@ -1,0 +1,156 @@
+//! Whole cells: random troubles, planted faults, and a few situations of their own.
+//!
+//! The normal run is short; `QUORATE_LONG=1` runs thousands of seeds and the faults that are hard to find.
+
+use std::time::Duration;
+
+use sim::scenario::{Scenario, Trouble};
+use sim::world::World;
+use ubik_proto::plant::{Fault, plant};
+use ubik_proto::profile::Profile;
+
+fn long() -> bool {
+    std::env::var_os("QUORATE_LONG").is_some()
+}
+
+/// U14, U19, U22, U25, U34, U35, U44: with crashes, partitions, late and lost messages, bad clocks and bad disks, there is
+/// at most one sync site, promises are kept, what was committed stays, copies are equal, reads are fresh, what failed
+/// never happened, and all is well again soon after everything was mended.
+#[test]
+fn no_seed_breaks_a_property() {
+    let first = testbed::seed("no_seed_breaks_a_property");
+    let count = if long() { 5000 } else { 60 };
+    for seed in first..first + count {
+        let violation = World::new(Scenario::random(seed), seed).run();
+        assert_eq!(violation, None, "rerun with: cargo run -p sim -- {seed}");
+    }
+}
+
+/// U44: one seed, one run.
+#[test]
+fn a_seed_always_gives_the_same_run() {
+    let run = |seed| {
+        let mut world = World::new(Scenario::random(seed), seed);
+        world.story = Some(Vec::new());
+        world.run();
+        (world.story, world.statistics)
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7).1, run(8).1);
+}
+
+fn finds(fault: Fault, seeds: u64) -> Option<u64> {
+    plant(Some(fault));
+    let found = (0..seeds).find(|&seed| World::new(Scenario::random(seed), seed).run().is_some());
+    plant(None);
+    found
+}
+
+/// U44, U45: a rule left out is noticed within 60 runs.
+#[test]
+fn planted_faults_are_found() {
+    let easy = [
+        Fault::PromiseIgnored,
+        Fault::PromiseForgotten,
+        Fault::VersionsOfTheUnbound,
+        Fault::MandateTooLong,
+        Fault::EpochFromWallClock,
+        Fault::LeasesNotAwaited,
+        Fault::ShownBeforeQuorum,
+        Fault::FollowerShowsPending,
+        Fault::NoRelabel,
+        Fault::OwnCopyOnly,
+        Fault::FailedTakerKept,
+        Fault::UndecidedCalledFailed,
+        Fault::OlderDatabaseTaken,
+        Fault::LogNotSynced,
+    ];
+    for fault in easy {
+        assert!(finds(fault, 60).is_some(), "{fault:?} was not found in 60 runs");
+    }
+}
+
+/// As above, for those that need a rare course of events.
+#[test]
+fn rare_planted_faults_are_found() {
+    if !long() {
+        return testbed::skip(
+            "rare_planted_faults_are_found",
+            "it runs thousands of seeds; set QUORATE_LONG=1",
+        );
+    }
+    for fault in [
+        Fault::OldEpochAccepted,
+        Fault::OlderLeasesIgnored,
+        Fault::LeaseFromReceipt,
+        Fault::ReadsBehind,
+    ] {
+        assert!(
+            finds(fault, 4000).is_some(),
+            "{fault:?} was not found in 4000 runs"
+        );
+    }
+}
+
+/// U20, U26: a transfer that takes longer than a mandate costs the sync site nothing: it stays, and writes go on.
+#[test]
+fn a_transfer_longer_than_a_mandate_unseats_nobody() {
+    let profile = Profile::openafs();
+    let mut scenario = Scenario::quiet(3, profile, Duration::from_secs(900));
+    let minute = 60_000_000;
+    scenario.troubles = vec![(5 * minute, Trouble::Crash(2)), (7 * minute, Trouble::Restart(2))];
+    let mut world = World::new(scenario, 1);
+    world.run_until(5 * minute);
+    let elections = world.statistics.elections;
+    assert_eq!(elections, 1);
+    // The database has about six pages: at fifty bytes a second a transfer takes two minutes.
+    world.slow_transfers = Some(50);
+    world.run_until(8 * minute);
+    let before = world.statistics.commits;
+    world.run_until(15 * minute);
+    assert_eq!(world.violation(), None);
+    assert_eq!(
+        world.statistics.elections, elections,
+        "the sync site was never unseated"
+    );
+    assert!(world.statistics.transfers > 0, "a transfer was needed");
+    assert!(
+        world.statistics.commits > before + 10,
+        "writes went on: {:?}",
+        world.statistics
+    );
+}
+
+/// U19: three servers started together elect one within a promise and a few beacons, and take writes right after.
+#[test]
+fn a_cell_that_starts_together_serves_soon() {
+    for (profile, limit) in [(Profile::openafs(), 100), (Profile::brisk(), 6)] {
+        let mut world = World::new(Scenario::quiet(3, profile, Duration::from_secs(limit)), 3);
+        world.run_until(limit * 1_000_000);
+        assert_eq!(world.violation(), None);
+        assert!(world.statistics.commits > 0, "{:?}", world.statistics);
+    }
+}
+
+/// U19: the only server of a cell needs nobody's vote.
+#[test]
+fn a_single_server_serves_at_once() {
+    let mut world = World::new(Scenario::quiet(1, Profile::openafs(), Duration::from_secs(60)), 3);
+    world.run_until(30_000_000);
+    assert_eq!(world.violation(), None);
+    assert!(world.statistics.commits > 0, "{:?}", world.statistics);
+}
+
+/// U22: servers whose wall clocks differ by minutes elect and serve as if they did not.
+#[test]
+fn wall_clocks_that_differ_matter_to_nobody() {
+    let mut scenario = Scenario::quiet(3, Profile::openafs(), Duration::from_secs(1200));
+    scenario.troubles = (0..3)
+        .map(|node| (1, Trouble::SetWall(node, 500 * node as i64 - 400)))
+        .collect();
+    let mut world = World::new(scenario, 5);
+    world.run_until(1_200_000_000);
+    assert_eq!(world.violation(), None);
+    assert_eq!(world.statistics.elections, 1);
+    assert!(world.statistics.commits > 20, "{:?}", world.statistics);
+}
