@@ -15,6 +15,7 @@
 //! | traversefn | none | how many lines | |
 //! | traverse_end, get_seqnum | none | result as printed | 1 if a result was printed |
 
+use super::line::Column;
 use super::op::Op;
 use super::stamp::{Stamp, Stamps};
 
@@ -136,6 +137,15 @@ impl Columns {
         self.key.push(row.key);
         self.a.push(row.a);
         self.b.push(row.b);
+    }
+
+    /// Puts a record's id in its place.
+    pub(super) fn place(&mut self, index: usize, column: Column, id: u32) {
+        match column {
+            Column::Key => self.key[index] = id,
+            Column::A => self.a[index] = id,
+            Column::B => self.b[index] = id,
+        }
     }
 
     /// Counts one more line into the last row, a run of `traversefn`.

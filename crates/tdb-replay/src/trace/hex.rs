@@ -11,21 +11,29 @@ pub fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
         return false;
     }
     let before = out.len();
-    let (words, rest) = text.as_chunks::<8>();
-    out.reserve(text.len() / 2);
-    for word in words {
-        let Some(bytes) = decode_eight(*word) else {
-            out.truncate(before);
-            return false;
-        };
-        out.extend_from_slice(&bytes);
+    out.resize(before + text.len() / 2, 0);
+    let good = decode_into(text, &mut out[before..]);
+    if !good {
+        out.truncate(before);
     }
-    for pair in rest.as_chunks::<2>().0 {
-        let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
-            out.truncate(before);
+    good
+}
+
+/// `out` is half as long as `text`.
+fn decode_into(text: &[u8], out: &mut [u8]) -> bool {
+    let (words, digits) = text.as_chunks::<8>();
+    let (fours, ones) = out.as_chunks_mut::<4>();
+    for (word, four) in words.iter().zip(fours) {
+        let Some(bytes) = decode_eight(*word) else {
             return false;
         };
-        out.push(high << 4 | low);
+        *four = bytes;
+    }
+    for (pair, one) in digits.as_chunks::<2>().0.iter().zip(ones) {
+        let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
+            return false;
+        };
+        *one = high << 4 | low;
     }
     true
 }

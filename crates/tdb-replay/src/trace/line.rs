@@ -4,17 +4,43 @@
 //! known here about other lines: what must follow what is [`super::structure`].
 
 use super::columns::{EMPTY, NONE, Row};
-use super::intern::Interner;
+use super::intern::{Interner, Tag};
 use super::op::Op;
 use super::stamp::Stamp;
 
-/// The keys and values of a history, and room to decode the next one.
+/// The keys and values of a history, and those of the last lines, which wait for their ids.
+///
+/// Looking up a record waits for memory. So lines are read a batch at a time: [`read`] leaves their records here, and
+/// [`Records::settle`] looks all of them up together.
 pub struct Records {
     /// Distinct keys. A null pointer and a length of zero are the same key.
     pub keys: Interner,
     /// Distinct values; 0 is "absent", 1 is "no bytes".
     pub values: Interner,
+    /// The bytes of what waits, end to end.
     scratch: Vec<u8>,
+    waiting: Vec<Waiting>,
+}
+
+/// Where in a row an id belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// [`Row::key`].
+    Key,
+    /// [`Row::a`].
+    A,
+    /// [`Row::b`].
+    B,
+}
+
+/// A record that has no id yet.
+struct Waiting {
+    row: usize,
+    /// Where it ends in the scratch; it starts where the one before it ends.
+    end: usize,
+    column: Column,
+    is_key: bool,
+    tag: Tag,
 }
 
 impl Default for Records {
@@ -26,9 +52,91 @@ impl Default for Records {
             keys: Interner::default(),
             values,
             scratch: Vec::new(),
+            waiting: Vec::new(),
         }
     }
 }
+
+impl Records {
+    /// Whether it is time to settle.
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= BATCH || self.scratch.len() >= BATCH_BYTES
+    }
+
+    /// Gives every record that waits its id; `place` hears row, column and id.
+    pub fn settle(&mut self, mut place: impl FnMut(usize, Column, u32)) {
+        self.approach();
+        let mut start = 0;
+        for waiting in self.waiting.drain(..) {
+            let bytes = &self.scratch[start..waiting.end];
+            let interner = match waiting.is_key {
+                true => &mut self.keys,
+                false => &mut self.values,
+            };
+            place(
+                waiting.row,
+                waiting.column,
+                interner.intern_tagged(waiting.tag, bytes),
+            );
+            start = waiting.end;
+        }
+        self.scratch.clear();
+    }
+
+    /// Touches the memory that the look-ups will need: all slots, then all ends, then all first bytes, so that the
+    /// processor waits for many at once. Each loop but the second is free of branches that depend on what it loads: a
+    /// wrong guess would end the waiting together.
+    fn approach(&self) {
+        let interners = [&self.values, &self.keys];
+        let of = |waiting: &Waiting| interners[usize::from(waiting.is_key)];
+        let mut touched = 0;
+        for waiting in &self.waiting {
+            touched ^= of(waiting).touch_slot(waiting.tag);
+        }
+        let mut likely = [0; BATCH + MOST_RECORDS];
+        for (id, waiting) in likely.iter_mut().zip(&self.waiting) {
+            *id = of(waiting).likely(waiting.tag);
+        }
+        let mut starts = [0; BATCH + MOST_RECORDS];
+        for ((start, &id), waiting) in starts.iter_mut().zip(&likely).zip(&self.waiting) {
+            *start = of(waiting).start(id);
+        }
+        for (&start, waiting) in starts.iter().zip(&self.waiting) {
+            touched ^= of(waiting).touch_byte(start);
+        }
+        std::hint::black_box(touched);
+    }
+
+    /// Leaves what was added to the scratch since the last record, as one record, to be settled.
+    fn leave(&mut self, row: usize, column: Column, is_key: bool) {
+        let start = self.start();
+        let bytes = &self.scratch[start..];
+        let tag = match is_key {
+            true => self.keys.tag(bytes),
+            false => self.values.tag(bytes),
+        };
+        let end = self.scratch.len();
+        self.waiting.push(Waiting {
+            row,
+            end,
+            column,
+            is_key,
+            tag,
+        });
+    }
+
+    /// Where the next record starts in the scratch.
+    fn start(&self) -> usize {
+        self.waiting.last().map_or(0, |waiting| waiting.end)
+    }
+}
+
+/// Records to a batch: more than a processor can wait for at once.
+const BATCH: usize = 48;
+/// Records of one line, which a batch may have beyond that.
+const MOST_RECORDS: usize = 3;
+/// A batch of long records ends early: it should stay in the first cache.
+const BATCH_BYTES: usize = 1 << 14;
 
 /// Why a line cannot be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,7 +179,7 @@ pub struct Opened {
 
 /// Reads a `tdb_open` line.
 pub fn open_line(line: &[u8]) -> Result<(Opened, Option<Stamp>), BadLine> {
-    let mut scan = Scan { rest: line };
+    let mut scan = Scan { rest: line, row: 0 };
     let seq = scan.seq()?;
     let name = scan.word();
     if name != b"tdb_open" {
@@ -97,7 +205,26 @@ pub fn open_line(line: &[u8]) -> Result<(Opened, Option<Stamp>), BadLine> {
 
 /// Reads any line but the first, and its stamp if it is in the extended form.
 pub fn line(line: &[u8], records: &mut Records) -> Result<(Row, Option<Stamp>), BadLine> {
-    let mut scan = Scan { rest: line };
+    let (mut row, stamp) = read(line, 0, records)?;
+    records.settle(|_, column, id| match column {
+        Column::Key => row.key = id,
+        Column::A => row.a = id,
+        Column::B => row.b = id,
+    });
+    Ok((row, stamp))
+}
+
+/// [`line`], but the ids of records come when `records` are settled, for row `number`. After an error what waits in
+/// `records` is of no use.
+pub(super) fn read(
+    line: &[u8],
+    number: usize,
+    records: &mut Records,
+) -> Result<(Row, Option<Stamp>), BadLine> {
+    let mut scan = Scan {
+        rest: line,
+        row: number,
+    };
     let seq = scan.seq()?;
     let name = scan.word();
     let Some(op) = Op::from_name(name) else {
@@ -118,6 +245,8 @@ pub fn line(line: &[u8], records: &mut Records) -> Result<(Row, Option<Stamp>), 
 /// The rest of a line.
 struct Scan<'a> {
     rest: &'a [u8],
+    /// The row that its records belong to.
+    row: usize,
 }
 
 /// What a record on a line was.
@@ -133,15 +262,15 @@ impl<'a> Scan<'a> {
             Op::Fetch | Op::Traverse => {
                 row.key = self.key(records)?;
                 self.equals("a value")?;
-                row.a = self.value(records, (row.op == Op::Traverse) as u32)?;
+                row.a = self.value(records, Column::A, (row.op == Op::Traverse) as u32)?;
             }
             Op::Store | Op::Storev => self.store(row, records)?,
             Op::Append => {
                 row.key = self.key(records)?;
                 self.space("a value")?;
-                row.a = self.value(records, 0)?;
+                row.a = self.value(records, Column::A, 0)?;
                 self.equals("a value")?;
-                row.b = self.value(records, 0)?;
+                row.b = self.value(records, Column::B, 0)?;
             }
             Op::Delete | Op::ParseRecord | Op::ChainlockNonblock | Op::ChainlockReadNonblock => {
                 row.key = self.key(records)?;
@@ -179,7 +308,6 @@ impl<'a> Scan<'a> {
     fn store(&mut self, row: &mut Row, records: &mut Records) -> Result<(), BadLine> {
         row.key = self.key(records)?;
         self.space("a value")?;
-        records.scratch.clear();
         self.record(&mut records.scratch)?;
         self.space("a flag")?;
         // A flag is "0" or begins with "0x"; "0:" begins a record.
@@ -187,7 +315,7 @@ impl<'a> Scan<'a> {
             self.record(&mut records.scratch)?;
             self.space("a value or a flag")?;
         }
-        row.a = records.values.intern(&records.scratch);
+        records.leave(self.row, Column::A, false);
         let flag = self.hexadecimal("a flag")?;
         if flag >= 1 << 31 {
             return bad("a flag below 0x80000000", self.rest);
@@ -209,28 +337,26 @@ impl<'a> Scan<'a> {
         } else {
             return bad("a space and a key", self.rest);
         }
-        records.scratch.clear();
         self.record(&mut records.scratch)?;
-        Ok(records.keys.intern(&records.scratch))
+        records.leave(self.row, Column::Key, true);
+        Ok(NONE)
     }
 
     fn found_key(&mut self, records: &mut Records) -> Result<u32, BadLine> {
         self.equals("a key")?;
-        records.scratch.clear();
-        match self.record(&mut records.scratch)? {
-            Record::Null => Ok(NONE),
-            Record::Bytes => Ok(records.keys.intern(&records.scratch)),
+        if let Record::Bytes = self.record(&mut records.scratch)? {
+            records.leave(self.row, Column::A, true);
         }
+        Ok(NONE)
     }
 
-    /// A value's id; `null` is what a null pointer means here.
-    fn value(&mut self, records: &mut Records, null: u32) -> Result<u32, BadLine> {
+    /// `null` if it is a null pointer, else what stands in the value's place until it has its id.
+    fn value(&mut self, records: &mut Records, column: Column, null: u32) -> Result<u32, BadLine> {
         debug_assert!(null <= EMPTY);
-        records.scratch.clear();
-        match self.record(&mut records.scratch)? {
-            Record::Null => Ok(null),
-            Record::Bytes => Ok(records.values.intern(&records.scratch)),
+        if let Record::Bytes = self.record(&mut records.scratch)? {
+            records.leave(self.row, column, false);
         }
+        Ok(null)
     }
 
     /// `NULL` or `LEN:HEX`, appended to `out`.

@@ -292,8 +292,11 @@ impl<'a> Reader<'a> {
             (self.opened, self.opened_stamp) = (Some(opened), stamp);
             return Ok(());
         }
-        let (row, stamp) = line::line(text, self.records).map_err(|bad| self.bad(bad))?;
+        let (row, stamp) = line::read(text, self.rows.len(), self.records).map_err(|bad| self.bad(bad))?;
         self.rows.push(self.line, row, stamp);
+        if self.records.is_full() {
+            self.settle();
+        }
         self.closed = row.op == Op::Close;
         self.run.clear();
         if row.op == Op::Traversefn {
@@ -323,7 +326,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Gives the records of the last rows their ids.
+    fn settle(&mut self) {
+        let rows = &mut self.rows;
+        self.records.settle(|row, column, id| rows.place(row, column, id));
+    }
+
     fn finish(mut self) -> Result<Trace, ReadError> {
+        self.settle();
         let Some(opened) = self.opened else {
             return Err(ReadError::Line {
                 path: self.path.to_owned(),

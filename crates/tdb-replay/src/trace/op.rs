@@ -15,21 +15,44 @@ macro_rules! ops {
             pub const ALL: &[Op] = &[$(Op::$variant,)*];
 
             /// The name as a trace spells it.
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self { $(Op::$variant => $name,)* }
             }
 
             /// The operation of this name.
             pub fn from_name(name: &[u8]) -> Option<Op> {
-                $(
-                    // A match on byte strings of constant length: one comparison of the length, one of the text.
-                    if name == $name.as_bytes() { return Some(Op::$variant); }
-                )*
-                None
+                let op = Op::ALL.get(BY_NAME[slot(name)] as usize)?;
+                (op.name().as_bytes() == name).then_some(*op)
             }
         }
     };
 }
+
+/// A name's place in [`BY_NAME`]: its last eight bytes and its length, multiplied by a number that was searched for
+/// until no two names shared a place.
+const fn slot(name: &[u8]) -> usize {
+    let Some(end) = name.last_chunk::<8>() else {
+        return 0;
+    };
+    let word = u64::from_le_bytes(*end).wrapping_add(name.len() as u64);
+    (word.wrapping_mul(0xf009_d5f0_d5ed_a283) >> 57) as usize
+}
+
+/// For each [`slot`] the number of the operation that may be meant.
+const BY_NAME: [u8; 128] = {
+    let mut table = [u8::MAX; 128];
+    let mut number = 0;
+    while number < Op::COUNT {
+        let slot = slot(Op::ALL[number].name().as_bytes());
+        assert!(
+            table[slot] == u8::MAX,
+            "two names in one place: search for another multiplier"
+        );
+        table[slot] = number as u8;
+        number += 1;
+    }
+    table
+};
 
 ops! {
     /// A reduced record of a traversal: a callback ran.
