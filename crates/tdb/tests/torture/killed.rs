@@ -92,6 +92,7 @@ fn a_killed_process_of_either_kind_leaves_whole_transactions() {
                 // libtdb is the one that recovers.
                 peer.run("dump", &path, &[], flags);
                 assert!(!is_half_done(&path));
+                peer.run("check", &path, &[], flags);
             }
             let database = worker::open(&path, flags);
             let found = worker::balances(&database);
