@@ -5,7 +5,7 @@
 //! search complete; preference only decides what is tried first.
 
 use super::layer::State;
-use super::problem::{KEEP, Problem, Step, meet};
+use super::problem::{ANYTHING, KEEP, Problem, Step, meet};
 use super::uses::Guard;
 
 /// A step that a state can do next.
@@ -37,6 +37,8 @@ struct Outlook {
     /// What the head that should be done first needs, and whose it is.
     need: u32,
     wanted: usize,
+    /// Where windows do not count: whose step lets that head go on in the end.
+    goal: usize,
     /// The earliest deadline of a head that changes the value or needs one value.
     picky_deadline: u64,
     picky: usize,
@@ -127,7 +129,16 @@ impl Choices {
         {
             return;
         }
-        let rank = rank(state, process, form, other_form, outlook);
+        if let Some(chain) = problem.uses.chains.begun_by(heads[process], form)
+            && problem.uses.chains.blocker(chain, heads).is_some()
+        {
+            return;
+        }
+        let rank = if problem.obeys || other_form {
+            rank(state, process, form, other_form, outlook)
+        } else {
+            rank_without_windows(state, process, form, outlook)
+        };
         self.list.push(Choice {
             rank,
             process: process as u32,
@@ -146,6 +157,7 @@ fn outlook(problem: &Problem, state: &State, heads: &[u32]) -> Outlook {
         process: usize::MAX,
         need: 0,
         wanted: usize::MAX,
+        goal: usize::MAX,
         picky_deadline: u64::MAX,
         picky: usize::MAX,
         guard,
@@ -176,7 +188,21 @@ fn outlook(problem: &Problem, state: &State, heads: &[u32]) -> Outlook {
             found.wanted = process;
         }
     }
+    if !problem.obeys && found.wanted != usize::MAX {
+        found.goal = goal(problem, state, heads, found.wanted);
+        found.need = head_need(problem, heads, found.goal);
+    }
     found
+}
+
+/// What a process needs next.
+fn head_need(problem: &Problem, heads: &[u32], process: usize) -> u32 {
+    let head = heads[process];
+    if head == problem.processes[process + 1] {
+        ANYTHING
+    } else {
+        problem.steps[head as usize].need
+    }
 }
 
 /// Whether a value to be written now must last until after a step that cannot be done while it lasts.
@@ -203,7 +229,7 @@ fn is_in_the_way(problem: &Problem, heads: &[u32], value: u32, until: u64, besid
             let changes = step.effect != KEEP && step.effect != value;
             step.deadline < until
                 && (changes || step.need < KEEP && step.need != value)
-                && !problem.uses.is_same_chain(step.need, value)
+                && !problem.uses.chains.is_same(step.need, value)
                 && problem.alternative(step).is_none()
         })
 }
@@ -211,7 +237,7 @@ fn is_in_the_way(problem: &Problem, heads: &[u32], value: u32, until: u64, besid
 /// The place of a choice among those of a state: what the most urgent head asks for, then the most urgent.
 fn rank(state: &State, process: usize, form: &Step, other_form: bool, outlook: &Outlook) -> (u8, u64) {
     let class = if other_form {
-        3
+        5
     } else if process == outlook.wanted {
         0
     } else if form.effect != KEEP
@@ -223,4 +249,47 @@ fn rank(state: &State, process: usize, form: &Step, other_form: bool, outlook: &
         2
     };
     (class, form.hint)
+}
+
+/// The same where nothing is ever due: what waits for no one else and lets the process that is farthest behind go on.
+fn rank_without_windows(state: &State, process: usize, form: &Step, outlook: &Outlook) -> (u8, u64) {
+    let serves = form.effect != KEEP
+        && meet(outlook.need, state.value).is_none()
+        && meet(outlook.need, form.effect).is_some();
+    let class = match () {
+        () if form.effect == KEEP => 0,
+        () if serves => 1,
+        () if process == outlook.goal => 2,
+        () if process == outlook.wanted => 3,
+        () => 4,
+    };
+    (class, form.hint)
+}
+
+/// The process that must go on so that `wanted` can: it waits for a value, whose chain waits for a process, which
+/// waits for a value, and so on. Ends at a process that waits for none of these.
+fn goal(problem: &Problem, state: &State, heads: &[u32], wanted: usize) -> usize {
+    let chains = &problem.uses.chains;
+    let mut process = wanted;
+    for _ in 0..heads.len() {
+        if heads[process] == problem.processes[process + 1] {
+            return process;
+        }
+        let step = &problem.steps[heads[process] as usize];
+        let needed = chains.of_need(step.need).filter(|_| step.need != state.value);
+        let Some(chain) = needed.or_else(|| chains.begun_by(heads[process], step)) else {
+            return process;
+        };
+        let blocking = chains
+            .blocker(chain, heads)
+            .map(|blocker| blocker.process as usize);
+        let begins = chains
+            .beginning(chain)
+            .map(|begin| problem.uses.process_of(begin));
+        match blocking.or(begins) {
+            Some(next) if next != process => process = next,
+            _ => return process,
+        }
+    }
+    process
 }

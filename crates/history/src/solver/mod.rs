@@ -6,9 +6,11 @@
 //! * [`forced`]: the keys without a choice, which are most of them.
 //! * [`uses`]: who needs and who writes each value, and what follows from it.
 //! * [`choice`]: what a state can do next, best first.
+//! * [`chains`]: values that follow each other without a break.
 //! * [`layer`]: the states of one layer.
 //! * [`search`]: the rest: states in layers, greedy at first, wider where that fails.
 
+mod chains;
 mod choice;
 mod forced;
 mod layer;

@@ -108,7 +108,6 @@ impl Search {
                 self.progress.last = last;
                 return Outcome::Found;
             }
-            self.progress.states += self.current.states.len() as u64;
             if self.progress.states > bound {
                 return Outcome::GaveUp;
             }
@@ -226,6 +225,7 @@ impl Search {
             self.heads.clear();
             self.heads.extend_from_slice(self.current.heads(at));
             let mut child = state;
+            self.progress.states += 1;
             child.strays += u32::from(nth > 1);
             take_choice(problem, choice, &mut child, &mut self.heads, &mut self.nodes);
             if !settle(problem, &mut child, &mut self.heads, &mut self.nodes)

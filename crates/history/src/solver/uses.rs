@@ -4,6 +4,7 @@
 //! must still be able to serve whoever needs it. Where a value has a single writer, everyone who needs it comes
 //! after that writer, which tightens windows.
 
+use super::chains::Chains;
 use super::problem::{KEEP, NONE, Step, UNKNOWN_PRESENT, even_out};
 
 /// One step that needs or writes a value.
@@ -47,8 +48,7 @@ pub(super) struct Uses {
     writer: Vec<u32>,
     /// How far the value of a single writer must last once it is written.
     lasts: Vec<u64>,
-    /// A value that stands for the chain that each value belongs to.
-    chain: Vec<u32>,
+    pub chains: Chains,
     by_deadline: Vec<u32>,
     process_of: Vec<u32>,
     seen: Vec<u32>,
@@ -98,6 +98,7 @@ impl Uses {
     ) {
         self.note_processes(processes);
         self.find_writers(steps, alternatives, values, start);
+        self.chains.compile(steps, processes, &self.writer);
         if obeys {
             self.by_deadline.clear();
             self.by_deadline.extend(0..steps.len() as u32);
@@ -190,6 +191,11 @@ impl Uses {
         } else {
             Guard::Closed
         }
+    }
+
+    /// The process of a step.
+    pub fn process_of(&self, step: u32) -> usize {
+        self.process_of[step as usize] as usize
     }
 
     fn note_processes(&mut self, processes: &[u32]) {
@@ -296,8 +302,6 @@ impl Uses {
     fn follow_chains(&mut self, steps: &[Step]) {
         self.lasts.clear();
         self.lasts.resize(self.writer.len(), 0);
-        self.chain.clear();
-        self.chain.extend(0..self.writer.len() as u32);
         for nth in (0..self.by_deadline.len()).rev() {
             let at = self.by_deadline[nth];
             if self.writer_for(steps, at).is_some() {
@@ -312,24 +316,6 @@ impl Uses {
                 *lasts = (*lasts).max(step.opens).max(until);
             }
         }
-        for (at, step) in steps.iter().enumerate() {
-            let goes_on = step.effect < KEEP && self.writer[step.effect as usize] == at as u32;
-            if goes_on && self.writer_for(steps, at as u32).is_some() {
-                let (before, after) = (
-                    root(&mut self.chain, step.need),
-                    root(&mut self.chain, step.effect),
-                );
-                self.chain[after as usize] = before;
-            }
-        }
-        for value in 0..self.chain.len() as u32 {
-            self.chain[value as usize] = root(&mut self.chain, value);
-        }
-    }
-
-    /// Whether a step that needs `need` belongs to what goes on from `value` without a break.
-    pub fn is_same_chain(&self, need: u32, value: u32) -> bool {
-        need < KEEP && value < KEEP && self.chain[need as usize] == self.chain[value as usize]
     }
 
     fn list(&mut self, steps: &[Step], alternatives: &[Step], values: usize, obeys: bool) {
@@ -452,16 +438,6 @@ impl Lists {
             }
         }
     }
-}
-
-/// The value that stands for all of a chain. What contradicts itself may be a ring, so this joins sets and follows
-/// no order.
-fn root(chain: &mut [u32], mut value: u32) -> u32 {
-    while chain[value as usize] != value {
-        chain[value as usize] = chain[chain[value as usize] as usize];
-        value = chain[value as usize];
-    }
-    value
 }
 
 /// The value that a step needs, if it is one value and the step certainly happened.
