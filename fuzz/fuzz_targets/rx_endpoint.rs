@@ -1,4 +1,5 @@
-//! An endpoint is given datagrams and times; the body is in rx-proto, where a plain test replays it.
+//! Fuzz target: `rx_proto::fuzz::endpoint`, which `crates/rx-proto/tests/fuzz.rs` replays too.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rx_proto::fuzz::endpoint(bytes));

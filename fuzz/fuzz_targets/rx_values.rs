@@ -1,4 +1,5 @@
-//! XDR values are decoded; the body is in rx-proto, where a plain test replays it.
+//! Fuzz target: `rx_proto::fuzz::values`, which `crates/rx-proto/tests/fuzz.rs` replays too.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rx_proto::fuzz::values(bytes));

@@ -20,6 +20,17 @@ pub(crate) enum Side {
     Server,
 }
 
+/// How many packets a call may keep where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Windows {
+    /// Received beyond the first unread one.
+    pub receive: u32,
+    /// Sent beyond the first unacked one.
+    pub send: u32,
+    /// In flight to begin with.
+    pub congestion: u32,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -63,19 +74,12 @@ pub(crate) enum Expired {
 }
 
 impl Call {
-    pub fn new(
-        number: u32,
-        side: Side,
-        timeouts: Timeouts,
-        window: u32,
-        congestion_window: u32,
-        now: Time,
-    ) -> Self {
+    pub fn new(number: u32, side: Side, timeouts: Timeouts, windows: Windows, now: Time) -> Self {
         Call {
             number,
             side,
-            send: SendHalf::new(congestion_window),
-            receive: ReceiveHalf::new(window),
+            send: SendHalf::new(windows.congestion, windows.send),
+            receive: ReceiveHalf::new(windows.receive),
             failure: None,
             attached: side == Side::Client,
             announced: false,
@@ -169,11 +173,13 @@ impl Call {
         sample
     }
 
-    /// The application has read; a peer whose window was nearly used up learns of the room.
+    /// The application has read; the peer learns of the room, which it may be waiting for: its own limit may be well
+    /// below our window, and what has arrived but was not read counts against it.
     pub fn on_read(&mut self, now: Time) {
         self.last_progress = now;
         let freed = self.receive.first_unread() - self.receive.acked_first;
-        if freed >= self.receive.window() / 2 && !self.receive.is_complete() && self.ack_due.is_none() {
+        let worth_telling = (self.receive.window() / 2).min(config::READ_BEFORE_ACK);
+        if freed >= worth_telling && !self.receive.is_complete() && self.ack_due.is_none() {
             self.ack_due = Some((AckReason::Delay, 0));
         }
     }

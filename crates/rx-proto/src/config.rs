@@ -33,6 +33,8 @@ pub struct EndpointConfig {
     /// Packets taken beyond the first unread one, 1 to 255. 32 is what AFS has; more is needed for bulk transfers
     /// at speed, and bounds what a call can hold in memory (times 1416 bytes).
     pub receive_window: u8,
+    /// Packets sent beyond the first that the peer has not read, 1 to 255; the peer's window limits them too.
+    pub send_window: u8,
     /// Largest packet, Rx header included, in bytes. 1444 fits an Ethernet frame with IPv4 or IPv6.
     pub max_packet_size: u16,
     /// What we answer to a question for our version; at most 64 bytes are sent.
@@ -56,6 +58,7 @@ impl Default for EndpointConfig {
                 ..Timeouts::default()
             },
             receive_window: 128,
+            send_window: 255,
             max_packet_size: 1444,
             version: concat!("Quorate ", env!("CARGO_PKG_VERSION")).to_owned(),
             max_server_connections: 8192,
@@ -66,6 +69,9 @@ impl Default for EndpointConfig {
     }
 }
 
+/// The peer is told when the application has read so many packets. Half of the 16 that OpenAFS sends before it knows
+/// our window, so that it never waits for us.
+pub(crate) const READ_BEFORE_ACK: u32 = 8;
 /// A packet is acked at the latest this long after it came, if nothing else caused an ack.
 pub(crate) const ACK_DELAY: Duration = Duration::from_millis(100);
 /// Longest time between two transmissions of a packet: the dead time's sixth, so that there are several tries.

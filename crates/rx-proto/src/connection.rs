@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::call::{Call, Expired, Side};
+use crate::call::{Call, Expired, Side, Windows};
 use crate::codes::AbortCode;
 use crate::config::{EndpointConfig, Timeouts};
 use crate::debug::{ChannelReport, ConnectionReport, Counters};
@@ -32,6 +32,17 @@ pub(crate) struct Context<'a> {
     pub random: &'a mut dyn Random,
     /// Bytes held for peers that have proven nothing.
     pub unverified_bytes: &'a mut usize,
+}
+
+impl Context<'_> {
+    /// For a new call with this peer.
+    pub fn windows(&self) -> Windows {
+        Windows {
+            receive: u32::from(self.config.receive_window),
+            send: u32::from(self.config.send_window),
+            congestion: self.peer.congestion_window,
+        }
+    }
 }
 
 /// One of the four lanes of a connection.

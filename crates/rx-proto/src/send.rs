@@ -62,6 +62,8 @@ pub(crate) struct SendHalf {
     next_seq: u32,
     finished: bool,
     peer_window: u32,
+    /// Our own limit of packets in flight.
+    most: u32,
     congestion_window: u32,
     threshold: u32,
     acked_in_window: u32,
@@ -82,14 +84,16 @@ pub(crate) struct SendHalf {
 }
 
 impl SendHalf {
-    pub fn new(congestion_window: u32) -> Self {
+    pub fn new(congestion_window: u32, most: u32) -> Self {
+        let most = most.clamp(1, MAX_WINDOW);
         SendHalf {
             partial: Vec::new(),
             queue: VecDeque::new(),
             next_seq: 1,
             finished: false,
             peer_window: INITIAL_PEER_WINDOW,
-            congestion_window: congestion_window.clamp(1, MAX_WINDOW),
+            congestion_window: congestion_window.clamp(1, most),
+            most,
             threshold: MAX_WINDOW,
             acked_in_window: 0,
             recovery_serial: 0,
@@ -155,7 +159,7 @@ impl SendHalf {
     }
 
     fn window(&self) -> u32 {
-        self.peer_window.min(MAX_WINDOW)
+        self.peer_window.min(self.most)
     }
 
     /// The packet to send now, lost ones first; `None` while the windows are full.
@@ -346,7 +350,7 @@ impl SendHalf {
                 self.congestion_window += 1;
             }
         }
-        self.congestion_window = self.congestion_window.min(MAX_WINDOW);
+        self.congestion_window = self.congestion_window.min(self.most);
     }
 
     /// Packets sent well before one that arrived are lost; the window halves once for those of one flight.

@@ -12,20 +12,12 @@ impl Connection {
     /// Starts a call on the first free channel; `None` if all four are busy.
     pub fn start_call(&mut self, context: &mut Context<'_>) -> Option<CallRef> {
         let index = self.channels.iter().position(Channel::is_free)?;
-        let window = u32::from(context.config.receive_window);
-        let congestion_window = context.peer.congestion_window;
+        let windows = context.windows();
         self.drop_call(index, context);
         let channel = &mut self.channels[index];
         channel.number += 1;
         channel.ended = None;
-        let call = Call::new(
-            channel.number,
-            Side::Client,
-            self.timeouts,
-            window,
-            congestion_window,
-            context.now,
-        );
+        let call = Call::new(channel.number, Side::Client, self.timeouts, windows, context.now);
         channel.call = Some(Box::new(call));
         context.counters.calls_executed = context.counters.calls_executed.wrapping_add(1);
         Some(CallRef {

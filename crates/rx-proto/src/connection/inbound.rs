@@ -145,15 +145,8 @@ impl Connection {
 
     pub(super) fn begin_served_call(&mut self, index: usize, number: u32, context: &mut Context<'_>) {
         self.drop_call(index, context);
-        let window = u32::from(context.config.receive_window);
-        let call = Call::new(
-            number,
-            Side::Server,
-            self.timeouts,
-            window,
-            context.peer.congestion_window,
-            context.now,
-        );
+        let windows = context.windows();
+        let call = Call::new(number, Side::Server, self.timeouts, windows, context.now);
         self.channels[index] = Channel {
             number,
             call: Some(Box::new(call)),

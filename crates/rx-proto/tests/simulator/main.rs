@@ -63,6 +63,8 @@ fn plan(random: &mut Rng) -> Plan {
             *random.choice(&windows).unwrap(),
             *random.choice(&windows).unwrap(),
         ],
+        send_window: *random.choice(&[16, 32, 255]).unwrap(),
+        reads_late: random.bool(),
     }
 }
 
@@ -122,6 +124,8 @@ fn perfect() -> Plan {
         server_restart: None,
         client_restart: None,
         receive_windows: [128, 128],
+        send_window: 255,
+        reads_late: false,
     }
 }
 
@@ -171,4 +175,38 @@ fn bulk_arrives_whole_under_twenty_percent_loss() {
     let mut world = World::new(plan, 7);
     let (outcomes, took) = world.run();
     eprintln!("{outcomes:?} in {took:?}");
+}
+
+/// X2, X4: OpenAFS sends at most 32 packets beyond what the reader has taken, whatever window we offer. When all of them
+/// have arrived before the application reads, the sender must be told of the reading at once: in its place, a
+/// transfer once went on only with each ping.
+#[test]
+fn a_sender_with_a_smaller_window_than_ours_is_never_stalled() {
+    for send_window in [16, 32] {
+        let plan = Plan {
+            calls: 1,
+            largest: 4_000_000,
+            send_window,
+            reads_late: true,
+            ..perfect()
+        };
+        let quickest = (0..10)
+            .map(|seed| {
+                let mut world = World::new(plan.clone(), seed);
+                let (_, took) = world.run();
+                (
+                    took,
+                    world.counters()[0].data_packets_read + world.counters()[1].data_packets_read,
+                )
+            })
+            .filter(|(_, packets)| *packets > 500);
+        let slowest = quickest
+            .map(|(took, _)| took)
+            .filter(|took| *took < Duration::from_secs(100))
+            .max();
+        assert!(
+            slowest.is_some_and(|took| took < Duration::from_secs(2)),
+            "{send_window}: {slowest:?}"
+        );
+    }
 }

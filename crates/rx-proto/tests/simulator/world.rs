@@ -20,6 +20,8 @@ use crate::network::{Faults, Network};
 
 const SERVICE: ServiceId = ServiceId(50);
 const UNIX_TIME: u64 = 1_800_000_000;
+/// How seldom an application looks that reads late.
+const LATE: Duration = Duration::from_millis(3);
 /// Nothing in a simulation takes longer; a call that does hangs.
 const LONGEST: Duration = Duration::from_secs(1200);
 
@@ -43,6 +45,9 @@ pub struct Plan {
     pub server_restart: Option<Duration>,
     pub client_restart: Option<Duration>,
     pub receive_windows: [u8; 2],
+    pub send_window: u8,
+    /// The client's application looks only now and then, when whole windows have arrived and been acked.
+    pub reads_late: bool,
 }
 
 /// How a call went, for its client.
@@ -96,6 +101,8 @@ pub struct World {
     executions: HashMap<(u32, usize), u32>,
     incarnation: u32,
     restarts: Vec<(Time, bool)>,
+    /// When the client's application looks next.
+    client_steps_at: Time,
     security: (Arc<dyn SecurityClass>, Arc<dyn SecurityClass>),
 }
 
@@ -120,8 +127,8 @@ impl World {
         restarts.sort();
         let network = Network::new(plan.faults, random.fork());
         let mut world = World {
-            client: endpoint(plan.receive_windows[0], &mut random),
-            server: endpoint(plan.receive_windows[1], &mut random),
+            client: endpoint(plan.receive_windows[0], plan.send_window, &mut random),
+            server: endpoint(plan.receive_windows[1], plan.send_window, &mut random),
             plan,
             random,
             now: Time::ZERO,
@@ -134,6 +141,7 @@ impl World {
             executions: HashMap::new(),
             incarnation: 0,
             restarts,
+            client_steps_at: Time::ZERO,
             security,
         };
         world
@@ -160,7 +168,15 @@ impl World {
     /// Runs until every call has an outcome. Returns the outcomes and how long it took.
     pub fn run(&mut self) -> (Vec<Outcome>, Duration) {
         loop {
-            self.step_client();
+            if self.now >= self.client_steps_at {
+                self.step_client();
+                self.client_steps_at = self.now
+                    + if self.plan.reads_late {
+                        LATE
+                    } else {
+                        Duration::ZERO
+                    };
+            }
             self.step_server();
             self.carry();
             if self.jobs.iter().all(|job| job.outcome != Outcome::Running) {
@@ -187,6 +203,7 @@ impl World {
             self.server.poll_timeout(),
             ready,
             restart,
+            self.plan.reads_late.then_some(self.client_steps_at),
         ];
         let next = moments
             .into_iter()
@@ -219,7 +236,11 @@ impl World {
     }
 
     fn restart_server(&mut self) {
-        self.server = endpoint(self.plan.receive_windows[1], &mut self.random);
+        self.server = endpoint(
+            self.plan.receive_windows[1],
+            self.plan.send_window,
+            &mut self.random,
+        );
         self.server
             .add_service(SERVICE, vec![Arc::clone(&self.security.1)]);
         self.answers.clear();
@@ -228,7 +249,11 @@ impl World {
     }
 
     fn restart_client(&mut self) {
-        self.client = endpoint(self.plan.receive_windows[0], &mut self.random);
+        self.client = endpoint(
+            self.plan.receive_windows[0],
+            self.plan.send_window,
+            &mut self.random,
+        );
         for job in &mut self.jobs {
             if job.at.take().is_some() && job.outcome == Outcome::Running {
                 job.outcome = Outcome::Lost;
@@ -457,9 +482,10 @@ fn drive_job(client: &mut Endpoint, now: Time, at: CallRef, job: &mut Job) -> Re
     }
 }
 
-fn endpoint(receive_window: u8, random: &mut Rng) -> Endpoint {
+fn endpoint(receive_window: u8, send_window: u8, random: &mut Rng) -> Endpoint {
     let config = EndpointConfig {
         receive_window,
+        send_window,
         ..EndpointConfig::default()
     };
     let mut endpoint = Endpoint::new(config, Box::new(Seeded(random.fork())));

@@ -63,7 +63,8 @@ fn start_with_database(folders: &Folders, localauth: bool) -> (openafs::Server, 
     let server = folders.start();
     let how = if localauth { "-localauth" } else { "-noauth" };
     let mut created = false;
-    for _ in 0..60 {
+    let started = std::time::Instant::now();
+    while started.elapsed() < Duration::from_secs(120) {
         let mut pts = folders.command("pts", &["createuser", "somebody", "-cell", "test.ubik", how]);
         created = pts
             .stdout(Stdio::null())
@@ -74,6 +75,8 @@ fn start_with_database(folders: &Folders, localauth: bool) -> (openafs::Server, 
         if created {
             break;
         }
+        // The server first has to elect itself.
+        std::thread::sleep(Duration::from_millis(500));
     }
     assert!(created, "pts createuser does not succeed");
     drop(server);

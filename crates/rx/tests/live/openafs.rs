@@ -77,7 +77,7 @@ impl Folders {
             .spawn()
             .unwrap();
         let server = Server { child };
-        let mut asker = rx::question::Asker::new(address(), Duration::from_secs(30)).unwrap();
+        let mut asker = rx::question::Asker::new(address(), Duration::from_secs(4)).unwrap();
         let started = Instant::now();
         while asker.version().is_err() {
             assert!(
