@@ -14,6 +14,7 @@ use tdb_replay::engine::tdb::{Settings, TdbFile};
 use tdb_replay::engine::{Engine, EngineError};
 use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::{Explained, explain};
+use tdb_replay::order::saved::{self, SavedError};
 use tdb_replay::page::Page;
 use tdb_replay::replay::timeline::Timeline;
 use tdb_replay::replay::{Options, Run};
@@ -57,6 +58,14 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
+    /// Write the order that was found to a file, for --order
+    #[arg(long, value_name = "FILE")]
+    save_order: Option<PathBuf>,
+
+    /// Take the order from a file that --save-order wrote for the same traces, instead of finding it again
+    #[arg(long, value_name = "FILE", conflicts_with = "save_order")]
+    order: Option<PathBuf>,
+
     /// Show no progress
     #[arg(long, short)]
     quiet: bool,
@@ -91,6 +100,7 @@ Examples:
   quorate replay /tmp/scratch.tdb traces/                  all traces in a folder
   quorate replay --html report.html /tmp/s.tdb traces/     with a page that shows who waited for whom
   quorate replay --runs 5 --json /tmp/s.tdb p1.trace.zst p2.trace.zst
+  quorate replay --save-order o /tmp/s.tdb traces/         then, as often as one likes: --order o
   quorate replay --engine memory /tmp/s.tdb traces/        what the tool itself costs
 
 Exit codes:
@@ -259,17 +269,35 @@ fn order(
 ) -> Result<(Explained, Schedule, Duration), Failure> {
     progress.say("ordering");
     let start = Instant::now();
-    let mut explained =
-        explain(history, target(history, arguments), Default::default()).map_err(|error| {
-            let message = explain_failure(history, &error);
-            if error.gave_up() {
-                Failure::gave_up(message)
-            } else {
-                Failure::no(message)
-            }
-        })?;
+    let target = target(history, arguments);
+    let mut explained = match &arguments.order {
+        Some(file) => saved::load(file, history, target).map_err(saved_failure)?,
+        None => find_order(history, target)?,
+    };
+    if let Some(file) = &arguments.save_order {
+        saved::save(file, history, target, &explained).map_err(saved_failure)?;
+    }
     let schedule = Schedule::new(history, &mut explained);
     Ok((explained, schedule, start.elapsed()))
+}
+
+fn find_order(history: &History, target: Hashing) -> Result<Explained, Failure> {
+    explain(history, target, Default::default()).map_err(|error| {
+        let message = explain_failure(history, &error);
+        if error.gave_up() {
+            Failure::gave_up(message)
+        } else {
+            Failure::no(message)
+        }
+    })
+}
+
+fn saved_failure(error: SavedError) -> Failure {
+    if error.is_io() {
+        Failure::system(error)
+    } else {
+        Failure::input(error)
+    }
 }
 
 fn run_all(

@@ -315,7 +315,13 @@ impl Search {
 }
 
 /// Does a step in the form chosen.
-fn take_choice(problem: &Problem, choice: Choice, state: &mut State, heads: &mut [u32], nodes: &mut Vec<Node>) {
+fn take_choice(
+    problem: &Problem,
+    choice: Choice,
+    state: &mut State,
+    heads: &mut [u32],
+    nodes: &mut Vec<Node>,
+) {
     let head = heads[choice.process as usize];
     let whole = &problem.steps[head as usize];
     let form = if choice.other_form {

@@ -12,6 +12,7 @@
 //! * [`events`]: one trace as the merge walks it.
 //! * [`keys`], [`locks`], [`traversals`]: the states that the merge keeps.
 //! * [`conflicts`], [`clock`]: what a row must come after, and what of that is known already.
+//! * [`saved`]: an order in a file.
 //! * [`dead`], [`explain`]: from traces to the order, with what had to be assumed.
 
 pub mod chain;
@@ -24,6 +25,7 @@ pub mod explain;
 pub mod keys;
 pub mod locks;
 pub mod merge;
+pub mod saved;
 pub mod solve;
 pub mod traversals;
 pub mod units;
