@@ -49,13 +49,12 @@ impl TdbFile {
             }
             _ => {}
         }
-        engine
-            .options(0)
-            .create(true)
-            .exclusive(true)
-            .open(path)
-            .map_err(opening)?;
-        Ok(engine)
+        let opened = engine.options(0).create(true).exclusive(true).open(path);
+        if opened.is_err() {
+            // The file was ours alone, and holds nothing: a full disk, say.
+            let _ = std::fs::remove_file(path);
+        }
+        opened.map_err(opening).map(|_| engine)
     }
 
     fn options(&self, flags: u32) -> OpenOptions {
@@ -108,13 +107,11 @@ impl<D: Borrow<Database>> TdbSession<D> {
 fn failed<E: std::error::Error + Coded>(call: &'static str) -> impl FnOnce(E) -> EngineError {
     move |error| {
         let io = matches!(error.code(), ErrorCode::Io | ErrorCode::OutOfMemory);
-        let mut message = format!("{call}: {error}");
-        let mut source = error.source();
-        while let Some(cause) = source {
-            message.push_str(&format!(": {cause}"));
-            source = cause.source();
+        // The error's text has its cause in it.
+        EngineError {
+            message: format!("{call}: {error}"),
+            io,
         }
-        EngineError { message, io }
     }
 }
 
