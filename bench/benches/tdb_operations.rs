@@ -54,35 +54,12 @@ const P3: &[(&str, f64)] = &[
     ("traverse", 0.2),
     ("traverse_read", 0.2),
 ];
-const P6: &[(&str, f64)] = &[
-    ("fetch", 1.0),
-    ("store in place", 1.0),
-    ("insert", 1.0),
-    ("delete", 1.0),
-];
+const P6: &[(&str, f64)] = &[("fetch", 1.0), ("store in place", 1.0), ("insert", 1.0), ("delete", 1.0)];
 
 const MODES: &[Mode] = &[
-    Mode {
-        name: "P1 default locks",
-        flags: 0,
-        hash_size: 10_007,
-        keys: 100_000,
-        limits: P1,
-    },
-    Mode {
-        name: "P2 no locks",
-        flags: flags::NOLOCK,
-        hash_size: 10_007,
-        keys: 100_000,
-        limits: P2,
-    },
-    Mode {
-        name: "P2 internal memory",
-        flags: flags::INTERNAL,
-        hash_size: 10_007,
-        keys: 100_000,
-        limits: P2,
-    },
+    Mode { name: "P1 default locks", flags: 0, hash_size: 10_007, keys: 100_000, limits: P1 },
+    Mode { name: "P2 no locks", flags: flags::NOLOCK, hash_size: 10_007, keys: 100_000, limits: P2 },
+    Mode { name: "P2 internal memory", flags: flags::INTERNAL, hash_size: 10_007, keys: 100_000, limits: P2 },
     Mode {
         name: "P3 robust mutexes",
         flags: flags::MUTEX_LOCKING | flags::CLEAR_IF_FIRST | flags::INCOMPATIBLE_HASH,
@@ -90,47 +67,26 @@ const MODES: &[Mode] = &[
         keys: 100_000,
         limits: P3,
     },
-    Mode {
-        name: "P6 long chains, no locks",
-        flags: flags::NOLOCK,
-        hash_size: 131,
-        keys: 30_000,
-        limits: P6,
-    },
+    Mode { name: "P6 long chains, no locks", flags: flags::NOLOCK, hash_size: 131, keys: 30_000, limits: P6 },
 ];
 
 fn main() -> Result<()> {
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with("--"))
-        .collect();
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let (ours, peer) = Library::both()?;
     println!("ours: {}\npeer: {}", ours.path().display(), peer.path().display());
-    let folder = tempfile::tempdir_in(if Path::new("/dev/shm").exists() {
-        "/dev/shm"
-    } else {
-        "."
-    })?;
-    for mode in MODES
-        .iter()
-        .filter(|mode| wanted.is_empty() || wanted.iter().any(|word| mode.name.contains(word)))
+    let folder = tempfile::tempdir_in(if Path::new("/dev/shm").exists() { "/dev/shm" } else { "." })?;
+    for mode in
+        MODES.iter().filter(|mode| wanted.is_empty() || wanted.iter().any(|word| mode.name.contains(word)))
     {
         let file = folder.path().join("bench.tdb");
-        compare(
-            mode.name,
-            mode.limits,
-            || round(&ours, mode, &file),
-            || round(&peer, mode, &file),
-        );
+        compare(mode.name, mode.limits, || round(&ours, mode, &file), || round(&peer, mode, &file));
     }
     Ok(())
 }
 
 fn round(library: &Library, mode: &Mode, file: &Path) -> Figures {
     let _ = std::fs::remove_file(file);
-    let database = library
-        .open(file, mode.hash_size, mode.flags, true)
-        .expect("the scratch database opens");
+    let database = library.open(file, mode.hash_size, mode.flags, true).expect("the scratch database opens");
     operations(&database, mode.keys)
 }
 
@@ -148,51 +104,27 @@ fn operations(database: &Database, count: usize) -> Figures {
     let mut each = |name: &str, part: usize, body: &dyn Fn(usize)| {
         let order = shuffled();
         let part = &order[..part];
-        time(&mut figures, name, part.len() as u64, || {
-            part.iter().for_each(|&index| body(index))
-        });
+        time(&mut figures, name, part.len() as u64, || part.iter().for_each(|&index| body(index)));
     };
-    each("insert", count, &|i| {
-        database.store(&present[i], &value, Store::Insert)
-    });
-    each("store in place", count, &|i| {
-        database.store(&present[i], &other, Store::Replace)
-    });
-    each("store the same", count, &|i| {
-        database.store(&present[i], &other, Store::Replace)
-    });
-    each("fetch", count, &|i| {
-        assert_eq!(database.fetch(&present[i]), Some(b'w'))
-    });
-    each("parse_record", count, &|i| {
-        assert_eq!(database.parse_record(&present[i]), u64::from(b'w'))
-    });
+    each("insert", count, &|i| database.store(&present[i], &value, Store::Insert));
+    each("store in place", count, &|i| database.store(&present[i], &other, Store::Replace));
+    each("store the same", count, &|i| database.store(&present[i], &other, Store::Replace));
+    each("fetch", count, &|i| assert_eq!(database.fetch(&present[i]), Some(b'w')));
+    each("parse_record", count, &|i| assert_eq!(database.parse_record(&present[i]), u64::from(b'w')));
     each("exists", count, &|i| assert!(database.exists(&present[i])));
     each("exists, miss", count, &|i| assert!(!database.exists(&absent[i])));
-    time(&mut figures, "traverse_read", count as u64, || {
-        assert_eq!(database.traverse(true), count as u64)
-    });
-    time(&mut figures, "traverse", count as u64, || {
-        assert_eq!(database.traverse(false), count as u64)
-    });
-    time(&mut figures, "firstkey/nextkey", count as u64, || {
-        assert_eq!(database.walk(), count as u64)
-    });
+    time(&mut figures, "traverse_read", count as u64, || assert_eq!(database.traverse(true), count as u64));
+    time(&mut figures, "traverse", count as u64, || assert_eq!(database.traverse(false), count as u64));
+    time(&mut figures, "firstkey/nextkey", count as u64, || assert_eq!(database.walk(), count as u64));
     figures.push(("file size (bytes)".to_owned(), database.size() as f64));
     let order = shuffled_part(&mut random, count);
     let mut each = |name: &str, part: usize, body: &dyn Fn(usize)| {
-        time(&mut figures, name, part as u64, || {
-            order[..part].iter().for_each(|&index| body(index))
-        });
+        time(&mut figures, name, part as u64, || order[..part].iter().for_each(|&index| body(index)));
     };
     each("append", count, &|i| database.append(&present[i], &tail));
-    each("store that grows", count / 4, &|i| {
-        database.store(&present[i], &large, Store::Replace)
-    });
+    each("store that grows", count / 4, &|i| database.store(&present[i], &large, Store::Replace));
     each("delete", count, &|i| assert!(database.delete(&present[i])));
-    each("store after delete", count, &|i| {
-        database.store(&present[i], &value, Store::Replace)
-    });
+    each("store after delete", count, &|i| database.store(&present[i], &value, Store::Replace));
     figures
 }
 

@@ -15,30 +15,18 @@ const KEYS: usize = 50_000;
 const LIMITS: &[(&str, f64)] = &[("fetch", 0.8), ("delete and store", 0.3)];
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with("--"))
-        .collect();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     if let [role, library, file, seed] = &arguments[..]
         && role == "process"
     {
         return process(&named(library)?, Path::new(file), seed.parse()?);
     }
     let (ours, peer) = Library::both()?;
-    let folder = tempfile::tempdir_in(if Path::new("/dev/shm").exists() {
-        "/dev/shm"
-    } else {
-        "."
-    })?;
+    let folder = tempfile::tempdir_in(if Path::new("/dev/shm").exists() { "/dev/shm" } else { "." })?;
     let file = folder.path().join("bench.tdb");
     for processes in [2, 8] {
         let title = format!("P4 {processes} processes, default locks");
-        compare(
-            &title,
-            LIMITS,
-            || round(&ours, &file, processes),
-            || round(&peer, &file, processes),
-        );
+        compare(&title, LIMITS, || round(&ours, &file, processes), || round(&peer, &file, processes));
     }
     Ok(())
 }
@@ -58,16 +46,11 @@ fn keys() -> Vec<[u8; 16]> {
 
 fn round(library: &Library, file: &Path, processes: u64) -> Figures {
     let _ = std::fs::remove_file(file);
-    let database = library
-        .open(file, 10_007, 0, true)
-        .expect("the scratch database opens");
-    keys()[..KEYS]
-        .iter()
-        .for_each(|key| database.store(key, &[b'v'; 100], Store::Insert));
+    let database = library.open(file, 10_007, 0, true).expect("the scratch database opens");
+    keys()[..KEYS].iter().for_each(|key| database.store(key, &[b'v'; 100], Store::Insert));
     drop(database);
-    let children: Vec<Child> = (0..processes)
-        .map(|seed| start(library, file, seed).expect("a process starts"))
-        .collect();
+    let children: Vec<Child> =
+        (0..processes).map(|seed| start(library, file, seed).expect("a process starts")).collect();
     gather(children).expect("every process ends well")
 }
 
@@ -105,11 +88,7 @@ fn gather(mut children: Vec<Child>) -> Result<Figures> {
         }
     }
     let names = ["fetch", "fetch and store", "delete and store"];
-    Ok(names
-        .iter()
-        .zip(&columns)
-        .map(|(name, values)| ((*name).to_owned(), median(values)))
-        .collect())
+    Ok(names.iter().zip(&columns).map(|(name, values)| ((*name).to_owned(), median(values))).collect())
 }
 
 fn process(library: &Library, file: &Path, seed: u64) -> Result<()> {

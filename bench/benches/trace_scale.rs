@@ -39,10 +39,7 @@ const SHAPES: &[(u32, u32, u32, f64)] = &[
 ];
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = env::args()
-        .skip(1)
-        .filter(|argument| argument != "--bench")
-        .collect();
+    let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if let [flag, folder] = &arguments[..]
         && flag == MEASURE
     {
@@ -79,27 +76,13 @@ fn one((operations, processes, keys, skew): (u32, u32, u32, f64)) -> Result<()> 
         mix: Mix::MIXED,
         seed: 1,
     };
-    let order = Order {
-        shape,
-        violation: None,
-        extended: false,
-        zstd: false,
-    };
+    let order = Order { shape, violation: None, extended: false, zstd: false };
     let traces = folder.path().join("traces");
     generate(&order, &traces)?;
-    let output = Command::new(env::current_exe()?)
-        .args([MEASURE.as_ref(), traces.as_os_str()])
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new(env::current_exe()?).args([MEASURE.as_ref(), traces.as_os_str()]).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let line = String::from_utf8_lossy(&output.stdout);
-    println!(
-        "{operations:>10} {processes:>6} {keys:>6} {skew:>4.1} | {}",
-        line.trim()
-    );
+    println!("{operations:>10} {processes:>6} {keys:>6} {skew:>4.1} | {}", line.trim());
     Ok(())
 }
 
@@ -114,17 +97,10 @@ fn measure(folder: &Path) -> Result<()> {
         .map_err(|error| anyhow::anyhow!("{}", explain_failure(&history, &error)))?;
     let schedule = Schedule::new(&history, &mut explained);
     let ordered = user_seconds()?;
-    let options = Options {
-        latency: false,
-        ..Options::default()
-    };
+    let options = Options { latency: false, ..Options::default() };
     let run = replay::run(&history, &schedule, &Memory::new(&history), &options)?;
     let replayed = user_seconds()?;
-    ensure!(
-        run.tally.mismatches == 0,
-        "{} results differ",
-        run.tally.mismatches
-    );
+    ensure!(run.tally.mismatches == 0, "{} results differ", run.tally.mismatches);
     let (text, lines) = (history.text_bytes as f64, history.lines() as f64);
     let peak = peak_bytes()?;
     println!(
@@ -148,10 +124,7 @@ fn user_seconds() -> Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     // The second field is the program's name in parentheses, and may hold spaces; the fourteenth is user time.
     let (_, fields) = stat.rsplit_once(')').context("no name in /proc/self/stat")?;
-    let ticks = fields
-        .split_whitespace()
-        .nth(11)
-        .context("no user time in /proc/self/stat")?;
+    let ticks = fields.split_whitespace().nth(11).context("no user time in /proc/self/stat")?;
     Ok(ticks.parse::<f64>()? / 100.0)
 }
 
@@ -159,8 +132,7 @@ fn user_seconds() -> Result<f64> {
 fn peak_bytes() -> Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line
-        .and_then(|rest| rest.split_whitespace().next())
-        .context("no VmHWM in /proc/self/status")?;
+    let kilobytes =
+        line.and_then(|rest| rest.split_whitespace().next()).context("no VmHWM in /proc/self/status")?;
     Ok(kilobytes.parse::<f64>()? * 1024.0)
 }

@@ -19,10 +19,7 @@ struct Bytes {
 
 impl Bytes {
     fn of(bytes: &[u8]) -> Bytes {
-        Bytes {
-            start: bytes.as_ptr().cast_mut(),
-            length: bytes.len(),
-        }
+        Bytes { start: bytes.as_ptr().cast_mut(), length: bytes.len() }
     }
 }
 
@@ -114,10 +111,7 @@ impl Library {
     /// Ours, as built beside this benchmark.
     pub fn ours() -> Result<Library> {
         let binary = std::env::current_exe().context("this program's own path is unknown")?;
-        let built = binary
-            .ancestors()
-            .map(|folder| folder.join("libtdb_capi.so"))
-            .find(|path| path.exists());
+        let built = binary.ancestors().map(|folder| folder.join("libtdb_capi.so")).find(|path| path.exists());
         let Some(path) = built else {
             bail!("libtdb_capi.so is not built; run `cargo build --release -p tdb-capi`")
         };
@@ -131,11 +125,7 @@ impl Library {
             .with_context(|| format!("cannot load {}", path.display()))?;
         let functions = Functions::find(&loaded)?;
         std::mem::forget(loaded);
-        Ok(Library {
-            name,
-            path: path.to_owned(),
-            functions,
-        })
+        Ok(Library { name, path: path.to_owned(), functions })
     }
 
     /// The file it was loaded from.
@@ -162,17 +152,9 @@ impl Library {
             )
         };
         if context.is_null() {
-            bail!(
-                "{}: cannot open {}: {}",
-                self.name,
-                path.display(),
-                std::io::Error::last_os_error()
-            );
+            bail!("{}: cannot open {}: {}", self.name, path.display(), std::io::Error::last_os_error());
         }
-        Ok(Database {
-            context,
-            functions: self.functions,
-        })
+        Ok(Database { context, functions: self.functions })
     }
 }
 
@@ -213,25 +195,13 @@ pub struct Database {
 
 unsafe extern "C" fn count(_: *mut c_void, _: Bytes, value: Bytes, sum: *mut c_void) -> c_int {
     // SAFETY: `sum` is the `u64` that the caller of the traversal passed; the value has the stated length.
-    unsafe {
-        *sum.cast::<u64>() += 1 + if value.length > 0 {
-            u64::from(*value.start)
-        } else {
-            0
-        }
-    };
+    unsafe { *sum.cast::<u64>() += 1 + if value.length > 0 { u64::from(*value.start) } else { 0 } };
     0
 }
 
 unsafe extern "C" fn parse(_: Bytes, value: Bytes, sum: *mut c_void) -> c_int {
     // SAFETY: as for `count`.
-    unsafe {
-        *sum.cast::<u64>() += if value.length > 0 {
-            u64::from(*value.start)
-        } else {
-            0
-        }
-    };
+    unsafe { *sum.cast::<u64>() += if value.length > 0 { u64::from(*value.start) } else { 0 } };
     0
 }
 
@@ -292,11 +262,7 @@ impl Database {
     /// Visits every record; gives their number.
     pub fn traverse(&self, read_only: bool) -> u64 {
         let mut sum = 0u64;
-        let function = if read_only {
-            self.functions.traverse_read
-        } else {
-            self.functions.traverse
-        };
+        let function = if read_only { self.functions.traverse_read } else { self.functions.traverse };
         // SAFETY: see above; `count` gets the address of `sum`.
         let visited = unsafe { function(self.context, Some(count), (&raw mut sum).cast()) };
         u64::try_from(visited).expect("the traversal failed")

@@ -10,18 +10,12 @@ pub type Figures = Vec<(String, f64)>;
 pub fn time(figures: &mut Figures, name: &str, operations: u64, body: impl FnOnce()) {
     let start = Instant::now();
     body();
-    figures.push((
-        name.to_owned(),
-        start.elapsed().as_nanos() as f64 / operations as f64,
-    ));
+    figures.push((name.to_owned(), start.elapsed().as_nanos() as f64 / operations as f64));
 }
 
 /// Rounds asked for by `QUORATE_ROUNDS`; five by default.
 pub fn rounds() -> usize {
-    std::env::var("QUORATE_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(5)
+    std::env::var("QUORATE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
 }
 
 /// Runs `ours` and `peer` in turn and prints the table; limits are `(figure, highest ratio asked for)`.
@@ -43,10 +37,7 @@ pub fn compare(
             }
         }
     }
-    println!(
-        "\n{title} ({} rounds in turn, medians, ns unless named; ratio = ours / peer)",
-        rounds()
-    );
+    println!("\n{title} ({} rounds in turn, medians, ns unless named; ratio = ours / peer)", rounds());
     println!("| figure | ours | peer | ratio | asked | |\n| --- | ---: | ---: | ---: | ---: | --- |");
     for name in order {
         let (Some(ours), Some(peer)) = (measured[0].get(&name), measured[1].get(&name)) else {
@@ -56,10 +47,7 @@ pub fn compare(
             &name,
             ours,
             peer,
-            limits
-                .iter()
-                .find(|(limited, _)| *limited == name)
-                .map(|(_, limit)| *limit),
+            limits.iter().find(|(limited, _)| *limited == name).map(|(_, limit)| *limit),
         );
     }
 }
@@ -67,25 +55,15 @@ pub fn compare(
 fn print_row(name: &str, ours: &[f64], peer: &[f64], limit: Option<f64>) {
     let ratio = median(&ours.iter().zip(peer).map(|(a, b)| a / b).collect::<Vec<_>>());
     let (asked, verdict) = match limit {
-        Some(limit) => (
-            format!("{limit:.2}"),
-            if ratio <= limit { "met" } else { "missed" },
-        ),
+        Some(limit) => (format!("{limit:.2}"), if ratio <= limit { "met" } else { "missed" }),
         None => (String::new(), ""),
     };
-    println!(
-        "| {name} | {:.1} | {:.1} | {ratio:.3} | {asked} | {verdict} |",
-        median(ours),
-        median(peer)
-    );
+    println!("| {name} | {:.1} | {:.1} | {ratio:.3} | {asked} | {verdict} |", median(ours), median(peer));
 }
 
 /// The middle value; of two middle ones, the lower.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted
-        .get((sorted.len().max(1) - 1) / 2)
-        .copied()
-        .unwrap_or(f64::NAN)
+    sorted.get((sorted.len().max(1) - 1) / 2).copied().unwrap_or(f64::NAN)
 }

@@ -67,14 +67,7 @@ impl Transaction {
             4 => Kind::Read(ReadKind::Any),
             _ => Kind::Read(ReadKind::Newest),
         };
-        Transaction {
-            id,
-            kind,
-            node,
-            life,
-            register: random.u32(..REGISTERS),
-            floor,
-        }
+        Transaction { id, kind, node, life, register: random.u32(..REGISTERS), floor }
     }
 
     /// The value it writes.
@@ -90,21 +83,11 @@ impl Transaction {
     /// What it changes: both halves, and now and then a cut beyond them and back.
     pub fn changes(&self, random: &mut fastrand::Rng) -> Vec<Change> {
         let bytes = self.value().to_be_bytes().to_vec();
-        let mut changes: Vec<Change> = self
-            .places()
-            .map(|position| Change::Write {
-                position,
-                bytes: bytes.clone(),
-            })
-            .into();
+        let mut changes: Vec<Change> =
+            self.places().map(|position| Change::Write { position, bytes: bytes.clone() }).into();
         if random.u8(..8) == 0 {
-            changes.push(Change::Write {
-                position: 2 * REGISTERS * PAGE + 7,
-                bytes,
-            });
-            changes.push(Change::Truncate {
-                length: 2 * REGISTERS * PAGE,
-            });
+            changes.push(Change::Write { position: 2 * REGISTERS * PAGE + 7, bytes });
+            changes.push(Change::Truncate { length: 2 * REGISTERS * PAGE });
         }
         changes
     }

@@ -40,32 +40,15 @@ pub enum Local {
     /// Its own vote is on its disk.
     OwnVotePersisted(PromiseRecord),
     /// A vote that it gives is on its disk.
-    SendVote {
-        to: NodeId,
-        number: u64,
-        asked_by: u64,
-        vote: VoteReply,
-    },
+    SendVote { to: NodeId, number: u64, asked_by: u64, vote: VoteReply },
     /// A beacon of its own was answered, or not.
-    Vote {
-        from: NodeId,
-        number: u64,
-        reply: VoteReply,
-    },
+    Vote { from: NodeId, number: u64, reply: VoteReply },
     /// A probe of its own was answered, or not.
     Probe { to: NodeId, answered: bool },
     /// A call of its own was answered, or not.
-    Reply {
-        token: CallToken,
-        reply: Option<Result<Answer, AbortCode>>,
-    },
+    Reply { token: CallToken, reply: Option<Result<Answer, AbortCode>> },
     /// An answer leaves, the disk being done.
-    SendReply {
-        to: NodeId,
-        token: CallToken,
-        asked_by: u64,
-        reply: Result<Answer, AbortCode>,
-    },
+    SendReply { to: NodeId, token: CallToken, asked_by: u64, reply: Result<Answer, AbortCode> },
 }
 
 /// Something that happens.
@@ -74,24 +57,11 @@ pub enum Event {
     /// At a server, in this life of it.
     Local { node: NodeId, life: u64, what: Local },
     /// A beacon arrives, whichever life the server is in.
-    Beacon {
-        to: NodeId,
-        from: NodeId,
-        life: u64,
-        series: u64,
-        number: u64,
-        beacon: Beacon,
-    },
+    Beacon { to: NodeId, from: NodeId, life: u64, series: u64, number: u64, beacon: Beacon },
     /// A probe arrives.
     Probe { to: NodeId, from: NodeId, life: u64 },
     /// A call arrives.
-    Request {
-        to: NodeId,
-        from: NodeId,
-        life: u64,
-        token: CallToken,
-        request: Request,
-    },
+    Request { to: NodeId, from: NodeId, life: u64, token: CallToken, request: Request },
     /// A client does something.
     Client(ClientStep),
     /// Something goes wrong or right again.
@@ -132,9 +102,7 @@ impl Queue {
         }
         self.heap.pop();
         self.free.push(slot);
-        let event = self.slots[slot]
-            .take()
-            .expect("a slot in the heap holds its event");
+        let event = self.slots[slot].take().expect("a slot in the heap holds its event");
         Some((time, event))
     }
 }

@@ -55,11 +55,7 @@ fn tell(seed: u64) -> ExitCode {
     println!("{:?}", world.statistics);
     match violation {
         Some(violation) => {
-            println!(
-                "seed {seed}: at {:.3} s: {}",
-                violation.at as f64 / 1e6,
-                violation.what
-            );
+            println!("seed {seed}: at {:.3} s: {}", violation.at as f64 / 1e6, violation.what);
             ExitCode::FAILURE
         }
         None => ExitCode::SUCCESS,
@@ -82,11 +78,7 @@ fn find_faults(from: u64, count: u64) -> ExitCode {
             }
         }
     }
-    if missed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn sweep(from: u64, count: u64) -> ExitCode {
@@ -100,11 +92,7 @@ fn sweep(from: u64, count: u64) -> ExitCode {
         total.add(&world.statistics);
         simulated += world.now;
         if let Some(violation) = violation {
-            println!(
-                "seed {seed}: at {:.3} s: {}",
-                violation.at as f64 / 1e6,
-                violation.what
-            );
+            println!("seed {seed}: at {:.3} s: {}", violation.at as f64 / 1e6, violation.what);
             found += 1;
         }
     }
@@ -115,9 +103,5 @@ fn sweep(from: u64, count: u64) -> ExitCode {
         simulated as f64 / 3.6e9,
         simulated as f64 / 1e6 / seconds
     );
-    if found == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -15,11 +15,7 @@ pub struct Net {
 impl Net {
     /// Everybody reaches everybody.
     pub fn new(nodes: usize) -> Self {
-        Net {
-            cut: vec![vec![false; nodes]; nodes],
-            loss_per_mille: 0,
-            late_per_mille: 0,
-        }
+        Net { cut: vec![vec![false; nodes]; nodes], loss_per_mille: 0, late_per_mille: 0 }
     }
 
     /// Cuts one direction, or mends it.

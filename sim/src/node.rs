@@ -18,10 +18,7 @@ pub struct Reading {
 impl Clock for Reading {
     fn now(&self) -> Now {
         let moment = Moment::from_micros(self.moment.load(Ordering::Relaxed));
-        Now {
-            moment,
-            wall: self.wall.load(Ordering::Relaxed),
-        }
+        Now { moment, wall: self.wall.load(Ordering::Relaxed) }
     }
 }
 
@@ -42,12 +39,7 @@ pub struct Clocks {
 impl Clocks {
     /// Clocks that show `local` at `real`.
     pub fn new(real: u64, local: u64) -> Self {
-        Clocks {
-            base_real: real,
-            base_local: local,
-            rate_ppm: 0,
-            wall_error: 0,
-        }
+        Clocks { base_real: real, base_local: local, rate_ppm: 0, wall_error: 0 }
     }
 
     /// The monotonic clock at `real`.
@@ -129,9 +121,7 @@ impl Node {
 
     /// Sets what its server reads from its clocks.
     pub fn set_time(&self, real: u64) {
-        self.reading
-            .moment
-            .store(self.clocks.local(real), Ordering::Relaxed);
+        self.reading.moment.store(self.clocks.local(real), Ordering::Relaxed);
         self.reading.wall.store(self.clocks.wall(real), Ordering::Relaxed);
     }
 
@@ -145,11 +135,7 @@ impl Node {
         self.busy_until = real;
         self.power_timer = u64::MAX;
         self.replica_timer = u64::MAX;
-        let site = Site::start(
-            self.config.clone(),
-            Arc::new(self.store.clone()),
-            self.reading.clone(),
-        )?;
+        let site = Site::start(self.config.clone(), Arc::new(self.store.clone()), self.reading.clone())?;
         self.visible = None;
         self.site = Some(site);
         Ok(())

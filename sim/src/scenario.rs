@@ -74,33 +74,15 @@ impl Scenario {
     pub fn random(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let brisk = random.bool();
-        let profile = if brisk {
-            Profile::brisk()
-        } else {
-            Profile::openafs()
-        };
+        let profile = if brisk { Profile::brisk() } else { Profile::openafs() };
         let voters = [3, 3, 3, 3, 5, 5, 4, 2, 1][random.usize(..9)];
         let clones = usize::from(random.u8(..6) == 0);
         let servers = servers(voters, clones);
         let scale = if brisk { 20 } else { 1 };
         let end = 3_600_000_000 / scale;
-        let troubles = draw(
-            &mut random,
-            servers.len(),
-            voters % 2 == 1 && voters > 1,
-            scale,
-            end,
-        );
+        let troubles = draw(&mut random, servers.len(), voters % 2 == 1 && voters > 1, scale, end);
         let crash_per_mille = if random.bool() { random.u32(..4) } else { 0 };
-        Scenario {
-            servers,
-            profile,
-            troubles,
-            end,
-            clients: 3,
-            think: 20_000_000 / scale,
-            crash_per_mille,
-        }
+        Scenario { servers, profile, troubles, end, clients: 3, think: 20_000_000 / scale, crash_per_mille }
     }
 
     /// A quiet cell of `voters` servers.
@@ -108,15 +90,7 @@ impl Scenario {
         let end = length.as_micros() as u64;
         let think = (profile.beacon.as_micros() / 2) as u64;
         let servers = servers(voters, 0);
-        Scenario {
-            servers,
-            profile,
-            troubles: Vec::new(),
-            end,
-            clients: 2,
-            think,
-            crash_per_mille: 0,
-        }
+        Scenario { servers, profile, troubles: Vec::new(), end, clients: 2, think, crash_per_mille: 0 }
     }
 
     /// How long after [`Trouble::Calm`] everything must be well again.
@@ -133,11 +107,7 @@ impl Scenario {
 fn servers(voters: usize, clones: usize) -> Vec<Server> {
     let server = |nth: usize| Server {
         address: 0x0a00_0001 + nth as u32,
-        kind: if nth < voters {
-            ServerKind::Voter
-        } else {
-            ServerKind::Clone
-        },
+        kind: if nth < voters { ServerKind::Voter } else { ServerKind::Clone },
         dialect: Dialect::Quorate,
     };
     (0..voters + clones).map(server).collect()
@@ -163,32 +133,15 @@ fn draw(random: &mut fastrand::Rng, nodes: usize, odd: bool, scale: u64, end: u6
         match random.u8(..16) {
             0..=3 => {
                 troubles.push((at, Trouble::Crash(node)));
-                let quick = if random.bool() {
-                    at + random.u64(1_000..minute / 10)
-                } else {
-                    over
-                };
+                let quick = if random.bool() { at + random.u64(1_000..minute / 10) } else { over };
                 let empty = wipes && !wiped;
                 wiped |= empty;
-                troubles.push((
-                    quick,
-                    if empty {
-                        Trouble::RestartEmpty(node)
-                    } else {
-                        Trouble::Restart(node)
-                    },
-                ));
+                troubles
+                    .push((quick, if empty { Trouble::RestartEmpty(node) } else { Trouble::Restart(node) }));
             }
             4..=6 => {
                 let (sends, receives) = [(false, false), (true, false), (false, true)][random.usize(..3)];
-                troubles.push((
-                    at,
-                    Trouble::Isolate {
-                        node,
-                        sends,
-                        receives,
-                    },
-                ));
+                troubles.push((at, Trouble::Isolate { node, sends, receives }));
                 troubles.push((over, Trouble::Heal));
             }
             7 => {

@@ -191,14 +191,7 @@ impl World {
                     self.local(node, what);
                 }
             }
-            Event::Beacon {
-                to,
-                from,
-                life,
-                series,
-                number,
-                beacon,
-            } => {
+            Event::Beacon { to, from, life, series, number, beacon } => {
                 self.beacon(to, from, life, series, number, &beacon);
             }
             Event::Probe { to, from, life } => {
@@ -206,23 +199,10 @@ impl World {
                     && let Some(delay) = self.net.delay(&mut self.random, to, from)
                 {
                     let what = Local::Probe { to, answered: true };
-                    self.queue.push(
-                        self.now + delay,
-                        Event::Local {
-                            node: from,
-                            life,
-                            what,
-                        },
-                    );
+                    self.queue.push(self.now + delay, Event::Local { node: from, life, what });
                 }
             }
-            Event::Request {
-                to,
-                from,
-                life,
-                token,
-                request,
-            } => self.request(to, from, life, token, request),
+            Event::Request { to, from, life, token, request } => self.request(to, from, life, token, request),
             Event::Client(step) => self.client(step),
             Event::Trouble(trouble) => self.trouble(trouble),
         }
@@ -234,10 +214,8 @@ impl World {
         let now = self.now;
         match self.nodes[node].start(now) {
             Ok(()) => {
-                let version = self.nodes[node]
-                    .site
-                    .as_ref()
-                    .map_or(Version::NONE, |site| site.database().version());
+                let version =
+                    self.nodes[node].site.as_ref().map_or(Version::NONE, |site| site.database().version());
                 self.tell(|| format!("server {node} starts with version {version}"));
                 self.check_tail(node);
                 self.arm(node);
@@ -256,8 +234,7 @@ impl World {
 
     fn later(&mut self, node: NodeId, after: u64, what: Local) {
         let life = self.nodes[node].life;
-        self.queue
-            .push(self.now + after, Event::Local { node, life, what });
+        self.queue.push(self.now + after, Event::Local { node, life, what });
     }
 
     fn local(&mut self, node: NodeId, what: Local) {
@@ -284,26 +261,10 @@ impl World {
                 self.commands(node, commands);
                 self.check_power();
             }
-            Local::SendVote {
-                to,
-                number,
-                asked_by,
-                vote,
-            } => {
+            Local::SendVote { to, number, asked_by, vote } => {
                 if let Some(delay) = self.net.delay(&mut self.random, node, to) {
-                    let what = Local::Vote {
-                        from: node,
-                        number,
-                        reply: vote,
-                    };
-                    self.queue.push(
-                        self.now + delay,
-                        Event::Local {
-                            node: to,
-                            life: asked_by,
-                            what,
-                        },
-                    );
+                    let what = Local::Vote { from: node, number, reply: vote };
+                    self.queue.push(self.now + delay, Event::Local { node: to, life: asked_by, what });
                 }
             }
             Local::Vote { from, number, reply } => {
@@ -318,31 +279,13 @@ impl World {
                 self.commands(node, commands);
             }
             Local::Reply { token, reply } => self.reply(node, token, reply),
-            Local::SendReply {
-                to,
-                token,
-                asked_by,
-                reply,
-            } => {
-                let bytes = if let Ok(Answer::Database(snapshot)) = &reply {
-                    snapshot.length() as usize
-                } else {
-                    0
-                };
+            Local::SendReply { to, token, asked_by, reply } => {
+                let bytes =
+                    if let Ok(Answer::Database(snapshot)) = &reply { snapshot.length() as usize } else { 0 };
                 if let Some(delay) = self.net.delay(&mut self.random, node, to) {
-                    let what = Local::Reply {
-                        token,
-                        reply: Some(reply),
-                    };
+                    let what = Local::Reply { token, reply: Some(reply) };
                     let after = delay + self.transfer(bytes);
-                    self.queue.push(
-                        self.now + after,
-                        Event::Local {
-                            node: to,
-                            life: asked_by,
-                            what,
-                        },
-                    );
+                    self.queue.push(self.now + after, Event::Local { node: to, life: asked_by, what });
                 }
             }
         }
@@ -368,10 +311,7 @@ impl World {
 
     fn with_power<R>(&mut self, node: NodeId, act: impl FnOnce(&Site, &mut Held<'_, Nothing>) -> R) -> R {
         self.nodes[node].set_time(self.now);
-        let site = self.nodes[node]
-            .site
-            .as_ref()
-            .expect("the caller checked that the server is up");
+        let site = self.nodes[node].site.as_ref().expect("the caller checked that the server is up");
         act(site, &mut self.held)
     }
 
@@ -391,11 +331,8 @@ impl World {
         let (result, effects) = self.with_power(node, act);
         if armed && self.nodes[node].store.disarm() {
             self.crash(node);
-            let after = self
-                .random
-                .u64(1_000..self.scenario.profile.promise.as_micros() as u64);
-            self.queue
-                .push(self.now + after, Event::Trouble(Trouble::Restart(node)));
+            let after = self.random.u64(1_000..self.scenario.profile.promise.as_micros() as u64);
+            self.queue.push(self.now + after, Event::Trouble(Trouble::Restart(node)));
             return None;
         }
         let cost = self.disk_time(node, before);
@@ -413,11 +350,7 @@ impl World {
         let after = self.nodes[node].store.work_done();
         let syncs = after.1 - before.1;
         let slow = if self.nodes[node].slow_disk { 100 } else { 1 };
-        if syncs == 0 {
-            0
-        } else {
-            syncs * self.random.u64(100..4_000) * slow
-        }
+        if syncs == 0 { 0 } else { syncs * self.random.u64(100..4_000) * slow }
     }
 
     fn beacon(&mut self, to: NodeId, from: NodeId, life: u64, series: u64, number: u64, beacon: &Beacon) {
@@ -425,16 +358,13 @@ impl World {
             return;
         }
         let host = ServerId::new(from);
-        let (vote, commands) = self.with_power(to, |site, held| {
-            site.on_beacon(held, host, (life << 32) | series, beacon)
-        });
+        let (vote, commands) =
+            self.with_power(to, |site, held| site.on_beacon(held, host, (life << 32) | series, beacon));
         self.commands(to, commands);
         let (reply, cost) = match vote {
             Vote::No(_) => (VoteReply::No, 0),
             Vote::Yes { persist: None } => (VoteReply::Yes(beacon.start), 0),
-            Vote::Yes {
-                persist: Some(record),
-            } => {
+            Vote::Yes { persist: Some(record) } => {
                 let before = self.nodes[to].store.work_done();
                 if self.with_power(to, |site, _| site.save_promise(record)).is_err() {
                     self.arm(to);
@@ -448,16 +378,7 @@ impl World {
             let found = self.invariants.promises_kept.yes(self.now, to, from);
             self.check(found);
         }
-        self.later(
-            to,
-            cost,
-            Local::SendVote {
-                to: from,
-                number,
-                asked_by: life,
-                vote: reply,
-            },
-        );
+        self.later(to, cost, Local::SendVote { to: from, number, asked_by: life, vote: reply });
         self.arm(to);
     }
 
@@ -467,16 +388,7 @@ impl World {
         }
         if self.nodes[to].busy_until > self.now {
             let at = self.nodes[to].busy_until;
-            self.queue.push(
-                at,
-                Event::Request {
-                    to,
-                    from,
-                    life,
-                    token,
-                    request,
-                },
-            );
+            self.queue.push(at, Event::Request { to, from, life, token, request });
             return;
         }
         let caller = ServerId::new(from);
@@ -485,16 +397,7 @@ impl World {
             Request::Database(version, bytes) => self.receive(to, caller, version, &bytes),
         };
         if let Some((reply, cost)) = answered {
-            self.later(
-                to,
-                cost,
-                Local::SendReply {
-                    to: from,
-                    token,
-                    asked_by: life,
-                    reply,
-                },
-            );
+            self.later(to, cost, Local::SendReply { to: from, token, asked_by: life, reply });
             self.arm(to);
         }
     }
@@ -589,13 +492,7 @@ impl World {
         let to = to.index();
         let life = self.nodes[node].life;
         if let Some(delay) = self.net.delay(&mut self.random, node, to) {
-            let event = Event::Request {
-                to,
-                from: node,
-                life,
-                token,
-                request,
-            };
+            let event = Event::Request { to, from: node, life, token, request };
             self.queue.push(self.now + outward + delay, event);
         }
         let timeout = self.scenario.profile.call_timeout.as_micros() as u64;
@@ -612,39 +509,18 @@ impl World {
         let timeout = self.scenario.profile.call_timeout.as_micros() as u64;
         let life = self.nodes[node].life;
         match command {
-            Command::Beacon {
-                to,
-                series,
-                number,
-                beacon,
-            } => {
+            Command::Beacon { to, series, number, beacon } => {
                 let to = to.index();
                 if let Some(delay) = self.net.delay(&mut self.random, node, to) {
-                    let event = Event::Beacon {
-                        to,
-                        from: node,
-                        life,
-                        series,
-                        number,
-                        beacon,
-                    };
+                    let event = Event::Beacon { to, from: node, life, series, number, beacon };
                     self.queue.push(self.now + delay, event);
                 }
-                self.later(
-                    node,
-                    timeout,
-                    Local::Vote {
-                        from: to,
-                        number,
-                        reply: VoteReply::Failed,
-                    },
-                );
+                self.later(node, timeout, Local::Vote { from: to, number, reply: VoteReply::Failed });
             }
             Command::Probe { to } => {
                 let to = to.index();
                 if let Some(delay) = self.net.delay(&mut self.random, node, to) {
-                    self.queue
-                        .push(self.now + delay, Event::Probe { to, from: node, life });
+                    self.queue.push(self.now + delay, Event::Probe { to, from: node, life });
                 }
                 self.later(node, timeout, Local::Probe { to, answered: false });
             }
@@ -667,9 +543,8 @@ impl World {
         if self.nodes[node].site.is_none() {
             return;
         }
-        let (power, replica) = self.with_power(node, |site, held| {
-            (site.power_deadline(held), site.replica_deadline(held))
-        });
+        let (power, replica) =
+            self.with_power(node, |site, held| (site.power_deadline(held), site.replica_deadline(held)));
         let machine = &mut self.nodes[node];
         let at = machine.clocks.real(power.as_micros()).max(self.now);
         if at < machine.power_timer {
@@ -689,9 +564,7 @@ impl World {
     // ---- properties
 
     fn check_power(&mut self) {
-        let holders: Vec<NodeId> = (0..self.nodes.len())
-            .filter(|&node| self.holds_mandate(node))
-            .collect();
+        let holders: Vec<NodeId> = (0..self.nodes.len()).filter(|&node| self.holds_mandate(node)).collect();
         let found = self.invariants.one_sync_site.check(&holders);
         self.check(found);
     }
@@ -707,10 +580,7 @@ impl World {
     /// Looks at what a server's copy is after work on it.
     fn check_copy(&mut self, node: NodeId) {
         self.check_tail(node);
-        let visible = self.nodes[node]
-            .site
-            .as_ref()
-            .and_then(|site| site.database().visible_version());
+        let visible = self.nodes[node].site.as_ref().and_then(|site| site.database().visible_version());
         if visible != self.nodes[node].visible {
             self.nodes[node].visible = visible;
             if let Some(version) = visible {
@@ -726,20 +596,14 @@ impl World {
         };
         let tail = site.database().version();
         let before = std::mem::replace(&mut self.nodes[node].tail, tail);
-        let before = self.nodes[node]
-            .adopting
-            .take()
-            .map_or(before, |adopted| before.max(adopted));
+        let before = self.nodes[node].adopting.take().map_or(before, |adopted| before.max(adopted));
         let found = self.invariants.versions_grow.tail(node, tail);
         self.check(found);
         if tail == before {
             return;
         }
-        let bytes = self.nodes[node]
-            .site
-            .as_ref()
-            .map(|site| read_all(&site.database().tail()))
-            .unwrap_or_default();
+        let bytes =
+            self.nodes[node].site.as_ref().map(|site| read_all(&site.database().tail())).unwrap_or_default();
         let found = self.invariants.replicas_equal.holds(node, tail, &bytes);
         self.check(found);
         if !self.invariants.committed_survives.is_known(tail) {
@@ -756,22 +620,13 @@ impl World {
         }
         if self.commits_since_calm == 0 {
             let since = Duration::from_micros(self.now - calm);
-            self.check(Err(format!(
-                "no write was committed in {since:?} after everything was mended"
-            )));
+            self.check(Err(format!("no write was committed in {since:?} after everything was mended")));
         }
         let versions: Vec<(Option<Version>, Version)> =
             self.nodes.iter().map(|node| (node.visible, node.tail)).collect();
-        let newest = versions
-            .iter()
-            .map(|&(_, tail)| tail)
-            .max()
-            .unwrap_or(Version::NONE);
+        let newest = versions.iter().map(|&(_, tail)| tail).max().unwrap_or(Version::NONE);
         let near = |version: Version| version.epoch == newest.epoch && newest.counter - version.counter <= 1;
-        if !versions
-            .iter()
-            .all(|&(visible, tail)| near(tail) && visible.is_some_and(near))
-        {
+        if !versions.iter().all(|&(visible, tail)| near(tail) && visible.is_some_and(near)) {
             self.check(Err(format!("servers still differ at the end: {versions:?}")));
         }
     }
@@ -815,10 +670,7 @@ impl World {
     }
 
     fn running(&self, client: usize, id: ClientId) -> Option<Transaction> {
-        self.clients[client]
-            .running
-            .clone()
-            .filter(|transaction| transaction.id == id)
+        self.clients[client].running.clone().filter(|transaction| transaction.id == id)
     }
 
     fn begin(&mut self, client: usize) {
@@ -842,8 +694,7 @@ impl World {
         }
         self.clients[client].running = Some(transaction);
         let patience = self.scenario.profile.promise.as_micros() as u64;
-        self.queue
-            .push(self.now + patience, Event::Client(ClientStep::GiveUp(client, id)));
+        self.queue.push(self.now + patience, Event::Client(ClientStep::GiveUp(client, id)));
         self.with_database(node, |site, held| {
             let effects = match kind {
                 Kind::Write => site.begin_write(held, id),
@@ -857,18 +708,15 @@ impl World {
     fn over(&mut self, client: usize) {
         self.clients[client].running = None;
         let after = self.random.u64(..self.scenario.think.max(1));
-        self.queue
-            .push(self.now + after, Event::Client(ClientStep::Begin(client)));
+        self.queue.push(self.now + after, Event::Client(ClientStep::Begin(client)));
     }
 
     fn client_event(&mut self, node: NodeId, id: ClientId, event: ClientEvent) {
         if let ClientEvent::WriteFailed(_) = event {
             self.invariants.failed_never_happened.failed(id.0);
         }
-        let found = self
-            .clients
-            .iter()
-            .position(|client| client.running.as_ref().is_some_and(|run| run.id == id));
+        let found =
+            self.clients.iter().position(|client| client.running.as_ref().is_some_and(|run| run.id == id));
         let Some(client) = found else { return };
         let Some(transaction) = self.running(client, id) else {
             return;
@@ -877,8 +725,7 @@ impl World {
             ClientEvent::WriteBegun(snapshot) => {
                 self.found(&transaction, &snapshot);
                 let after = self.random.u64(..2_000);
-                self.queue
-                    .push(self.now + after, Event::Client(ClientStep::Commit(client, id)));
+                self.queue.push(self.now + after, Event::Client(ClientStep::Commit(client, id)));
                 return;
             }
             ClientEvent::Committed(version) => {
@@ -909,13 +756,7 @@ impl World {
         if transaction.kind == Kind::Read(ubik::effect::ReadKind::Any) {
             self.statistics.any_reads += 1;
             let floor = Version::NONE;
-            self.found(
-                &Transaction {
-                    floor,
-                    ..transaction.clone()
-                },
-                snapshot,
-            );
+            self.found(&Transaction { floor, ..transaction.clone() }, snapshot);
             return;
         }
         self.statistics.reads += 1;
@@ -923,10 +764,7 @@ impl World {
             self.statistics.follower_reads += 1;
         }
         self.found(transaction, snapshot);
-        let found = self
-            .invariants
-            .reads_are_fresh
-            .found(transaction.floor, snapshot.version());
+        let found = self.invariants.reads_are_fresh.found(transaction.floor, snapshot.version());
         self.check(found);
     }
 
@@ -934,9 +772,7 @@ impl World {
     fn found(&mut self, transaction: &Transaction, snapshot: &Snapshot) {
         let [one, other] = transaction.places().map(|position| {
             let mut bytes = [0; 8];
-            snapshot
-                .read(u64::from(position), &mut bytes)
-                .expect("reads of a store that is up succeed");
+            snapshot.read(u64::from(position), &mut bytes).expect("reads of a store that is up succeed");
             u64::from_be_bytes(bytes)
         });
         let version = snapshot.version();
@@ -973,11 +809,7 @@ impl World {
                     self.start(node);
                 }
             }
-            Trouble::Isolate {
-                node,
-                sends,
-                receives,
-            } => {
+            Trouble::Isolate { node, sends, receives } => {
                 for other in (0..self.nodes.len()).filter(|&other| other != node) {
                     self.net.cut(node, other, !sends);
                     self.net.cut(other, node, !receives);
@@ -1017,10 +849,7 @@ impl World {
             self.nodes[node].slow_disk = false;
             self.nodes[node].store.set_full(false);
             // A server whose commit broke half way says so and is restarted, as an operator would.
-            let broken = self.nodes[node]
-                .site
-                .as_ref()
-                .is_some_and(|site| site.database().is_broken());
+            let broken = self.nodes[node].site.as_ref().is_some_and(|site| site.database().is_broken());
             if broken {
                 self.crash(node);
             }
@@ -1037,9 +866,7 @@ fn pairs(count: usize) -> impl Iterator<Item = (NodeId, NodeId)> {
 
 fn read_all(snapshot: &Snapshot) -> Vec<u8> {
     let mut bytes = vec![0; snapshot.length() as usize];
-    snapshot
-        .read(0, &mut bytes)
-        .expect("reads of a store that is up succeed");
+    snapshot.read(0, &mut bytes).expect("reads of a store that is up succeed");
     bytes
 }
 

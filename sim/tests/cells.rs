@@ -79,16 +79,10 @@ fn rare_planted_faults_are_found() {
             "it runs thousands of seeds; set QUORATE_LONG=1",
         );
     }
-    for fault in [
-        Fault::OldEpochAccepted,
-        Fault::OlderLeasesIgnored,
-        Fault::LeaseFromReceipt,
-        Fault::ReadsBehind,
-    ] {
-        assert!(
-            finds(fault, 4000).is_some(),
-            "{fault:?} was not found in 4000 runs"
-        );
+    for fault in
+        [Fault::OldEpochAccepted, Fault::OlderLeasesIgnored, Fault::LeaseFromReceipt, Fault::ReadsBehind]
+    {
+        assert!(finds(fault, 4000).is_some(), "{fault:?} was not found in 4000 runs");
     }
 }
 
@@ -109,16 +103,9 @@ fn a_transfer_longer_than_a_mandate_unseats_nobody() {
     let before = world.statistics.commits;
     world.run_until(15 * minute);
     assert_eq!(world.violation(), None);
-    assert_eq!(
-        world.statistics.elections, elections,
-        "the sync site was never unseated"
-    );
+    assert_eq!(world.statistics.elections, elections, "the sync site was never unseated");
     assert!(world.statistics.transfers > 0, "a transfer was needed");
-    assert!(
-        world.statistics.commits > before + 10,
-        "writes went on: {:?}",
-        world.statistics
-    );
+    assert!(world.statistics.commits > before + 10, "writes went on: {:?}", world.statistics);
 }
 
 /// U19: three servers started together elect one within a promise and a few beacons, and take writes right after.
@@ -145,9 +132,7 @@ fn a_single_server_serves_at_once() {
 #[test]
 fn wall_clocks_that_differ_matter_to_nobody() {
     let mut scenario = Scenario::quiet(3, Profile::openafs(), Duration::from_secs(1200));
-    scenario.troubles = (0..3)
-        .map(|node| (1, Trouble::SetWall(node, 500 * node as i64 - 400)))
-        .collect();
+    scenario.troubles = (0..3).map(|node| (1, Trouble::SetWall(node, 500 * node as i64 - 400))).collect();
     let mut world = World::new(scenario, 5);
     world.run_until(1_200_000_000);
     assert_eq!(world.violation(), None);

@@ -8,32 +8,16 @@ use crate::{tests, tidy};
 /// Everything that must hold before a commit; changes nothing.
 pub fn check() -> Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    run(&mut cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "--deny",
-        "warnings",
-    ]))?;
-    run(
-        cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"])
-            .env("RUSTDOCFLAGS", "-D warnings"),
-    )?;
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"])
+        .env("RUSTDOCFLAGS", "-D warnings"))?;
     tidy::check()?;
     tests::run(true)
 }
 
 /// Mends what can be mended by itself.
 pub fn fix() -> Result<()> {
-    run(&mut cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--fix",
-        "--allow-dirty",
-        "--allow-staged",
-    ]))?;
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"]))?;
     run(&mut cargo(&["fmt", "--all"]))?;
     tidy::fix()
 }

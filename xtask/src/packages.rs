@@ -21,11 +21,8 @@ const PACKAGES: &[(&str, &str)] = &[
 
 /// Installs what is missing, where this machine allows it; says what it did.
 pub fn install_missing() {
-    let missing: Vec<&str> = PACKAGES
-        .iter()
-        .filter(|(_, file)| !Path::new(file).exists())
-        .map(|(name, _)| *name)
-        .collect();
+    let missing: Vec<&str> =
+        PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(name, _)| *name).collect();
     if missing.is_empty() {
         return;
     }
@@ -44,10 +41,7 @@ pub fn install_missing() {
 }
 
 fn may_install() -> bool {
-    let root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout == b"0\n");
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
     root && Path::new("/usr/bin/apt-get").exists()
 }
 

@@ -11,48 +11,17 @@ const FULL: (&str, &str) = ("QUORATE_LONG", "1");
 /// libtdb's processes and ours on one file.
 pub fn interop() -> Result<()> {
     packages::install_missing();
-    full(&[
-        "test",
-        "--release",
-        "-p",
-        "tdb",
-        "--test",
-        "interop",
-        "--test",
-        "torture",
-        "--",
-        "--nocapture",
-    ])
+    full(&["test", "--release", "-p", "tdb", "--test", "interop", "--test", "torture", "--", "--nocapture"])
 }
 
 /// Every crash state within the stated bound.
 pub fn crash() -> Result<()> {
-    full(&[
-        "test",
-        "--release",
-        "-p",
-        "tdb",
-        "--test",
-        "crash",
-        "--",
-        "--nocapture",
-    ])
+    full(&["test", "--release", "-p", "tdb", "--test", "crash", "--", "--nocapture"])
 }
 
 /// Random suites whose seeds are printed.
 pub fn sim() -> Result<()> {
-    full(&[
-        "test",
-        "--release",
-        "-p",
-        "history",
-        "-p",
-        "rx-proto",
-        "-p",
-        "sim",
-        "--",
-        "--nocapture",
-    ])
+    full(&["test", "--release", "-p", "history", "-p", "rx-proto", "-p", "sim", "--", "--nocapture"])
 }
 
 /// The coverage-guided fuzzers, one after the other.
@@ -61,26 +30,12 @@ pub fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
     if let Some(name) = only
         && !targets.iter().any(|target| target == name)
     {
-        bail!(
-            "no fuzz target is named `{name}`; there are: {}",
-            targets.join(", ")
-        );
+        bail!("no fuzz target is named `{name}`; there are: {}", targets.join(", "));
     }
-    for target in targets
-        .iter()
-        .filter(|target| only.is_none_or(|name| name == target.as_str()))
-    {
+    for target in targets.iter().filter(|target| only.is_none_or(|name| name == target.as_str())) {
         let time = format!("-max_total_time={seconds}");
         // Without a sanitizer the stable compiler suffices; the targets hold no unsafe code of their own.
-        run(&mut cargo(&[
-            "fuzz",
-            "run",
-            "--sanitizer",
-            "none",
-            target,
-            "--",
-            &time,
-        ]))?;
+        run(&mut cargo(&["fuzz", "run", "--sanitizer", "none", target, "--", &time]))?;
     }
     Ok(())
 }
@@ -88,14 +43,7 @@ pub fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
 /// One benchmark, or all of them.
 pub fn bench(only: Option<&str>) -> Result<()> {
     packages::install_missing();
-    run(&mut cargo(&[
-        "build",
-        "--release",
-        "-p",
-        "tdb-capi",
-        "-p",
-        "quorate",
-    ]))?;
+    run(&mut cargo(&["build", "--release", "-p", "tdb-capi", "-p", "quorate"]))?;
     match only {
         Some(name) => run(&mut cargo(&["bench", "-p", "bench", "--bench", name])),
         None => run(&mut cargo(&["bench", "-p", "bench"])),

@@ -32,11 +32,7 @@ pub fn run(install: bool) -> Result<()> {
     }
     // A skipped test returns early and so counts as passed for the harness.
     let passed = counts.passed.saturating_sub(skipped.len() as u64);
-    println!(
-        "{passed} passed, {} failed, {} skipped",
-        counts.failed,
-        skipped.len()
-    );
+    println!("{passed} passed, {} failed, {} skipped", counts.failed, skipped.len());
     if !clean || counts.failed > 0 {
         bail!("the test run failed; the output above says where");
     }
@@ -57,10 +53,7 @@ fn run_cargo_test(skips: &Path) -> Result<(Counts, bool)> {
         println!("{line}");
         counts.add(&line);
     }
-    Ok((
-        counts,
-        child.wait().context("cannot wait for `cargo test`")?.success(),
-    ))
+    Ok((counts, child.wait().context("cannot wait for `cargo test`")?.success()))
 }
 
 fn read_skips(path: &Path) -> Result<BTreeSet<String>> {
@@ -74,10 +67,7 @@ impl Counts {
         let Some(rest) = line.strip_prefix("test result: ") else {
             return;
         };
-        let words: Vec<&str> = rest
-            .split([' ', ';', '.'])
-            .filter(|word| !word.is_empty())
-            .collect();
+        let words: Vec<&str> = rest.split([' ', ';', '.']).filter(|word| !word.is_empty()).collect();
         for pair in words.windows(2) {
             let Ok(number) = pair[0].parse::<u64>() else {
                 continue;
@@ -103,12 +93,6 @@ mod unit {
         );
         counts.add("test tidy::unit::passed ... ok");
         counts.add("test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out");
-        assert_eq!(
-            counts,
-            Counts {
-                passed: 14,
-                failed: 5
-            }
-        );
+        assert_eq!(counts, Counts { passed: 14, failed: 5 });
     }
 }

@@ -37,10 +37,7 @@ pub fn check() -> Result<()> {
         println!("tidy: {complaint}");
     }
     if !complaints.is_empty() {
-        bail!(
-            "{} complaints of tidy; `cargo xtask fix` renews generated tables",
-            complaints.len()
-        );
+        bail!("{} complaints of tidy; `cargo xtask fix` renews generated tables", complaints.len());
     }
     println!("tidy: {} files, no complaint", tree.files.len());
     Ok(())

@@ -9,10 +9,7 @@ use history::solver::{Failure, Limits, Method, Rules, Solver, Windows};
 use std::time::Instant;
 
 fn main() {
-    let largest: u32 = std::env::args()
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1_000_000);
+    let largest: u32 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
     let only = std::env::args().nth(2);
     println!(
         "| history | operations | wall ms | cpu ms | cpu ns/op | forced | greedy | searched | gave up | states | steps back | peak MB |"
@@ -24,14 +21,7 @@ fn main() {
         }
         let mut operations = 10_000;
         while operations <= largest {
-            measure(
-                name,
-                &Shape {
-                    operations,
-                    ..shape.clone()
-                },
-                windows,
-            );
+            measure(name, &Shape { operations, ..shape.clone() }, windows);
             operations *= 10;
         }
     }
@@ -46,128 +36,42 @@ enum Seen {
 }
 
 fn shapes() -> Vec<(&'static str, Shape, Seen)> {
-    let one = |processes, values| Shape {
-        processes,
-        keys: 1,
-        values,
-        ..Shape::default()
-    };
-    let stores = |processes, values| Shape {
-        mix: Mix::READS_AND_STORES,
-        ..one(processes, values)
-    };
-    let spread = |processes, keys, skew| Shape {
-        processes,
-        keys,
-        skew,
-        ..Shape::default()
-    };
+    let one = |processes, values| Shape { processes, keys: 1, values, ..Shape::default() };
+    let stores = |processes, values| Shape { mix: Mix::READS_AND_STORES, ..one(processes, values) };
+    let spread = |processes, keys, skew| Shape { processes, keys, skew, ..Shape::default() };
     vec![
         ("1 process, 1 key", one(1, Values::Distinct), Seen::Sequence),
         ("4 processes, 1 key", one(4, Values::Distinct), Seen::Sequence),
         ("16 processes, 1 key", one(16, Values::Distinct), Seen::Sequence),
         ("64 processes, 1 key", one(64, Values::Distinct), Seen::Sequence),
-        (
-            "64 processes, 1 key, 3 values",
-            one(64, Values::Few(3)),
-            Seen::Sequence,
-        ),
-        (
-            "16 processes, 1 key, 3 values",
-            one(16, Values::Few(3)),
-            Seen::Sequence,
-        ),
-        (
-            "4 processes, 1 key, 3 values",
-            one(4, Values::Few(3)),
-            Seen::Sequence,
-        ),
-        (
-            "64 processes, 1 key, stores, distinct",
-            stores(64, Values::Distinct),
-            Seen::Sequence,
-        ),
-        (
-            "64 processes, 1 key, stores, 3 values",
-            stores(64, Values::Few(3)),
-            Seen::Sequence,
-        ),
-        (
-            "64 processes, 1 key, times",
-            one(64, Values::Distinct),
-            Seen::Times,
-        ),
-        (
-            "64 processes, 1 key, 3 values, times",
-            one(64, Values::Few(3)),
-            Seen::Times,
-        ),
-        (
-            "64 processes, 1 key, no windows",
-            one(64, Values::Distinct),
-            Seen::Nothing,
-        ),
-        (
-            "64 processes, 1 key, 3 values, no windows",
-            one(64, Values::Few(3)),
-            Seen::Nothing,
-        ),
-        (
-            "4 processes, 1 key, no windows",
-            one(4, Values::Distinct),
-            Seen::Nothing,
-        ),
-        (
-            "4 processes, 1 key, 3 values, no windows",
-            one(4, Values::Few(3)),
-            Seen::Nothing,
-        ),
-        (
-            "64 processes, 1 key, stores, distinct, no windows",
-            stores(64, Values::Distinct),
-            Seen::Nothing,
-        ),
-        (
-            "64 processes, 1 key, stores, 3 values, no windows",
-            stores(64, Values::Few(3)),
-            Seen::Nothing,
-        ),
+        ("64 processes, 1 key, 3 values", one(64, Values::Few(3)), Seen::Sequence),
+        ("16 processes, 1 key, 3 values", one(16, Values::Few(3)), Seen::Sequence),
+        ("4 processes, 1 key, 3 values", one(4, Values::Few(3)), Seen::Sequence),
+        ("64 processes, 1 key, stores, distinct", stores(64, Values::Distinct), Seen::Sequence),
+        ("64 processes, 1 key, stores, 3 values", stores(64, Values::Few(3)), Seen::Sequence),
+        ("64 processes, 1 key, times", one(64, Values::Distinct), Seen::Times),
+        ("64 processes, 1 key, 3 values, times", one(64, Values::Few(3)), Seen::Times),
+        ("64 processes, 1 key, no windows", one(64, Values::Distinct), Seen::Nothing),
+        ("64 processes, 1 key, 3 values, no windows", one(64, Values::Few(3)), Seen::Nothing),
+        ("4 processes, 1 key, no windows", one(4, Values::Distinct), Seen::Nothing),
+        ("4 processes, 1 key, 3 values, no windows", one(4, Values::Few(3)), Seen::Nothing),
+        ("64 processes, 1 key, stores, distinct, no windows", stores(64, Values::Distinct), Seen::Nothing),
+        ("64 processes, 1 key, stores, 3 values, no windows", stores(64, Values::Few(3)), Seen::Nothing),
         ("16 processes, 2000 keys", spread(16, 2000, 0.0), Seen::Sequence),
-        (
-            "64 processes, 20000 keys",
-            spread(64, 20_000, 0.0),
-            Seen::Sequence,
-        ),
-        (
-            "64 processes, 20000 keys, skew 1",
-            spread(64, 20_000, 1.0),
-            Seen::Sequence,
-        ),
+        ("64 processes, 20000 keys", spread(64, 20_000, 0.0), Seen::Sequence),
+        ("64 processes, 20000 keys, skew 1", spread(64, 20_000, 1.0), Seen::Sequence),
     ]
 }
 
 fn measure(name: &str, shape: &Shape, seen: Seen) {
     let history = History::new(shape);
-    let mut keys = if seen == Seen::Times {
-        history.timed_units_by_key()
-    } else {
-        history.units_by_key()
-    };
+    let mut keys = if seen == Seen::Times { history.timed_units_by_key() } else { history.units_by_key() };
     if seen == Seen::Nothing {
-        let all = |unit: &mut Unit| {
-            unit.window = Window {
-                earliest: 0,
-                latest: u64::MAX,
-            }
-        };
+        let all = |unit: &mut Unit| unit.window = Window { earliest: 0, latest: u64::MAX };
         keys.iter_mut().flatten().for_each(all);
     }
     let limits = Limits::default();
-    let rules = Rules {
-        windows: Windows::Require,
-        limits,
-        ..Rules::default()
-    };
+    let rules = Rules { windows: Windows::Require, limits, ..Rules::default() };
     let mut solver = Solver::new();
     let mut counts = [0u32; 4];
     let (mut states, mut steps_back) = (0, 0);
@@ -212,8 +116,5 @@ fn peak_megabytes() -> u64 {
 /// What this thread has had of a processor so far; 0 where the system does not tell.
 fn cpu_nanoseconds() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split_whitespace()
-        .next()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
+    text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }

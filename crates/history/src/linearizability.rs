@@ -48,11 +48,7 @@ pub struct Check {
 impl Default for Check {
     /// Linearizability of keys that were absent.
     fn default() -> Self {
-        Check {
-            promise: Promise::Linearizable,
-            beginning: Beginning::Absent,
-            limits: Limits::default(),
-        }
+        Check { promise: Promise::Linearizable, beginning: Beginning::Absent, limits: Limits::default() }
     }
 }
 
@@ -98,14 +94,7 @@ fn solve(solver: &mut Solver, units: &[Unit], check: &Check) -> Answer {
         Promise::Linearizable => Windows::Require,
         Promise::SequentialPerKey => Windows::Ignore,
     };
-    match solver.solve(
-        units,
-        &Rules {
-            beginning: check.beginning,
-            windows,
-            limits: check.limits,
-        },
-    ) {
+    match solver.solve(units, &Rules { beginning: check.beginning, windows, limits: check.limits }) {
         Ok(order) => Answer::Witness(witness(units, &order)),
         Err(Failure::GaveUp { bound }) => Answer::GaveUp { bound },
         Err(Failure::Impossible(mut contradiction)) => {
@@ -126,20 +115,14 @@ fn witness(units: &[Unit], order: &Order<'_>) -> Vec<(u32, u64)> {
 }
 
 fn unit(call: &Call, index: u32) -> Unit {
-    let cell = |time: u64| {
-        time.checked_mul(2)
-            .expect("times are at most u64::MAX / 2, as documented")
-    };
+    let cell = |time: u64| time.checked_mul(2).expect("times are at most u64::MAX / 2, as documented");
     let latest = call.returned_at.map_or(u64::MAX, cell);
     Unit {
         process: call.process,
         id: index,
         need: call.need,
         effect: call.effect,
-        window: Window {
-            earliest: cell(call.invoked_at),
-            latest,
-        },
+        window: Window { earliest: cell(call.invoked_at), latest },
         advances: false,
         joined: false,
         uncertain: call.returned_at.is_none(),

@@ -68,10 +68,7 @@ pub struct Window {
 
 impl Window {
     /// The window of a unit about which nothing is known.
-    pub const ANYWHERE: Window = Window {
-        earliest: 0,
-        latest: u64::MAX,
-    };
+    pub const ANYWHERE: Window = Window { earliest: 0, latest: u64::MAX };
 }
 
 /// One operation (or one atomic group's effect) on one key.

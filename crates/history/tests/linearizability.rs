@@ -15,28 +15,20 @@ fn the_check_agrees_with_the_definition() {
     for round in 0..HISTORIES {
         let calls = random_calls(&mut random);
         let mut answers = BTreeMap::new();
-        check(&calls, &Check::default(), |key, answer| {
-            assert!(answers.insert(key, answer).is_none())
-        });
+        check(&calls, &Check::default(), |key, answer| assert!(answers.insert(key, answer).is_none()));
         for (key, answer) in answers {
             let of_key: Vec<usize> = (0..calls.len()).filter(|&at| calls[at].key == key).collect();
             let expected = is_linearizable(&calls, &of_key, &mut vec![], 0);
             match answer {
                 Answer::Witness(order) => {
-                    assert!(
-                        expected,
-                        "round {round}: a witness where there is none: {calls:#?}"
-                    );
+                    assert!(expected, "round {round}: a witness where there is none: {calls:#?}");
                     check_witness(&calls, &of_key, &order);
                     linearizable += 1;
                 }
                 Answer::Contradicted(found) => {
                     assert!(!expected, "round {round}: false alarm {calls:#?}");
                     assert!(
-                        found
-                            .conflicts
-                            .iter()
-                            .all(|conflict| of_key.contains(&(conflict.unit as usize)))
+                        found.conflicts.iter().all(|conflict| of_key.contains(&(conflict.unit as usize)))
                     );
                     contradicted += 1;
                 }
@@ -44,10 +36,7 @@ fn the_check_agrees_with_the_definition() {
             }
         }
     }
-    assert!(
-        linearizable > HISTORIES / 4 && contradicted > HISTORIES / 20,
-        "{linearizable}, {contradicted}"
-    );
+    assert!(linearizable > HISTORIES / 4 && contradicted > HISTORIES / 20, "{linearizable}, {contradicted}");
 }
 
 /// R27: without regard to times, an old value may be read late, but not after its own process saw a newer one.
@@ -70,14 +59,9 @@ fn sequential_consistency_allows_what_linearizability_does_not() {
     let backwards = [put(0, 5, 0), put(0, 6, 10), found(1, 6, 20), found(1, 5, 30)];
     let verdict = |calls: &[Call], promise| {
         let mut fine = true;
-        check(
-            calls,
-            &Check {
-                promise,
-                ..Check::default()
-            },
-            |_, answer| fine &= matches!(answer, Answer::Witness(_)),
-        );
+        check(calls, &Check { promise, ..Check::default() }, |_, answer| {
+            fine &= matches!(answer, Answer::Witness(_))
+        });
         fine
     };
     assert!(!verdict(&stale, Promise::Linearizable));
@@ -104,11 +88,7 @@ fn random_calls(random: &mut fastrand::Rng) -> Vec<Call> {
         let value = random.u32(0..3);
         let answered = random.u8(0..6) != 0;
         let takes_effect = answered || random.bool();
-        let seen = if random.u8(0..8) == 0 {
-            random.u32(0..3)
-        } else {
-            held[key as usize]
-        };
+        let seen = if random.u8(0..8) == 0 { random.u32(0..3) } else { held[key as usize] };
         let (mut need, effect) = match random.u8(0..4) {
             0 => (Need::Anything, Effect::Put(ValueId(value))),
             1 => (Need::Exactly(ValueId(seen)), Effect::Put(ValueId(value))),
@@ -123,14 +103,7 @@ fn random_calls(random: &mut fastrand::Rng) -> Vec<Call> {
         }
         let returned_at = answered.then(|| now + random.u64(0..6));
         free_at[process as usize] = returned_at.map_or(u64::MAX, |at| at + 1);
-        calls.push(Call {
-            process,
-            key,
-            need,
-            effect,
-            invoked_at,
-            returned_at,
-        });
+        calls.push(Call { process, key, need, effect, invoked_at, returned_at });
     }
     calls
 }
@@ -178,9 +151,5 @@ fn check_witness(calls: &[Call], of_key: &[usize], order: &[(u32, u64)]) {
         }
     }
     let answered = of_key.iter().filter(|&&at| calls[at].returned_at.is_some());
-    assert!(
-        answered
-            .into_iter()
-            .all(|&at| order.iter().any(|entry| entry.0 as usize == at))
-    );
+    assert!(answered.into_iter().all(|&at| order.iter().any(|entry| entry.0 as usize == at)));
 }

@@ -25,10 +25,7 @@ fn the_solver_agrees_with_trying_every_order() {
             match solver.solve(&units, &rules) {
                 Ok(order) => {
                     oracle::check_order(&units, &order);
-                    assert!(
-                        expected,
-                        "round {round}: an order where there is none: {units:#?}"
-                    );
+                    assert!(expected, "round {round}: an order where there is none: {units:#?}");
                     let in_windows = oracle::is_possible_in_windows(&units, rules.beginning);
                     if rules.windows != Windows::Ignore {
                         assert_eq!(
@@ -42,44 +39,25 @@ fn the_solver_agrees_with_trying_every_order() {
                 }
                 Err(Failure::Impossible(contradiction)) => {
                     check_contradiction(&units, &rules, &contradiction);
-                    assert!(
-                        !expected,
-                        "round {round}: false impossible {rules:?}: {}",
-                        drawing(&units)
-                    );
+                    assert!(!expected, "round {round}: false impossible {rules:?}: {}", drawing(&units));
                 }
                 Err(Failure::GaveUp { .. }) => panic!("round {round}: gave up on {} units", units.len()),
             }
         }
     }
-    assert!(
-        possible > HISTORIES / 4,
-        "only {possible} were possible: the random histories are no test"
-    );
+    assert!(possible > HISTORIES / 4, "only {possible} were possible: the random histories are no test");
 }
 
 /// R7: a contradiction is impossible by itself, and without any one of its units it is not.
 fn check_contradiction(units: &[Unit], rules: &Rules, contradiction: &Contradiction) {
-    let kept: Vec<u32> = contradiction
-        .conflicts
-        .iter()
-        .map(|conflict| conflict.unit)
-        .collect();
+    let kept: Vec<u32> = contradiction.conflicts.iter().map(|conflict| conflict.unit).collect();
     assert!(contradiction.minimal, "{}", drawing(units));
     let possible = |kept: &[u32]| oracle::is_possible_when_forgetting(units, kept, rules);
-    assert!(
-        !possible(&kept),
-        "{kept:?} is no contradiction {rules:?}: {}",
-        drawing(units)
-    );
+    assert!(!possible(&kept), "{kept:?} is no contradiction {rules:?}: {}", drawing(units));
     for nth in 0..kept.len() {
         let mut without = kept.clone();
         without.remove(nth);
-        assert!(
-            possible(&without),
-            "{kept:?} is not minimal {rules:?}: {}",
-            drawing(units)
-        );
+        assert!(possible(&without), "{kept:?} is not minimal {rules:?}: {}", drawing(units));
     }
 }
 
@@ -90,12 +68,5 @@ fn all_rules(random: &mut fastrand::Rng) -> Vec<Rules> {
         _ => Beginning::Unknown,
     };
     let windows = [Windows::Prefer, Windows::Require, Windows::Ignore];
-    windows
-        .into_iter()
-        .map(|windows| Rules {
-            beginning,
-            windows,
-            ..Rules::default()
-        })
-        .collect()
+    windows.into_iter().map(|windows| Rules { beginning, windows, ..Rules::default() }).collect()
 }

@@ -5,12 +5,8 @@ use history::generate::{History, Shape};
 /// R29: a streamed run is the run that is kept, each process's operations in its own order, and keeps none itself.
 #[test]
 fn a_streamed_run_gives_the_operations_of_the_kept_one() {
-    let shape = Shape {
-        processes: 7,
-        operations: 5000,
-        seed: testbed::seed("streamed_run"),
-        ..Shape::default()
-    };
+    let shape =
+        Shape { processes: 7, operations: 5000, seed: testbed::seed("streamed_run"), ..Shape::default() };
     let kept = History::new(&shape);
     let mut streamed = vec![vec![]; 7];
     let mut bytes = vec![];
@@ -22,12 +18,8 @@ fn a_streamed_run_gives_the_operations_of_the_kept_one() {
     })
     .expect("the closure never fails");
     for process in 0..7 {
-        let of_kept: Vec<_> = kept
-            .operations
-            .iter()
-            .filter(|operation| operation.process == process)
-            .copied()
-            .collect();
+        let of_kept: Vec<_> =
+            kept.operations.iter().filter(|operation| operation.process == process).copied().collect();
         assert_eq!(streamed[process as usize], of_kept);
     }
     assert!(bytes.iter().all(|(value, bytes)| kept.bytes_of(*value) == *bytes));
@@ -36,11 +28,7 @@ fn a_streamed_run_gives_the_operations_of_the_kept_one() {
 /// R27: versions lie between the sequence number noted before and the one noted after, and give each key's order.
 #[test]
 fn versions_order_the_changes_of_a_key() {
-    let shape = Shape {
-        operations: 5000,
-        seed: testbed::seed("versions"),
-        ..Shape::default()
-    };
+    let shape = Shape { operations: 5000, seed: testbed::seed("versions"), ..Shape::default() };
     let mut last = vec![0; shape.keys as usize];
     for operation in &History::new(&shape).operations {
         assert!(operation.version <= operation.sequence);

@@ -22,34 +22,22 @@ pub struct Failure {
 impl Failure {
     /// The answer is no (exit code 1); an empty message prints nothing.
     pub fn no(message: impl Display) -> Failure {
-        Failure {
-            code: 1,
-            message: message.to_string(),
-        }
+        Failure { code: 1, message: message.to_string() }
     }
 
     /// Wrong use or bad input (exit code 2).
     pub fn input(message: impl Display) -> Failure {
-        Failure {
-            code: 2,
-            message: message.to_string(),
-        }
+        Failure { code: 2, message: message.to_string() }
     }
 
     /// The system failed (exit code 3).
     pub fn system(message: impl Display) -> Failure {
-        Failure {
-            code: 3,
-            message: message.to_string(),
-        }
+        Failure { code: 3, message: message.to_string() }
     }
 
     /// Gave up at a bound that the message states (exit code 4).
     pub fn gave_up(message: impl Display) -> Failure {
-        Failure {
-            code: 4,
-            message: message.to_string(),
-        }
+        Failure { code: 4, message: message.to_string() }
     }
 
     /// Prints the message and gives the exit code.
@@ -71,10 +59,7 @@ impl Display for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure {
-                code: 0,
-                message: String::new(),
-            },
+            io::ErrorKind::BrokenPipe => Failure { code: 0, message: String::new() },
             _ => Failure::system(error),
         }
     }

@@ -128,24 +128,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
         seed: arguments.seed,
     };
     let violation = arguments.violation.map(Violation::from);
-    let order = Order {
-        shape,
-        violation,
-        extended: arguments.extended,
-        zstd: arguments.zstd,
-    };
+    let order = Order { shape, violation, extended: arguments.extended, zstd: arguments.zstd };
     let written = generate(&order, &arguments.folder)?;
-    let mut text = format!(
-        "{}: {} traces, {} lines\n",
-        arguments.folder.display(),
-        written.files.len(),
-        written.lines
-    );
+    let mut text =
+        format!("{}: {} traces, {} lines\n", arguments.folder.display(), written.files.len(), written.lines);
     if let Some((file, line, key)) = written.planted {
-        text.push_str(&format!(
-            "{}:{line}: a false result on key {key}\n",
-            written.files[file].display()
-        ));
+        text.push_str(&format!("{}:{line}: a false result on key {key}\n", written.files[file].display()));
     }
     crate::input::show(&text)?;
     Ok(())

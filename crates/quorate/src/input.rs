@@ -43,21 +43,10 @@ impl Traces {
             )));
         }
         let bar = self.progress("reading");
-        let history = History::read(
-            &paths,
-            Tolerance {
-                cut_last_line: self.killed,
-            },
-            |bytes| bar.set_position(bytes),
-        );
+        let history =
+            History::read(&paths, Tolerance { cut_last_line: self.killed }, |bytes| bar.set_position(bytes));
         bar.finish_and_clear();
-        history.map_err(|error| {
-            if error.is_io() {
-                Failure::system(error)
-            } else {
-                Failure::input(error)
-            }
-        })
+        history.map_err(|error| if error.is_io() { Failure::system(error) } else { Failure::input(error) })
     }
 
     /// A progress display of bytes or tries, hidden where nobody looks.

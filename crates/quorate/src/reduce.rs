@@ -69,11 +69,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     };
     files::write(&history, &reduced.selection, &arguments.out)?;
     let all: usize = history.traces.iter().map(|trace| trace.rows.len()).sum();
-    let end = if reduced.minimal {
-        "none of them can go"
-    } else {
-        "stopped at the bound of --tries"
-    };
+    let end = if reduced.minimal { "none of them can go" } else { "stopped at the bound of --tries" };
     let mut text = format!(
         "{} of {all} lines are left in {}, with {} operations ({end}; {} tries)\n",
         reduced.selection.len(),

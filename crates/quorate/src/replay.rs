@@ -124,10 +124,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let report = replay(arguments)?;
     print(arguments, &report)?;
     if report.mismatches > 0 {
-        return Err(Failure::no(format!(
-            "{} results were not the recorded ones",
-            report.mismatches
-        )));
+        return Err(Failure::no(format!("{} results were not the recorded ones", report.mismatches)));
     }
     Ok(())
 }
@@ -141,16 +138,8 @@ fn replay(arguments: &Arguments) -> Result<Report, Failure> {
     let (engine, runs) = run_all(&history, &schedule, arguments, &progress)?;
     progress.clear();
     explained.notes.extend(skipped_check(arguments));
-    let prepared = Prepared {
-        history: &history,
-        explained: &explained,
-        schedule: &schedule,
-        parse,
-        order,
-    };
-    let timeline = runs
-        .last()
-        .map_or_else(Timeline::default, |run| run.timeline.clone());
+    let prepared = Prepared { history: &history, explained: &explained, schedule: &schedule, parse, order };
+    let timeline = runs.last().map_or_else(Timeline::default, |run| run.timeline.clone());
     let report = Report::new(&prepared, engine, !arguments.no_check, runs);
     if let Some(file) = &arguments.html {
         write_page(file, &history, &report, &timeline)?;
@@ -162,21 +151,9 @@ fn replay(arguments: &Arguments) -> Result<Report, Failure> {
 const HOT_KEYS: usize = 10;
 
 fn write_page(file: &Path, history: &History, report: &Report, timeline: &Timeline) -> Result<(), Failure> {
-    let name = |trace: &Trace| {
-        trace
-            .path
-            .file_name()
-            .unwrap_or(trace.path.as_os_str())
-            .display()
-            .to_string()
-    };
+    let name = |trace: &Trace| trace.path.file_name().unwrap_or(trace.path.as_os_str()).display().to_string();
     let names: Vec<String> = history.traces.iter().map(name).collect();
-    let page = Page {
-        report,
-        timeline,
-        statistics: &Statistics::of(history, HOT_KEYS),
-        names: &names,
-    };
+    let page = Page { report, timeline, statistics: &Statistics::of(history, HOT_KEYS), names: &names };
     std::fs::write(file, page.to_string())
         .map_err(|error| Failure::system(format!("cannot write {}: {error}", file.display())))
 }
@@ -196,9 +173,7 @@ fn check_scratch(scratch: &Path, force: bool) -> Result<(), Failure> {
         Err(error) => return Err(Failure::system(format!("{shown}: {error}"))),
     };
     if metadata.is_dir() {
-        return Err(Failure::input(format!(
-            "{shown}: is a folder; SCRATCH is the new database's file"
-        )));
+        return Err(Failure::input(format!("{shown}: is a folder; SCRATCH is the new database's file")));
     }
     if !metadata.is_file() {
         return Err(Failure::input(format!(
@@ -215,9 +190,9 @@ fn check_scratch(scratch: &Path, force: bool) -> Result<(), Failure> {
     match (is_tdb, force) {
         (true, true) => Ok(()),
         (true, false) => Err(Failure::input(format!("{shown}: exists; --force overwrites it"))),
-        (false, _) => Err(Failure::input(format!(
-            "{shown}: exists and is no TDB database; give another SCRATCH"
-        ))),
+        (false, _) => {
+            Err(Failure::input(format!("{shown}: exists and is no TDB database; give another SCRATCH")))
+        }
     }
 }
 
@@ -248,16 +223,10 @@ fn read(
 ) -> Result<(History, Duration), Failure> {
     progress.say("reading");
     let start = Instant::now();
-    let tolerance = Tolerance {
-        cut_last_line: arguments.killed,
-    };
+    let tolerance = Tolerance { cut_last_line: arguments.killed };
     let history =
         History::read(paths, tolerance, |bytes| progress.bytes(bytes)).map_err(|error: ReadError| {
-            if error.is_io() {
-                Failure::system(error)
-            } else {
-                Failure::input(error)
-            }
+            if error.is_io() { Failure::system(error) } else { Failure::input(error) }
         })?;
     Ok((history, start.elapsed()))
 }
@@ -284,20 +253,12 @@ fn order(
 fn find_order(history: &History, target: Hashing) -> Result<Explained, Failure> {
     explain(history, target, Default::default()).map_err(|error| {
         let message = explain_failure(history, &error);
-        if error.gave_up() {
-            Failure::gave_up(message)
-        } else {
-            Failure::no(message)
-        }
+        if error.gave_up() { Failure::gave_up(message) } else { Failure::no(message) }
     })
 }
 
 fn saved_failure(error: SavedError) -> Failure {
-    if error.is_io() {
-        Failure::system(error)
-    } else {
-        Failure::input(error)
-    }
+    if error.is_io() { Failure::system(error) } else { Failure::input(error) }
 }
 
 fn run_all(
@@ -326,10 +287,7 @@ fn run_all(
 
 /// A new, empty database for one run.
 fn engine<'a>(history: &'a History, arguments: &Arguments) -> Result<Box<dyn Engine + 'a>, EngineError> {
-    let settings = Settings {
-        hashing: target(history, arguments),
-        sync: arguments.sync,
-    };
+    let settings = Settings { hashing: target(history, arguments), sync: arguments.sync };
     Ok(match arguments.engine {
         EngineName::Memory => Box::new(Memory::new(history)),
         EngineName::Tdb => Box::new(TdbFile::create(&arguments.scratch, settings)?),
@@ -339,10 +297,7 @@ fn engine<'a>(history: &'a History, arguments: &Arguments) -> Result<Box<dyn Eng
 /// How the database that the traces run on spreads its keys.
 fn target(history: &History, arguments: &Arguments) -> Hashing {
     let recorded = Hashing::recorded(history);
-    Hashing {
-        hash_size: arguments.hash_size.unwrap_or(recorded.hash_size),
-        ..recorded
-    }
+    Hashing { hash_size: arguments.hash_size.unwrap_or(recorded.hash_size), ..recorded }
 }
 
 fn print(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
@@ -353,9 +308,7 @@ fn print(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
         report.to_string()
     };
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(Failure::from)
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::from)
 }
 
 /// What is going on, on a terminal only.
@@ -366,9 +319,7 @@ struct Progress {
 impl Progress {
     fn new(quiet: bool) -> Progress {
         if quiet || !std::io::stderr().is_terminal() {
-            return Progress {
-                bar: ProgressBar::hidden(),
-            };
+            return Progress { bar: ProgressBar::hidden() };
         }
         let bar = ProgressBar::new_spinner();
         bar.set_style(ProgressStyle::default_spinner());
@@ -382,8 +333,7 @@ impl Progress {
 
     fn bytes(&self, bytes: u64) {
         if !self.bar.is_hidden() {
-            self.bar
-                .set_message(format!("reading: {:.0} MB", bytes as f64 / 1e6));
+            self.bar.set_message(format!("reading: {:.0} MB", bytes as f64 / 1e6));
         }
     }
 

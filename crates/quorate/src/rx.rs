@@ -174,22 +174,14 @@ pub fn run(command: Command) -> Result<(), Failure> {
 
 fn resolve(name: &str) -> Result<SocketAddr, Failure> {
     let wrong = |why: &str| {
-        Failure::input(format!(
-            "{name}: {why}; give an address and a port, as in 192.0.2.7:7002"
-        ))
+        Failure::input(format!("{name}: {why}; give an address and a port, as in 192.0.2.7:7002"))
     };
-    let mut found = name
-        .to_socket_addrs()
-        .map_err(|error| wrong(&error.to_string()))?;
+    let mut found = name.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?;
     found.next().ok_or_else(|| wrong("no such address"))
 }
 
 fn asker(peer: &Peer) -> Result<Asker, Failure> {
-    Asker::new(
-        resolve(&peer.peer)?,
-        Duration::from_secs(peer.patience_secs.max(1)),
-    )
-    .map_err(ask_failure)
+    Asker::new(resolve(&peer.peer)?, Duration::from_secs(peer.patience_secs.max(1))).map_err(ask_failure)
 }
 
 fn ask_failure(error: AskError) -> Failure {
@@ -214,10 +206,7 @@ fn ping(arguments: &Ping) -> Result<(), Failure> {
         let us = took.as_secs_f64() * 1e6;
         match arguments.peer.json {
             true => say(json!({"peer": arguments.peer.peer, "version": version, "round_trip_us": us}))?,
-            false => say(format_args!(
-                "{} answered in {us:.0} us: {version}",
-                arguments.peer.peer
-            ))?,
+            false => say(format_args!("{} answered in {us:.0} us: {version}", arguments.peer.peer))?,
         }
     }
     Ok(())
@@ -237,16 +226,10 @@ fn debug(arguments: &Debug) -> Result<(), Failure> {
     let counters = asker.counters().map_err(ask_failure)?;
     let wants_connections = arguments.connections || arguments.all;
     let connections = match wants_connections {
-        true => asker
-            .connections(arguments.all, arguments.most)
-            .map_err(ask_failure)?,
+        true => asker.connections(arguments.all, arguments.most).map_err(ask_failure)?,
         false => Vec::new(),
     };
-    let peers = if arguments.peers {
-        asker.peers(arguments.most).map_err(ask_failure)?
-    } else {
-        Vec::new()
-    };
+    let peers = if arguments.peers { asker.peers(arguments.most).map_err(ask_failure)? } else { Vec::new() };
     if arguments.peer.json {
         let connections: Vec<Value> = connections.iter().map(connection_json).collect();
         let peers: Vec<Value> = peers.iter().map(peer_json).collect();
@@ -350,11 +333,7 @@ fn connection_line(connection: &rx::question::ConnectionReport) -> String {
         if connection.is_server { "from" } else { "to" },
         connection.peer,
         connection.security_index,
-        if calls.is_empty() {
-            "none".to_owned()
-        } else {
-            calls.join(", ")
-        }
+        if calls.is_empty() { "none".to_owned() } else { calls.join(", ") }
     )
 }
 
@@ -428,11 +407,8 @@ fn set_up(arguments: &Measurement) -> Result<Setup, Failure> {
             (server.local_addr().map_err(Failure::system)?, Some(server))
         }
     };
-    let local = if peer.is_ipv6() {
-        SocketAddr::from(([0u16; 8], 0))
-    } else {
-        SocketAddr::from(([0, 0, 0, 0], 0))
-    };
+    let local =
+        if peer.is_ipv6() { SocketAddr::from(([0u16; 8], 0)) } else { SocketAddr::from(([0, 0, 0, 0], 0)) };
     let client = Port::open(local, PortConfig::default()).map_err(Failure::system)?;
     let level = match arguments.level {
         LevelName::Clear => Level::Clear,
@@ -443,27 +419,14 @@ fn set_up(arguments: &Measurement) -> Result<Setup, Failure> {
         None => Box::new(NullSecurity),
         Some(path) => Box::new(rx::keys::client(&read_keys(path)?, level).map_err(Failure::input)?),
     };
-    let connect = |_| {
-        client.connect(
-            peer,
-            measure::measurement::SERVICE,
-            &*security,
-            Timeouts::default(),
-        )
-    };
+    let connect = |_| client.connect(peer, measure::measurement::SERVICE, &*security, Timeouts::default());
     let connections = (0..arguments.connections).map(connect).collect();
-    Ok(Setup {
-        connections,
-        _client: client,
-        _server: server,
-    })
+    Ok(Setup { connections, _client: client, _server: server })
 }
 
 fn call_timing(arguments: &CallTiming) -> Result<(), Failure> {
     if arguments.calls == 0 || arguments.size > 1 << 20 {
-        return Err(Failure::input(
-            "--calls must be at least 1 and --size at most 1048576",
-        ));
+        return Err(Failure::input("--calls must be at least 1 and --size at most 1048576"));
     }
     let setup = set_up(&arguments.measurement)?;
     let timing =

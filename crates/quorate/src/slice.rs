@@ -57,24 +57,17 @@ pub struct Arguments {
 }
 
 fn ends(text: &str) -> Result<(&str, &str), String> {
-    text.split_once("..")
-        .ok_or_else(|| "a range is written FROM..TO, FROM.. or ..TO".into())
+    text.split_once("..").ok_or_else(|| "a range is written FROM..TO, FROM.. or ..TO".into())
 }
 
 fn sequence(text: &str) -> Result<RangeInclusive<u32>, String> {
     let (from, to) = ends(text)?;
     let number = |text: &str, missing: u32| match text {
         "" => Ok(missing),
-        text => text
-            .parse()
-            .map_err(|_| format!("\"{text}\" is not a sequence number")),
+        text => text.parse().map_err(|_| format!("\"{text}\" is not a sequence number")),
     };
     let range = number(from, 0)?..=number(to, u32::MAX)?;
-    if range.is_empty() {
-        Err("FROM is above TO".into())
-    } else {
-        Ok(range)
-    }
+    if range.is_empty() { Err("FROM is above TO".into()) } else { Ok(range) }
 }
 
 fn nanoseconds(text: &str) -> Result<RangeInclusive<u64>, String> {
@@ -85,11 +78,7 @@ fn nanoseconds(text: &str) -> Result<RangeInclusive<u64>, String> {
         _ => Err(format!("\"{text}\" is not a number of seconds")),
     };
     let range = number(from, 0)?..=number(to, u64::MAX)?;
-    if range.is_empty() {
-        Err("FROM is above TO".into())
-    } else {
-        Ok(range)
-    }
+    if range.is_empty() { Err("FROM is above TO".into()) } else { Ok(range) }
 }
 
 /// Runs the subcommand.
@@ -125,10 +114,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn first_call(history: &History) -> Option<u64> {
-    let stamps = history
-        .traces
-        .iter()
-        .flat_map(|trace| (0..trace.rows.len()).filter_map(|row| trace.rows.stamp(row)));
+    let stamps =
+        history.traces.iter().flat_map(|trace| (0..trace.rows.len()).filter_map(|row| trace.rows.stamp(row)));
     stamps.map(|stamp| stamp.start_ns).min()
 }
 
@@ -139,12 +126,7 @@ fn traces(history: &History, names: &[String]) -> anyhow::Result<Vec<bool>> {
             path.as_os_str() == name.as_str() || path.file_name().is_some_and(|file| file == name.as_str())
         };
         let by_name = history.traces.iter().position(|trace| named(&trace.path));
-        let by_number = || {
-            name.parse::<usize>()
-                .ok()?
-                .checked_sub(1)
-                .filter(|&at| at < wanted.len())
-        };
+        let by_number = || name.parse::<usize>().ok()?.checked_sub(1).filter(|&at| at < wanted.len());
         let Some(at) = by_name.or_else(by_number) else {
             bail!(
                 "--trace {name}: no trace has this name, and it is not a number from 1 to {}",
@@ -172,18 +154,11 @@ fn keys(history: &History, texts: &[String]) -> anyhow::Result<Vec<bool>> {
 /// `0xHEX`, or text with the escapes of Rust's byte strings.
 fn bytes(text: &str) -> anyhow::Result<Vec<u8>> {
     let pair = |text: &str| {
-        u8::from_str_radix(text, 16)
-            .ok()
-            .filter(|_| text.len() == 2)
-            .context("two hexadecimal digits a byte")
+        u8::from_str_radix(text, 16).ok().filter(|_| text.len() == 2).context("two hexadecimal digits a byte")
     };
     let hex = text.strip_prefix("0x").filter(|digits| digits.is_ascii());
     if let Some(digits) = hex {
-        return digits
-            .as_bytes()
-            .chunks(2)
-            .map(|digits| pair(std::str::from_utf8(digits)?))
-            .collect();
+        return digits.as_bytes().chunks(2).map(|digits| pair(std::str::from_utf8(digits)?)).collect();
     }
     let mut bytes = Vec::new();
     let mut rest = text;

@@ -50,10 +50,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         print_json(&statistics)?;
     } else {
         show(&text(&statistics).map_err(Failure::system)?)?;
-        history
-            .warnings
-            .iter()
-            .for_each(|warning| eprintln!("note: {warning}"));
+        history.warnings.iter().for_each(|warning| eprintln!("note: {warning}"));
     }
     Ok(())
 }
@@ -69,32 +66,16 @@ fn text(statistics: &Statistics) -> Result<String, std::fmt::Error> {
 
 fn overview(statistics: &Statistics, out: &mut String) -> std::fmt::Result {
     let dialect = format!("{:?}", statistics.dialect).to_lowercase();
-    let Statistics {
-        traces,
-        lines,
-        text_bytes,
-        ..
-    } = statistics;
-    writeln!(
-        out,
-        "{traces} traces, {lines} lines, {text_bytes} bytes, dialect: {dialect}"
-    )?;
+    let Statistics { traces, lines, text_bytes, .. } = statistics;
+    writeln!(out, "{traces} traces, {lines} lines, {text_bytes} bytes, dialect: {dialect}")?;
     if let Some(span) = statistics.span_ns {
         writeln!(out, "from the first call to the last answer: {} s", seconds(span))?;
     }
     writeln!(out, "\noperation                          count     failed")?;
     for operation in &statistics.operations {
-        write!(
-            out,
-            "{:<28} {:>11} {:>10}",
-            operation.name, operation.count, operation.failed
-        )?;
+        write!(out, "{:<28} {:>11} {:>10}", operation.name, operation.count, operation.failed)?;
         if let Some(times) = &operation.duration_ns {
-            write!(
-                out,
-                "   ns: p50 {}, p99 {}, max {}",
-                times.p50, times.p99, times.max
-            )?;
+            write!(out, "   ns: p50 {}, p99 {}, max {}", times.p50, times.p99, times.max)?;
         }
         writeln!(out)?;
     }
@@ -111,19 +92,8 @@ fn sizes(statistics: &Statistics, out: &mut String) -> std::fmt::Result {
         "\nbytes of                   count      min      p50      p90      p99      max          total"
     )?;
     let mut row = |name: &str, sizes: &Sizes| {
-        let Sizes {
-            count,
-            total,
-            min,
-            p50,
-            p90,
-            p99,
-            max,
-        } = sizes;
-        writeln!(
-            out,
-            "{name:<20} {count:>11} {min:>8} {p50:>8} {p90:>8} {p99:>8} {max:>8} {total:>14}"
-        )
+        let Sizes { count, total, min, p50, p90, p99, max } = sizes;
+        writeln!(out, "{name:<20} {count:>11} {min:>8} {p50:>8} {p90:>8} {p99:>8} {max:>8} {total:>14}")
     };
     row("keys named", &statistics.key_bytes)?;
     row("values written", &statistics.written_bytes)?;
@@ -138,11 +108,7 @@ fn keys(statistics: &Statistics, out: &mut String) -> std::fmt::Result {
         "  changed by several traces: {}, with {} of {} operations",
         keys.changed_by_several, keys.contended_operations, keys.operations
     )?;
-    writeln!(
-        out,
-        "  changed by one trace, read by others: {}",
-        keys.changed_and_read_by_others
-    )?;
+    writeln!(out, "  changed by one trace, read by others: {}", keys.changed_and_read_by_others)?;
     list("hot keys", &keys.hot, out)?;
     list("contended keys", &keys.contended, out)
 }
@@ -152,37 +118,17 @@ fn list(title: &str, keys: &[Key], out: &mut String) -> std::fmt::Result {
         return Ok(());
     }
     writeln!(out, "\n{title:<16} operations    changes  traces  writers")?;
-    for Key {
-        key,
-        operations,
-        changes,
-        traces,
-        writers,
-    } in keys
-    {
-        writeln!(
-            out,
-            "{:<16} {operations:>10} {changes:>10} {traces:>7} {writers:>8}  {key}",
-            ""
-        )?;
+    for Key { key, operations, changes, traces, writers } in keys {
+        writeln!(out, "{:<16} {operations:>10} {changes:>10} {traces:>7} {writers:>8}  {key}", "")?;
     }
     Ok(())
 }
 
 fn groups(statistics: &Statistics, out: &mut String) -> std::fmt::Result {
     if !statistics.locks.is_empty() {
-        writeln!(
-            out,
-            "\nlock                         taken    held: p50      p90      p99      max"
-        )?;
+        writeln!(out, "\nlock                         taken    held: p50      p90      p99      max")?;
     }
-    for LockHold {
-        kind,
-        held_seq,
-        held_ns,
-        waited_ns,
-    } in &statistics.locks
-    {
+    for LockHold { kind, held_seq, held_ns, waited_ns } in &statistics.locks {
         row(kind, "changes", held_seq, out)?;
         for (name, sizes) in [("ns", held_ns), ("ns waited", waited_ns)] {
             if let Some(sizes) = sizes {
@@ -213,16 +159,6 @@ fn groups(statistics: &Statistics, out: &mut String) -> std::fmt::Result {
 }
 
 fn row(kind: &str, unit: &str, sizes: &Sizes, out: &mut String) -> std::fmt::Result {
-    let Sizes {
-        count,
-        p50,
-        p90,
-        p99,
-        max,
-        ..
-    } = sizes;
-    writeln!(
-        out,
-        "{kind:<24} {count:>9} {p50:>12} {p90:>8} {p99:>8} {max:>8} {unit}"
-    )
+    let Sizes { count, p50, p90, p99, max, .. } = sizes;
+    writeln!(out, "{kind:<24} {count:>9} {p50:>12} {p90:>8} {p99:>8} {max:>8} {unit}")
 }

@@ -12,9 +12,7 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        Place {
-            folder: tempfile::tempdir().expect("a temporary folder"),
-        }
+        Place { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -61,12 +59,7 @@ fn refused(output: &Output, expected: i32, parts: &[&str]) {
 fn the_example_gives_a_report_for_programs() {
     let place = Place::new();
     let traces = testbed::repository().join("examples/traces/four-processes");
-    let output = quorate(&[
-        Path::new("--json"),
-        Path::new("--runs=2"),
-        &place.path("s.tdb"),
-        &traces,
-    ]);
+    let output = quorate(&[Path::new("--json"), Path::new("--runs=2"), &place.path("s.tdb"), &traces]);
     assert_eq!(code(&output), 0, "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
     assert_eq!((&report["engine"], &report["traces"]), (&"tdb".into(), &4.into()));
@@ -80,11 +73,7 @@ fn the_example_gives_a_report_for_programs() {
         assert!(report[field].as_f64() > Some(0.0), "{field}");
     }
     assert!(report["latency"]["tdb_store"]["p99"].as_f64() >= report["latency"]["tdb_store"]["p50"].as_f64());
-    assert!(
-        output.stderr.is_empty(),
-        "no progress off a terminal: {}",
-        text(&output.stderr)
-    );
+    assert!(output.stderr.is_empty(), "no progress off a terminal: {}", text(&output.stderr));
 }
 
 /// R14, R23: one trace runs too, and the text for people says what happened.
@@ -94,16 +83,9 @@ fn a_single_trace_gives_a_report_for_people() {
     let output = quorate(&[&place.path("s.tdb"), &place.file("p1.trace", GOOD)]);
     assert_eq!(code(&output), 0, "{}", text(&output.stderr));
     let report = text(&output.stdout);
-    assert!(
-        report.contains("0 mismatches") && report.contains("on tdb"),
-        "{report}"
-    );
+    assert!(report.contains("0 mismatches") && report.contains("on tdb"), "{report}");
     assert!(place.path("s.tdb").exists());
-    let output = quorate(&[
-        Path::new("--no-check"),
-        &place.path("t.tdb"),
-        &place.path("p1.trace"),
-    ]);
+    let output = quorate(&[Path::new("--no-check"), &place.path("t.tdb"), &place.path("p1.trace")]);
     assert!(text(&output.stdout).contains("not compared (--no-check)"));
 }
 
@@ -113,38 +95,19 @@ fn a_bad_trace_creates_nothing() {
     let place = Place::new();
     let scratch = place.path("s.tdb");
     let good = place.file("p1.trace", GOOD);
-    let bad = place.file(
-        "p2.trace",
-        "0 tdb_open 131 0x0 0x42\n1 tdb_frobnicate\n1 tdb_close\n",
-    );
+    let bad = place.file("p2.trace", "0 tdb_open 131 0x0 0x42\n1 tdb_frobnicate\n1 tdb_close\n");
     refused(
         &quorate(&[&scratch, &good, &bad]),
         2,
         &["p2.trace:2: expected an operation, found \"tdb_frobnicate\""],
     );
     let empty = place.file("p3.trace", "");
-    refused(
-        &quorate(&[&scratch, &empty]),
-        2,
-        &["p3.trace:1: expected a tdb_open line, found an empty file"],
-    );
+    refused(&quorate(&[&scratch, &empty]), 2, &["p3.trace:1: expected a tdb_open line, found an empty file"]);
     let cut = place.file("p4.trace", "0 tdb_open 131 0x0 0x42\n1 tdb_fet");
-    refused(
-        &quorate(&[&scratch, &cut]),
-        2,
-        &["p4.trace:2: expected a line end", "--killed"],
-    );
-    refused(
-        &quorate(&[&scratch, &place.path("none.trace")]),
-        3,
-        &["none.trace", "No such file"],
-    );
+    refused(&quorate(&[&scratch, &cut]), 2, &["p4.trace:2: expected a line end", "--killed"]);
+    refused(&quorate(&[&scratch, &place.path("none.trace")]), 3, &["none.trace", "No such file"]);
     std::fs::create_dir(place.path("folder")).expect("a folder can be made");
-    refused(
-        &quorate(&[&scratch, &place.path("folder")]),
-        2,
-        &["no file with \".trace\" in its name"],
-    );
+    refused(&quorate(&[&scratch, &place.path("folder")]), 2, &["no file with \".trace\" in its name"]);
     assert!(!scratch.exists(), "something was created");
 }
 
@@ -159,10 +122,7 @@ fn an_impossible_history_creates_nothing() {
     let output = quorate(&[&place.path("s.tdb"), &trace]);
     assert_eq!(code(&output), 1);
     let message = text(&output.stderr);
-    assert!(
-        message.contains("1 keys have no order") && message.contains("p1.trace:3"),
-        "{message}"
-    );
+    assert!(message.contains("1 keys have no order") && message.contains("p1.trace:3"), "{message}");
     assert!(!place.path("s.tdb").exists());
 }
 
@@ -172,33 +132,17 @@ fn existing_files_are_left_alone() {
     let place = Place::new();
     let trace = place.file("p1.trace", GOOD);
     let letter = place.file("letter.txt", "Dear Sir or Madam");
-    refused(
-        &quorate(&[&letter, &trace]),
-        2,
-        &["letter.txt: exists and is no TDB database"],
-    );
-    refused(
-        &quorate(&[Path::new("--force"), &letter, &trace]),
-        2,
-        &["exists and is no TDB database"],
-    );
+    refused(&quorate(&[&letter, &trace]), 2, &["letter.txt: exists and is no TDB database"]);
+    refused(&quorate(&[Path::new("--force"), &letter, &trace]), 2, &["exists and is no TDB database"]);
     assert_eq!(std::fs::read(&letter).expect("it is there"), b"Dear Sir or Madam");
     let scratch = place.path("s.tdb");
     assert_eq!(code(&quorate(&[&scratch, &trace])), 0);
     let before = std::fs::read(&scratch).expect("it was created");
-    refused(
-        &quorate(&[&scratch, &trace]),
-        2,
-        &["s.tdb: exists; --force overwrites it"],
-    );
+    refused(&quorate(&[&scratch, &trace]), 2, &["s.tdb: exists; --force overwrites it"]);
     assert_eq!(std::fs::read(&scratch).expect("it is there"), before);
     assert_eq!(code(&quorate(&[Path::new("--force"), &scratch, &trace])), 0);
     refused(&quorate(&[place.folder.path(), &trace]), 2, &["is a folder"]);
-    refused(
-        &quorate(&[Path::new("/dev/null"), &trace]),
-        2,
-        &["is no ordinary file"],
-    );
+    refused(&quorate(&[Path::new("/dev/null"), &trace]), 2, &["is no ordinary file"]);
 }
 
 /// A database that cannot be created is an I/O error.
@@ -206,27 +150,13 @@ fn existing_files_are_left_alone() {
 fn a_folder_that_does_not_exist_is_an_io_error() {
     let place = Place::new();
     let trace = place.file("p1.trace", GOOD);
-    refused(
-        &quorate(&[&place.path("no/such/s.tdb"), &trace]),
-        3,
-        &["s.tdb", "No such file"],
-    );
+    refused(&quorate(&[&place.path("no/such/s.tdb"), &trace]), 3, &["s.tdb", "No such file"]);
 }
 
 /// Wrong arguments exit with 2.
 #[test]
 fn wrong_arguments_are_refused() {
     assert_eq!(code(&quorate(&[])), 2);
-    assert_eq!(
-        code(&quorate(&[Path::new("--runs=0"), Path::new("s"), Path::new("t")])),
-        2
-    );
-    assert_eq!(
-        code(&quorate(&[
-            Path::new("--engine=paper"),
-            Path::new("s"),
-            Path::new("t")
-        ])),
-        2
-    );
+    assert_eq!(code(&quorate(&[Path::new("--runs=0"), Path::new("s"), Path::new("t")])), 2);
+    assert_eq!(code(&quorate(&[Path::new("--engine=paper"), Path::new("s"), Path::new("t")])), 2);
 }

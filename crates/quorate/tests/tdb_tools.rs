@@ -16,11 +16,7 @@ fn run(program: &str, folder: &Path, arguments: &[&str], input: &str) -> Output 
         .spawn()
         .expect("the program starts");
     // A program that ends before it has read everything is no failure of the test's.
-    let _ = child
-        .stdin
-        .take()
-        .expect("stdin is piped")
-        .write_all(input.as_bytes());
+    let _ = child.stdin.take().expect("stdin is piped").write_all(input.as_bytes());
     child.wait_with_output().expect("the program ends")
 }
 
@@ -60,16 +56,8 @@ fn dumps_and_files_pass_between_our_tools_and_libtdbs() {
     let theirs = run("tdbdump", folder, &["a.tdb"], "");
     assert_eq!(text(&ours.stdout), text(&theirs.stdout));
 
-    assert!(
-        quorate(folder, &["restore", "b.tdb"], &text(&theirs.stdout))
-            .status
-            .success()
-    );
-    assert!(
-        run("tdbrestore", folder, &["c.tdb"], &text(&ours.stdout))
-            .status
-            .success()
-    );
+    assert!(quorate(folder, &["restore", "b.tdb"], &text(&theirs.stdout)).status.success());
+    assert!(run("tdbrestore", folder, &["c.tdb"], &text(&ours.stdout)).status.success());
     for file in ["a.tdb", "b.tdb", "c.tdb"] {
         assert!(quorate(folder, &["check", file], "").status.success());
         assert!(text(&run("tdbtool", folder, &[file, "check"], "").stdout).contains("integrity is OK"));
@@ -109,12 +97,7 @@ fn rescue_saves_what_damage_has_spared() {
     let folder = folder_with_database();
     let folder = folder.path();
     assert!(quorate(folder, &["repack", "a.tdb"], "").status.success());
-    assert_eq!(
-        text(&quorate(folder, &["keys", "-x", "a.tdb"], "").stdout)
-            .lines()
-            .count(),
-        100
-    );
+    assert_eq!(text(&quorate(folder, &["keys", "-x", "a.tdb"], "").stdout).lines().count(), 100);
     let mut bytes = fs::read(folder.join("a.tdb")).unwrap();
     // All chain heads are lost; the records are still there.
     bytes[172..172 + 131 * 4].fill(0);
@@ -122,12 +105,7 @@ fn rescue_saves_what_damage_has_spared() {
 
     let output = quorate(folder, &["rescue", "a.tdb", "saved.tdb"], "");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(
-        text(&quorate(folder, &["keys", "saved.tdb"], "").stdout)
-            .lines()
-            .count(),
-        100
-    );
+    assert_eq!(text(&quorate(folder, &["keys", "saved.tdb"], "").stdout).lines().count(), 100);
 }
 
 /// T7, T11: wrong use is answered with one line and the documented exit code, and leaves nothing behind.
@@ -135,16 +113,9 @@ fn rescue_saves_what_damage_has_spared() {
 fn wrong_use_is_one_clear_line_and_leaves_nothing_behind() {
     let folder = folder_with_database();
     let folder = folder.path();
-    fs::write(
-        folder.join("text"),
-        "this is no database, only some text that is long enough\n".repeat(20),
-    )
-    .unwrap();
-    fs::write(
-        folder.join("short"),
-        &fs::read(folder.join("a.tdb")).unwrap()[..300],
-    )
-    .unwrap();
+    fs::write(folder.join("text"), "this is no database, only some text that is long enough\n".repeat(20))
+        .unwrap();
+    fs::write(folder.join("short"), &fs::read(folder.join("a.tdb")).unwrap()[..300]).unwrap();
     fs::write(folder.join("empty"), "").unwrap();
     let cases: &[(&[&str], &str, i32, &str)] = &[
         (&["dump", "missing.tdb"], "", 3, "No such file"),
@@ -166,10 +137,7 @@ fn wrong_use_is_one_clear_line_and_leaves_nothing_behind() {
         assert!(message.contains(part), "{arguments:?}: {message}");
         assert_eq!(message.lines().count(), 1, "{arguments:?}: {message}");
     }
-    let mut names: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["a.tdb", "empty", "short", "text"]);
 }

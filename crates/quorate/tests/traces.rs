@@ -4,10 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn quorate(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_quorate"))
-        .args(arguments)
-        .output()
-        .expect("quorate starts")
+    Command::new(env!("CARGO_BIN_EXE_quorate")).args(arguments).output().expect("quorate starts")
 }
 
 fn code(output: &Output) -> Option<i32> {
@@ -47,12 +44,7 @@ impl Place {
         arguments.extend_from_slice(options);
         arguments.push(&folder);
         let output = quorate(&arguments);
-        assert_eq!(
-            code(&output),
-            Some(0),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert_eq!(code(&output), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         folder
     }
 }
@@ -74,19 +66,9 @@ fn check_tells_true_histories_from_false_ones() {
         let good = place.generated(&format!("good{}", form.len()), form);
         let output = quorate(&["check", &good]);
         assert_eq!(code(&output), Some(0), "{}", out(&output));
-        assert!(
-            out(&output).starts_with("explained: 4 traces"),
-            "{}",
-            out(&output)
-        );
+        assert!(out(&output).starts_with("explained: 4 traces"), "{}", out(&output));
     }
-    for kind in [
-        "lost-update",
-        "stale-read",
-        "dirty-read",
-        "duplicated-append",
-        "from-nowhere",
-    ] {
+    for kind in ["lost-update", "stale-read", "dirty-read", "duplicated-append", "from-nowhere"] {
         let bad = place.generated(kind, &["--violation", kind]);
         let output = quorate(&["check", "--json", &bad]);
         assert_eq!(code(&output), Some(1), "{kind}");
@@ -94,9 +76,7 @@ fn check_tells_true_histories_from_false_ones() {
         assert_eq!(report["verdict"], "impossible");
         let first = &report["contradictions"][0]["operations"][0];
         assert!(
-            first["place"]
-                .as_str()
-                .is_some_and(|place| place.contains("generated.trace.000")),
+            first["place"].as_str().is_some_and(|place| place.contains("generated.trace.000")),
             "{first}"
         );
     }
@@ -110,19 +90,13 @@ fn reduce_writes_a_small_history_that_still_fails() {
     let small = place.path("small");
     let output = quorate(&["reduce", "--out", &small, &bad]);
     assert_eq!(code(&output), Some(0), "{}", out(&output));
-    let lines: usize = files(&small)
-        .iter()
-        .map(|file| std::fs::read_to_string(file).expect("text").lines().count())
-        .sum();
+    let lines: usize =
+        files(&small).iter().map(|file| std::fs::read_to_string(file).expect("text").lines().count()).sum();
     assert!(lines < 40, "{lines} lines are left:\n{}", out(&output));
     assert_eq!(code(&quorate(&["check", &small])), Some(1));
     refused(&["reduce", "--out", &small, &bad], 2, "holds traces already");
     let good = place.generated("good", &[]);
-    refused(
-        &["reduce", "--out", &place.path("none"), &good],
-        1,
-        "nothing to reduce",
-    );
+    refused(&["reduce", "--out", &place.path("none"), &good], 1, "nothing to reduce");
 }
 
 /// R26: slices by key, trace, range and time parse, and what must have an order has one.
@@ -132,11 +106,7 @@ fn slices_are_histories() {
     let whole = place.generated("whole", &["--extended"]);
     for (name, options, ordered) in [
         ("key", &["--key", "key0000003"][..], true),
-        (
-            "keys",
-            &["--key", "0x6b657930303030303033", "--key", "key000000\\x31"],
-            true,
-        ),
+        ("keys", &["--key", "0x6b657930303030303033", "--key", "key000000\\x31"], true),
         ("trace", &["--trace", "generated.trace.0002"], true),
         ("number", &["--trace", "1", "--key", "key0000004"], true),
         ("alone", &["--trace", "1", "--alone"], false),
@@ -148,15 +118,8 @@ fn slices_are_histories() {
         arguments.extend_from_slice(options);
         arguments.push(&whole);
         let output = quorate(&arguments);
-        assert_eq!(
-            code(&output),
-            Some(0),
-            "{name}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let lines = json(&quorate(&["stat", "--json", &part]))["lines"]
-            .as_u64()
-            .unwrap_or(0);
+        assert_eq!(code(&output), Some(0), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let lines = json(&quorate(&["stat", "--json", &part]))["lines"].as_u64().unwrap_or(0);
         assert!((10..2000).contains(&lines), "{name}: {lines} lines");
         if ordered {
             let output = quorate(&["check", "--no-times", &part]);
@@ -172,19 +135,10 @@ fn stat_counts_in_text_and_json() {
     let place = Place::new();
     let folder = place.generated("counted", &["--extended"]);
     let report = json(&quorate(&["stat", "--json", "--top", "3", &folder]));
-    assert_eq!(
-        (&report["traces"], &report["keys"]["operations"]),
-        (&4.into(), &2000.into())
-    );
+    assert_eq!((&report["traces"], &report["keys"]["operations"]), (&4.into(), &2000.into()));
     assert_eq!(report["keys"]["hot"].as_array().map(Vec::len), Some(3));
     let text = out(&quorate(&["stat", &folder]));
-    for part in [
-        "4 traces",
-        "tdb_fetch",
-        "hot keys",
-        "transactions: 0 committed",
-        "ns: p50",
-    ] {
+    for part in ["4 traces", "tdb_fetch", "hot keys", "transactions: 0 committed", "ns: p50"] {
         assert!(text.contains(part), "{part} is missing in:\n{text}");
     }
 }
@@ -199,52 +153,17 @@ fn wrong_use_is_refused() {
     refused(&["check", &none], 3, &none);
     refused(&["stat", &none], 3, &none);
     refused(&["slice", &good, "--out", &none], 2, "--key");
-    refused(
-        &["slice", &good, "--out", &none, "--key", "absent"],
-        2,
-        "no operation names this key",
-    );
-    refused(
-        &["slice", &good, "--out", &none, "--key", "\\q"],
-        2,
-        "unknown escape",
-    );
-    refused(
-        &["slice", &good, "--out", &none, "--trace", "9"],
-        2,
-        "not a number from 1 to 4",
-    );
-    refused(
-        &["slice", &good, "--out", &none, "--sequence", "9"],
-        2,
-        "FROM..TO",
-    );
-    refused(
-        &["slice", &good, "--out", &none, "--sequence", "4000000.."],
-        2,
-        "nothing is left",
-    );
-    refused(
-        &["slice", &good, "--out", &none, "--seconds", "0..1"],
-        2,
-        "extended form",
-    );
+    refused(&["slice", &good, "--out", &none, "--key", "absent"], 2, "no operation names this key");
+    refused(&["slice", &good, "--out", &none, "--key", "\\q"], 2, "unknown escape");
+    refused(&["slice", &good, "--out", &none, "--trace", "9"], 2, "not a number from 1 to 4");
+    refused(&["slice", &good, "--out", &none, "--sequence", "9"], 2, "FROM..TO");
+    refused(&["slice", &good, "--out", &none, "--sequence", "4000000.."], 2, "nothing is left");
+    refused(&["slice", &good, "--out", &none, "--seconds", "0..1"], 2, "extended form");
     refused(&["generate", &good], 2, "holds traces already");
-    refused(
-        &["generate", &none, "--values", "0"],
-        2,
-        "\"distinct\" or a number",
-    );
+    refused(&["generate", &none, "--values", "0"], 2, "\"distinct\" or a number");
     refused(&["generate", &none, "--processes", "0"], 2, "1 to 1000");
     refused(
-        &[
-            "generate",
-            &none,
-            "--operations",
-            "3",
-            "--violation",
-            "dirty-read",
-        ],
+        &["generate", &none, "--operations", "3", "--violation", "dirty-read"],
         2,
         "no place for this violation",
     );

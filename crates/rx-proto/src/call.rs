@@ -231,10 +231,7 @@ impl Call {
             serial,
             reason: reason as u8,
             acks,
-            trailer: Some(AckTrailer {
-                receive_window: self.receive.window(),
-                ..trailer
-            }),
+            trailer: Some(AckTrailer { receive_window: self.receive.window(), ..trailer }),
         }
     }
 
@@ -260,10 +257,7 @@ impl Call {
             deadline = earliest(deadline, self.timeouts.hard_dead.map(|hard| self.started + hard));
             deadline = earliest(
                 deadline,
-                self.timeouts
-                    .idle
-                    .filter(|_| self.waits_for_peer())
-                    .map(|idle| self.last_progress + idle),
+                self.timeouts.idle.filter(|_| self.waits_for_peer()).map(|idle| self.last_progress + idle),
             );
         }
         deadline
@@ -304,11 +298,7 @@ impl Call {
             self.delayed_ack_at = None;
             self.ack_due.get_or_insert((AckReason::Delay, 0));
         }
-        if self
-            .send
-            .resend_at(&peer.round_trip, self.longest_resend())
-            .is_some_and(|at| at <= now)
-        {
+        if self.send.resend_at(&peer.round_trip, self.longest_resend()).is_some_and(|at| at <= now) {
             self.send.on_timeout();
             peer.congestion_window = peer.congestion_window.min(self.send.congestion_window().max(2));
         } else if self.send.probe_at(&peer.round_trip).is_some_and(|at| at <= now) {
@@ -329,21 +319,16 @@ impl Call {
         if self.last_heard + self.timeouts.dead <= now {
             return Some(AbortCode::CALL_DEAD);
         }
-        if self
-            .timeouts
-            .hard_dead
-            .is_some_and(|hard| self.started + hard <= now)
-        {
+        if self.timeouts.hard_dead.is_some_and(|hard| self.started + hard <= now) {
             return Some(AbortCode::CALL_TIMEOUT);
         }
         if let Some((transmissions, length)) = self.send.oldest_missing() {
             let stuck =
                 self.last_progress + self.timeouts.dead <= now && transmissions > config::TOO_LARGE_AFTER;
             let size = (length + HEADER_LEN) as u16;
-            if let (true, Some(smaller)) = (
-                stuck,
-                config::PACKET_SIZES.iter().find(|smaller| **smaller < size),
-            ) {
+            if let (true, Some(smaller)) =
+                (stuck, config::PACKET_SIZES.iter().find(|smaller| **smaller < size))
+            {
                 peer.packet_size = peer.packet_size.min(*smaller);
                 return Some(AbortCode::MESSAGE_SIZE);
             }

@@ -17,11 +17,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Timeouts {
-            dead: Duration::from_secs(12),
-            hard_dead: None,
-            idle: None,
-        }
+        Timeouts { dead: Duration::from_secs(12), hard_dead: None, idle: None }
     }
 }
 
@@ -53,10 +49,7 @@ pub struct EndpointConfig {
 impl Default for EndpointConfig {
     fn default() -> Self {
         EndpointConfig {
-            server_timeouts: Timeouts {
-                idle: Some(Duration::from_secs(60)),
-                ..Timeouts::default()
-            },
+            server_timeouts: Timeouts { idle: Some(Duration::from_secs(60)), ..Timeouts::default() },
             receive_window: 128,
             send_window: 255,
             max_packet_size: 1444,

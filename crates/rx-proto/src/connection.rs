@@ -105,10 +105,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "called in two places, each with all of it at hand"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "called in two places, each with all of it at hand")]
     pub fn new(
         me: ConnectionRef,
         identity: ConnectionIdentity,
@@ -179,12 +176,7 @@ impl Connection {
     }
 
     pub(super) fn queue_abort(&mut self, index: usize, call_number: u32, code: AbortCode) {
-        self.queue_control(
-            PacketType::Abort,
-            index as u32,
-            call_number,
-            code.0.to_be_bytes().to_vec(),
-        );
+        self.queue_control(PacketType::Abort, index as u32, call_number, code.0.to_be_bytes().to_vec());
     }
 
     /// Queues a packet; one of a kind for a call is enough, so that repeated provocation cannot fill memory.
@@ -195,22 +187,13 @@ impl Connection {
         call_number: u32,
         body: Vec<u8>,
     ) {
-        self.control
-            .retain(|old| (old.packet_type, old.channel) != (packet_type, channel));
-        self.control.push_back(Control {
-            packet_type,
-            channel,
-            call_number,
-            body,
-        });
+        self.control.retain(|old| (old.packet_type, old.channel) != (packet_type, channel));
+        self.control.push_back(Control { packet_type, channel, call_number, body });
     }
 
     /// When this connection next needs attention if nothing comes.
     pub fn deadline(&self, peer: &Peer) -> Option<Time> {
-        self.channels
-            .iter()
-            .filter_map(|channel| channel.call.as_deref()?.deadline(peer))
-            .min()
+        self.channels.iter().filter_map(|channel| channel.call.as_deref()?.deadline(peer)).min()
     }
 
     /// Time has passed.
@@ -243,10 +226,7 @@ impl Connection {
                 call.announced = true;
                 call.attached = true;
                 context.counters.calls_executed = context.counters.calls_executed.wrapping_add(1);
-                context.events.push_back(Event::IncomingCall {
-                    call: at,
-                    service: self.service,
-                });
+                context.events.push_back(Event::IncomingCall { call: at, service: self.service });
             }
             if call.take_wakeup() {
                 context.events.push_back(Event::Progress(at));
@@ -268,9 +248,7 @@ impl Connection {
         *context.unverified_bytes -= call.held_unverified;
         channel.ended = Some(match call.failure {
             Some(code) => Ended::Failed(code),
-            None => Ended::Complete {
-                next_seq: call.receive.highest() + 1,
-            },
+            None => Ended::Complete { next_seq: call.receive.highest() + 1 },
         });
     }
 
@@ -284,9 +262,7 @@ impl Connection {
 
     /// Whether the application has a call here.
     pub fn is_in_use(&self) -> bool {
-        self.channels
-            .iter()
-            .any(|channel| channel.call.as_deref().is_some_and(|call| call.attached))
+        self.channels.iter().any(|channel| channel.call.as_deref().is_some_and(|call| call.attached))
     }
 
     /// Whether a call is here, or a packet is to be sent.
@@ -295,19 +271,12 @@ impl Connection {
     }
 
     pub(super) fn call_ref(&self, index: usize) -> CallRef {
-        CallRef {
-            connection: self.me,
-            channel: index as u8,
-            number: self.channels[index].number,
-        }
+        CallRef { connection: self.me, channel: index as u8, number: self.channels[index].number }
     }
 
     /// Calls that are here.
     pub fn call_count(&self) -> usize {
-        self.channels
-            .iter()
-            .filter(|channel| channel.call.is_some())
-            .count()
+        self.channels.iter().filter(|channel| channel.call.is_some()).count()
     }
 
     /// Time since the peer was last heard.
@@ -323,11 +292,7 @@ impl Connection {
             epoch: self.identity.epoch,
             serial: self.serial.wrapping_sub(self.first_serial),
             error: self.error.map_or(0, |code| code.0),
-            flags: if self.identity.security_index.0 == 0 {
-                8
-            } else {
-                12
-            },
+            flags: if self.identity.security_index.0 == 0 { 8 } else { 12 },
             is_server: self.side == Side::Server,
             security_index: self.identity.security_index.0,
             channels: [0, 1, 2, 3].map(|index: usize| self.channels[index].report()),
@@ -349,10 +314,7 @@ impl Channel {
 
     fn report(&self) -> ChannelReport {
         let Some(call) = self.call.as_deref() else {
-            return ChannelReport {
-                call_number: self.number,
-                ..ChannelReport::default()
-            };
+            return ChannelReport { call_number: self.number, ..ChannelReport::default() };
         };
         let state = match (call.attached, call.announced || call.side == Side::Client) {
             (true, _) => 2,

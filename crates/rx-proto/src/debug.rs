@@ -126,12 +126,7 @@ impl Basic {
             out.extend_from_slice(&value.to_be_bytes());
         }
         out.extend_from_slice(&[self.waiting_for_packets, self.used_fds, VERSION, 0]);
-        for value in [
-            self.waiting_calls,
-            self.idle_threads,
-            self.waited_calls,
-            self.packets,
-        ] {
+        for value in [self.waiting_calls, self.idle_threads, self.waited_calls, self.packets] {
             out.extend_from_slice(&value.to_be_bytes());
         }
         out.resize(BASIC_LEN, 0);
@@ -303,22 +298,10 @@ impl PeerReport {
         put_short(&mut out, &[self.connections, 0]);
         put(&mut out, &[0, 0]);
         // Rx keeps eighths and quarters of a millisecond.
-        put(
-            &mut out,
-            &[self.round_trip_ms[0] << 3, self.round_trip_ms[1] << 2],
-        );
-        put(
-            &mut out,
-            &[
-                (self.timeout_us / 1_000_000) as u32,
-                (self.timeout_us % 1_000_000) as u32,
-            ],
-        );
+        put(&mut out, &[self.round_trip_ms[0] << 3, self.round_trip_ms[1] << 2]);
+        put(&mut out, &[(self.timeout_us / 1_000_000) as u32, (self.timeout_us % 1_000_000) as u32]);
         put(&mut out, &[self.packets[0], self.packets[1], 0, 0, 0]);
-        put_short(
-            &mut out,
-            &[self.mtu, self.mtu, 1, 1, self.mtu, self.congestion_window, 1, 0],
-        );
+        put_short(&mut out, &[self.mtu, self.mtu, 1, 1, self.mtu, self.congestion_window, 1, 0]);
         for bytes in self.bytes {
             out.extend_from_slice(&bytes.to_be_bytes());
         }
@@ -405,20 +388,14 @@ const COUNTERS_LEN: usize = 4 * 71;
 impl Counters {
     /// A packet of this type came.
     pub fn count_read(&mut self, packet_type: u8) {
-        if let Some(count) = self
-            .packets_read
-            .get_mut(usize::from(packet_type.wrapping_sub(1)))
-        {
+        if let Some(count) = self.packets_read.get_mut(usize::from(packet_type.wrapping_sub(1))) {
             *count = count.wrapping_add(1);
         }
     }
 
     /// A packet of this type goes out.
     pub fn count_sent(&mut self, packet_type: u8) {
-        if let Some(count) = self
-            .packets_sent
-            .get_mut(usize::from(packet_type.wrapping_sub(1)))
-        {
+        if let Some(count) = self.packets_sent.get_mut(usize::from(packet_type.wrapping_sub(1))) {
             *count = count.wrapping_add(1);
         }
     }
@@ -427,11 +404,7 @@ impl Counters {
     pub fn count_round_trip(&mut self, us: u64) {
         let [total, least, most] = &mut self.round_trips_us;
         *total += us;
-        *least = if self.round_trip_samples == 0 {
-            us
-        } else {
-            (*least).min(us)
-        };
+        *least = if self.round_trip_samples == 0 { us } else { (*least).min(us) };
         *most = (*most).max(us);
         self.round_trip_samples = self.round_trip_samples.wrapping_add(1);
     }
@@ -439,45 +412,21 @@ impl Counters {
     /// As in an answer.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(COUNTERS_LEN);
-        put(
-            &mut out,
-            &[0, 0, 0, 0, 0, self.bogus_packets, self.bogus_host, 0, 0, 0, 0],
-        );
+        put(&mut out, &[0, 0, 0, 0, 0, self.bogus_packets, self.bogus_host, 0, 0, 0, 0]);
         put(&mut out, &self.packets_read);
         put(
             &mut out,
-            &[
-                self.data_packets_read,
-                self.ack_packets_read,
-                self.duplicates_read,
-                self.spurious_read,
-            ],
+            &[self.data_packets_read, self.ack_packets_read, self.duplicates_read, self.spurious_read],
         );
         put(&mut out, &self.packets_sent);
-        put(
-            &mut out,
-            &[
-                self.packets_sent[1],
-                self.pings_sent,
-                self.packets_sent[3],
-                self.packets_sent[2],
-            ],
-        );
-        put(
-            &mut out,
-            &[self.data_packets_sent, self.data_packets_resent, 0, 0],
-        );
+        put(&mut out, &[self.packets_sent[1], self.pings_sent, self.packets_sent[3], self.packets_sent[2]]);
+        put(&mut out, &[self.data_packets_sent, self.data_packets_resent, 0, 0]);
         for us in self.round_trips_us {
             put(&mut out, &[(us / 1_000_000) as u32, (us % 1_000_000) as u32]);
         }
         put(
             &mut out,
-            &[
-                self.round_trip_samples,
-                self.server_connections,
-                self.client_connections,
-                self.peers,
-            ],
+            &[self.round_trip_samples, self.server_connections, self.client_connections, self.peers],
         );
         put(&mut out, &[self.calls]);
         out.resize(COUNTERS_LEN, 0);
@@ -538,9 +487,7 @@ fn put_short(out: &mut Vec<u8>, shorts: &[u16]) {
 }
 
 fn word(body: &[u8], at: usize) -> Option<u32> {
-    body.get(at..)?
-        .first_chunk()
-        .map(|bytes| u32::from_be_bytes(*bytes))
+    body.get(at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
 /// The number and body of a debug or version answer, if `datagram` is one.

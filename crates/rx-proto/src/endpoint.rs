@@ -131,17 +131,13 @@ impl Endpoint {
         {
             self.timers.pop();
             let reference = ConnectionRef { index, generation };
-            let Some(connection) = self
-                .table
-                .get_mut(reference)
-                .filter(|connection| connection.timer == Some(at))
+            let Some(connection) =
+                self.table.get_mut(reference).filter(|connection| connection.timer == Some(at))
             else {
                 continue;
             };
             connection.timer = None;
-            self.with(now, reference, |connection, context| {
-                connection.on_timeout(context)
-            });
+            self.with(now, reference, |connection, context| connection.on_timeout(context));
         }
         if self.next_sweep <= now {
             self.next_sweep = now + SWEEP_INTERVAL;
@@ -155,12 +151,7 @@ impl Endpoint {
         let idle = |connection: &&Connection| {
             connection.side == Side::Server && !connection.is_in_use() && connection.silence(now) >= limit
         };
-        let idle: Vec<_> = self
-            .table
-            .iter()
-            .filter(idle)
-            .map(|connection| connection.me)
-            .collect();
+        let idle: Vec<_> = self.table.iter().filter(idle).map(|connection| connection.me).collect();
         for at in idle {
             self.remove(at);
         }
@@ -189,20 +180,14 @@ impl Endpoint {
             let Some(connection) = self.table.get(at) else {
                 continue;
             };
-            let appended = batch
-                .as_mut()
-                .is_some_and(|batch| batch.to == connection.peer && batch.append(&datagram));
+            let appended =
+                batch.as_mut().is_some_and(|batch| batch.to == connection.peer && batch.append(&datagram));
             if appended {
                 continue;
             }
             let segment = datagram.len();
             let bytes = std::mem::take(&mut datagram);
-            let next = Transmit {
-                to: connection.peer,
-                from: connection.local,
-                bytes,
-                segment,
-            };
+            let next = Transmit { to: connection.peer, from: connection.local, bytes, segment };
             if let Some(full) = batch.replace(next) {
                 self.carry = batch;
                 // The next connection's turn.
@@ -233,9 +218,7 @@ impl Endpoint {
     }
 
     pub(super) fn peer_mut(&mut self, address: SocketAddr) -> &mut Peer {
-        self.peers
-            .entry(address)
-            .or_insert_with(|| Peer::new(self.config.max_packet_size))
+        self.peers.entry(address).or_insert_with(|| Peer::new(self.config.max_packet_size))
     }
 
     /// A connection and what it works with.
@@ -273,16 +256,11 @@ impl Endpoint {
     }
 
     pub(super) fn set_timer(&mut self, at: ConnectionRef) {
-        let Endpoint {
-            table, peers, timers, ..
-        } = self;
+        let Endpoint { table, peers, timers, .. } = self;
         let Some(connection) = table.get_mut(at) else {
             return;
         };
-        let Some(deadline) = peers
-            .get(&connection.peer)
-            .and_then(|peer| connection.deadline(peer))
-        else {
+        let Some(deadline) = peers.get(&connection.peer).and_then(|peer| connection.deadline(peer)) else {
             return;
         };
         if connection.timer.is_none_or(|set| deadline < set) {

@@ -57,11 +57,7 @@ pub fn values(bytes: &[u8]) {
 
 fn keys() -> KeyFile {
     let encryption_type = kerberos::AES128_CTS_HMAC_SHA1_96;
-    KeyFile::from_keys(vec![ServerKey {
-        version: 1,
-        encryption_type,
-        material: vec![7; 16],
-    }])
+    KeyFile::from_keys(vec![ServerKey { version: 1, encryption_type, material: vec![7; 16] }])
 }
 
 /// Not random at all, so that runs repeat.
@@ -113,31 +109,16 @@ const STRANGER: ([u8; 4], u16) = ([10, 0, 0, 2], 7001);
 
 impl Script {
     fn new() -> Script {
-        let config = EndpointConfig {
-            max_server_connections: 8,
-            max_unverified: 4,
-            ..EndpointConfig::default()
-        };
+        let config =
+            EndpointConfig { max_server_connections: 8, max_unverified: 4, ..EndpointConfig::default() };
         let mut endpoint = Endpoint::new(config, Box::new(Counting(1)));
         endpoint.add_service(NULL_SERVICE, vec![Arc::new(NullSecurity)]);
-        let rxkad: Arc<dyn SecurityClass> = Arc::new(RxkadServer {
-            keys: Arc::new(keys()),
-            least_level: Level::Clear,
-        });
+        let rxkad: Arc<dyn SecurityClass> =
+            Arc::new(RxkadServer { keys: Arc::new(keys()), least_level: Level::Clear });
         endpoint.add_service(RXKAD_SERVICE, vec![rxkad]);
         let now = Time::ZERO;
-        let at = endpoint.connect(
-            now,
-            FRIEND.into(),
-            NULL_SERVICE,
-            &NullSecurity,
-            Timeouts::default(),
-        );
-        let ours = endpoint
-            .start_call(now, at)
-            .ok()
-            .flatten()
-            .expect("a fresh connection has free channels");
+        let at = endpoint.connect(now, FRIEND.into(), NULL_SERVICE, &NullSecurity, Timeouts::default());
+        let ours = endpoint.start_call(now, at).ok().flatten().expect("a fresh connection has free channels");
         let _ = endpoint.write(now, ours, &[1; 3000]);
         let incoming = Vec::new();
         Script {
@@ -181,9 +162,7 @@ impl Script {
     }
 
     fn a_call(&self, which: u8) -> CallRef {
-        let calls: Vec<CallRef> = std::iter::once(self.ours)
-            .chain(self.incoming.iter().copied())
-            .collect();
+        let calls: Vec<CallRef> = std::iter::once(self.ours).chain(self.incoming.iter().copied()).collect();
         calls[usize::from(which) % calls.len()]
     }
 
@@ -196,12 +175,7 @@ impl Script {
                     return;
                 };
                 let flags = (sent.flags ^ flags::CLIENT_INITIATED) & flags::CLIENT_INITIATED | (b & 0x3e);
-                let reply = Header {
-                    packet_type: b % 14,
-                    flags,
-                    seq: u32::from(b % 5),
-                    ..sent
-                };
+                let reply = Header { packet_type: b % 14, flags, seq: u32::from(b % 5), ..sent };
                 (FRIEND, [&reply.encode()[..], body].concat())
             }
             _ => {
@@ -211,11 +185,7 @@ impl Script {
                     call_number: u32::from(b / 32),
                     seq: u32::from(b % 8),
                     serial: u32::from(b),
-                    packet_type: if b & 16 == 0 {
-                        1
-                    } else {
-                        body.first().map_or(1, |byte| byte % 14)
-                    },
+                    packet_type: if b & 16 == 0 { 1 } else { body.first().map_or(1, |byte| byte % 14) },
                     flags: flags::CLIENT_INITIATED | (body.get(1).copied().unwrap_or(4) & 0x26),
                     user_status: 0,
                     security_index: if a & 1 == 0 { 0 } else { 2 },
@@ -233,8 +203,7 @@ impl Script {
             });
             self.stranger_proved_itself |= acks.into_iter().any(|serial| serial != 0);
         }
-        self.endpoint
-            .handle_datagram(self.now, SocketAddr::from(from), None, &bytes);
+        self.endpoint.handle_datagram(self.now, SocketAddr::from(from), None, &bytes);
     }
 
     fn drain(&mut self) {
@@ -278,10 +247,6 @@ impl Script {
         self.now = self.now + Duration::from_secs(2000);
         self.endpoint.handle_timeout(self.now);
         self.drain();
-        assert_eq!(
-            self.endpoint.unverified_bytes(),
-            0,
-            "what strangers made us keep is given back"
-        );
+        assert_eq!(self.endpoint.unverified_bytes(), 0, "what strangers made us keep is given back");
     }
 }

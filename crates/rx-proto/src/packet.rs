@@ -243,11 +243,7 @@ pub struct Ack {
 
 impl fmt::Debug for Ack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let acks: String = self
-            .acks
-            .iter()
-            .map(|ack| if ack & 1 == 1 { '*' } else { '-' })
-            .collect();
+        let acks: String = self.acks.iter().map(|ack| if ack & 1 == 1 { '*' } else { '-' }).collect();
         write!(
             f,
             "Ack {{ first {}, previous {}, serial {}, reason {}, {acks}, {:?} }}",
@@ -270,9 +266,7 @@ impl Ack {
         let word = |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
         let ack_count = fixed[17] as usize;
         let acks = body.get(ACK_FIXED_LEN..ACK_FIXED_LEN + ack_count)?.to_vec();
-        let trailer = body
-            .get(ACK_FIXED_LEN + ack_count + ACK_PADDING..)
-            .and_then(decode_trailer);
+        let trailer = body.get(ACK_FIXED_LEN + ack_count + ACK_PADDING..).and_then(decode_trailer);
         Some(Ack {
             buffer_space: u16::from_be_bytes([fixed[0], fixed[1]]),
             max_skew: u16::from_be_bytes([fixed[2], fixed[3]]),
@@ -308,9 +302,7 @@ impl Ack {
 }
 
 fn decode_trailer(rest: &[u8]) -> Option<AckTrailer> {
-    let mut words = rest
-        .chunks_exact(4)
-        .map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
+    let mut words = rest.chunks_exact(4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
     Some(AckTrailer {
         max_mtu: words.next()?,
         interface_mtu: words.next()?,
@@ -374,11 +366,7 @@ pub enum MalformedPacket {
 ///
 /// A malformed part ends the iteration with an error; the parts before it stand.
 pub fn parse(datagram: &[u8]) -> Packets<'_> {
-    Packets {
-        rest: datagram,
-        next: Next::Header,
-        parts: 0,
-    }
+    Packets { rest: datagram, next: Next::Header, parts: 0 }
 }
 
 /// Iterator of [`parse`].
@@ -413,17 +401,8 @@ impl<'a> Iterator for Packets<'a> {
         };
         self.parts += 1;
         let is_jumbo = header.packet_type == PacketType::Data as u8 && header.has(flags::JUMBO);
-        let body = if is_jumbo {
-            self.split_part(&header)
-        } else {
-            Ok(std::mem::take(&mut self.rest))
-        };
-        Some(body.and_then(|body| {
-            Ok(Packet {
-                header,
-                body: decode_body(&header, body)?,
-            })
-        }))
+        let body = if is_jumbo { self.split_part(&header) } else { Ok(std::mem::take(&mut self.rest)) };
+        Some(body.and_then(|body| Ok(Packet { header, body: decode_body(&header, body)? })))
     }
 }
 

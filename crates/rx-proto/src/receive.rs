@@ -149,8 +149,6 @@ impl ReceiveHalf {
     pub fn acks(&self) -> Vec<u8> {
         let first = self.first_unread();
         let count = (self.highest + 1).saturating_sub(first).min(255);
-        (first..first + count)
-            .map(|seq| u8::from(seq < self.next || self.early.contains_key(&seq)))
-            .collect()
+        (first..first + count).map(|seq| u8::from(seq < self.next || self.early.contains_key(&seq))).collect()
     }
 }

@@ -104,10 +104,7 @@ impl<R> Request<R> {
     pub fn new(opcode: u32, arguments: &impl Xdr) -> Self {
         let mut bytes = opcode.to_be_bytes().to_vec();
         arguments.encode(&mut bytes);
-        Request {
-            bytes,
-            reply: PhantomData,
-        }
+        Request { bytes, reply: PhantomData }
     }
 
     /// Opcode and arguments as they travel.

@@ -140,10 +140,7 @@ pub trait ConnectionSecurity: Send {
 
     /// For `rxdebug`.
     fn statistics(&self) -> SecurityStatistics {
-        SecurityStatistics {
-            kind: 1,
-            ..SecurityStatistics::default()
-        }
+        SecurityStatistics { kind: 1, ..SecurityStatistics::default() }
     }
 }
 

@@ -251,11 +251,8 @@ impl SendHalf {
     /// or is from a peer that has restarted and knows nothing of this call.
     pub fn is_plausible(&self, ack: &Ack) -> bool {
         let first_seq = self.queue.front().map_or(self.next_seq, |packet| packet.seq);
-        let sent_end = self
-            .queue
-            .iter()
-            .find(|packet| packet.transmissions == 0)
-            .map_or(self.next_seq, |p| p.seq);
+        let sent_end =
+            self.queue.iter().find(|packet| packet.transmissions == 0).map_or(self.next_seq, |p| p.seq);
         (first_seq..=sent_end).contains(&ack.first_packet)
     }
 

@@ -27,18 +27,8 @@ pub(crate) struct Key {
 impl Key {
     /// Of a packet that came from `peer`.
     pub fn of(header: &Header, peer: SocketAddr) -> Key {
-        let side = if header.client_initiated() {
-            Side::Server
-        } else {
-            Side::Client
-        };
-        Key::new(
-            header.epoch,
-            header.connection_id(),
-            header.security_index,
-            side,
-            peer,
-        )
+        let side = if header.client_initiated() { Side::Server } else { Side::Client };
+        Key::new(header.epoch, header.connection_id(), header.security_index, side, peer)
     }
 
     pub fn new(epoch: u32, connection_id: u32, security_index: u8, side: Side, peer: SocketAddr) -> Key {
@@ -76,10 +66,7 @@ impl Table {
         });
         let place = &mut self.places[index as usize];
         place.generation = place.generation.wrapping_add(1);
-        let me = ConnectionRef {
-            index,
-            generation: place.generation,
-        };
+        let me = ConnectionRef { index, generation: place.generation };
         place.connection = Some(Box::new(make(me)));
         self.by_key.insert(key, index);
         me
@@ -87,26 +74,17 @@ impl Table {
 
     pub fn get_mut(&mut self, at: ConnectionRef) -> Option<&mut Connection> {
         let place = self.places.get_mut(at.index as usize)?;
-        place
-            .connection
-            .as_deref_mut()
-            .filter(|_| place.generation == at.generation)
+        place.connection.as_deref_mut().filter(|_| place.generation == at.generation)
     }
 
     pub fn get(&self, at: ConnectionRef) -> Option<&Connection> {
         let place = self.places.get(at.index as usize)?;
-        place
-            .connection
-            .as_deref()
-            .filter(|_| place.generation == at.generation)
+        place.connection.as_deref().filter(|_| place.generation == at.generation)
     }
 
     pub fn find(&self, key: &Key) -> Option<ConnectionRef> {
         let index = *self.by_key.get(key)?;
-        Some(ConnectionRef {
-            index,
-            generation: self.places[index as usize].generation,
-        })
+        Some(ConnectionRef { index, generation: self.places[index as usize].generation })
     }
 
     pub fn remove(&mut self, at: ConnectionRef) -> Option<Box<Connection>> {

@@ -36,10 +36,7 @@ impl Add<Duration> for Time {
     type Output = Time;
 
     fn add(self, later: Duration) -> Time {
-        Time(
-            self.0
-                .saturating_add(u64::try_from(later.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Time(self.0.saturating_add(u64::try_from(later.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 

@@ -35,9 +35,7 @@ pub trait Source {
 
 impl Source for &[u8] {
     fn take(&mut self, out: &mut [u8]) -> Result<(), XdrError> {
-        let from = self
-            .split_off(..out.len())
-            .ok_or(XdrError::Stream(AbortCode::END_OF_STREAM))?;
+        let from = self.split_off(..out.len()).ok_or(XdrError::Stream(AbortCode::END_OF_STREAM))?;
         out.copy_from_slice(from);
         Ok(())
     }
@@ -214,11 +212,7 @@ impl<const MAX: u32> Xdr for Text<MAX> {
 
 fn bounded(from: &mut dyn Source, bound: u32) -> Result<usize, XdrError> {
     let length = u32::decode(from)?;
-    if length > bound {
-        Err(XdrError::Bound { length, bound })
-    } else {
-        Ok(length as usize)
-    }
+    if length > bound { Err(XdrError::Bound { length, bound }) } else { Ok(length as usize) }
 }
 
 fn padding(length: usize) -> usize {

@@ -42,10 +42,7 @@ fn first_packet(number: u32, security_index: u8, length: usize) -> Vec<u8> {
 fn server() -> Endpoint {
     let random = Box::new(Seeded(fastrand::Rng::with_seed(3)));
     let mut server = Endpoint::new(EndpointConfig::default(), random);
-    let rxkad = RxkadServer {
-        keys: Arc::new(KeyFile::default()),
-        least_level: Level::Clear,
-    };
+    let rxkad = RxkadServer { keys: Arc::new(KeyFile::default()), least_level: Level::Clear };
     let classes: Vec<Arc<dyn SecurityClass>> = vec![Arc::new(NullSecurity), Arc::new(rxkad)];
     server.add_service(SERVICE, classes);
     server
@@ -76,19 +73,13 @@ fn a_flood_from_many_addresses_is_bounded_and_others_are_served() {
         now = now + Duration::from_micros(20);
     }
     let counters = server.counters();
-    assert!(
-        counters.server_connections as usize <= limits.max_unverified + 1,
-        "{counters:?}"
-    );
+    assert!(counters.server_connections as usize <= limits.max_unverified + 1, "{counters:?}");
     assert!(sent <= 3 * received, "{sent} bytes for {received}");
     serve_an_honest_client(&mut server, now);
 }
 
 fn serve_an_honest_client(server: &mut Endpoint, mut now: Time) {
-    let (here, there) = (
-        SocketAddr::from(([10, 0, 0, 1], 4000)),
-        SocketAddr::from(([10, 0, 0, 2], 7002)),
-    );
+    let (here, there) = (SocketAddr::from(([10, 0, 0, 1], 4000)), SocketAddr::from(([10, 0, 0, 2], 7002)));
     let random = Box::new(Seeded(fastrand::Rng::with_seed(4)));
     let mut client = Endpoint::new(EndpointConfig::default(), random);
     let connection = client.connect(now, there, SERVICE, &NullSecurity, Timeouts::default());

@@ -13,9 +13,7 @@ fn random_bytes_break_no_promise() {
         let length = random.usize(0..600);
         let mut bytes: Vec<u8> = match round % 3 {
             0 => (0..length).map(|_| random.u8(..)).collect(),
-            1 => (0..length)
-                .map(|_| *random.choice(&[0, 1, 4, 5, 8, 33, 255]).unwrap())
-                .collect(),
+            1 => (0..length).map(|_| *random.choice(&[0, 1, 4, 5, 8, 33, 255]).unwrap()).collect(),
             _ => {
                 let at = random.usize(0..capture.len() - length);
                 capture[at..at + length].to_vec()

@@ -42,10 +42,7 @@ impl Connection {
             }
             match state.endpoint.start_call(self.shared.now(), self.at) {
                 Ok(Some(at)) => {
-                    return Ok(ClientCall {
-                        stream: Stream::new(&self.shared, at),
-                        finished: false,
-                    });
+                    return Ok(ClientCall { stream: Stream::new(&self.shared, at), finished: false });
                 }
                 Ok(None) => {
                     let waiter = Arc::clone(state.channel_waiters.entry(self.at).or_default());
@@ -126,12 +123,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub fn new(shared: &Arc<Shared>, at: CallRef) -> Stream {
-        Stream {
-            shared: Arc::clone(shared),
-            at,
-            progress: Arc::default(),
-            ended: false,
-        }
+        Stream { shared: Arc::clone(shared), at, progress: Arc::default(), ended: false }
     }
 
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), AbortCode> {
@@ -189,10 +181,7 @@ impl Stream {
         if state.closed {
             return Err(AbortCode::RESTARTING);
         }
-        state
-            .call_waiters
-            .entry(self.at)
-            .or_insert_with(|| Arc::clone(&self.progress));
+        state.call_waiters.entry(self.at).or_insert_with(|| Arc::clone(&self.progress));
         Ok(self.progress.wait(state).unwrap_or_else(PoisonError::into_inner))
     }
 }

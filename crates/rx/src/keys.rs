@@ -46,14 +46,8 @@ pub enum KeyError {
 /// # Errors
 /// It cannot be read or is malformed.
 pub fn read(path: &Path) -> Result<KeyFile, KeyError> {
-    let bytes = std::fs::read(path).map_err(|source| KeyError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    KeyFile::parse(&bytes).map_err(|source| KeyError::Malformed {
-        path: path.to_owned(),
-        source,
-    })
+    let bytes = std::fs::read(path).map_err(|source| KeyError::Read { path: path.to_owned(), source })?;
+    KeyFile::parse(&bytes).map_err(|source| KeyError::Malformed { path: path.to_owned(), source })
 }
 
 /// A client that calls as the service itself, with a ticket printed from its key.
@@ -69,8 +63,5 @@ pub fn client(keys: &KeyFile, level: Level) -> Result<RxkadClient, KeyError> {
 
 /// A server that accepts tickets sealed with these keys.
 pub fn server(keys: KeyFile, least_level: Level) -> RxkadServer {
-    RxkadServer {
-        keys: Arc::new(keys),
-        least_level,
-    }
+    RxkadServer { keys: Arc::new(keys), least_level }
 }

@@ -125,11 +125,7 @@ pub fn time_calls(connections: &[Connection], calls: usize, size: usize) -> Resu
     let mut all = in_parallel(connections, run)?.concat();
     let elapsed = started.elapsed();
     all.sort_unstable();
-    Ok(CallTiming {
-        calls: all,
-        elapsed,
-        processor: processor_time().saturating_sub(processor),
-    })
+    Ok(CallTiming { calls: all, elapsed, processor: processor_time().saturating_sub(processor) })
 }
 
 /// Which way bytes flow.
@@ -172,11 +168,7 @@ pub fn time_transfer(
     let moved = in_parallel(connections, |connection| move_bytes(connection, bytes, direction))?;
     let elapsed = started.elapsed();
     let processor = processor_time().saturating_sub(processor);
-    Ok(Transfer {
-        bytes: moved.iter().sum(),
-        elapsed,
-        processor,
-    })
+    Ok(Transfer { bytes: moved.iter().sum(), elapsed, processor })
 }
 
 fn move_bytes(connection: &Connection, bytes: u64, direction: Direction) -> Result<u64, AbortCode> {
@@ -197,11 +189,7 @@ fn move_bytes(connection: &Connection, bytes: u64, direction: Direction) -> Resu
             taken
         }
     };
-    if moved == bytes {
-        Ok(moved)
-    } else {
-        Err(AbortCode::END_OF_STREAM)
-    }
+    if moved == bytes { Ok(moved) } else { Err(AbortCode::END_OF_STREAM) }
 }
 
 fn in_parallel<T: Send>(
@@ -209,14 +197,8 @@ fn in_parallel<T: Send>(
     run: impl Fn(&Connection) -> Result<T, AbortCode> + Sync,
 ) -> Result<Vec<T>, AbortCode> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = connections
-            .iter()
-            .map(|connection| scope.spawn(|| run(connection)))
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("measuring does not panic"))
-            .collect()
+        let threads: Vec<_> = connections.iter().map(|connection| scope.spawn(|| run(connection))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("measuring does not panic")).collect()
     })
 }
 
@@ -229,10 +211,6 @@ fn read_processor_time() -> io::Result<Duration> {
     let text = std::fs::read_to_string("/proc/self/stat")?;
     // After the name in parentheses: fields 14 and 15 of the whole, in ticks of 10 ms.
     let fields = text.rsplit(") ").next().unwrap_or_default().split(' ');
-    let ticks: u64 = fields
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Ok(Duration::from_millis(ticks * 10))
 }

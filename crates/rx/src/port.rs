@@ -33,10 +33,7 @@ pub struct PortConfig {
 
 impl Default for PortConfig {
     fn default() -> Self {
-        PortConfig {
-            endpoint: EndpointConfig::default(),
-            max_threads: 32,
-        }
+        PortConfig { endpoint: EndpointConfig::default(), max_threads: 32 }
     }
 }
 
@@ -116,10 +113,7 @@ impl Port {
             work: Condvar::new(),
             max_threads: config.max_threads.max(1),
         });
-        let mut port = Port {
-            shared: Arc::clone(&shared),
-            threads: Vec::new(),
-        };
+        let mut port = Port { shared: Arc::clone(&shared), threads: Vec::new() };
         port.start("rx-receive", Shared::receive_loop)?;
         port.start("rx-timer", Shared::timer_loop)?;
         Ok(port)
@@ -127,9 +121,7 @@ impl Port {
 
     fn start(&mut self, name: &str, run: fn(&Arc<Shared>)) -> Result<(), OpenError> {
         let shared = Arc::clone(&self.shared);
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || run(&shared));
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared));
         self.threads.push(thread.map_err(OpenError::Thread)?);
         Ok(())
     }
@@ -160,9 +152,7 @@ impl Port {
 
     /// Something to open connections with from a handler, which outlives neither the port nor keeps it open.
     pub fn dialer(&self) -> Dialer {
-        Dialer {
-            shared: Arc::downgrade(&self.shared),
-        }
+        Dialer { shared: Arc::downgrade(&self.shared) }
     }
 
     /// What was counted so far.
@@ -178,10 +168,7 @@ fn connect(
     security: &dyn SecurityClass,
     timeouts: Timeouts,
 ) -> Connection {
-    let at = shared
-        .lock()
-        .endpoint
-        .connect(shared.now(), peer, service, security, timeouts);
+    let at = shared.lock().endpoint.connect(shared.now(), peer, service, security, timeouts);
     Connection::new(Arc::clone(shared), at, peer)
 }
 
@@ -200,13 +187,7 @@ impl Dialer {
         security: &dyn SecurityClass,
         timeouts: Timeouts,
     ) -> Option<Connection> {
-        Some(connect(
-            &self.shared.upgrade()?,
-            peer,
-            service,
-            security,
-            timeouts,
-        ))
+        Some(connect(&self.shared.upgrade()?, peer, service, security, timeouts))
     }
 }
 
@@ -214,12 +195,8 @@ impl Drop for Port {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.closed = true;
-        let waiters: Vec<_> = state
-            .call_waiters
-            .values()
-            .chain(state.channel_waiters.values())
-            .cloned()
-            .collect();
+        let waiters: Vec<_> =
+            state.call_waiters.values().chain(state.channel_waiters.values()).cloned().collect();
         waiters.iter().for_each(|waiter| waiter.notify_all());
         drop(state);
         self.shared.timer_changed.notify_all();
@@ -323,15 +300,9 @@ impl Shared {
                     let now = self.now();
                     let (idle, waiting) = (state.idle_threads as u32, state.incoming.len() as u32);
                     let waited = state.waited_calls;
-                    state.endpoint.set_thread_report(ThreadReport {
-                        idle,
-                        waiting,
-                        waited,
-                    });
+                    state.endpoint.set_thread_report(ThreadReport { idle, waiting, waited });
                     for datagram in buffer[..batch.length].chunks(batch.stride) {
-                        state
-                            .endpoint
-                            .handle_datagram(now, batch.from, batch.local, datagram);
+                        state.endpoint.handle_datagram(now, batch.from, batch.local, datagram);
                     }
                     self.flush(state);
                 }
@@ -368,9 +339,7 @@ impl Shared {
 }
 
 fn unix_time() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Random bytes of the system.
@@ -385,8 +354,6 @@ impl SystemRandom {
 impl Random for SystemRandom {
     fn fill(&mut self, bytes: &mut [u8]) {
         use std::io::Read;
-        self.0
-            .read_exact(bytes)
-            .expect("/dev/urandom never ends and never fails once it is open");
+        self.0.read_exact(bytes).expect("/dev/urandom never ends and never fails once it is open");
     }
 }

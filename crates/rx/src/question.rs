@@ -54,22 +54,13 @@ impl Asker {
     /// # Errors
     /// No socket could be had.
     pub fn new(peer: SocketAddr, patience: Duration) -> Result<Asker, AskError> {
-        let any: SocketAddr = if peer.is_ipv6() {
-            ([0u16; 8], 0).into()
-        } else {
-            ([0, 0, 0, 0], 0).into()
-        };
+        let any: SocketAddr = if peer.is_ipv6() { ([0u16; 8], 0).into() } else { ([0, 0, 0, 0], 0).into() };
         let socket = UdpSocket::bind(any).and_then(|socket| {
             socket.connect(peer)?;
             Ok(socket)
         });
         let socket = socket.map_err(|source| AskError::Socket { peer, source })?;
-        Ok(Asker {
-            socket,
-            peer,
-            patience,
-            number: 0,
-        })
+        Ok(Asker { socket, peer, patience, number: 0 })
     }
 
     /// The version string, and how long the answer took.
@@ -107,11 +98,7 @@ impl Asker {
     pub fn connections(&mut self, all: bool, most: u32) -> Result<Vec<ConnectionReport>, AskError> {
         let mut found = Vec::new();
         for index in 0..most {
-            let question = if all {
-                Question::Connection(index)
-            } else {
-                Question::BusyConnection(index)
-            };
+            let question = if all { Question::Connection(index) } else { Question::BusyConnection(index) };
             match ConnectionReport::decode(&self.debug(question)?) {
                 Some(connection) => found.push(connection),
                 None => break,
@@ -136,11 +123,7 @@ impl Asker {
     }
 
     fn debug(&mut self, question: Question) -> Result<Vec<u8>, AskError> {
-        Ok(self
-            .ask(PacketType::Debug, |number| {
-                debug::question_datagram(question, number)
-            })?
-            .0)
+        Ok(self.ask(PacketType::Debug, |number| debug::question_datagram(question, number))?.0)
     }
 
     fn ask(
@@ -179,9 +162,6 @@ impl Asker {
                 }
             }
         }
-        Err(AskError::Silence {
-            peer,
-            waited: self.patience,
-        })
+        Err(AskError::Silence { peer, waited: self.patience })
     }
 }

@@ -63,9 +63,8 @@ pub(crate) fn start_thread_if_needed(shared: &Arc<Shared>, state: &mut State) {
         return;
     }
     let for_thread = Arc::clone(shared);
-    let started = std::thread::Builder::new()
-        .name("rx-serve".to_owned())
-        .spawn(move || serve_loop(&for_thread));
+    let started =
+        std::thread::Builder::new().name("rx-serve".to_owned()).spawn(move || serve_loop(&for_thread));
     // Without a thread the call waits for one that ends another.
     state.threads += usize::from(started.is_ok());
 }

@@ -47,12 +47,7 @@ impl Socket {
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(RECEIVE_TIMEOUT))?;
         allow_fragments(&socket, address.is_ipv6())?;
-        Ok(Socket {
-            socket,
-            state,
-            is_v6: address.is_ipv6(),
-            is_wildcard: address.ip().is_unspecified(),
-        })
+        Ok(Socket { socket, state, is_v6: address.is_ipv6(), is_wildcard: address.ip().is_unspecified() })
     }
 
     /// The address that the socket is bound to.
@@ -63,27 +58,13 @@ impl Socket {
     /// Waits for datagrams; `None` if none came for a while.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Batch>> {
         let mut meta = [RecvMeta::default()];
-        match self
-            .state
-            .recv((&self.socket).into(), &mut [IoSliceMut::new(buffer)], &mut meta)
-        {
+        match self.state.recv((&self.socket).into(), &mut [IoSliceMut::new(buffer)], &mut meta) {
             Ok(0) => Ok(None),
             Ok(_) => {
-                let RecvMeta {
-                    addr,
-                    len,
-                    stride,
-                    dst_ip,
-                    ..
-                } = meta[0];
+                let RecvMeta { addr, len, stride, dst_ip, .. } = meta[0];
                 let from = SocketAddr::new(addr.ip().to_canonical(), addr.port());
                 let local = dst_ip.filter(|_| self.is_wildcard).map(|ip| ip.to_canonical());
-                Ok(Some(Batch {
-                    from,
-                    local,
-                    length: len,
-                    stride: stride.max(1),
-                }))
+                Ok(Some(Batch { from, local, length: len, stride: stride.max(1) }))
             }
             // What an earlier datagram ran into (a port that is closed) is told here; the dead time deals with it.
             Err(error) if is_passing(&error) => Ok(None),
@@ -140,11 +121,7 @@ impl Socket {
             return;
         };
         if address.ip().is_unspecified() {
-            let loopback = if self.is_v6 {
-                Ipv6Addr::LOCALHOST.into()
-            } else {
-                [127, 0, 0, 1].into()
-            };
+            let loopback = if self.is_v6 { Ipv6Addr::LOCALHOST.into() } else { [127, 0, 0, 1].into() };
             address.set_ip(loopback);
         }
         let _ = self.socket.send_to(&[], address);
@@ -166,11 +143,7 @@ fn is_passing(error: &io::Error) -> bool {
 fn allow_fragments(socket: &UdpSocket, is_v6: bool) -> io::Result<()> {
     let options = [
         (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
-        (
-            libc::IPPROTO_IPV6,
-            libc::IPV6_MTU_DISCOVER,
-            libc::IPV6_PMTUDISC_DONT,
-        ),
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT),
     ];
     for (level, name, value) in options.into_iter().take(if is_v6 { 2 } else { 1 }) {
         let value: libc::c_int = value;

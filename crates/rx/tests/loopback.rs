@@ -34,22 +34,15 @@ struct Asked {
 impl asked::Server for Asked {
     fn who(&self, caller: &Caller) -> Result<(u32, rx::xdr::Text<64>), AbortCode> {
         let name = caller.identity.as_ref().map_or("", |identity| &identity.name);
-        Ok((
-            u32::from(caller.address.port()),
-            rx::xdr::Text::new(name).unwrap(),
-        ))
+        Ok((u32::from(caller.address.port()), rx::xdr::Text::new(name).unwrap()))
     }
 
     fn ask_yourself(&self, _caller: &Caller, port: u32) -> Result<u32, AbortCode> {
         let address = SocketAddr::from(([127, 0, 0, 1], port as u16));
         let connection =
-            self.dialer
-                .connect(address, measurement::SERVICE, &NullSecurity, Timeouts::default());
+            self.dialer.connect(address, measurement::SERVICE, &NullSecurity, Timeouts::default());
         let bytes = Opaque::new([0; 100]).unwrap();
-        Ok(measurement::request::echo(bytes)
-            .call(&connection.unwrap())?
-            .as_slice()
-            .len() as u32)
+        Ok(measurement::request::echo(bytes).call(&connection.unwrap())?.as_slice().len() as u32)
     }
 
     fn panic_now(&self, _caller: &Caller) -> Result<(), AbortCode> {
@@ -62,25 +55,16 @@ impl asked::Server for Asked {
 }
 
 fn keys() -> KeyFile {
-    KeyFile::from_keys(vec![ServerKey {
-        version: 1,
-        encryption_type: 18,
-        material: vec![3; 32],
-    }])
+    KeyFile::from_keys(vec![ServerKey { version: 1, encryption_type: 18, material: vec![3; 32] }])
 }
 
 /// A port with both services, without security and with rxkad.
 fn server(address: &str) -> (Port, SocketAddr) {
     let port = Port::open(address.parse().unwrap(), PortConfig::default()).unwrap();
     let security = || -> Vec<Arc<dyn SecurityClass>> {
-        vec![
-            Arc::new(NullSecurity),
-            Arc::new(rx::keys::server(keys(), Level::Clear)),
-        ]
+        vec![Arc::new(NullSecurity), Arc::new(rx::keys::server(keys(), Level::Clear))]
     };
-    let asked = Asked {
-        dialer: port.dialer(),
-    };
+    let asked = Asked { dialer: port.dialer() };
     port.serve(
         asked::SERVICE,
         security(),
@@ -106,19 +90,11 @@ fn handlers_know_their_caller_and_may_call_themselves() {
     let port = client("127.0.0.1:0");
     let plain = connect(&port, address, asked::SERVICE);
     let (from, name) = asked::request::who().call(&plain).unwrap();
-    assert_eq!(
-        (from, name.as_str()),
-        (u32::from(port.local_addr().unwrap().port()), "")
-    );
+    assert_eq!((from, name.as_str()), (u32::from(port.local_addr().unwrap().port()), ""));
     let security = rx::keys::client(&keys(), Level::Crypt).unwrap();
     let proven = port.connect(address, asked::SERVICE, &security, Timeouts::default());
     assert_eq!(asked::request::who().call(&proven).unwrap().1.as_str(), "afs");
-    assert_eq!(
-        asked::request::ask_yourself(u32::from(address.port()))
-            .call(&plain)
-            .unwrap(),
-        100
-    );
+    assert_eq!(asked::request::ask_yourself(u32::from(address.port())).call(&plain).unwrap(), 100);
 }
 
 /// X6: what goes wrong in a handler is a code for its caller, and the server goes on.
@@ -143,18 +119,10 @@ fn ports_speak_ipv6_and_both() {
         return testbed::skip("ports_speak_ipv6_and_both", "this machine has no IPv6");
     }
     let (_server, address) = server("[::1]:0");
-    assert!(
-        asked::request::who()
-            .call(&connect(&client("[::1]:0"), address, asked::SERVICE))
-            .is_ok()
-    );
+    assert!(asked::request::who().call(&connect(&client("[::1]:0"), address, asked::SERVICE)).is_ok());
     let (_server, address) = server("[::]:0");
     let at_v4 = SocketAddr::from(([127, 0, 0, 1], address.port()));
-    assert!(
-        asked::request::who()
-            .call(&connect(&client("127.0.0.1:0"), at_v4, asked::SERVICE))
-            .is_ok()
-    );
+    assert!(asked::request::who().call(&connect(&client("127.0.0.1:0"), at_v4, asked::SERVICE)).is_ok());
 }
 
 /// X2: 64 MB flow both ways on one connection while small calls on the same connection succeed.
@@ -172,9 +140,7 @@ fn a_bulk_transfer_does_not_stall_small_calls_beside_it() {
         });
         let mut calls = 0;
         while !bulk.is_finished() {
-            measurement::request::echo(Opaque::new([1; 100]).unwrap())
-                .call(&connection[0])
-                .unwrap();
+            measurement::request::echo(Opaque::new([1; 100]).unwrap()).call(&connection[0]).unwrap();
             calls += 1;
         }
         eprintln!("{calls} calls beside the transfer");
@@ -187,15 +153,9 @@ fn a_bulk_transfer_does_not_stall_small_calls_beside_it() {
 fn waiting_ends_with_the_code_that_says_why() {
     let port = client("127.0.0.1:0");
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let dead = Timeouts {
-        dead: Duration::from_millis(300),
-        ..Timeouts::default()
-    };
+    let dead = Timeouts { dead: Duration::from_millis(300), ..Timeouts::default() };
     let connection = port.connect(silent.local_addr().unwrap(), asked::SERVICE, &NullSecurity, dead);
-    assert_eq!(
-        asked::request::who().call(&connection).unwrap_err(),
-        AbortCode::CALL_DEAD
-    );
+    assert_eq!(asked::request::who().call(&connection).unwrap_err(), AbortCode::CALL_DEAD);
     let slow = Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap();
     let (hold, held) = std::sync::mpsc::channel::<()>();
     let held = std::sync::Mutex::new(held);
@@ -205,14 +165,8 @@ fn waiting_ends_with_the_code_that_says_why() {
         Ok(())
     };
     slow.serve(asked::SERVICE, vec![Arc::new(NullSecurity)], Arc::new(service));
-    let hard = Timeouts {
-        hard_dead: Some(Duration::from_millis(300)),
-        ..Timeouts::default()
-    };
+    let hard = Timeouts { hard_dead: Some(Duration::from_millis(300)), ..Timeouts::default() };
     let connection = port.connect(slow.local_addr().unwrap(), asked::SERVICE, &NullSecurity, hard);
-    assert_eq!(
-        asked::request::who().call(&connection).unwrap_err(),
-        AbortCode::CALL_TIMEOUT
-    );
+    assert_eq!(asked::request::who().call(&connection).unwrap_err(), AbortCode::CALL_TIMEOUT);
     drop(hold);
 }

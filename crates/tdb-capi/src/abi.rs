@@ -15,17 +15,11 @@ pub struct Datum {
 
 impl Datum {
     /// `tdb_null`: nothing.
-    pub const NULL: Datum = Datum {
-        start: ptr::null_mut(),
-        length: 0,
-    };
+    pub const NULL: Datum = Datum { start: ptr::null_mut(), length: 0 };
 
     /// The bytes that a callback gets to see.
     pub fn lent(bytes: &[u8]) -> Datum {
-        Datum {
-            start: bytes.as_ptr().cast_mut(),
-            length: bytes.len(),
-        }
+        Datum { start: bytes.as_ptr().cast_mut(), length: bytes.len() }
     }
 
     /// The caller's bytes.

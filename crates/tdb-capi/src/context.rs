@@ -25,11 +25,7 @@ static OPEN: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 impl Context {
     /// A context that is being opened.
     pub fn new(name: &CStr, log: LoggingContext) -> Box<Context> {
-        Box::new(Context {
-            database: OnceCell::new(),
-            name: name.into(),
-            log: Cell::new(log),
-        })
+        Box::new(Context { database: OnceCell::new(), name: name.into(), log: Cell::new(log) })
     }
 
     /// Gives the context its database and to C; C gives it back to [`Context::close`].
@@ -37,9 +33,7 @@ impl Context {
         // Filled once, here, right after it was made.
         let _ = self.database.set(database);
         let pointer = Box::into_raw(self);
-        OPEN.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(pointer.expose_provenance());
+        OPEN.lock().unwrap_or_else(PoisonError::into_inner).push(pointer.expose_provenance());
         pointer
     }
 
@@ -58,9 +52,7 @@ impl Context {
     /// All open contexts.
     pub fn all() -> Vec<*mut Context> {
         let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        open.iter()
-            .map(|address| ptr::with_exposed_provenance_mut(*address))
-            .collect()
+        open.iter().map(|address| ptr::with_exposed_provenance_mut(*address)).collect()
     }
 
     /// The database, once it is open.

@@ -27,10 +27,7 @@ pub unsafe fn with<T>(pointer: *mut Context, failed: T, act: impl FnOnce(&Contex
         Err(_) => {
             let _ = catch_unwind(AssertUnwindSafe(|| {
                 context.set_error(ErrorCode::Corrupt);
-                context.say(
-                    tdb::LogLevel::Fatal,
-                    "a fault in the library; the operation was given up",
-                );
+                context.say(tdb::LogLevel::Fatal, "a fault in the library; the operation was given up");
             }));
             set_errno(libc::EIO);
             failed

@@ -112,18 +112,12 @@ pub unsafe extern "C" fn tdb_lock_nonblock(tdb: *mut Context, list: c_int, kind:
 pub unsafe extern "C" fn tdb_unlock(tdb: *mut Context, list: c_int, kind: c_int) -> c_int {
     // SAFETY: C's promise: an open context.
     unsafe {
-        with_database(tdb, FAILED, |_, database| {
-            status(database.unlock_list_number(list, kind_of(kind)))
-        })
+        with_database(tdb, FAILED, |_, database| status(database.unlock_list_number(list, kind_of(kind))))
     }
 }
 
 fn kind_of(kind: c_int) -> LockKind {
-    if kind == libc::F_RDLCK {
-        LockKind::Read
-    } else {
-        LockKind::Write
-    }
+    if kind == libc::F_RDLCK { LockKind::Read } else { LockKind::Write }
 }
 
 /// `tdb_setalarm_sigptr`: while the flag is not 0, a signal ends the wait for a lock.
@@ -131,11 +125,7 @@ pub unsafe extern "C" fn tdb_setalarm_sigptr(tdb: *mut Context, flag: *mut c_int
     // SAFETY: C's promises: an open context; a flag that outlives it, is aligned, and is changed by signal handlers
     // and this thread only (or null).
     unsafe {
-        let flag = if flag.is_null() {
-            None
-        } else {
-            Some(AtomicI32::from_ptr(flag))
-        };
+        let flag = if flag.is_null() { None } else { Some(AtomicI32::from_ptr(flag)) };
         with_database(tdb, (), |_, database| database.set_interrupt_flag(flag));
     }
 }

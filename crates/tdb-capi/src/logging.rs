@@ -11,10 +11,7 @@ use crate::context::Context;
 use crate::guard;
 
 /// No log function.
-pub const SILENT: LoggingContext = LoggingContext {
-    function: None,
-    private: ptr::null_mut(),
-};
+pub const SILENT: LoggingContext = LoggingContext { function: None, private: ptr::null_mut() };
 
 /// The address of a context, which lives longer than the engine that logs through it.
 struct Target(*const Context);
@@ -49,12 +46,7 @@ pub fn call(context: &Context, level: LogLevel, message: &str) {
     let Ok(text) = CString::new(bytes) else { return };
     // SAFETY: the function takes a context, a level, and a printf format with its arguments; the format has one `%s`.
     unsafe {
-        function(
-            ptr::from_ref(context).cast_mut(),
-            level as c_int,
-            c"tdb: %s\n".as_ptr(),
-            text.as_ptr(),
-        );
+        function(ptr::from_ref(context).cast_mut(), level as c_int, c"tdb: %s\n".as_ptr(), text.as_ptr());
     }
 }
 
@@ -75,12 +67,7 @@ pub unsafe extern "C" fn tdb_set_logging_function(tdb: *mut Context, log: *const
 pub unsafe extern "C" fn tdb_logging_function(tdb: *mut Context, function: Option<LogFunction>) {
     // SAFETY: C's promise: an open context.
     unsafe {
-        guard::with(tdb, (), |context| {
-            context.set_log(LoggingContext {
-                function,
-                ..context.log()
-            })
-        });
+        guard::with(tdb, (), |context| context.set_log(LoggingContext { function, ..context.log() }));
     }
 }
 
@@ -91,11 +78,7 @@ pub unsafe extern "C" fn tdb_log_fn(tdb: *mut Context) -> Option<LogFunction> {
         std::mem::transmute::<unsafe extern "C" fn(*mut Context, c_int, *const c_char), LogFunction>(nothing)
     };
     // SAFETY: C's promise: a context, possibly one that is being opened.
-    unsafe {
-        guard::with(tdb, Some(silent), |context| {
-            context.log().function.or(Some(silent))
-        })
-    }
+    unsafe { guard::with(tdb, Some(silent), |context| context.log().function.or(Some(silent))) }
 }
 
 /// `tdb_get_logging_private`

@@ -14,10 +14,7 @@ pub fn give_away(bytes: &[u8]) -> Datum {
     }
     // SAFETY: `start` is fresh memory of at least that length.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len()) };
-    Datum {
-        start,
-        length: bytes.len(),
-    }
+    Datum { start, length: bytes.len() }
 }
 
 /// A C string of `text` (up to its first NUL byte) from the C library's allocator; null without memory.

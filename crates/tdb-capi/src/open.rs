@@ -37,20 +37,10 @@ pub unsafe extern "C" fn tdb_open_ex(
     log: *const LoggingContext,
     hash: Option<HashCallback>,
 ) -> *mut Context {
-    let request = Request {
-        hash_size,
-        flags: Flags(flags as u32),
-        open_flags,
-        mode,
-        hash,
-    };
+    let request = Request { hash_size, flags: Flags(flags as u32), open_flags, mode, hash };
     // SAFETY: C's promises: a string or null, a structure or null.
     let (name, log) = unsafe {
-        let name = if name.is_null() {
-            None
-        } else {
-            Some(CStr::from_ptr(name))
-        };
+        let name = if name.is_null() { None } else { Some(CStr::from_ptr(name)) };
         (name, log.as_ref().copied().unwrap_or(SILENT))
     };
     guard::alone(ptr::null_mut(), || request.open(name, log))

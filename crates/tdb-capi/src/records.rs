@@ -104,11 +104,7 @@ pub unsafe extern "C" fn tdb_storev(
                 );
                 return FAILED;
             };
-            let parts = if count == 0 {
-                &[]
-            } else {
-                std::slice::from_raw_parts(parts, count)
-            };
+            let parts = if count == 0 { &[] } else { std::slice::from_raw_parts(parts, count) };
             let parts: Vec<&[u8]> = parts.iter().map(|part| part.bytes()).collect();
             status(database.storev(key.bytes(), &parts, mode_of(flag)))
         })
@@ -118,11 +114,7 @@ pub unsafe extern "C" fn tdb_storev(
 /// `tdb_append`
 pub unsafe extern "C" fn tdb_append(tdb: *mut Context, key: Datum, more: Datum) -> c_int {
     // SAFETY: as in `tdb_store`.
-    unsafe {
-        with_database(tdb, FAILED, |_, database| {
-            status(database.append(key.bytes(), more.bytes()))
-        })
-    }
+    unsafe { with_database(tdb, FAILED, |_, database| status(database.append(key.bytes(), more.bytes()))) }
 }
 
 fn mode_of(flag: c_int) -> StoreMode {

@@ -12,11 +12,7 @@ use crate::guard::{self, Failure};
 /// `tdb_error`
 pub unsafe extern "C" fn tdb_error(tdb: *mut Context) -> c_int {
     // SAFETY: C's promise: a context, possibly one that is being opened.
-    unsafe {
-        with_database(tdb, ErrorCode::Success as c_int, |_, database| {
-            database.last_error() as c_int
-        })
-    }
+    unsafe { with_database(tdb, ErrorCode::Success as c_int, |_, database| database.last_error() as c_int) }
 }
 
 /// `tdb_errorstr`: the texts that programs show, and compare with, for each code.
@@ -106,9 +102,7 @@ unsafe fn change_flags(tdb: *mut Context, flags: c_uint, change: impl FnOnce(&td
 pub unsafe extern "C" fn tdb_set_max_dead(tdb: *mut Context, max_dead: c_int) {
     // SAFETY: C's promise: an open context.
     unsafe {
-        with_database(tdb, (), |_, database| {
-            database.set_max_dead(u32::try_from(max_dead).unwrap_or(0))
-        })
+        with_database(tdb, (), |_, database| database.set_max_dead(u32::try_from(max_dead).unwrap_or(0)))
     }
 }
 
@@ -139,9 +133,7 @@ pub unsafe extern "C" fn tdb_increment_seqnum_nonblock(tdb: *mut Context) {
 /// `tdb_jenkins_hash`: for `tdb_open_ex`.
 pub unsafe extern "C" fn tdb_jenkins_hash(key: *mut Datum) -> c_uint {
     // SAFETY: C's promise: a key.
-    guard::alone(0, || unsafe {
-        key.as_ref().map_or(0, |key| tdb::hash::jenkins_hash(key.bytes()))
-    })
+    guard::alone(0, || unsafe { key.as_ref().map_or(0, |key| tdb::hash::jenkins_hash(key.bytes())) })
 }
 
 /// `tdb_runtime_check_for_robust_mutexes`

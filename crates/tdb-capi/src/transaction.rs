@@ -11,11 +11,7 @@ use crate::guard::status;
 /// `tdb_transaction_start`
 pub unsafe extern "C" fn tdb_transaction_start(tdb: *mut Context) -> c_int {
     // SAFETY: C's promise: an open context.
-    unsafe {
-        with_database(tdb, FAILED, |_, database| {
-            status(database.transaction_start(Wait::Yes))
-        })
-    }
+    unsafe { with_database(tdb, FAILED, |_, database| status(database.transaction_start(Wait::Yes))) }
 }
 
 /// `tdb_transaction_start_nonblock`
@@ -36,11 +32,7 @@ pub unsafe extern "C" fn tdb_transaction_start_nonblock(tdb: *mut Context) -> c_
 /// `tdb_transaction_prepare_commit`
 pub unsafe extern "C" fn tdb_transaction_prepare_commit(tdb: *mut Context) -> c_int {
     // SAFETY: C's promise: an open context.
-    unsafe {
-        with_database(tdb, FAILED, |_, database| {
-            status(database.transaction_prepare_commit())
-        })
-    }
+    unsafe { with_database(tdb, FAILED, |_, database| status(database.transaction_prepare_commit())) }
 }
 
 /// `tdb_transaction_commit`

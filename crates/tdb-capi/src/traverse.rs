@@ -34,18 +34,9 @@ fn walk(
         };
         // SAFETY: C's promise: the callback takes a context, a key and a value, which it reads during its call only.
         let answer = unsafe {
-            callback(
-                ptr::from_ref(context).cast_mut(),
-                Datum::lent(key),
-                Datum::lent(value),
-                private,
-            )
+            callback(ptr::from_ref(context).cast_mut(), Datum::lent(key), Datum::lent(value), private)
         };
-        if answer == 0 {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
+        if answer == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     let shown = match walk {
         Walk::All => database.traverse(show),
@@ -67,9 +58,7 @@ pub unsafe extern "C" fn tdb_traverse(
 ) -> c_int {
     // SAFETY: C's promises: an open context, a callback of this type or null.
     unsafe {
-        with_database(tdb, FAILED, |context, database| {
-            walk(context, database, Walk::All, callback, private)
-        })
+        with_database(tdb, FAILED, |context, database| walk(context, database, Walk::All, callback, private))
     }
 }
 
@@ -132,11 +121,7 @@ pub unsafe extern "C" fn tdb_firstkey(tdb: *mut Context) -> Datum {
 /// `tdb_nextkey`: as `tdb_firstkey`.
 pub unsafe extern "C" fn tdb_nextkey(tdb: *mut Context, key: Datum) -> Datum {
     // SAFETY: C's promises: an open context, and a key that stays during the call.
-    unsafe {
-        with_database(tdb, Datum::NULL, |_, database| {
-            key_or_null(database.next_key(key.bytes()))
-        })
-    }
+    unsafe { with_database(tdb, Datum::NULL, |_, database| key_or_null(database.next_key(key.bytes()))) }
 }
 
 fn key_or_null(key: Result<Option<Vec<u8>>, ReadError>) -> Datum {

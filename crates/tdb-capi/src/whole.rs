@@ -110,16 +110,14 @@ pub unsafe extern "C" fn tdb_validate_freelist(tdb: *mut Context, count: *mut c_
 pub unsafe extern "C" fn tdb_printfreelist(tdb: *mut Context) -> c_int {
     // SAFETY: C's promise: an open context.
     unsafe {
-        with_database(tdb, FAILED, |context, database| {
-            match describe_freelist(database) {
-                Some(text) => {
-                    print(&text);
-                    DONE
-                }
-                None => {
-                    context.say(LogLevel::Error, "the freelist cannot be read");
-                    FAILED
-                }
+        with_database(tdb, FAILED, |context, database| match describe_freelist(database) {
+            Some(text) => {
+                print(&text);
+                DONE
+            }
+            None => {
+                context.say(LogLevel::Error, "the freelist cannot be read");
+                FAILED
             }
         })
     }
@@ -154,9 +152,7 @@ fn describe_chain(database: &Database, chain: u32) -> Option<String> {
         );
         ControlFlow::Continue(())
     });
-    shown
-        .ok()
-        .map(|count| if count == 0 { String::new() } else { text })
+    shown.ok().map(|count| if count == 0 { String::new() } else { text })
 }
 
 fn describe_freelist(database: &Database) -> Option<String> {
@@ -167,9 +163,9 @@ fn describe_freelist(database: &Database) -> Option<String> {
         let _ = writeln!(lines, "  offset={at:#010x} length={len:#010x} ({len})");
     });
     match count {
-        Ok(count) => Some(format!(
-            "freelist: {count} records\n{lines}total length={total:#010x} ({total})\n"
-        )),
+        Ok(count) => {
+            Some(format!("freelist: {count} records\n{lines}total length={total:#010x} ({total})\n"))
+        }
         Err(_) => {
             database.set_last_error(ErrorCode::Corrupt);
             None

@@ -12,11 +12,7 @@ fn same_on_both(stage: &Stage, run: impl Fn(Which, &std::path::Path) -> String) 
         shown.replace(&*folder.to_string_lossy(), "FOLDER")
     });
     if ours != theirs {
-        for (ours, theirs) in ours
-            .lines()
-            .zip(theirs.lines())
-            .filter(|(ours, theirs)| ours != theirs)
-        {
+        for (ours, theirs) in ours.lines().zip(theirs.lines()).filter(|(ours, theirs)| ours != theirs) {
             eprintln!("libtdb: {theirs}\n  ours: {ours}");
         }
         panic!("the libraries differ");
@@ -30,19 +26,10 @@ fn same_on_both(stage: &Stage, run: impl Fn(Which, &std::path::Path) -> String) 
 fn every_function_answers_as_libtdb_does() {
     let stage = Stage::new();
     let Some(program) = stage.compile("exercise") else {
-        return testbed::skip(
-            "every_function_answers_as_libtdb_does",
-            "no C compiler or no libtdb-dev",
-        );
+        return testbed::skip("every_function_answers_as_libtdb_does", "no C compiler or no libtdb-dev");
     };
     let shown = same_on_both(&stage, |which, folder| {
-        printed(
-            stage
-                .command(which, &program)
-                .arg(folder)
-                .output()
-                .expect("it starts"),
-        )
+        printed(stage.command(which, &program).arg(folder).output().expect("it starts"))
     });
     assert!(shown.ends_with("done\n"), "{shown}");
 }
@@ -55,11 +42,7 @@ fn the_python_binding_answers_as_with_libtdb() {
     }
     let stage = Stage::new();
     let shown = same_on_both(&stage, |which, folder| {
-        let run = stage
-            .command(which, PYTHON)
-            .arg(source("binding.py"))
-            .arg(folder)
-            .output();
+        let run = stage.command(which, PYTHON).arg(source("binding.py")).arg(folder).output();
         printed(run.expect("it starts"))
     });
     assert!(shown.lines().count() > 300, "{shown}");
@@ -73,13 +56,7 @@ fn a_program_finds_our_library_first() {
     }
     let stage = Stage::new();
     let script = "import tdb; print([line for line in open('/proc/self/maps') if 'tdb' in line])";
-    let maps = printed(
-        stage
-            .command(Which::Ours, PYTHON)
-            .args(["-c", script])
-            .output()
-            .expect("it starts"),
-    );
+    let maps = printed(stage.command(Which::Ours, PYTHON).args(["-c", script]).output().expect("it starts"));
     let ours = built().canonicalize().expect("it exists");
     assert!(maps.contains(&*ours.to_string_lossy()), "{maps}");
     assert!(!maps.contains("/libtdb.so.1"), "{maps}");
@@ -93,11 +70,7 @@ fn the_tdb_tools_say_what_they_say_with_libtdb() {
     }
     let stage = Stage::new();
     let shown = same_on_both(&stage, |which, folder| {
-        let run = stage
-            .command(which, "sh")
-            .arg(source("tools.sh"))
-            .arg(folder)
-            .output();
+        let run = stage.command(which, "sh").arg(source("tools.sh")).arg(folder).output();
         printed(run.expect("it starts"))
     });
     assert!(shown.contains("verify: 0"), "{shown}");
@@ -113,21 +86,13 @@ fn an_ldb_directory_works_as_with_libtdb() {
     let stage = Stage::new();
     let shown = same_on_both(&stage, |which, folder| {
         let file = folder.join("directory.ldb");
-        let run = stage
-            .command(which, PYTHON)
-            .arg(source("directory.py"))
-            .arg(&file)
-            .output();
+        let run = stage.command(which, PYTHON).arg(source("directory.py")).arg(&file).output();
         printed(run.expect("it starts"))
     });
     assert!(shown.contains("committed 50"), "{shown}");
     for (written_by, checked_by) in [("ours", Which::System), ("system", Which::Ours)] {
         let file = stage.path().join(written_by).join("directory.ldb");
-        let checked = stage
-            .command(checked_by, "tdbtool")
-            .arg(file)
-            .arg("check")
-            .output();
+        let checked = stage.command(checked_by, "tdbtool").arg(file).arg("check").output();
         assert!(printed(checked.expect("it starts")).contains("integrity is OK"));
     }
 }
@@ -147,11 +112,7 @@ ldbrename -H $U cn=two,dc=x cn=zwei,dc=x && ldbdel -H $U cn=zwei,dc=x
 ldbsearch -H $U cn mail | sort"#;
     let stage = Stage::new();
     let shown = same_on_both(&stage, |which, folder| {
-        let run = stage
-            .command(which, "sh")
-            .args(["-c", script, "sh"])
-            .arg(folder)
-            .output();
+        let run = stage.command(which, "sh").args(["-c", script, "sh"]).arg(folder).output();
         printed(run.expect("it starts"))
     });
     assert!(shown.contains("mail: c@d"), "{shown}");
@@ -179,13 +140,8 @@ fn a_program_builds_with_our_header_and_library() {
         return testbed::skip("a_program_builds_with_our_header_and_library", "no C compiler");
     };
     printed(compiled);
-    let shown = printed(
-        stage
-            .command(Which::Ours, &program)
-            .arg(stage.folder("run"))
-            .output()
-            .expect("it starts"),
-    );
+    let shown =
+        printed(stage.command(Which::Ours, &program).arg(stage.folder("run")).output().expect("it starts"));
     assert!(shown.ends_with("done\n"), "{shown}");
 }
 

@@ -38,11 +38,7 @@ fn exactly_the_names_of_the_map_are_exported() {
         if let Some(node) = line.strip_suffix(" {") {
             version = node;
         } else if let Some(name) = line.strip_suffix(';').filter(|line| line.starts_with("    ")) {
-            let kind = if name.trim() == "tdb_null" {
-                "object"
-            } else {
-                "function"
-            };
+            let kind = if name.trim() == "tdb_null" { "object" } else { "function" };
             wanted.insert(format!("{kind} {}@@{version}", name.trim()));
         }
     }
@@ -55,9 +51,7 @@ fn exactly_the_names_of_the_map_are_exported() {
 fn the_names_are_those_of_the_systems_libtdb() {
     let name = "the_names_are_those_of_the_systems_libtdb";
     let system = Path::new("/usr/lib/x86_64-linux-gnu/libtdb.so.1");
-    let is_1_4_8 = system
-        .canonicalize()
-        .is_ok_and(|path| path.ends_with("libtdb.so.1.4.8"));
+    let is_1_4_8 = system.canonicalize().is_ok_and(|path| path.ends_with("libtdb.so.1.4.8"));
     if !is_1_4_8 {
         return testbed::skip(name, "no libtdb 1.4.8");
     }

@@ -41,19 +41,10 @@ impl<'a> Torture<'a> {
             .expect("it starts");
         let mut line = String::new();
         let output = keeper.stdout.take().expect("piped");
-        BufReader::new(output)
-            .read_line(&mut line)
-            .expect("it says that it is open");
+        BufReader::new(output).read_line(&mut line).expect("it says that it is open");
         assert_eq!(line, "open\n");
         let keeper_input = keeper.stdin.take();
-        Torture {
-            stage,
-            program,
-            folder,
-            flags,
-            keeper,
-            keeper_input,
-        }
+        Torture { stage, program, folder, flags, keeper, keeper_input }
     }
 
     fn file(&self) -> PathBuf {
@@ -66,11 +57,7 @@ impl<'a> Torture<'a> {
 
     fn worker(&self, id: usize, seed: u64, duration: Duration, kind: &str) -> Command {
         // Odd ones run Samba's library, even ones ours.
-        let which = if id.is_multiple_of(2) {
-            Which::Ours
-        } else {
-            Which::System
-        };
+        let which = if id.is_multiple_of(2) { Which::Ours } else { Which::System };
         let mut command = self.stage.command(which, self.program);
         command.arg("work").arg(self.file()).args([
             self.flags.to_string(),
@@ -80,20 +67,14 @@ impl<'a> Torture<'a> {
             duration.as_millis().to_string(),
             kind.to_owned(),
         ]);
-        command
-            .arg(self.progress(id))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.arg(self.progress(id)).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
     /// What a worker wrote into its progress file.
     fn words(&self, id: usize) -> Vec<u64> {
         let bytes = std::fs::read(self.progress(id)).expect("the worker has made it");
-        bytes
-            .chunks_exact(8)
-            .map(|word| u64::from_ne_bytes(word.try_into().expect("8 bytes")))
-            .collect()
+        bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().expect("8 bytes"))).collect()
     }
 
     /// Both libraries find the file sound and the counters at the sum of what the workers added.
@@ -101,9 +82,7 @@ impl<'a> Torture<'a> {
         let mut sums = [0; COUNTERS];
         for id in 1..=workers {
             let words = self.words(id);
-            sums.iter_mut()
-                .zip(&words[FIRST_COUNTER..])
-                .for_each(|(sum, added)| *sum += added);
+            sums.iter_mut().zip(&words[FIRST_COUNTER..]).for_each(|(sum, added)| *sum += added);
         }
         for which in [Which::Ours, Which::System] {
             let mut verify = self.stage.command(which, self.program);
@@ -128,11 +107,7 @@ impl Drop for Torture<'_> {
 
 /// How long one torture lasts: short in the normal test run.
 fn duration() -> Duration {
-    Duration::from_millis(if std::env::var_os("QUORATE_LONG").is_some() {
-        20_000
-    } else {
-        600
-    })
+    Duration::from_millis(if std::env::var_os("QUORATE_LONG").is_some() { 20_000 } else { 600 })
 }
 
 fn torture(test: &str, flags: u32, kinds: &[&str], worker_counts: &[usize]) {
@@ -147,10 +122,7 @@ fn torture(test: &str, flags: u32, kinds: &[&str], worker_counts: &[usize]) {
             let torture = Torture::begin(&stage, &program, &format!("{kind}-{workers}"), flags, keeper);
             let running: Vec<_> = (1..=workers)
                 .map(|id| {
-                    torture
-                        .worker(id, random.u64(..1 << 32), duration(), kind)
-                        .spawn()
-                        .expect("it starts")
+                    torture.worker(id, random.u64(..1 << 32), duration(), kind).spawn().expect("it starts")
                 })
                 .collect();
             for worker in running {
@@ -190,18 +162,10 @@ fn torture_with_deaths(test: &str, flags: u32, workers: usize) {
     let torture = Torture::begin(&stage, &program, "kill", flags, Which::System);
     let lifetime = Duration::from_secs(600);
     let mut moments = random.fork();
-    let mut start = |id| {
-        torture
-            .worker(id, random.u64(..1 << 32), lifetime, "kill")
-            .spawn()
-            .expect("it starts")
-    };
+    let mut start =
+        |id| torture.worker(id, random.u64(..1 << 32), lifetime, "kill").spawn().expect("it starts");
     let mut running: Vec<Child> = (1..=workers).map(&mut start).collect();
-    let deaths = if std::env::var_os("QUORATE_LONG").is_some() {
-        2000
-    } else {
-        60
-    };
+    let deaths = if std::env::var_os("QUORATE_LONG").is_some() { 2000 } else { 60 };
     for _ in 0..deaths {
         // Not a wait for something: the moment of a death is the random input here.
         std::thread::sleep(Duration::from_micros(moments.u64(..30_000)));
@@ -212,14 +176,11 @@ fn torture_with_deaths(test: &str, flags: u32, workers: usize) {
             running[nth].wait().expect("it is a child of ours");
             running[nth] = start(nth + 1);
         }
-        let ended = running
-            .iter_mut()
-            .position(|worker| worker.try_wait().is_ok_and(|ended| ended.is_some()));
+        let ended =
+            running.iter_mut().position(|worker| worker.try_wait().is_ok_and(|ended| ended.is_some()));
         if let Some(nth) = ended {
             let ended = running.swap_remove(nth);
-            running
-                .iter_mut()
-                .for_each(|worker| worker.kill().expect("it is a child of ours"));
+            running.iter_mut().for_each(|worker| worker.kill().expect("it is a child of ours"));
             printed(ended.wait_with_output().expect("it ended"));
             panic!("a worker ended by itself");
         }
@@ -230,10 +191,7 @@ fn torture_with_deaths(test: &str, flags: u32, workers: usize) {
     }
     // The last deaths are found, and each worker finds its own state, by a last short life of each.
     for id in 1..=workers {
-        let last = torture
-            .worker(id, 1, Duration::from_millis(20), "kill")
-            .output()
-            .expect("it starts");
+        let last = torture.worker(id, 1, Duration::from_millis(20), "kill").output().expect("it starts");
         printed(last);
         assert!(torture.words(id)[0] > 0, "worker {id} has committed something");
     }

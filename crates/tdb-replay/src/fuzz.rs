@@ -16,12 +16,7 @@ use crate::trace::{History, Tolerance};
 /// Bytes as traces, one after another, divided by zero bytes.
 fn traces(bytes: &[u8]) -> Option<History> {
     let texts: Vec<&[u8]> = bytes.split(|&byte| byte == 0).take(4).collect();
-    match History::read_texts(
-        &texts,
-        Tolerance {
-            cut_last_line: bytes.len() % 2 == 1,
-        },
-    ) {
+    match History::read_texts(&texts, Tolerance { cut_last_line: bytes.len() % 2 == 1 }) {
         Ok(history) => Some(history),
         Err(error) => {
             assert!(error.to_string().contains(": expected "), "{error}");
@@ -68,19 +63,10 @@ fn print(history: &History) -> Vec<Vec<u8>> {
     let mut texts = Vec::new();
     for trace in &history.traces {
         let mut text = Vec::new();
-        line(
-            trace.opened.seq,
-            &Call::Open(trace.opened),
-            trace.opened_stamp,
-            &mut text,
-        );
+        line(trace.opened.seq, &Call::Open(trace.opened), trace.opened_stamp, &mut text);
         for index in 0..trace.rows.len() {
             let (row, mut room) = (trace.rows.row(index), [None]);
-            let run = if row.op == crate::trace::op::Op::Traversefn {
-                row.a
-            } else {
-                1
-            };
+            let run = if row.op == crate::trace::op::Op::Traversefn { row.a } else { 1 };
             let call = Call::of(row, &history.records, &mut room);
             (0..run).for_each(|_| line(row.seq, &call, trace.rows.stamp(index), &mut text));
         }

@@ -78,12 +78,7 @@ const MOST_PROCESSES: u32 = 1000;
 /// Nanoseconds from one tick of a generated history to the next.
 const TICK_NS: u64 = 1000;
 /// `tdb_open` of every generated trace: `TDB_SEQNUM` and today's hash; `O_RDWR | O_CREAT`.
-const OPENED: Opened = Opened {
-    seq: 0,
-    hash_size: 10_007,
-    tdb_flags: 0x880,
-    open_flags: 0x42,
-};
+const OPENED: Opened = Opened { seq: 0, hash_size: 10_007, tdb_flags: 0x880, open_flags: 0x42 };
 
 /// Writes a history into `folder`, which is made if it is not there, as `generated.trace.N`.
 pub fn generate(order: &Order, folder: &Path) -> Result<Written, GenerateError> {
@@ -91,9 +86,7 @@ pub fn generate(order: &Order, folder: &Path) -> Result<Written, GenerateError> 
     let mut files = Files::create(order, folder)?;
     let planted = match order.violation {
         None => {
-            History::stream(&order.shape, |operation, history| {
-                files.operation(operation, history)
-            })?;
+            History::stream(&order.shape, |operation, history| files.operation(operation, history))?;
             None
         }
         Some(violation) => {
@@ -186,31 +179,15 @@ impl Files {
         };
         fs::create_dir_all(folder).map_err(at(folder))?;
         if crate::trace::source::expand(folder).is_ok() {
-            return Err(GenerateError::InUse {
-                path: folder.to_owned(),
-            });
+            return Err(GenerateError::InUse { path: folder.to_owned() });
         }
-        let mut files = Files {
-            traces: Vec::new(),
-            extended: order.extended,
-            text: Vec::new(),
-        };
+        let mut files = Files { traces: Vec::new(), extended: order.extended, text: Vec::new() };
         for process in 0..order.shape.processes {
             let ending = if order.zstd { ".zst" } else { "" };
             let path = folder.join(format!("generated.trace.{process:04}{ending}"));
             let out = Out::create(&path, order.zstd).map_err(at(&path))?;
-            files.traces.push(TraceFile {
-                path,
-                out,
-                lines: 0,
-                seq: 0,
-                end_ns: 0,
-            });
-            let stamp = Stamp {
-                start_ns: 0,
-                duration_ns: TICK_NS / 2,
-                version: None,
-            };
+            files.traces.push(TraceFile { path, out, lines: 0, seq: 0, end_ns: 0 });
+            let stamp = Stamp { start_ns: 0, duration_ns: TICK_NS / 2, version: None };
             files.lines(process as usize, &[(0, Call::Open(OPENED), stamp)])?;
         }
         Ok(files)
@@ -237,51 +214,25 @@ impl Files {
         let call = match operation.kind {
             Kind::Fetch => Call::KeyRecord(Op::Fetch, key, found.as_deref()),
             Kind::Exists => Call::KeyResult(Op::Exists, key, i32::from(found.is_some())),
-            Kind::Store => Call::Store {
-                key,
-                value,
-                flag: 0,
-                result,
-            },
-            Kind::Insert => Call::Store {
-                key,
-                value,
-                flag: 2,
-                result,
-            },
+            Kind::Store => Call::Store { key, value, flag: 0, result },
+            Kind::Insert => Call::Store { key, value, flag: 2, result },
             Kind::Delete => Call::KeyResult(Op::Delete, key, result),
             Kind::Append => {
                 let before = found.as_deref().map_or(0, <[u8]>::len);
                 let appended = written.as_deref().and_then(|written| written.get(before..));
-                Call::Append {
-                    key,
-                    before: found.as_deref(),
-                    appended,
-                }
+                Call::Append { key, before: found.as_deref(), appended }
             }
             Kind::CancelledStore => {
                 let third = (end_ns - start_ns) / 3;
-                let part = |nth| Stamp {
-                    start_ns: start_ns + nth * third,
-                    duration_ns: third,
-                    version: None,
-                };
+                let part =
+                    |nth| Stamp { start_ns: start_ns + nth * third, duration_ns: third, version: None };
                 // A transaction counts its own changes for itself until it is cancelled.
                 let inside = seq.checked_add(1).ok_or(GenerateError::TooManyChanges)?;
                 return self.lines(
                     process,
                     &[
                         (seq, Call::Bare(Op::TransactionStart), part(0)),
-                        (
-                            inside,
-                            Call::Store {
-                                key,
-                                value,
-                                flag: 0,
-                                result: 0,
-                            },
-                            part(1),
-                        ),
+                        (inside, Call::Store { key, value, flag: 0, result: 0 }, part(1)),
                         (inside, Call::Bare(Op::TransactionCancel), part(2)),
                     ],
                 );
@@ -297,32 +248,18 @@ impl Files {
         }
         let trace = &mut self.traces[process];
         trace.lines += lines.len() as u32;
-        trace.out.write(&self.text).map_err(|source| GenerateError::File {
-            path: trace.path.clone(),
-            source,
-        })
+        trace.out.write(&self.text).map_err(|source| GenerateError::File { path: trace.path.clone(), source })
     }
 
     fn close(mut self, planted: Option<(usize, u32, String)>) -> Result<Written, GenerateError> {
         for process in 0..self.traces.len() {
             let TraceFile { seq, end_ns, .. } = self.traces[process];
-            let stamp = Stamp {
-                start_ns: end_ns + 1,
-                duration_ns: TICK_NS / 2,
-                version: None,
-            };
+            let stamp = Stamp { start_ns: end_ns + 1, duration_ns: TICK_NS / 2, version: None };
             self.lines(process, &[(seq, Call::Bare(Op::Close), stamp)])?;
         }
-        let mut written = Written {
-            files: Vec::new(),
-            lines: 0,
-            planted,
-        };
+        let mut written = Written { files: Vec::new(), lines: 0, planted };
         for TraceFile { path, out, lines, .. } in self.traces {
-            out.finish().map_err(|source| GenerateError::File {
-                path: path.clone(),
-                source,
-            })?;
+            out.finish().map_err(|source| GenerateError::File { path: path.clone(), source })?;
             written.lines += u64::from(lines);
             written.files.push(path);
         }

@@ -150,12 +150,7 @@ pub struct Prepared<'a> {
 impl Report {
     /// Puts everything together.
     pub fn new(prepared: &Prepared<'_>, engine: &str, checked: bool, runs: Vec<Run>) -> Report {
-        let Prepared {
-            history,
-            explained,
-            schedule,
-            ..
-        } = *prepared;
+        let Prepared { history, explained, schedule, .. } = *prepared;
         let mut times: Vec<f64> = runs.iter().map(|run| run.time.as_secs_f64()).collect();
         let replay_seconds = times.clone();
         times.sort_unstable_by(f64::total_cmp);
@@ -181,11 +176,7 @@ impl Report {
             order_seconds: prepared.order.as_secs_f64(),
             replay_seconds,
             replay_median_seconds: median,
-            operations_per_second: if median > 0.0 {
-                operations as f64 / median
-            } else {
-                0.0
-            },
+            operations_per_second: if median > 0.0 { operations as f64 / median } else { 0.0 },
             checked,
             compared: tally.compared,
             mismatches: tally.mismatches,
@@ -283,11 +274,7 @@ impl Display for Report {
         )?;
         let rate = self.text_bytes as f64 / 1e6 / self.parse_seconds.max(1e-9);
         let mb = self.text_bytes as f64 / 1e6;
-        writeln!(
-            out,
-            "read       {:.3} s: {mb:.1} MB, {rate:.0} MB/s",
-            self.parse_seconds
-        )?;
+        writeln!(out, "read       {:.3} s: {mb:.1} MB, {rate:.0} MB/s", self.parse_seconds)?;
         self.order_text(out)?;
         self.replay_text(out)?;
         self.latency_text(out)?;
@@ -297,13 +284,7 @@ impl Display for Report {
 
 impl Report {
     fn order_text(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OrderReport {
-            effort,
-            events,
-            dependencies,
-            waits,
-            critical_path,
-        } = &self.order;
+        let OrderReport { effort, events, dependencies, waits, critical_path } = &self.order;
         writeln!(
             out,
             "order      {:.3} s: {} keys without a choice, {} greedy, {} searched; {waits} waits stand for {dependencies} dependencies",
@@ -315,22 +296,15 @@ impl Report {
             "           {events} steps, {critical_path} of them one after the other: at most {parallel:.1} at once"
         )?;
         if self.planted > 0 {
-            let first = self.planted_list.first().map_or(String::new(), |first| {
-                format!(", the first found at {}", first.found_at)
-            });
-            writeln!(
-                out,
-                "           {} records were there before{first}",
-                self.planted
-            )?;
+            let first = self
+                .planted_list
+                .first()
+                .map_or(String::new(), |first| format!(", the first found at {}", first.found_at));
+            writeln!(out, "           {} records were there before{first}", self.planted)?;
         }
         if self.splits > 0 {
             let first = self.split_list.first().map_or("", String::as_str);
-            writeln!(
-                out,
-                "           {} traversals are split, the first at {first}",
-                self.splits
-            )?;
+            writeln!(out, "           {} traversals are split, the first at {first}", self.splits)?;
         }
         if self.locks_given_up > 0 {
             writeln!(
@@ -346,9 +320,7 @@ impl Report {
         let (least, most) = self
             .replay_seconds
             .iter()
-            .fold((f64::MAX, 0f64), |(least, most), &time| {
-                (least.min(time), most.max(time))
-            });
+            .fold((f64::MAX, 0f64), |(least, most), &time| (least.min(time), most.max(time)));
         let spread = match self.replay_seconds.len() {
             0 | 1 => String::new(),
             runs => format!(" (median of {runs} runs, {least:.3} to {most:.3})"),
@@ -358,11 +330,7 @@ impl Report {
             "replay     {:.3} s{spread} on {}: {:.0} operations a second",
             self.replay_median_seconds, self.engine, self.operations_per_second
         )?;
-        let WaitReport {
-            unsatisfied,
-            parked,
-            seconds,
-        } = &self.waits;
+        let WaitReport { unsatisfied, parked, seconds } = &self.waits;
         writeln!(
             out,
             "waits      {unsatisfied} had to wait, {parked} slept, {seconds:.3} s in all workers together"
@@ -380,15 +348,7 @@ impl Report {
             "latency, us", "count", "p50", "p90", "p99", "p99.9", "max"
         )?;
         for (name, latency) in &self.latency {
-            let Latency {
-                count,
-                p50,
-                p90,
-                p99,
-                p999,
-                max,
-                ..
-            } = latency;
+            let Latency { count, p50, p90, p99, p999, max, .. } = latency;
             writeln!(
                 text,
                 "  {name:<30} {count:>10} {p50:>9.1} {p90:>9.1} {p99:>9.1} {p999:>9.1} {max:>9.1}"
@@ -413,17 +373,9 @@ impl Report {
                 0 => mismatch.file.clone(),
                 line => format!("{}:{line}", mismatch.file),
             };
-            writeln!(
-                out,
-                "mismatch: {place}: expected {}, got {}",
-                mismatch.expected, mismatch.got
-            )?;
+            writeln!(out, "mismatch: {place}: expected {}, got {}", mismatch.expected, mismatch.got)?;
         }
-        writeln!(
-            out,
-            "results    {} compared, {} mismatches",
-            self.compared, self.mismatches
-        )
+        writeln!(out, "results    {} compared, {} mismatches", self.compared, self.mismatches)
     }
 }
 
@@ -438,21 +390,11 @@ pub fn explain_failure(history: &History, failure: &Unexplained) -> String {
             )
         }
         Unexplained::Cycle(rows) => {
-            let rows: Vec<_> = rows
-                .iter()
-                .take(8)
-                .map(|&(trace, row)| place(trace, row))
-                .collect();
-            format!(
-                "each key has an order, but these lines wait for each other: {}",
-                rows.join(", ")
-            )
+            let rows: Vec<_> = rows.iter().take(8).map(|&(trace, row)| place(trace, row)).collect();
+            format!("each key has an order, but these lines wait for each other: {}", rows.join(", "))
         }
         Unexplained::Keys(conflicts) => {
-            let mut text = format!(
-                "{} keys have no order that explains their results",
-                conflicts.len()
-            );
+            let mut text = format!("{} keys have no order that explains their results", conflicts.len());
             for conflict in conflicts.iter().take(5) {
                 describe(history, conflict, &mut text);
             }
@@ -468,10 +410,7 @@ fn describe(history: &History, conflict: &KeyConflict, text: &mut String) {
         text.push_str(&format!(" given up after {bound} states; there may be an order"));
     }
     for (trace, row, why) in conflict.rows.iter().take(12) {
-        text.push_str(&format!(
-            "\n    {} {why}",
-            history.place(*trace as usize, *row as usize)
-        ));
+        text.push_str(&format!("\n    {} {why}", history.place(*trace as usize, *row as usize)));
     }
     if conflict.rows.len() > 12 {
         text.push_str(&format!("\n    and {} more", conflict.rows.len() - 12));

@@ -40,11 +40,7 @@ impl Schedule {
         let mut traces: Vec<TracePlan> = std::mem::take(&mut merged.waits)
             .into_iter()
             .zip(&explained.dead)
-            .map(|(waits, &end)| TracePlan {
-                waits,
-                end,
-                ..TracePlan::default()
-            })
+            .map(|(waits, &end)| TracePlan { waits, end, ..TracePlan::default() })
             .collect();
         for number in 0..traces.len() {
             for wait in std::mem::take(&mut traces[number].waits) {
@@ -61,9 +57,7 @@ impl Schedule {
             traces[of.trace as usize].split.insert(group(of).start);
         }
         for of in &merged.given_up {
-            traces[of.trace as usize]
-                .skip
-                .extend([group(of).start, group(of).end]);
+            traces[of.trace as usize].skip.extend([group(of).start, group(of).end]);
         }
         Schedule {
             traces,

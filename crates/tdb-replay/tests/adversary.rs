@@ -38,26 +38,16 @@ fn with_adversaries(paths: &[PathBuf], seed: u64, rounds: u64) {
                 std::thread::sleep(Duration::from_micros(20));
             }
         };
-        let options = Options {
-            pause: Some(&pause),
-            ..Options::default()
-        };
+        let options = Options { pause: Some(&pause), ..Options::default() };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = TdbFile::create(
-            &folder.path().join("scratch.tdb"),
-            Settings { hashing, sync: false },
-        )
-        .unwrap_or_else(|error| panic!("{error}"));
+        let file = TdbFile::create(&folder.path().join("scratch.tdb"), Settings { hashing, sync: false })
+            .unwrap_or_else(|error| panic!("{error}"));
         let engines: [&dyn Engine; 2] = [&Memory::new(&history), &file];
         for engine in engines {
             let run = run(&history, &schedule, engine, &options)
                 .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
             let name = engine.name();
-            assert_eq!(
-                run.tally.mismatches, 0,
-                "seed {seed} on {name}: {:?}",
-                run.tally.kept
-            );
+            assert_eq!(run.tally.mismatches, 0, "seed {seed} on {name}: {:?}", run.tally.kept);
         }
         assert!(delays.load(Ordering::Relaxed) > 0, "the adversary did nothing");
     }
@@ -77,12 +67,7 @@ fn delays_anywhere_neither_block_nor_change_the_example() {
 fn delays_anywhere_neither_block_nor_change_the_shared_sets() {
     let test = "delays_anywhere_neither_block_nor_change_the_shared_sets";
     let seed = testbed::seed(test);
-    for set in [
-        "samba-n2-l5000",
-        "ccan-n2-l5000",
-        "torture-2009-4",
-        "gen-full-n2-ops5k",
-    ] {
+    for set in ["samba-n2-l5000", "ccan-n2-l5000", "torture-2009-4", "gen-full-n2-ops5k"] {
         let Some(folder) = testbed::shared(&format!("data/traces/{set}")) else {
             return testbed::skip(test, "the shared traces are not here");
         };

@@ -28,13 +28,7 @@ fn write(order: &Order) -> (tempfile::TempDir, Written) {
 /// How many seeds each random test takes; QUORATE_LONG takes many.
 fn seeds(test: &str) -> std::ops::Range<u64> {
     let first = testbed::seed(test);
-    first
-        ..first
-            + if std::env::var_os("QUORATE_LONG").is_some() {
-                500
-            } else {
-                15
-            }
+    first..first + if std::env::var_os("QUORATE_LONG").is_some() { 500 } else { 15 }
 }
 
 /// The shape of the `nth` random history: a bit of everything.
@@ -44,11 +38,7 @@ fn shape(seed: u64) -> Shape {
         operations: 400 + (seed % 5) as u32 * 300,
         keys: 1 + (seed % 9) as u32,
         skew: (seed % 3) as f64 * 0.6,
-        mix: Mix {
-            append: 20,
-            cancelled: 4,
-            ..Mix::MIXED
-        },
+        mix: Mix { append: 20, cancelled: 4, ..Mix::MIXED },
         seed,
         ..Shape::default()
     }
@@ -58,22 +48,10 @@ fn shape(seed: u64) -> Shape {
 #[test]
 fn true_histories_are_explained() {
     for seed in seeds("true_histories") {
-        let values = if seed % 2 == 0 {
-            Values::Distinct
-        } else {
-            Values::Few(2 + (seed % 4) as u32)
-        };
+        let values = if seed % 2 == 0 { Values::Distinct } else { Values::Few(2 + (seed % 4) as u32) };
         for extended in [false, true] {
-            let shape = Shape {
-                values,
-                ..shape(seed)
-            };
-            let (folder, _) = write(&Order {
-                shape,
-                violation: None,
-                extended,
-                zstd: false,
-            });
+            let shape = Shape { values, ..shape(seed) };
+            let (folder, _) = write(&Order { shape, violation: None, extended, zstd: false });
             let history = read(folder.path());
             let verdict = verdict(&history);
             assert_eq!(
@@ -93,27 +71,14 @@ fn planted_violations_are_found() {
     for seed in seeds("planted_violations") {
         for violation in Violation::ALL {
             for extended in [false, true] {
-                let order = Order {
-                    shape: shape(seed),
-                    violation: Some(violation),
-                    extended,
-                    zstd: false,
-                };
+                let order = Order { shape: shape(seed), violation: Some(violation), extended, zstd: false };
                 let (folder, written) = write(&order);
                 let (_, _, key) = written.planted.expect("a violation was ordered");
                 let history = read(folder.path());
                 let verdict = verdict(&history);
                 let report = Report::of(&history, &verdict);
-                assert_eq!(
-                    verdict.answer(),
-                    Answer::Impossible,
-                    "seed {seed}, {violation:?}: {report}"
-                );
-                let keys: Vec<_> = report
-                    .contradictions
-                    .iter()
-                    .map(|found| found.key.clone())
-                    .collect();
+                assert_eq!(verdict.answer(), Answer::Impossible, "seed {seed}, {violation:?}: {report}");
+                let keys: Vec<_> = report.contradictions.iter().map(|found| found.key.clone()).collect();
                 assert_eq!(keys, [Some(format!("\"{key}\""))], "seed {seed}, {violation:?}");
                 assert!(!report.contradictions[0].operations.is_empty());
             }
@@ -130,25 +95,13 @@ fn reduced(history: &History) -> Option<Reduced> {
 fn a_failing_history_is_reduced_to_a_few_lines_that_still_fail() {
     let first = testbed::seed("reduced_history");
     for (nth, violation) in (0..).zip(Violation::ALL) {
-        let order = Order {
-            shape: shape(first + nth),
-            violation: Some(violation),
-            extended: false,
-            zstd: true,
-        };
+        let order =
+            Order { shape: shape(first + nth), violation: Some(violation), extended: false, zstd: true };
         let (folder, _) = write(&order);
         let history = read(folder.path());
         let reduced = reduced(&history).expect("a history with a violation fails");
-        let Reduced {
-            operations,
-            tries,
-            minimal,
-            ..
-        } = reduced;
-        assert!(
-            minimal && operations <= 12,
-            "{violation:?}: {operations} operations, {tries} tries"
-        );
+        let Reduced { operations, tries, minimal, .. } = reduced;
+        assert!(minimal && operations <= 12, "{violation:?}: {operations} operations, {tries} tries");
         let out = folder.path().join("reduced");
         files::write(&history, &reduced.selection, &out).expect("the lines are copied");
         let small = read(&out);
@@ -160,20 +113,15 @@ fn a_failing_history_is_reduced_to_a_few_lines_that_still_fail() {
 /// R26: what has an order is not reduced.
 #[test]
 fn a_history_with_an_order_is_not_reduced() {
-    let (folder, _) = write(&Order {
-        shape: Shape::default(),
-        violation: None,
-        extended: false,
-        zstd: false,
-    });
+    let (folder, _) =
+        write(&Order { shape: Shape::default(), violation: None, extended: false, zstd: false });
     assert!(reduced(&read(folder.path())).is_none());
 }
 
 fn traces(texts: &[&str]) -> (tempfile::TempDir, Vec<PathBuf>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let paths: Vec<PathBuf> = (0..texts.len())
-        .map(|nth| folder.path().join(format!("{nth}.trace")))
-        .collect();
+    let paths: Vec<PathBuf> =
+        (0..texts.len()).map(|nth| folder.path().join(format!("{nth}.trace"))).collect();
     for (path, text) in paths.iter().zip(texts) {
         std::fs::write(path, text).expect("a temporary file");
     }
@@ -195,24 +143,15 @@ fn times_show_a_stale_read_that_sequence_numbers_allow() {
     let late = "0 tdb_open 131 0x880 0x42 #0+1\n9 tdb_fetch 1:6b = NULL #20+5\n9 tdb_close #90+1\n";
     let overlapping = "0 tdb_open 131 0x880 0x42 #0+1\n9 tdb_fetch 1:6b = NULL #15+5\n9 tdb_close #90+1\n";
     let (answer, report) = checked(&[writer, late]);
-    assert_eq!(
-        (answer, report.contradictions[0].kind),
-        (Answer::Impossible, Kind::Times),
-        "{report}"
-    );
+    assert_eq!((answer, report.contradictions[0].kind), (Answer::Impossible, Kind::Times), "{report}");
     let text = report.to_string();
     // Reasons name operations by their numbers in the list.
-    assert!(
-        text.contains("#1 ") && text.contains("#2 ") && !text.contains("#3"),
-        "{text}"
-    );
+    assert!(text.contains("#1 ") && text.contains("#2 ") && !text.contains("#3"), "{text}");
     assert!(text.contains("0.trace:2: 9 tdb_store 1:6b 1:61 0 = 0"), "{text}");
     assert!(text.contains("1.trace:2: 9 tdb_fetch 1:6b = NULL"), "{text}");
     assert_eq!(checked(&[writer, overlapping]).0, Answer::Explained);
     let plain = |text: &str| {
-        text.lines()
-            .map(|line| line.split(" #").next().unwrap_or(line).to_owned() + "\n")
-            .collect::<String>()
+        text.lines().map(|line| line.split(" #").next().unwrap_or(line).to_owned() + "\n").collect::<String>()
     };
     assert_eq!(checked(&[&plain(writer), &plain(late)]).0, Answer::Explained);
 }
@@ -234,42 +173,24 @@ fn a_transaction_that_misses_its_own_write_is_found() {
     let text = "0 tdb_open 131 0x880 0x42\n0 tdb_transaction_start\n1 tdb_store 1:6b 1:61 0 = 0\n\
         1 tdb_fetch 1:6b = NULL\n1 tdb_transaction_commit\n1 tdb_close\n";
     let (answer, report) = checked(&[text]);
-    assert_eq!(
-        (answer, report.contradictions[0].kind),
-        (Answer::Impossible, Kind::Transaction)
-    );
-    assert!(
-        report.contradictions[0].operations[0].place.ends_with(":4"),
-        "{report}"
-    );
+    assert_eq!((answer, report.contradictions[0].kind), (Answer::Impossible, Kind::Transaction));
+    assert!(report.contradictions[0].operations[0].place.ends_with(":4"), "{report}");
 }
 
 /// R26: whatever the judge says of parts, a reduction ends within its tries.
 #[test]
 fn a_reduction_ends_within_its_tries() {
-    let (folder, _) = write(&Order {
-        shape: Shape::default(),
-        violation: None,
-        extended: false,
-        zstd: false,
-    });
+    let (folder, _) =
+        write(&Order { shape: Shape::default(), violation: None, extended: false, zstd: false });
     let history = read(folder.path());
     let mut judged = 0;
     let reduced = reduce(&history, 50, &mut |part: &History| {
         judged += 1;
         let odd = part.lines() % 2 == 1;
-        if judged == 1 || odd {
-            Judged::Fails { keys: vec![] }
-        } else {
-            Judged::Fine
-        }
+        if judged == 1 || odd { Judged::Fails { keys: vec![] } } else { Judged::Fine }
     });
     let reduced = reduced.expect("the first judgement was a failure");
-    assert!(
-        reduced.tries <= 51 && judged == reduced.tries,
-        "{} tries",
-        reduced.tries
-    );
+    assert!(reduced.tries <= 51 && judged == reduced.tries, "{} tries", reduced.tries);
 }
 
 /// R26: no part that a reduction tries is impossible because of what was left out: of a true history every part has
@@ -278,39 +199,17 @@ fn a_reduction_ends_within_its_tries() {
 fn parts_of_a_true_history_are_true() {
     let mut parts = 0;
     for seed in seeds("parts_of_a_true_history") {
-        let values = if seed % 2 == 0 {
-            Values::Distinct
-        } else {
-            Values::Few(3)
-        };
-        let shape = Shape {
-            values,
-            operations: 300,
-            ..shape(seed)
-        };
-        let (folder, _) = write(&Order {
-            shape,
-            violation: None,
-            extended: seed % 3 == 0,
-            zstd: false,
-        });
+        let values = if seed % 2 == 0 { Values::Distinct } else { Values::Few(3) };
+        let shape = Shape { values, operations: 300, ..shape(seed) };
+        let (folder, _) = write(&Order { shape, violation: None, extended: seed % 3 == 0, zstd: false });
         let history = read(folder.path());
         let mut random = fastrand::Rng::with_seed(seed);
         let mut judged = 0;
         let reduced = reduce(&history, 60, &mut |part: &History| {
             let verdict = verdict(part);
-            assert_eq!(
-                verdict.answer(),
-                Answer::Explained,
-                "seed {seed}: {}",
-                Report::of(part, &verdict)
-            );
+            assert_eq!(verdict.answer(), Answer::Explained, "seed {seed}: {}", Report::of(part, &verdict));
             judged += 1;
-            if judged == 1 || random.bool() {
-                Judged::Fails { keys: vec![0] }
-            } else {
-                Judged::Fine
-            }
+            if judged == 1 || random.bool() { Judged::Fails { keys: vec![0] } } else { Judged::Fine }
         });
         parts += reduced.map_or(0, |reduced| reduced.tries);
     }

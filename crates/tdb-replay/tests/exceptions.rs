@@ -19,29 +19,16 @@ fn trace(lines: &[&str]) -> String {
 }
 
 fn with_flags(flags: &str, lines: &[&str]) -> String {
-    let first = lines
-        .first()
-        .and_then(|line| line.split(' ').next())
-        .unwrap_or("0");
-    let last = lines
-        .last()
-        .and_then(|line| line.split(' ').next())
-        .unwrap_or("0");
-    let first = first
-        .parse::<u32>()
-        .expect("lines begin with a number")
-        .saturating_sub(1);
-    format!(
-        "{first} tdb_open 7 {flags} 0x42\n{}\n{last} tdb_close\n",
-        lines.join("\n")
-    )
+    let first = lines.first().and_then(|line| line.split(' ').next()).unwrap_or("0");
+    let last = lines.last().and_then(|line| line.split(' ').next()).unwrap_or("0");
+    let first = first.parse::<u32>().expect("lines begin with a number").saturating_sub(1);
+    format!("{first} tdb_open 7 {flags} 0x42\n{}\n{last} tdb_close\n", lines.join("\n"))
 }
 
 fn read(texts: &[String]) -> History {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let paths: Vec<PathBuf> = (1..=texts.len())
-        .map(|number| folder.path().join(format!("p{number}.trace")))
-        .collect();
+    let paths: Vec<PathBuf> =
+        (1..=texts.len()).map(|number| folder.path().join(format!("p{number}.trace"))).collect();
     for (path, text) in paths.iter().zip(texts) {
         std::fs::write(path, text).expect("a small file can be written");
     }
@@ -62,11 +49,8 @@ fn replay(texts: &[String]) -> Done {
         .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));
     let schedule = Schedule::new(&history, &mut explained);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = TdbFile::create(
-        &folder.path().join("scratch.tdb"),
-        Settings { hashing, sync: false },
-    )
-    .unwrap_or_else(|error| panic!("{error}"));
+    let file = TdbFile::create(&folder.path().join("scratch.tdb"), Settings { hashing, sync: false })
+        .unwrap_or_else(|error| panic!("{error}"));
     let engines: [&dyn Engine; 2] = [&Memory::new(&history), &file];
     let mut last = None;
     for engine in engines {
@@ -75,11 +59,7 @@ fn replay(texts: &[String]) -> Done {
         assert_eq!(run.tally.mismatches, 0, "{}: {:?}", engine.name(), run.tally.kept);
         last = Some(run);
     }
-    Done {
-        explained,
-        planted: schedule.planted.len(),
-        run: last.expect("two engines ran"),
-    }
+    Done { explained, planted: schedule.planted.len(), run: last.expect("two engines ran") }
 }
 
 fn fails(texts: &[String]) -> Unexplained {
@@ -176,27 +156,15 @@ fn a_transaction_that_contradicts_itself_is_refused() {
 #[test]
 fn an_open_transaction_at_the_end_is_cancelled() {
     let killed = "1 tdb_open 7 0x0 0x42\n1 tdb_transaction_start\n2 tdb_store 1:61 1:01 0x1 = 0\n".to_owned();
-    replay(&[
-        killed,
-        trace(&["1 tdb_fetch 1:61 = NULL", "2 tdb_store 1:61 1:02 0x2 = 0"]),
-    ]);
+    replay(&[killed, trace(&["1 tdb_fetch 1:61 = NULL", "2 tdb_store 1:61 1:02 0x2 = 0"])]);
 }
 
 /// R10: a wipe is an operation on every key.
 #[test]
 fn a_wipe_leaves_nothing() {
     replay(&[
-        trace(&[
-            "1 tdb_store 1:61 1:01 0x1 = 0",
-            "2 tdb_store 1:62 1:01 0x1 = 0",
-            "3 tdb_fetch 1:61 = NULL",
-        ]),
-        trace(&[
-            "2 tdb_lockall",
-            "2 tdb_wipe_all",
-            "3 tdb_unlockall",
-            "3 tdb_exists 1:62 = 0",
-        ]),
+        trace(&["1 tdb_store 1:61 1:01 0x1 = 0", "2 tdb_store 1:62 1:01 0x1 = 0", "3 tdb_fetch 1:61 = NULL"]),
+        trace(&["2 tdb_lockall", "2 tdb_wipe_all", "3 tdb_unlockall", "3 tdb_exists 1:62 = 0"]),
     ]);
 }
 
@@ -239,11 +207,7 @@ fn a_chainlock_group_is_one_step() {
 #[test]
 fn a_refused_lock_is_not_run() {
     let done = replay(&[
-        trace(&[
-            "1 tdb_lockall_nonblock = 0",
-            "1 tdb_store 1:61 1:01 0x1 = 0",
-            "1 tdb_unlockall",
-        ]),
+        trace(&["1 tdb_lockall_nonblock = 0", "1 tdb_store 1:61 1:01 0x1 = 0", "1 tdb_unlockall"]),
         trace(&[
             "1 tdb_lockall_nonblock = -1",
             "1 tdb_chainlock_nonblock 1:61 = -1",
@@ -303,11 +267,7 @@ fn a_traversal_without_an_end_ends_after_its_last_callback() {
             "1 traversefn",
             "1 tdb_traverse_end",
         ]),
-        trace(&[
-            "1 tdb_transaction_start",
-            "2 tdb_store 1:62 1:02 0x2 = 0",
-            "2 tdb_transaction_commit",
-        ]),
+        trace(&["1 tdb_transaction_start", "2 tdb_store 1:62 1:02 0x2 = 0", "2 tdb_transaction_commit"]),
     ]);
 }
 
@@ -356,9 +316,7 @@ fn an_impossible_value_is_refused() {
         trace(&["1 tdb_store 1:61 1:01 0x1 = 0", "1 tdb_fetch 1:61 = 1:07"]),
         trace(&["1 tdb_fetch 1:62 = NULL"]),
     ]);
-    let Unexplained::Keys(keys) = failure else {
-        panic!("{failure:?}")
-    };
+    let Unexplained::Keys(keys) = failure else { panic!("{failure:?}") };
     assert_eq!(keys.len(), 1);
     assert!(!keys[0].rows.is_empty() && keys[0].gave_up.is_none());
 }

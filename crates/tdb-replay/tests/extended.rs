@@ -19,63 +19,21 @@ fn golden() -> Vec<(Call<'static>, &'static str)> {
         (Call::Bare(Op::TraverseEnd), "7 tdb_traverse_end"),
         (Call::Bare(Op::Traversefn), "7 traversefn"),
         (Call::Result(Op::TraverseEnd, 3), "7 tdb_traverse_end = 3"),
-        (
-            Call::Result(Op::LockallNonblock, -1),
-            "7 tdb_lockall_nonblock = -1",
-        ),
+        (Call::Result(Op::LockallNonblock, -1), "7 tdb_lockall_nonblock = -1"),
         (Call::Key(Op::Chainlock, KEY), "7 tdb_chainlock 1:6b"),
-        (
-            Call::Key(Op::ChainunlockRead, Some(b"")),
-            "7 tdb_chainunlock_read 0:",
-        ),
+        (Call::Key(Op::ChainunlockRead, Some(b"")), "7 tdb_chainunlock_read 0:"),
         (Call::KeyResult(Op::Delete, KEY, -1), "7 tdb_delete 1:6b = -1"),
         (Call::KeyResult(Op::Exists, KEY, 1), "7 tdb_exists 1:6b = 1"),
-        (
-            Call::KeyRecord(Op::Fetch, KEY, VALUE),
-            "7 tdb_fetch 1:6b = 2:6162",
-        ),
+        (Call::KeyRecord(Op::Fetch, KEY, VALUE), "7 tdb_fetch 1:6b = 2:6162"),
         (Call::KeyRecord(Op::Fetch, None, None), "7 tdb_fetch NULL = NULL"),
-        (
-            Call::KeyRecord(Op::Nextkey, KEY, Some(b"\xff\x00")),
-            "7 tdb_nextkey 1:6b = 2:ff00",
-        ),
+        (Call::KeyRecord(Op::Nextkey, KEY, Some(b"\xff\x00")), "7 tdb_nextkey 1:6b = 2:ff00"),
         (Call::Firstkey(None), "7 tdb_firstkey = NULL"),
-        (
-            Call::Store {
-                key: KEY,
-                value: VALUE,
-                flag: 2,
-                result: 0,
-            },
-            "7 tdb_store 1:6b 2:6162 0x2 = 0",
-        ),
-        (
-            Call::Store {
-                key: KEY,
-                value: Some(b""),
-                flag: 0,
-                result: 0,
-            },
-            "7 tdb_store 1:6b 0: 0 = 0",
-        ),
-        (
-            Call::Append {
-                key: KEY,
-                before: None,
-                appended: VALUE,
-            },
-            "7 tdb_append 1:6b NULL = 2:6162",
-        ),
+        (Call::Store { key: KEY, value: VALUE, flag: 2, result: 0 }, "7 tdb_store 1:6b 2:6162 0x2 = 0"),
+        (Call::Store { key: KEY, value: Some(b""), flag: 0, result: 0 }, "7 tdb_store 1:6b 0: 0 = 0"),
+        (Call::Append { key: KEY, before: None, appended: VALUE }, "7 tdb_append 1:6b NULL = 2:6162"),
     ];
     const PIECES: &[Option<&[u8]>] = &[Some(b"a"), Some(b"b")];
-    lines.push((
-        Call::Storev {
-            key: KEY,
-            pieces: PIECES,
-            flag: 1,
-        },
-        "7 tdb_storev 1:6b 1:61 1:62 0x1 = -1",
-    ));
+    lines.push((Call::Storev { key: KEY, pieces: PIECES, flag: 1 }, "7 tdb_storev 1:6b 1:61 1:62 0x1 = -1"));
     lines
 }
 
@@ -95,17 +53,9 @@ fn every_shape_of_line_is_printed_as_libtdb_prints_it() {
             .unwrap_or_else(|bad| panic!("{expected}: {bad:?}"));
         assert_eq!((row.seq, stamp), (7, None));
     }
-    let opened = Opened {
-        seq: 0,
-        hash_size: 131,
-        tdb_flags: 0x801,
-        open_flags: 0x42,
-    };
+    let opened = Opened { seq: 0, hash_size: 131, tdb_flags: 0x801, open_flags: 0x42 };
     assert_eq!(text(0, &Call::Open(opened), None), "0 tdb_open 131 0x801 0x42\n");
-    assert_eq!(
-        open_line(b"0 tdb_open 131 0x801 0x42").expect("a tdb_open line"),
-        (opened, None)
-    );
+    assert_eq!(open_line(b"0 tdb_open 131 0x801 0x42").expect("a tdb_open line"), (opened, None));
 }
 
 /// R4: an extended line is its plain line and the addition; the reader keeps both, and the plain form is what stands
@@ -113,11 +63,7 @@ fn every_shape_of_line_is_printed_as_libtdb_prints_it() {
 #[test]
 fn an_extended_line_is_the_plain_line_and_its_stamp() {
     for version in [None, Some(6)] {
-        let stamp = Stamp {
-            start_ns: 1000,
-            duration_ns: 250,
-            version,
-        };
+        let stamp = Stamp { start_ns: 1000, duration_ns: 250, version };
         for (call, expected) in golden() {
             let printed = text(7, &call, Some(stamp));
             let printed = printed.trim_end_matches('\n');
@@ -126,23 +72,11 @@ fn an_extended_line_is_the_plain_line_and_its_stamp() {
             let (row, read) =
                 line(printed.as_bytes(), &mut records).unwrap_or_else(|bad| panic!("{printed}: {bad:?}"));
             assert_eq!(read, Some(stamp));
-            assert_eq!(
-                row,
-                line(expected.as_bytes(), &mut records)
-                    .expect("it was read above")
-                    .0
-            );
+            assert_eq!(row, line(expected.as_bytes(), &mut records).expect("it was read above").0);
         }
     }
     let (_, stamp) = open_line(b"0 tdb_open 131 0x801 0x42 #5+6").expect("an extended tdb_open line");
-    assert_eq!(
-        stamp,
-        Some(Stamp {
-            start_ns: 5,
-            duration_ns: 6,
-            version: None
-        })
-    );
+    assert_eq!(stamp, Some(Stamp { start_ns: 5, duration_ns: 6, version: None }));
 }
 
 /// R4: the document's examples are the writer's lines.
@@ -150,11 +84,8 @@ fn an_extended_line_is_the_plain_line_and_its_stamp() {
 fn the_document_shows_the_lines_that_are_written() {
     let path = testbed::repository().join("docs/trace-extended.md");
     let document = std::fs::read_to_string(path).expect("the document is in the repository");
-    let shown = [
-        "7 tdb_transaction_start",
-        "7 tdb_fetch 1:6b = 2:6162",
-        "7 tdb_storev 1:6b 1:61 1:62 0x1 = -1",
-    ];
+    let shown =
+        ["7 tdb_transaction_start", "7 tdb_fetch 1:6b = 2:6162", "7 tdb_storev 1:6b 1:61 1:62 0x1 = -1"];
     for shown in shown {
         assert!(document.contains(shown), "{shown}");
         assert!(golden().iter().any(|(_, text)| *text == shown), "{shown}");
@@ -178,10 +109,7 @@ fn lines_of_real_traces_are_printed_as_they_were_read() {
             .and_then(|mut file| file.read_to_string(&mut original))
             .expect("it was read before");
         let lines: Vec<&str> = original.lines().collect();
-        assert_eq!(
-            text(trace.opened.seq, &Call::Open(trace.opened), None).trim_end(),
-            lines[0]
-        );
+        assert_eq!(text(trace.opened.seq, &Call::Open(trace.opened), None).trim_end(), lines[0]);
         for index in 0..trace.rows.len() {
             let row = trace.rows.row(index);
             let mut room = [None];
@@ -213,17 +141,12 @@ fn lines_with_and_without_stamps_mix() {
         1 tdb_traverse_read_start\n1 traversefn #20+1\n1 traversefn #30+1\n1 tdb_traverse_end #40+1\n1 tdb_close\n";
     let history = read(text).expect("a trace in the extended form");
     let rows = &history.traces[0].rows;
-    let starts: Vec<Option<u64>> = (0..rows.len())
-        .map(|row| rows.stamp(row).map(|stamp| stamp.start_ns))
-        .collect();
+    let starts: Vec<Option<u64>> =
+        (0..rows.len()).map(|row| rows.stamp(row).map(|stamp| stamp.start_ns)).collect();
     assert_eq!(starts, [None, Some(10), None, Some(20), Some(30), Some(40), None]);
     assert_eq!(rows.stamp(1).and_then(|stamp| stamp.version), Some(1));
     assert!(
-        !read("0 tdb_open 131 0x1 0x42\n0 tdb_close\n")
-            .expect("a plain trace")
-            .traces[0]
-            .rows
-            .is_timed()
+        !read("0 tdb_open 131 0x1 0x42\n0 tdb_close\n").expect("a plain trace").traces[0].rows.is_timed()
     );
 }
 
@@ -233,8 +156,5 @@ fn a_damaged_stamp_is_refused() {
     let error = read("0 tdb_open 131 0x1 0x42\n0 tdb_fetch 1:6b = NULL #12\n0 tdb_close\n")
         .map(|_| ())
         .expect_err("no duration");
-    assert!(
-        error.contains("a.trace:2: expected \" #START+DURATION\", found \" #12\""),
-        "{error}"
-    );
+    assert!(error.contains("a.trace:2: expected \" #START+DURATION\", found \" #12\""), "{error}");
 }

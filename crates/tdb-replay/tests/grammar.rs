@@ -10,9 +10,8 @@ use tdb_replay::trace::{History, ReadError, Tolerance};
 /// Writes each text to a file and reads them as one history.
 fn read(texts: &[&str]) -> Result<History, ReadError> {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let paths: Vec<PathBuf> = (0..texts.len())
-        .map(|number| folder.path().join(format!("p{number}.trace")))
-        .collect();
+    let paths: Vec<PathBuf> =
+        (0..texts.len()).map(|number| folder.path().join(format!("p{number}.trace"))).collect();
     for (path, text) in paths.iter().zip(texts) {
         std::fs::write(path, text).expect("a small file can be written");
     }
@@ -91,25 +90,14 @@ fn every_operation_is_read() {
     let history = good(&format!("{OPEN}{text}"));
     let rows = &history.traces[0].rows;
     let read: Vec<&str> = (0..rows.len()).map(|row| rows.op(row).name()).collect();
-    let mut written: Vec<&str> = lines
-        .iter()
-        .map(|line| line.split(' ').next().unwrap_or(line))
-        .collect();
+    let mut written: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap_or(line)).collect();
     // The two traversefn lines are one row.
-    written.remove(
-        lines
-            .iter()
-            .position(|line| *line == "traversefn")
-            .expect("it is in the list"),
-    );
+    written.remove(lines.iter().position(|line| *line == "traversefn").expect("it is in the list"));
     assert_eq!(read, written);
     assert_eq!(history.lines(), lines.len() as u64 + 1);
     assert!(history.warnings.is_empty());
     let named: std::collections::BTreeSet<Op> = (0..rows.len()).map(|row| rows.op(row)).collect();
-    let missing: Vec<_> = Op::ALL
-        .iter()
-        .filter(|op| !named.contains(op) && **op != Op::Open)
-        .collect();
+    let missing: Vec<_> = Op::ALL.iter().filter(|op| !named.contains(op) && **op != Op::Open).collect();
     assert!(missing.is_empty(), "operations without an example: {missing:?}");
 }
 
@@ -124,15 +112,9 @@ fn arguments_keep_their_meaning() {
     let value = rows.row(0).a;
     assert_eq!(history.records.values.bytes(value), [0xff, 0]);
     assert_eq!((rows.row(0).store_flag(), rows.row(0).failed()), (2, false));
-    assert_eq!(
-        (rows.row(1).a, rows.row(1).store_flag(), rows.row(1).failed()),
-        (EMPTY, 3, true)
-    );
+    assert_eq!((rows.row(1).a, rows.row(1).store_flag(), rows.row(1).failed()), (EMPTY, 3, true));
     assert_eq!((rows.row(2).a, rows.row(2).failed()), (value, false));
-    assert_eq!(
-        (rows.row(3).a, rows.row(4).a, rows.row(5).a),
-        (value, ABSENT, EMPTY)
-    );
+    assert_eq!((rows.row(3).a, rows.row(4).a, rows.row(5).a), (value, ABSENT, EMPTY));
     assert_eq!(rows.row(6).a, NONE);
     assert_eq!(history.records.keys.len(), 1);
 }
@@ -171,19 +153,9 @@ fn an_append_of_today_is_recognized() {
 /// A file (`@` stands for a good first line), the line at fault, what is expected, what is found.
 const BAD_LINES: &[(&str, u32, &str, &str)] = &[
     ("", 1, "a tdb_open line", "an empty file"),
-    (
-        "0 tdb_close\n",
-        1,
-        "\"tdb_open\" on the first line",
-        "\"tdb_close\"",
-    ),
+    ("0 tdb_close\n", 1, "\"tdb_open\" on the first line", "\"tdb_close\""),
     ("x\n", 1, "a sequence number", "\"x\""),
-    (
-        "0 tdb_open 131 0x0\n",
-        1,
-        "a space and open flags",
-        "the end of the line",
-    ),
+    ("0 tdb_open 131 0x0\n", 1, "a space and open flags", "the end of the line"),
     ("0 tdb_open 131 zz 0x42\n", 1, "TDB flags, 0 or 0xHEX", "\"zz\""),
     ("0 tdb_open x 0x0 0x42\n", 1, "a hash size", "\"x 0x0 0x42\""),
     ("@1 tdb_frobnicate\n", 2, "an operation", "\"tdb_frobnicate\""),
@@ -191,50 +163,15 @@ const BAD_LINES: &[(&str, u32, &str, &str)] = &[
     ("@1  tdb_close\n", 2, "an operation", "the end of the line"),
     ("@\n", 2, "a sequence number", "the end of the line"),
     ("@-1 tdb_close\n", 2, "a sequence number", "\"-1 tdb_close\""),
-    (
-        "@4294967296 tdb_close\n",
-        2,
-        "a sequence number below 2^32",
-        "\"4294967296 tdb_close\"",
-    ),
+    ("@4294967296 tdb_close\n", 2, "a sequence number below 2^32", "\"4294967296 tdb_close\""),
     ("@1 tdb_fetch\n", 2, "a space and a key", "the end of the line"),
-    (
-        "@1 tdb_fetch 3:61626 = NULL\n",
-        2,
-        "6 lower-case hexadecimal digits",
-        "\"61626 \"",
-    ),
+    ("@1 tdb_fetch 3:61626 = NULL\n", 2, "6 lower-case hexadecimal digits", "\"61626 \""),
     ("@1 tdb_fetch 3:6162\n", 2, "6 hexadecimal digits", "\"6162\""),
-    (
-        "@1 tdb_fetch 1:6G = NULL\n",
-        2,
-        "2 lower-case hexadecimal digits",
-        "\"6G\"",
-    ),
-    (
-        "@1 tdb_fetch 1:6A = NULL\n",
-        2,
-        "2 lower-case hexadecimal digits",
-        "\"6A\"",
-    ),
-    (
-        "@1 tdb_fetch nil = NULL\n",
-        2,
-        "a record (NULL or LEN:HEX)",
-        "\"nil = NULL\"",
-    ),
-    (
-        "@1 tdb_fetch 1:61\n",
-        2,
-        "\" = \" and a value",
-        "the end of the line",
-    ),
-    (
-        "@1 tdb_fetch 1:61 = NULL more\n",
-        2,
-        "the end of the line",
-        "\" more\"",
-    ),
+    ("@1 tdb_fetch 1:6G = NULL\n", 2, "2 lower-case hexadecimal digits", "\"6G\""),
+    ("@1 tdb_fetch 1:6A = NULL\n", 2, "2 lower-case hexadecimal digits", "\"6A\""),
+    ("@1 tdb_fetch nil = NULL\n", 2, "a record (NULL or LEN:HEX)", "\"nil = NULL\""),
+    ("@1 tdb_fetch 1:61\n", 2, "\" = \" and a value", "the end of the line"),
+    ("@1 tdb_fetch 1:61 = NULL more\n", 2, "the end of the line", "\" more\""),
     (
         "@1 tdb_fetch 99999999999:61 = NULL\n",
         2,
@@ -242,20 +179,10 @@ const BAD_LINES: &[(&str, u32, &str, &str)] = &[
         "\"99999999999:61 = NULL\"",
     ),
     ("@1 tdb_store 1:61 1:62 = 0\n", 2, "a flag, 0 or 0xHEX", "\"=\""),
-    (
-        "@1 tdb_store 1:61 1:62 0x1 = 5\n",
-        2,
-        "a result of 0 or -1",
-        "\"5\"",
-    ),
+    ("@1 tdb_store 1:61 1:62 0x1 = 5\n", 2, "a result of 0 or -1", "\"5\""),
     ("@1 tdb_exists 1:61 = -1\n", 2, "a result of 0 or 1", "\"-1\""),
     ("@1 tdb_wipe_all now\n", 2, "the end of the line", "\" now\""),
-    (
-        "@1 tdb_open 131 0x0 0x42\n",
-        2,
-        "\"tdb_open\" on the first line only",
-        "\"tdb_open\"",
-    ),
+    ("@1 tdb_open 131 0x0 0x42\n", 2, "\"tdb_open\" on the first line only", "\"tdb_open\""),
     (
         "@1 tdb_close\n1 tdb_fetch 1:61 = NULL\n",
         3,
@@ -286,18 +213,8 @@ const BAD_LINES: &[(&str, u32, &str, &str)] = &[
         "a tdb_transaction_start before it",
         "\"tdb_transaction_cancel\" without one",
     ),
-    (
-        "@1 tdb_unlockall\n",
-        2,
-        "a tdb_lockall before it",
-        "\"tdb_unlockall\" without one",
-    ),
-    (
-        "@1 tdb_chainunlock 1:61\n",
-        2,
-        "a tdb_chainlock before it",
-        "\"tdb_chainunlock\" without one",
-    ),
+    ("@1 tdb_unlockall\n", 2, "a tdb_lockall before it", "\"tdb_unlockall\" without one"),
+    ("@1 tdb_chainunlock 1:61\n", 2, "a tdb_chainlock before it", "\"tdb_chainunlock\" without one"),
     (
         "@1 tdb_chainlock 1:61\n1 tdb_chainunlock_read 1:61\n",
         3,
@@ -312,17 +229,8 @@ fn a_bad_line_is_named() {
     for &(text, line, expected, found) in BAD_LINES {
         let text = text.replace('@', OPEN);
         match read(&[&text]).map(|_| ()) {
-            Err(ReadError::Line {
-                line: at,
-                expected: wanted,
-                found: got,
-                ..
-            }) => {
-                assert_eq!(
-                    (at, wanted.as_str(), got.as_str()),
-                    (line, expected, found),
-                    "{text}"
-                );
+            Err(ReadError::Line { line: at, expected: wanted, found: got, .. }) => {
+                assert_eq!((at, wanted.as_str(), got.as_str()), (line, expected, found), "{text}");
             }
             other => panic!("{text}: {other:?}"),
         }
@@ -351,19 +259,9 @@ fn a_cut_last_line_is_refused_unless_allowed() {
 #[test]
 fn a_missing_close_is_a_warning() {
     let history = good(&format!("{OPEN}1 tdb_fetch {KEY} = NULL\n"));
-    assert!(
-        history.warnings[0].ends_with(":2: no tdb_close at the end"),
-        "{:?}",
-        history.warnings
-    );
-    let history = good(&format!(
-        "{OPEN}1 tdb_transaction_start\n1 tdb_store {KEY} 1:61 0x1 = 0\n"
-    ));
-    assert!(
-        history.warnings[0].contains("the open transaction is cancelled"),
-        "{:?}",
-        history.warnings
-    );
+    assert!(history.warnings[0].ends_with(":2: no tdb_close at the end"), "{:?}", history.warnings);
+    let history = good(&format!("{OPEN}1 tdb_transaction_start\n1 tdb_store {KEY} 1:61 0x1 = 0\n"));
+    assert!(history.warnings[0].contains("the open transaction is cancelled"), "{:?}", history.warnings);
 }
 
 /// R3: gzip and zstd are known by their first bytes, and lines may be longer than the reader's buffer.
@@ -371,10 +269,7 @@ fn a_missing_close_is_a_warning() {
 fn packed_files_and_very_long_lines_are_read() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let long = 3_000_000;
-    let text = format!(
-        "{OPEN}1 tdb_store {KEY} {long}:{} 0x1 = 0\n1 tdb_close\n",
-        "ab".repeat(long)
-    );
+    let text = format!("{OPEN}1 tdb_store {KEY} {long}:{} 0x1 = 0\n1 tdb_close\n", "ab".repeat(long));
     let zstd = folder.path().join("a.trace");
     std::fs::write(&zstd, zstd::encode_all(text.as_bytes(), 1).expect("zstd")).expect("written");
     let gzip = folder.path().join("b.trace");
@@ -406,9 +301,7 @@ fn a_truncated_packed_file_is_an_error() {
     let packed = zstd::encode_all(text.as_bytes(), 1).expect("zstd");
     let path = folder.path().join("a.trace.zst");
     std::fs::write(&path, &packed[..packed.len() / 2]).expect("written");
-    let error = History::read(&[path], Tolerance::default(), |_| {})
-        .map(|_| ())
-        .expect_err("half a file");
+    let error = History::read(&[path], Tolerance::default(), |_| {}).map(|_| ()).expect_err("half a file");
     assert!(!error.is_io(), "{error}: the file is at fault, not the system");
 }
 

@@ -23,11 +23,7 @@ impl Place {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let history = history(&folder.path().join("traces"), seed);
         let target = Hashing::recorded(&history);
-        Place {
-            folder,
-            history,
-            target,
-        }
+        Place { folder, history, target }
     }
 
     fn saved(&self) -> (PathBuf, Explained) {
@@ -43,19 +39,8 @@ impl Place {
 }
 
 fn history(folder: &Path, seed: u64) -> History {
-    let shape = Shape {
-        processes: 3,
-        operations: 2000,
-        keys: 40,
-        seed,
-        ..Shape::default()
-    };
-    let order = Order {
-        shape,
-        violation: None,
-        extended: false,
-        zstd: false,
-    };
+    let shape = Shape { processes: 3, operations: 2000, keys: 40, seed, ..Shape::default() };
+    let order = Order { shape, violation: None, extended: false, zstd: false };
     generate(&order, folder).expect("a history is written");
     let paths = source::expand(folder).expect("a folder of traces");
     History::read(&paths, Tolerance::default(), |_| {}).unwrap_or_else(|error| panic!("{error}"))
@@ -70,23 +55,12 @@ fn a_loaded_order_replays_like_the_found_one() {
     assert_eq!(loaded.merged.ranks, explained.merged.ranks);
     assert_eq!(loaded.merged.waits, explained.merged.waits);
     assert_eq!(loaded.merged.last_values, explained.merged.last_values);
-    assert_eq!(
-        (&loaded.planted, &loaded.dead),
-        (&explained.planted, &explained.dead)
-    );
-    assert_eq!(
-        (loaded.effort, &loaded.notes),
-        (explained.effort, &explained.notes)
-    );
+    assert_eq!((&loaded.planted, &loaded.dead), (&explained.planted, &explained.dead));
+    assert_eq!((loaded.effort, &loaded.notes), (explained.effort, &explained.notes));
     assert!(loaded.merged.waits.iter().any(|waits| !waits.is_empty()));
     let schedule = Schedule::new(&place.history, &mut loaded);
-    let run = run(
-        &place.history,
-        &schedule,
-        &Memory::new(&place.history),
-        &Options::default(),
-    )
-    .unwrap_or_else(|error| panic!("{error}"));
+    let run = run(&place.history, &schedule, &Memory::new(&place.history), &Options::default())
+        .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(run.tally.mismatches, 0);
 }
 
@@ -98,10 +72,7 @@ fn an_order_of_something_else_is_refused() {
     let (path, _) = place.saved();
     let error = other.load(&path).err().expect("other traces");
     assert!(matches!(error, SavedError::Other { .. }), "{error}");
-    let target = Hashing {
-        hash_size: place.target.hash_size + 1,
-        ..place.target
-    };
+    let target = Hashing { hash_size: place.target.hash_size + 1, ..place.target };
     let error = load(&path, &place.history, target).err().expect("another target");
     assert!(error.to_string().contains("chains"), "{error}");
 }

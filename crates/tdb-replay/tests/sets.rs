@@ -21,14 +21,7 @@ struct Set {
 }
 
 const fn set(name: &'static str, lines: u64, keys: u32) -> Set {
-    Set {
-        name,
-        lines,
-        keys,
-        planted: 0,
-        no_choice: None,
-        splits: false,
-    }
+    Set { name, lines, keys, planted: 0, no_choice: None, splits: false }
 }
 
 fn replay(paths: &[PathBuf]) -> (History, Explained, Schedule, Run) {
@@ -53,27 +46,14 @@ fn check(test: &str, sets: &[Set]) {
         let name = set.name;
         assert_eq!(run.tally.mismatches, 0, "{name}: {:?}", run.tally.kept);
         assert!(run.tally.compared > 0, "{name}");
-        assert_eq!(
-            (history.lines(), explained.effort.keys),
-            (set.lines, set.keys),
-            "{name}"
-        );
+        assert_eq!((history.lines(), explained.effort.keys), (set.lines, set.keys), "{name}");
         assert_eq!(explained.effort.without_windows, 0, "{name}");
         assert_eq!(explained.merged.given_up, [], "{name}");
-        assert_eq!(
-            explained.merged.splits.is_empty(),
-            !set.splits,
-            "{name}: {:?}",
-            explained.merged.splits
-        );
+        assert_eq!(explained.merged.splits.is_empty(), !set.splits, "{name}: {:?}", explained.merged.splits);
         if let Some(no_choice) = set.no_choice {
             assert_eq!(explained.effort.no_choice, no_choice, "{name}");
         }
-        assert!(
-            schedule.planted.len() == set.planted,
-            "{name}: {} planted",
-            schedule.planted.len()
-        );
+        assert!(schedule.planted.len() == set.planted, "{name}: {} planted", schedule.planted.len());
     }
 }
 
@@ -81,22 +61,10 @@ fn check(test: &str, sets: &[Set]) {
 #[test]
 fn the_torture_sets_of_2009_replay_without_a_mismatch() {
     let sets = [
-        Set {
-            no_choice: Some(5321),
-            ..set("torture-2009-1", 588_442, 5351)
-        },
-        Set {
-            no_choice: Some(5098),
-            ..set("torture-2009-2", 435_532, 5117)
-        },
-        Set {
-            no_choice: Some(2843),
-            ..set("torture-2009-4", 165_225, 2863)
-        },
-        Set {
-            no_choice: Some(5129),
-            ..set("torture-2009-5", 466_868, 5158)
-        },
+        Set { no_choice: Some(5321), ..set("torture-2009-1", 588_442, 5351) },
+        Set { no_choice: Some(5098), ..set("torture-2009-2", 435_532, 5117) },
+        Set { no_choice: Some(2843), ..set("torture-2009-4", 165_225, 2863) },
+        Set { no_choice: Some(5129), ..set("torture-2009-5", 466_868, 5158) },
     ];
     check("the_torture_sets_of_2009_replay_without_a_mismatch", &sets);
 }
@@ -105,18 +73,9 @@ fn the_torture_sets_of_2009_replay_without_a_mismatch() {
 #[test]
 fn traces_of_existing_databases_replay_on_planted_records() {
     let sets = [
-        Set {
-            planted: 6,
-            ..set("ldb/configuration.trace.zst", 2023, 6)
-        },
-        Set {
-            planted: 8,
-            ..set("ldb/sam.trace.zst", 2045, 8)
-        },
-        Set {
-            planted: 5,
-            ..set("ldb/templates.trace.zst", 2011, 6)
-        },
+        Set { planted: 6, ..set("ldb/configuration.trace.zst", 2023, 6) },
+        Set { planted: 8, ..set("ldb/sam.trace.zst", 2045, 8) },
+        Set { planted: 5, ..set("ldb/templates.trace.zst", 2011, 6) },
     ];
     check("traces_of_existing_databases_replay_on_planted_records", &sets);
 }
@@ -126,10 +85,7 @@ fn traces_of_existing_databases_replay_on_planted_records() {
 fn fresh_sets_of_two_processes_replay_without_a_mismatch() {
     let sets = [
         set("ccan-n2-l5000", 206_012, 3300),
-        Set {
-            splits: true,
-            ..set("samba-n2-l5000", 210_383, 3136)
-        },
+        Set { splits: true, ..set("samba-n2-l5000", 210_383, 3136) },
         set("gen-n2-ops10k", 22_502, 2000),
     ];
     check("fresh_sets_of_two_processes_replay_without_a_mismatch", &sets);
@@ -176,9 +132,5 @@ fn a_changed_result_is_found() {
     // The database is not what the traces leave: as if an engine had lost the store.
     schedule.last_values[0] = 0;
     let run = run(&history, &schedule, &Memory::new(&history), &Options::default()).expect("it runs");
-    assert_eq!(
-        run.tally.mismatches, 2,
-        "the key and the number of records: {:?}",
-        run.tally.kept
-    );
+    assert_eq!(run.tally.mismatches, 2, "the key and the number of records: {:?}", run.tally.kept);
 }

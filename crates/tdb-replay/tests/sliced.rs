@@ -42,20 +42,9 @@ fn sets(test: &str) -> Vec<(History, Option<tempfile::TempDir>)> {
         }
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let shape = Shape {
-        seed: testbed::seed(test),
-        ..Shape::default()
-    };
-    generate(
-        &Order {
-            shape,
-            violation: None,
-            extended: true,
-            zstd: false,
-        },
-        folder.path(),
-    )
-    .expect("a history");
+    let shape = Shape { seed: testbed::seed(test), ..Shape::default() };
+    generate(&Order { shape, violation: None, extended: true, zstd: false }, folder.path())
+        .expect("a history");
     sets.push((read(folder.path()), Some(folder)));
     sets
 }
@@ -67,11 +56,7 @@ fn count(history: &History, fits: impl Fn(usize, u32, bool) -> bool) -> usize {
             .filter_map(move |index| key_of(rows.row(index)).map(|key| (key, changes(rows.row(index)))))
     };
     (0..history.traces.len())
-        .map(|trace| {
-            rows(trace)
-                .filter(|&(key, changes)| fits(trace, key, changes))
-                .count()
-        })
+        .map(|trace| rows(trace).filter(|&(key, changes)| fits(trace, key, changes)).count())
         .sum()
 }
 
@@ -93,10 +78,7 @@ fn a_part_by_keys_still_has_an_order() {
             let expected = count(&history, |_, key, _| wanted[key as usize]);
             let found = count(&part, |_, _, _| true);
             // A line that shows the dialect may come along.
-            assert!(
-                (expected..=expected + 1).contains(&found),
-                "{found} operations, not {expected}"
-            );
+            assert!((expected..=expected + 1).contains(&found), "{found} operations, not {expected}");
             assert_ordered(&part, "part by keys");
         }
     }
@@ -115,10 +97,7 @@ fn a_part_by_trace_still_has_an_order() {
             let own = count(&history, |number, _, _| number == trace);
             let whole = count(&history, |_, _, _| true);
             let found = count(&part, |_, _, _| true);
-            assert!(
-                found >= own && found < whole,
-                "{found} of {whole} operations, {own} its own"
-            );
+            assert!(found >= own && found < whole, "{found} of {whole} operations, {own} its own");
         }
     }
 }
@@ -127,12 +106,7 @@ fn a_part_by_trace_still_has_an_order() {
 #[test]
 fn a_part_by_range_parses_wherever_it_is_cut() {
     for (history, _folder) in sets("part_by_range") {
-        let last = history
-            .traces
-            .iter()
-            .map(|trace| trace.rows.seq(trace.rows.len() - 1))
-            .max()
-            .unwrap_or(0);
+        let last = history.traces.iter().map(|trace| trace.rows.seq(trace.rows.len() - 1)).max().unwrap_or(0);
         let mut random = fastrand::Rng::with_seed(testbed::seed("part_by_range"));
         for _ in 0..8 {
             let from = random.u32(..last);
@@ -154,20 +128,9 @@ fn a_part_by_range_parses_wherever_it_is_cut() {
 #[test]
 fn a_part_by_time_holds_what_ran_then() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let shape = Shape {
-        seed: testbed::seed("part_by_time"),
-        ..Shape::default()
-    };
-    generate(
-        &Order {
-            shape,
-            violation: None,
-            extended: true,
-            zstd: false,
-        },
-        folder.path(),
-    )
-    .expect("a history");
+    let shape = Shape { seed: testbed::seed("part_by_time"), ..Shape::default() };
+    generate(&Order { shape, violation: None, extended: true, zstd: false }, folder.path())
+        .expect("a history");
     let history = read(folder.path());
     let range = 200_000..=400_000;
     let mut selection = Selection::all(&history);
@@ -179,9 +142,7 @@ fn a_part_by_time_holds_what_ran_then() {
         let rows = &trace.rows;
         // But for tdb_close, and the parts of a transaction that began in the range.
         let stamps = (0..rows.len() - 1).map(|row| rows.stamp(row).expect("every line has times"));
-        let outside = stamps
-            .filter(|stamp| stamp.end_ns() < 200_000 || stamp.start_ns > 450_000)
-            .count();
+        let outside = stamps.filter(|stamp| stamp.end_ns() < 200_000 || stamp.start_ns > 450_000).count();
         assert_eq!(outside, 0);
     }
 }

@@ -63,12 +63,7 @@ fn main() {
             key
         })
         .collect();
-    let mut bench = Bench {
-        tag: arguments[1].clone(),
-        keys,
-        order: (0..records).collect(),
-        rng,
-    };
+    let mut bench = Bench { tag: arguments[1].clone(), keys, order: (0..records).collect(), rng };
     match arguments[5].as_str() {
         "ops" => operations(&mut bench, &database, records),
         _ => transactions(&mut bench, &database, records, repeats),
@@ -84,25 +79,17 @@ fn operations(bench: &mut Bench, database: &Database, records: usize) {
     let mut other = value;
     other[5] += 1;
     let store = |key: &[u8], value: &[u8], mode| database.store(key, value, mode).expect("stores");
-    bench.phase("store_insert", records, |key| {
-        store(key, &value[..100], StoreMode::Insert)
-    });
+    bench.phase("store_insert", records, |key| store(key, &value[..100], StoreMode::Insert));
     println!("{} insertedsize {}", bench.tag, database.map_size());
-    bench.phase("store_replace_same", records, |key| {
-        store(key, &other[..100], StoreMode::Replace)
-    });
-    bench.phase("store_dup", records, |key| {
-        store(key, &other[..100], StoreMode::Replace)
-    });
+    bench.phase("store_replace_same", records, |key| store(key, &other[..100], StoreMode::Replace));
+    bench.phase("store_dup", records, |key| store(key, &other[..100], StoreMode::Replace));
     bench.phase("fetch", records, |key| {
         black_box(database.fetch(key).expect("fetches").expect("is there"));
     });
     bench.phase("parse", records, |key| {
         black_box(database.parse_record(key, |value| value[0]).expect("fetches"));
     });
-    bench.phase("exists", records, |key| {
-        assert!(database.exists(key).expect("looks"))
-    });
+    bench.phase("exists", records, |key| assert!(database.exists(key).expect("looks")));
     let misses: Vec<[u8; 16]> = bench.keys[records..].to_vec();
     let mut nth = 0;
     bench.phase("exists_miss", records, |_| {
@@ -110,19 +97,13 @@ fn operations(bench: &mut Bench, database: &Database, records: usize) {
         nth += 1;
     });
     walks(bench, database);
-    bench.phase("append20", records, |key| {
-        database.append(key, &value[..20]).expect("appends")
-    });
-    bench.phase("store_grow240", records / 4, |key| {
-        store(key, &other[..240], StoreMode::Replace)
-    });
+    bench.phase("append20", records, |key| database.append(key, &value[..20]).expect("appends"));
+    bench.phase("store_grow240", records / 4, |key| store(key, &other[..240], StoreMode::Replace));
     bench.phase("delete", records, |key| database.delete(key).expect("deletes"));
     if std::env::var_os("SUMMARY").is_some() {
         println!("{}", database.summary().expect("looks"));
     }
-    bench.phase("store_after_delete", records, |key| {
-        store(key, &other[..100], StoreMode::Replace)
-    });
+    bench.phase("store_after_delete", records, |key| store(key, &other[..100], StoreMode::Replace));
     println!("{} filesize {}", bench.tag, database.map_size());
     if std::env::var_os("SUMMARY").is_some() {
         println!("{}", database.summary().expect("looks"));
@@ -137,11 +118,7 @@ fn walks(bench: &Bench, database: &Database) {
             sum += u64::from(value[0]);
             ControlFlow::Continue(())
         };
-        let count = if reading {
-            database.traverse_read(add)
-        } else {
-            database.traverse(add)
-        };
+        let count = if reading { database.traverse_read(add) } else { database.traverse(add) };
         println!(
             "{} {name} {:.1}",
             bench.tag,
@@ -156,20 +133,14 @@ fn walks(bench: &Bench, database: &Database) {
         next = database.next_key(&key).expect("walks");
         count += 1;
     }
-    println!(
-        "{} firstnext {:.1}",
-        bench.tag,
-        start.elapsed().as_nanos() as f64 / f64::from(count)
-    );
+    println!("{} firstnext {:.1}", bench.tag, start.elapsed().as_nanos() as f64 / f64::from(count));
 }
 
 fn transactions(bench: &mut Bench, database: &Database, records: usize, repeats: usize) {
     let mut value = [b'v'; 256];
     database.transaction_start(Wait::Yes).expect("starts");
     for nth in 0..records {
-        database
-            .store(&bench.keys[nth], &value[..100], StoreMode::Insert)
-            .expect("stores");
+        database.store(&bench.keys[nth], &value[..100], StoreMode::Insert).expect("stores");
     }
     database.transaction_commit().expect("commits");
     for stores in [0, 1, 100, 10_000] {
@@ -187,9 +158,7 @@ fn transactions(bench: &mut Bench, database: &Database, records: usize, repeats:
             let begin = Instant::now();
             for _ in 0..stores {
                 let key = bench.keys[bench.rng.next() as usize % records];
-                database
-                    .store(&key, &value[..100], StoreMode::Replace)
-                    .expect("stores");
+                database.store(&key, &value[..100], StoreMode::Replace).expect("stores");
             }
             store_us += begin.elapsed().as_nanos() as f64 / 1e3;
             let begin = Instant::now();
@@ -204,10 +173,6 @@ fn transactions(bench: &mut Bench, database: &Database, records: usize, repeats:
             store_us * 1e3 / rounds / f64::from(stores.max(1))
         );
         println!("{} txn{stores}_commit_us {:.2}", bench.tag, commit_us / rounds);
-        println!(
-            "{} txn{stores}_total_us {:.2}",
-            bench.tag,
-            (start_us + store_us + commit_us) / rounds
-        );
+        println!("{} txn{stores}_total_us {:.2}", bench.tag, (start_us + store_us + commit_us) / rounds);
     }
 }

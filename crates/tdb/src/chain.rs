@@ -120,7 +120,6 @@ impl Database {
         if !record.body_fits() {
             return Err(corrupt(at, "key and value are longer than their record"));
         }
-        self.space
-            .must_hold(at, RECORD_HEADER.saturating_add(record.record_len))
+        self.space.must_hold(at, RECORD_HEADER.saturating_add(record.record_len))
     }
 }

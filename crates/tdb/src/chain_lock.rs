@@ -17,8 +17,7 @@ pub struct ChainLock<'a> {
 
 impl Drop for ChainLock<'_> {
     fn drop(&mut self) {
-        self.database
-            .unlock_list(ChainIndex::chain(self.chain), self.kind);
+        self.database.unlock_list(ChainIndex::chain(self.chain), self.kind);
     }
 }
 
@@ -42,11 +41,7 @@ impl Database {
     pub fn chain_lock(&self, key: &[u8], kind: LockKind, wait: Wait) -> Result<ChainLock<'_>, LockError> {
         let chain = self.chain_index(key);
         self.noted(self.lock_list(ChainIndex::chain(chain), kind, wait))?;
-        Ok(ChainLock {
-            database: self,
-            chain,
-            kind,
-        })
+        Ok(ChainLock { database: self, chain, kind })
     }
 
     /// Locks the chain of `key` until [`Database::unlock_chain`].
@@ -59,11 +54,7 @@ impl Database {
         let chain = self.chain_index(key);
         let held = self.unlock_list(ChainIndex::chain(chain), kind);
         let byte = u64::from(crate::format::chain_head(chain)) - 4;
-        self.noted(if held {
-            Ok(())
-        } else {
-            Err(LockError::NotHeld { byte })
-        })
+        self.noted(if held { Ok(()) } else { Err(LockError::NotHeld { byte }) })
     }
 
     /// Counts the chain of `key` as locked for writing without locking it: another process holds it on our behalf.
@@ -104,20 +95,13 @@ impl Database {
 
     /// Locks a chain by its number, or the freelist as -1, until [`Database::unlock_list_number`].
     pub fn lock_list_number(&self, list: i32, kind: LockKind, wait: Wait) -> Result<(), LockError> {
-        self.noted(
-            self.list_of(list)
-                .and_then(|list| self.lock_list(list, kind, wait)),
-        )
+        self.noted(self.list_of(list).and_then(|list| self.lock_list(list, kind, wait)))
     }
 
     /// Undoes one [`Database::lock_list_number`].
     pub fn unlock_list_number(&self, list: i32, kind: LockKind) -> Result<(), LockError> {
         self.noted(self.list_of(list).and_then(|list| {
-            if self.unlock_list(list, kind) {
-                Ok(())
-            } else {
-                Err(LockError::NotHeld { byte: list.byte() })
-            }
+            if self.unlock_list(list, kind) { Ok(()) } else { Err(LockError::NotHeld { byte: list.byte() }) }
         }))
     }
 
@@ -125,9 +109,7 @@ impl Database {
         match u32::try_from(list) {
             Ok(chain) if chain < self.hash_size() => Ok(ChainIndex::chain(chain)),
             _ if list == -1 => Ok(ChainIndex::FREELIST),
-            _ => Err(LockError::Conflict {
-                why: "there is no chain of this number",
-            }),
+            _ => Err(LockError::Conflict { why: "there is no chain of this number" }),
         }
     }
 

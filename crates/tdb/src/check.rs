@@ -60,9 +60,7 @@ struct Places {
 
 impl Places {
     fn new(size: u32) -> Places {
-        Places {
-            bits: vec![0; size as usize / 4 / 64 + 1],
-        }
+        Places { bits: vec![0; size as usize / 4 / 64 + 1] }
     }
 
     /// Sets the bit of `at`; `false` if it is set already, or no record can start there.
@@ -151,19 +149,12 @@ impl Database {
     /// Follows all chains and the freelist.
     pub(crate) fn noted_records(&self) -> Result<Noted, AccessError> {
         let size = self.space.size();
-        let mut noted = Noted {
-            used: Places::new(size),
-            free: Places::new(size),
-        };
+        let mut noted = Noted { used: Places::new(size), free: Places::new(size) };
         for chain in 0..self.hash_size {
             self.note_chain(chain, &mut noted.used)?;
         }
         self.walk_freelist(|at, _| {
-            if noted.free.set(at) {
-                Ok(())
-            } else {
-                Err(corrupt(at, "the freelist goes in a circle"))
-            }
+            if noted.free.set(at) { Ok(()) } else { Err(corrupt(at, "the freelist goes in a circle")) }
         })?;
         Ok(noted)
     }
@@ -177,10 +168,7 @@ impl Database {
         if locked {
             self.lock_allrecord(LockKind::Read, Wait::Yes, false)?;
         }
-        let result = self
-            .refresh_unless_in_transaction()
-            .map_err(E::from)
-            .and_then(|()| run());
+        let result = self.refresh_unless_in_transaction().map_err(E::from).and_then(|()| run());
         if locked {
             self.unlock_allrecord();
         }
@@ -188,11 +176,7 @@ impl Database {
     }
 
     fn refresh_unless_in_transaction(&self) -> Result<(), AccessError> {
-        if self.transaction_active() {
-            Ok(())
-        } else {
-            self.space.refresh()
-        }
+        if self.transaction_active() { Ok(()) } else { self.space.refresh() }
     }
 
     fn check_stretches(
@@ -227,11 +211,9 @@ impl Database {
         let area = self.space.word(RECOVERY_START_AT)?;
         if area != 0 && !found_area {
             // The next commit would write its old bytes there.
-            return Err(corrupt(
-                area,
-                "the header points here for the recovery area, and there is none",
-            )
-            .into());
+            return Err(
+                corrupt(area, "the header points here for the recovery area, and there is none").into()
+            );
         }
         Ok(report)
     }
@@ -281,10 +263,7 @@ impl Database {
     fn next_noted(&self, at: Offset, area: Offset, noted: &Noted) -> Offset {
         let after = at + 4;
         let area = Some(area).filter(|area| *area >= after);
-        let next = [noted.used.next(after), noted.free.next(after), area]
-            .into_iter()
-            .flatten()
-            .min();
+        let next = [noted.used.next(after), noted.free.next(after), area].into_iter().flatten().min();
         next.unwrap_or(u32::MAX).min(self.space.size())
     }
 
@@ -293,10 +272,7 @@ impl Database {
         if tailer == record.record_len + RECORD_HEADER {
             Ok(())
         } else {
-            Err(corrupt(
-                at,
-                "the length at the record's end is not the one at its start",
-            ))
+            Err(corrupt(at, "the length at the record's end is not the one at its start"))
         }
     }
 
@@ -309,9 +285,7 @@ impl Database {
     ) -> Result<(), CheckError> {
         self.must_have_body(at, record)?;
         self.check_tailer(at, record)?;
-        let bytes = self
-            .space
-            .bytes(at + RECORD_HEADER, record.key_len + record.data_len)?;
+        let bytes = self.space.bytes(at + RECORD_HEADER, record.key_len + record.data_len)?;
         let (key, value) = bytes.split_at(record.key_len as usize);
         if self.hash.hash(key) != record.hash {
             return Err(corrupt(at, "the record's hash is not its key's").into());
@@ -327,10 +301,7 @@ impl Database {
         let mut at = self.space.word(link)?;
         while at != 0 {
             if !used.set(at) {
-                return Err(corrupt(
-                    link,
-                    "this points at no record, or at one that is on a chain already",
-                ));
+                return Err(corrupt(link, "this points at no record, or at one that is on a chain already"));
             }
             let record = self.space.record(at)?;
             if self.chain_of(record.hash) != chain {
@@ -358,8 +329,7 @@ impl Database {
                 if seen.take(at) {
                     return Err(corrupt(at, "the freelist goes in a circle"));
                 }
-                self.space
-                    .must_hold(at, RECORD_HEADER.saturating_add(record.record_len))?;
+                self.space.must_hold(at, RECORD_HEADER.saturating_add(record.record_len))?;
                 seen.set(at);
                 Ok(())
             })
@@ -379,10 +349,7 @@ impl Database {
     /// Calls `with` with place and header of each record of a chain, deleted ones included, under the chain's lock.
     pub fn chain_records(&self, chain: u32, mut with: impl FnMut(Offset, &Record)) -> Result<(), ReadError> {
         if chain >= self.hash_size {
-            return self.noted(Err(ReadError::NoSuchChain {
-                chain,
-                hash_size: self.hash_size,
-            }));
+            return self.noted(Err(ReadError::NoSuchChain { chain, hash_size: self.hash_size }));
         }
         let mut run = || {
             let _chain = self.locked(ChainIndex::chain(chain), LockKind::Read, Wait::Yes)?;

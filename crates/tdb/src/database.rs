@@ -213,11 +213,7 @@ impl Database {
     #[cold]
     fn note<E: Coded + std::fmt::Display>(&self, error: &E) {
         self.last_error.set(error.code());
-        let level = if error.is_fault() {
-            LogLevel::Error
-        } else {
-            LogLevel::Trace
-        };
+        let level = if error.is_fault() { LogLevel::Error } else { LogLevel::Trace };
         self.say(level, || error.to_string());
     }
 
@@ -235,11 +231,7 @@ impl Database {
 
     /// Adds 1 to the sequence number without waiting for a lock.
     pub fn increment_seqnum(&self) -> Result<(), ReadError> {
-        let result = if self.flags.get().has(Flags::SEQNUM) {
-            self.add_to_seqnum()
-        } else {
-            Ok(())
-        };
+        let result = if self.flags.get().has(Flags::SEQNUM) { self.add_to_seqnum() } else { Ok(()) };
         self.noted(result.map_err(ReadError::from))
     }
 
@@ -247,11 +239,7 @@ impl Database {
     #[inline]
     pub(crate) fn count_change(&self) -> Result<(), AccessError> {
         self.changes.set(self.changes.get().wrapping_add(1));
-        if self.flags.get().has(Flags::SEQNUM) {
-            self.count_seqnum()
-        } else {
-            Ok(())
-        }
+        if self.flags.get().has(Flags::SEQNUM) { self.count_seqnum() } else { Ok(()) }
     }
 
     fn count_seqnum(&self) -> Result<(), AccessError> {
@@ -262,10 +250,7 @@ impl Database {
             return Ok(());
         }
         // Without one atomic addition, those who add exclude each other by a lock. Losing it loses one count only.
-        if self
-            .lock_byte(LockByte::Seqnum, LockKind::Write, Wait::Yes)
-            .is_err()
-        {
+        if self.lock_byte(LockByte::Seqnum, LockKind::Write, Wait::Yes).is_err() {
             return Ok(());
         }
         let added = self.add_to_seqnum();

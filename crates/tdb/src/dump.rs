@@ -134,9 +134,7 @@ impl<R: BufRead> Reader<R> {
 
     fn hex_digit(&mut self) -> Result<u8, DumpError> {
         let digit = self.next_byte()?.and_then(|byte| char::from(byte).to_digit(16));
-        digit
-            .map(|digit| digit as u8)
-            .ok_or_else(|| self.syntax("after \\ come two hexadecimal digits"))
+        digit.map(|digit| digit as u8).ok_or_else(|| self.syntax("after \\ come two hexadecimal digits"))
     }
 
     fn literal(&mut self, text: &[u8]) -> Result<bool, DumpError> {
@@ -169,10 +167,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn syntax(&self, what: &'static str) -> DumpError {
-        DumpError::Syntax {
-            line: self.line,
-            what,
-        }
+        DumpError::Syntax { line: self.line, what }
     }
 }
 

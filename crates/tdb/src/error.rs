@@ -44,10 +44,7 @@ pub trait Coded {
     /// Whether something is wrong with the file, the machine or the program, rather than with what the caller wished
     /// for. Such an error is worth a line in a log.
     fn is_fault(&self) -> bool {
-        matches!(
-            self.code(),
-            ErrorCode::Corrupt | ErrorCode::Io | ErrorCode::OutOfMemory
-        )
+        matches!(self.code(), ErrorCode::Corrupt | ErrorCode::Io | ErrorCode::OutOfMemory)
     }
 }
 
@@ -220,10 +217,7 @@ pub enum StoreError {
         why: &'static str,
     },
     /// Key and value are longer than a file can be.
-    #[error(
-        "key and value have {length} bytes; a record cannot be longer than {}",
-        MAX_RECORD
-    )]
+    #[error("key and value have {length} bytes; a record cannot be longer than {}", MAX_RECORD)]
     TooLong {
         /// Their bytes together.
         length: u64,
@@ -425,18 +419,11 @@ impl OpenError {
             OpenError::Options { .. } | OpenError::WrongHash { .. } => libc::EINVAL,
             OpenError::Unsupported { .. } => libc::ENOSYS,
             OpenError::NotTdb { .. } | OpenError::Corrupt { .. } => libc::EIO,
-            OpenError::Lock {
-                source: LockError::WouldBlock,
-                ..
-            } => libc::EAGAIN,
-            OpenError::Lock {
-                source: LockError::Io { source, .. },
-                ..
+            OpenError::Lock { source: LockError::WouldBlock, .. } => libc::EAGAIN,
+            OpenError::Lock { source: LockError::Io { source, .. }, .. }
+            | OpenError::Access { source: AccessError::Io { source, .. }, .. } => {
+                source.raw_os_error().unwrap_or(libc::EIO)
             }
-            | OpenError::Access {
-                source: AccessError::Io { source, .. },
-                ..
-            } => source.raw_os_error().unwrap_or(libc::EIO),
             OpenError::Lock { .. } | OpenError::Access { .. } => libc::EIO,
         }
     }

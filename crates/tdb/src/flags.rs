@@ -83,19 +83,8 @@ impl fmt::Debug for Flags {
             (Flags::INCOMPATIBLE_HASH, "INCOMPATIBLE_HASH"),
             (Flags::MUTEX_LOCKING, "MUTEX_LOCKING"),
         ];
-        let set: Vec<&str> = NAMES
-            .iter()
-            .filter(|(flag, _)| self.has(*flag))
-            .map(|(_, name)| *name)
-            .collect();
-        write!(
-            out,
-            "Flags({})",
-            if set.is_empty() {
-                "none".to_owned()
-            } else {
-                set.join(" | ")
-            }
-        )
+        let set: Vec<&str> =
+            NAMES.iter().filter(|(flag, _)| self.has(*flag)).map(|(_, name)| *name).collect();
+        write!(out, "Flags({})", if set.is_empty() { "none".to_owned() } else { set.join(" | ") })
     }
 }

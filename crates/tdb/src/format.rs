@@ -93,18 +93,12 @@ pub enum ByteOrder {
 
 impl ByteOrder {
     /// The order of this machine.
-    pub const NATIVE: ByteOrder = if cfg!(target_endian = "little") {
-        ByteOrder::Little
-    } else {
-        ByteOrder::Big
-    };
+    pub const NATIVE: ByteOrder =
+        if cfg!(target_endian = "little") { ByteOrder::Little } else { ByteOrder::Big };
 
     /// The order that is not this machine's.
-    pub const FOREIGN: ByteOrder = if cfg!(target_endian = "little") {
-        ByteOrder::Big
-    } else {
-        ByteOrder::Little
-    };
+    pub const FOREIGN: ByteOrder =
+        if cfg!(target_endian = "little") { ByteOrder::Big } else { ByteOrder::Little };
 
     /// Whether words must be turned around on this machine.
     #[inline]
@@ -156,41 +150,20 @@ pub struct Record {
 impl Record {
     /// A record of the freelist.
     pub fn free(next: Offset, record_len: Length) -> Record {
-        Record {
-            next,
-            record_len,
-            key_len: 0,
-            data_len: 0,
-            hash: 0,
-            magic: RECORD_FREE,
-        }
+        Record { next, record_len, key_len: 0, data_len: 0, hash: 0, magic: RECORD_FREE }
     }
 
     /// The header whose words, in file order and converted, are `words`.
     #[inline]
     pub fn from_words(words: [u32; 6]) -> Record {
         let [next, record_len, key_len, data_len, hash, magic] = words;
-        Record {
-            next,
-            record_len,
-            key_len,
-            data_len,
-            hash,
-            magic,
-        }
+        Record { next, record_len, key_len, data_len, hash, magic }
     }
 
     /// The header's words in file order.
     #[inline]
     pub fn words(&self) -> [u32; 6] {
-        [
-            self.next,
-            self.record_len,
-            self.key_len,
-            self.data_len,
-            self.hash,
-            self.magic,
-        ]
+        [self.next, self.record_len, self.key_len, self.data_len, self.hash, self.magic]
     }
 
     /// The header's bytes.
@@ -243,11 +216,7 @@ pub struct Header {
 impl Header {
     /// The header of a new file.
     pub fn new(order: ByteOrder, hash_size: u32, hash: &HashFunction) -> Header {
-        let rwlocks = if matches!(hash, HashFunction::Jenkins) {
-            RWLOCKS_HASH
-        } else {
-            0
-        };
+        let rwlocks = if matches!(hash, HashFunction::Jenkins) { RWLOCKS_HASH } else { 0 };
         Header {
             order,
             hash_size,
@@ -305,11 +274,7 @@ impl Header {
 
     /// The feature bits of this file, 0 if it uses none.
     pub fn feature_bits(&self) -> u32 {
-        if self.rwlocks == RWLOCKS_FEATURES {
-            self.features
-        } else {
-            0
-        }
+        if self.rwlocks == RWLOCKS_FEATURES { self.features } else { 0 }
     }
 
     /// Whether the file was made with `hash`. Old files do not say and were made with [`HashFunction::Old`].
@@ -325,10 +290,7 @@ impl Header {
 
 /// What a hash function makes of the two magics: how a file tells which function made it.
 fn magic_hashes(hash: &HashFunction, order: ByteOrder) -> [u32; 2] {
-    let hashes = [
-        hash.hash(&MAGIC_TEXT[..MAGIC_TEXT_HASHED]),
-        hash.hash(&order.bytes(RECORD_USED)),
-    ];
+    let hashes = [hash.hash(&MAGIC_TEXT[..MAGIC_TEXT_HASHED]), hash.hash(&order.bytes(RECORD_USED))];
     // Both 0 would mean "an old file".
     if hashes == [0, 0] { [1, 0] } else { hashes }
 }
@@ -351,20 +313,11 @@ mod tests {
     #[test]
     fn a_header_survives_its_bytes_in_both_orders() {
         for order in [ByteOrder::Little, ByteOrder::Big] {
-            let header = Header {
-                recovery_start: 7,
-                seqnum: 9,
-                ..Header::new(order, 77, &HashFunction::Jenkins)
-            };
+            let header =
+                Header { recovery_start: 7, seqnum: 9, ..Header::new(order, 77, &HashFunction::Jenkins) };
             assert_eq!(Header::from_bytes(&header.to_bytes()), Some(header));
-            let record = Record {
-                next: 1,
-                record_len: 2,
-                key_len: 3,
-                data_len: 4,
-                hash: 5,
-                magic: RECORD_DEAD,
-            };
+            let record =
+                Record { next: 1, record_len: 2, key_len: 3, data_len: 4, hash: 5, magic: RECORD_DEAD };
             assert_eq!(Record::from_bytes(&record.to_bytes(order), order), record);
         }
     }

@@ -92,10 +92,7 @@ impl Database {
             let record = self.free_record(at)?;
             if record.record_len >= wanted {
                 let close = record.record_len - wanted < LEAST_REST;
-                if best
-                    .as_ref()
-                    .is_none_or(|best| record.record_len < best.record.record_len)
-                {
+                if best.as_ref().is_none_or(|best| record.record_len < best.record.record_len) {
                     best = Some(Place { link, at, record });
                 }
                 if close {
@@ -211,11 +208,7 @@ impl Database {
             return Ok(false);
         }
         self.space.set_word(link, record.next)?;
-        self.lengthen(
-            left_at,
-            &left,
-            left.record_len + RECORD_HEADER + record.record_len,
-        )?;
+        self.lengthen(left_at, &left, left.record_len + RECORD_HEADER + record.record_len)?;
         Ok(true)
     }
 
@@ -225,36 +218,20 @@ impl Database {
         }
         let head = self.space.word(FREELIST_HEAD)?;
         self.space.set_word(place.link, place.record.next)?;
-        let record = Record {
-            next: head,
-            ..place.record
-        };
+        let record = Record { next: head, ..place.record };
         self.space.set_word(place.at, head)?;
         self.space.set_word(FREELIST_HEAD, place.at)?;
-        Ok(Place {
-            link: FREELIST_HEAD,
-            at: place.at,
-            record,
-        })
+        Ok(Place { link: FREELIST_HEAD, at: place.at, record })
     }
 
     /// Cuts `wanted` bytes off the end of a free record, or takes it whole.
     fn take(&self, place: Place, wanted: Length) -> Result<(Offset, Length), AccessError> {
         let Place { link, at, record } = place;
         let rest = record.record_len - wanted;
-        let gift = self
-            .freelist
-            .gift
-            .get()
-            .saturating_add(wanted / GIFT_PART)
-            .min(GIFT_LIMIT);
+        let gift = self.freelist.gift.get().saturating_add(wanted / GIFT_PART).min(GIFT_LIMIT);
         // What is left of a used-up record would be looked at, in vain, by the next allocations like this one.
         let give_rest = rest < LEAST_REST || (rest < wanted + RECORD_HEADER && rest <= gift);
-        self.freelist.gift.set(if give_rest {
-            gift.saturating_sub(rest)
-        } else {
-            gift
-        });
+        self.freelist.gift.set(if give_rest { gift.saturating_sub(rest) } else { gift });
         if give_rest {
             self.space.set_word(link, record.next)?;
             self.mark_taken(at, record.record_len)?;
@@ -272,40 +249,25 @@ impl Database {
     /// header or an old tailer, for free space to join.
     fn mark_taken(&self, at: Offset, record_len: Length) -> Result<(), AccessError> {
         self.write_tailer(at, record_len)?;
-        let taken = Record {
-            magic: RECORD_DEAD,
-            ..Record::free(0, record_len)
-        };
+        let taken = Record { magic: RECORD_DEAD, ..Record::free(0, record_len) };
         self.space.set_record(at, &taken)
     }
 
     /// Gives a free record another length; its place in the list stays.
     fn lengthen(&self, at: Offset, record: &Record, record_len: Length) -> Result<(), AccessError> {
         self.write_tailer(at, record_len)?;
-        self.space.set_record(
-            at,
-            &Record {
-                record_len,
-                ..*record
-            },
-        )
+        self.space.set_record(at, &Record { record_len, ..*record })
     }
 
     /// Writes the length of a record into its last 4 bytes.
     pub(crate) fn write_tailer(&self, at: Offset, record_len: Length) -> Result<(), AccessError> {
-        self.space.set_word(
-            at + RECORD_HEADER + record_len - TAILER,
-            record_len + RECORD_HEADER,
-        )
+        self.space.set_word(at + RECORD_HEADER + record_len - TAILER, record_len + RECORD_HEADER)
     }
 
     /// Puts the record at `at`, which no chain holds any more, on the freelist.
     pub(crate) fn free(&self, at: Offset, record_len: Length) -> Result<(), AccessError> {
-        self.freelist
-            .freed
-            .set(self.freelist.freed.get() + u64::from(record_len));
-        self.space
-            .must_hold(at, RECORD_HEADER.saturating_add(record_len))?;
+        self.freelist.freed.set(self.freelist.freed.get() + u64::from(record_len));
+        self.space.must_hold(at, RECORD_HEADER.saturating_add(record_len))?;
         if let Some((left_at, left)) = self.free_left_neighbour(at)? {
             return self.lengthen(left_at, &left, left.record_len + RECORD_HEADER + record_len);
         }
@@ -360,31 +322,21 @@ impl Database {
             self.space.set_record(at, &record)?;
         }
         if record.magic != RECORD_FREE {
-            return Err(AccessError::Corrupt {
-                offset: at,
-                what: "a record of the freelist is not free",
-            });
+            return Err(AccessError::Corrupt { offset: at, what: "a record of the freelist is not free" });
         }
         if at < self.first_record() || record.record_len < TAILER {
-            return Err(AccessError::Corrupt {
-                offset: at,
-                what: "a free record cannot be here",
-            });
+            return Err(AccessError::Corrupt { offset: at, what: "a free record cannot be here" });
         }
         let end = u64::from(at) + u64::from(RECORD_HEADER) + u64::from(record.record_len);
         if end > u64::from(self.space.size()) {
-            self.space
-                .must_hold(at, RECORD_HEADER.saturating_add(record.record_len))?;
+            self.space.must_hold(at, RECORD_HEADER.saturating_add(record.record_len))?;
         }
         Ok(record)
     }
 
     pub(crate) fn must_be_sane_length(&self, length: u32, at: Offset) -> Result<(), AccessError> {
         if length > self.space.most_records() {
-            return Err(AccessError::Corrupt {
-                offset: at,
-                what: "the freelist goes in a circle",
-            });
+            return Err(AccessError::Corrupt { offset: at, what: "the freelist goes in a circle" });
         }
         Ok(())
     }
@@ -396,9 +348,7 @@ impl Database {
             self.space.refresh()?;
         }
         let size = self.space.size();
-        let start = size.checked_next_multiple_of(4).ok_or(AccessError::Full {
-            wanted: wanted.into(),
-        })?;
+        let start = size.checked_next_multiple_of(4).ok_or(AccessError::Full { wanted: wanted.into() })?;
         let to = self.grown_size(start, wanted)?;
         self.space.grow(to)?;
         let record_len = to - start - RECORD_HEADER;

@@ -89,11 +89,7 @@ struct AllRecord {
     upgradable: bool,
 }
 
-const NONE: AllRecord = AllRecord {
-    count: 0,
-    kind: LockKind::Read,
-    upgradable: false,
-};
+const NONE: AllRecord = AllRecord { count: 0, kind: LockKind::Read, upgradable: false };
 
 /// What a handle holds.
 pub(crate) struct LockState {
@@ -140,9 +136,7 @@ impl LockState {
     }
 
     fn interrupted(&self) -> bool {
-        self.interrupt
-            .get()
-            .is_some_and(|flag| flag.load(Ordering::Relaxed) != 0)
+        self.interrupt.get().is_some_and(|flag| flag.load(Ordering::Relaxed) != 0)
     }
 
     pub fn holds(&self, byte: u64) -> bool {
@@ -152,11 +146,7 @@ impl LockState {
     /// Whether a lock on a chain, the freelist or everything is held.
     fn holds_chains(&self) -> bool {
         self.allrecord.get().count > 0
-            || self
-                .entries
-                .borrow()
-                .iter()
-                .any(|entry| entry.byte >= ChainIndex::FREELIST.byte())
+            || self.entries.borrow().iter().any(|entry| entry.byte >= ChainIndex::FREELIST.byte())
     }
 }
 
@@ -185,11 +175,7 @@ impl Database {
         wait: Wait,
     ) -> Result<Locked<'_>, LockError> {
         self.lock_list(list, kind, wait)?;
-        Ok(Locked {
-            database: self,
-            list,
-            kind,
-        })
+        Ok(Locked { database: self, list, kind })
     }
 
     /// Locks a chain or the freelist; after the first such lock a half-done transaction is recovered.
@@ -235,9 +221,7 @@ impl Database {
         if kind == LockKind::Read || all.kind == LockKind::Write || all.upgradable {
             return Ok(());
         }
-        Err(LockError::Conflict {
-            why: "all records are locked for reading only",
-        })
+        Err(LockError::Conflict { why: "all records are locked for reading only" })
     }
 
     /// Counts a chain as locked without asking the kernel: a child whose parent holds the lock.
@@ -304,22 +288,14 @@ impl Database {
         if self.has_no_lock() {
             return Ok(());
         }
-        let held = self
-            .locks
-            .entries
-            .borrow()
-            .iter()
-            .position(|entry| entry.byte == byte);
+        let held = self.locks.entries.borrow().iter().position(|entry| entry.byte == byte);
         if let Some(nth) = held {
             return self.lock_again(nth, kind, wait);
         }
         self.must_be_lockable(kind)?;
         let ordered = self.keeps_order(byte);
         self.lock_range(kind, byte, 1, wait, ordered)?;
-        self.locks
-            .entries
-            .borrow_mut()
-            .push(Entry { byte, kind, count: 1 });
+        self.locks.entries.borrow_mut().push(Entry { byte, kind, count: 1 });
         Ok(())
     }
 
@@ -328,9 +304,7 @@ impl Database {
         if held == LockKind::Read && kind == LockKind::Write {
             self.must_be_lockable(kind)?;
             match self.mutex_of(byte, 1) {
-                Some((area, list)) => area
-                    .upgrade(list)
-                    .map_err(|source| LockError::Io { byte, source })?,
+                Some((area, list)) => area.upgrade(list).map_err(|source| LockError::Io { byte, source })?,
                 None => self.lock_range(kind, byte, 1, wait, false)?,
             }
             self.locks.entries.borrow_mut()[nth].kind = LockKind::Write;
@@ -362,19 +336,13 @@ impl Database {
             return Ok(());
         }
         if self.is_read_only() {
-            return Err(LockError::ReadOnly {
-                why: "it was opened for reading only",
-            });
+            return Err(LockError::ReadOnly { why: "it was opened for reading only" });
         }
         if self.traverses.reading.get() > 0 {
-            return Err(LockError::ReadOnly {
-                why: "a traverse that only reads is running",
-            });
+            return Err(LockError::ReadOnly { why: "a traverse that only reads is running" });
         }
         if self.space.is_lent() {
-            return Err(LockError::ReadOnly {
-                why: "a value is lent out by parse_record",
-            });
+            return Err(LockError::ReadOnly { why: "a value is lent out by parse_record" });
         }
         Ok(())
     }
@@ -383,11 +351,6 @@ impl Database {
     fn keeps_order(&self, byte: u64) -> bool {
         byte < ChainIndex::chain(0).byte()
             || (self.locks.records.borrow().is_empty()
-                && self
-                    .locks
-                    .entries
-                    .borrow()
-                    .iter()
-                    .all(|entry| entry.byte < ChainIndex::FREELIST.byte()))
+                && self.locks.entries.borrow().iter().all(|entry| entry.byte < ChainIndex::FREELIST.byte()))
     }
 }

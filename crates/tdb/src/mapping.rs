@@ -92,11 +92,7 @@ impl Mapping {
         old: (*mut u8, usize),
         len: usize,
     ) -> io::Result<*mut u8> {
-        let mapped = if len == 0 {
-            Ok(ptr::null_mut())
-        } else {
-            self.mmap(file, len)
-        };
+        let mapped = if len == 0 { Ok(ptr::null_mut()) } else { self.mmap(file, len) };
         if let (Ok(base), None) = (&mapped, file) {
             // Anonymous memory lives only here, so its content moves along.
             // SAFETY: two distinct mappings of ours, both at least as long as the shorter length.
@@ -111,11 +107,7 @@ impl Mapping {
     }
 
     fn mmap(&self, file: Option<(BorrowedFd<'_>, u64)>, len: usize) -> io::Result<*mut u8> {
-        let protection = if self.writable {
-            libc::PROT_READ | libc::PROT_WRITE
-        } else {
-            libc::PROT_READ
-        };
+        let protection = if self.writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
         let (flags, fd, start) = match file {
             Some((file, start)) => (libc::MAP_SHARED, file.as_raw_fd(), start as libc::off_t),
             None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
@@ -178,13 +170,7 @@ impl Mapping {
             return None;
         }
         // SAFETY: as in `word`.
-        Some(unsafe {
-            self.base
-                .get()
-                .add(at as usize)
-                .cast::<[u32; 6]>()
-                .read_unaligned()
-        })
+        Some(unsafe { self.base.get().add(at as usize).cast::<[u32; 6]>().read_unaligned() })
     }
 
     /// Whether `bytes` stand at `at`; `None` if that is not visible.
@@ -195,11 +181,7 @@ impl Mapping {
         }
         // SAFETY: both sides are `bytes.len()` readable bytes.
         let order = unsafe {
-            libc::memcmp(
-                self.base.get().add(at as usize).cast(),
-                bytes.as_ptr().cast(),
-                bytes.len(),
-            )
+            libc::memcmp(self.base.get().add(at as usize).cast(), bytes.as_ptr().cast(), bytes.len())
         };
         Some(order == 0)
     }
@@ -229,11 +211,7 @@ impl Mapping {
         out.reserve(len);
         // SAFETY: the source is inside the mapping; the destination was just reserved and is not the mapping.
         unsafe {
-            ptr::copy_nonoverlapping(
-                self.base.get().add(at as usize),
-                out.as_mut_ptr().add(out.len()),
-                len,
-            );
+            ptr::copy_nonoverlapping(self.base.get().add(at as usize), out.as_mut_ptr().add(out.len()), len);
             out.set_len(out.len() + len);
         }
         true
@@ -257,13 +235,7 @@ impl Mapping {
             return false;
         }
         // SAFETY: as in `copy_in`.
-        unsafe {
-            self.base
-                .get()
-                .add(at as usize)
-                .cast::<u32>()
-                .write_unaligned(word)
-        };
+        unsafe { self.base.get().add(at as usize).cast::<u32>().write_unaligned(word) };
         true
     }
 

@@ -86,10 +86,7 @@ impl MutexArea {
         let len = MutexArea::size(chain_count);
         if file.metadata()?.len() < len {
             // A touch beyond the file's end would be a SIGBUS.
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file ends inside its mutexes",
-            ));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends inside its mutexes"));
         }
         let len = usize::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
         MutexArea::map(Some(file), len, chain_count)
@@ -125,11 +122,7 @@ impl MutexArea {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(MutexArea {
-            base,
-            len,
-            chain_count,
-        })
+        Ok(MutexArea { base, len, chain_count })
     }
 
     /// Locks a list: 0 is the freelist, `n + 1` chain `n`. `EAGAIN` if it is held and the attempt is not blocking,
@@ -170,11 +163,7 @@ impl MutexArea {
 
     /// Locks all chains, asking for each for `patience` at most; `EAGAIN` if one does not come, with nothing held.
     pub fn lock_all(&self, kind: LockKind, patience: Duration) -> io::Result<()> {
-        let patience = if patience.is_zero() {
-            Patience::None
-        } else {
-            Patience::For(patience)
-        };
+        let patience = if patience.is_zero() { Patience::None } else { Patience::For(patience) };
         self.take_allrecord(patience)?;
         if self.state().load(Ordering::SeqCst) != UNLOCKED {
             // Whoever died was reset; anything else is a file that someone has written into.
@@ -190,11 +179,7 @@ impl MutexArea {
     /// Makes our read lock of all chains a write lock; on a failure it is a read lock as before.
     pub fn upgrade_all(&self, patience: Duration) -> io::Result<()> {
         self.state().store(state_of(LockKind::Write), Ordering::SeqCst);
-        let patience = if patience.is_zero() {
-            Patience::None
-        } else {
-            Patience::For(patience)
-        };
+        let patience = if patience.is_zero() { Patience::None } else { Patience::For(patience) };
         self.wait_for_chains(patience).inspect_err(|_| {
             self.state().store(state_of(LockKind::Read), Ordering::SeqCst);
         })
@@ -277,11 +262,7 @@ impl MutexArea {
 
     #[inline]
     fn list(&self, list: u32) -> *mut libc::pthread_mutex_t {
-        assert!(
-            list <= self.chain_count,
-            "list {list} of {} chains",
-            self.chain_count
-        );
+        assert!(list <= self.chain_count, "list {list} of {} chains", self.chain_count);
         // SAFETY: the mapping has room for the freelist and `chain_count` chains.
         unsafe { self.base.as_ptr().add(LISTS_AT + MUTEX * list as usize).cast() }
     }
@@ -318,11 +299,8 @@ pub fn robust_mutexes_work() -> bool {
 fn try_dying() -> io::Result<bool> {
     let area = MutexArea::map(None, MutexArea::size(1) as usize, 1)?;
     area.initialise_all()?;
-    let died = std::thread::scope(|scope| {
-        scope
-            .spawn(|| area.lock(1, LockKind::Write, Attempt::Once))
-            .join()
-    });
+    let died =
+        std::thread::scope(|scope| scope.spawn(|| area.lock(1, LockKind::Write, Attempt::Once)).join());
     match died {
         Ok(locked) => locked?,
         Err(_) => return Ok(false),
@@ -357,18 +335,9 @@ impl Attributes {
         // SAFETY: each call has a valid pointer to attributes that the first one initialised.
         unsafe {
             checked(libc::pthread_mutexattr_init(&mut attributes))?;
-            checked(libc::pthread_mutexattr_settype(
-                &mut attributes,
-                libc::PTHREAD_MUTEX_ERRORCHECK,
-            ))?;
-            checked(libc::pthread_mutexattr_setpshared(
-                &mut attributes,
-                libc::PTHREAD_PROCESS_SHARED,
-            ))?;
-            checked(libc::pthread_mutexattr_setrobust(
-                &mut attributes,
-                libc::PTHREAD_MUTEX_ROBUST,
-            ))?;
+            checked(libc::pthread_mutexattr_settype(&mut attributes, libc::PTHREAD_MUTEX_ERRORCHECK))?;
+            checked(libc::pthread_mutexattr_setpshared(&mut attributes, libc::PTHREAD_PROCESS_SHARED))?;
+            checked(libc::pthread_mutexattr_setrobust(&mut attributes, libc::PTHREAD_MUTEX_ROBUST))?;
         }
         Ok(Attributes(attributes))
     }
@@ -394,20 +363,13 @@ fn fresh_kind() -> io::Result<i32> {
 
 #[inline]
 fn checked(result: libc::c_int) -> io::Result<()> {
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(result))
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
 }
 
 /// `pthread_mutex_timedlock` counts in wall-clock time; a clock that jumps only makes one wait longer or shorter.
 fn deadline(time: Duration) -> libc::timespec {
     let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + time;
-    libc::timespec {
-        tv_sec: end.as_secs() as libc::time_t,
-        tv_nsec: end.subsec_nanos() as libc::c_long,
-    }
+    libc::timespec { tv_sec: end.as_secs() as libc::time_t, tv_nsec: end.subsec_nanos() as libc::c_long }
 }
 
 fn page_size() -> u64 {
@@ -443,10 +405,7 @@ mod tests {
     fn the_area_has_the_size_and_offsets_of_libtdb() {
         assert_eq!((ALLRECORD_MUTEX_AT, STATE_AT, LISTS_AT), (168, 208, 216));
         assert_eq!(MutexArea::size(131), 8192);
-        assert_eq!(
-            MutexArea::size(10_007),
-            (216_u64 + 40 * 10_008).next_multiple_of(4096)
-        );
+        assert_eq!(MutexArea::size(10_007), (216_u64 + 40 * 10_008).next_multiple_of(4096));
     }
 
     /// T3: a chain has one holder, also for reading, and others are free.
@@ -456,10 +415,7 @@ mod tests {
         area.lock(3, LockKind::Read, Attempt::Once).expect("a free chain");
 
         let refused = elsewhere(|| code(area.lock(3, LockKind::Read, Attempt::Once)));
-        let free = elsewhere(|| {
-            area.lock(4, LockKind::Write, Attempt::Once)
-                .and_then(|()| area.unlock(4))
-        });
+        let free = elsewhere(|| area.lock(4, LockKind::Write, Attempt::Once).and_then(|()| area.unlock(4)));
 
         assert_eq!(refused, Some(libc::EAGAIN));
         assert!(free.is_ok());
@@ -474,32 +430,21 @@ mod tests {
         area.lock_all(LockKind::Read, PATIENCE).expect("nobody is inside");
 
         let (reads, writes, frees) = elsewhere(|| {
-            let reads = area
-                .lock(2, LockKind::Read, Attempt::Once)
-                .and_then(|()| area.unlock(2))
-                .is_ok();
+            let reads = area.lock(2, LockKind::Read, Attempt::Once).and_then(|()| area.unlock(2)).is_ok();
             let writes = code(area.lock(2, LockKind::Write, Attempt::Once));
             (
                 reads,
                 writes,
-                area.lock(0, LockKind::Write, Attempt::Once)
-                    .and_then(|()| area.unlock(0))
-                    .is_ok(),
+                area.lock(0, LockKind::Write, Attempt::Once).and_then(|()| area.unlock(0)).is_ok(),
             )
         });
 
         assert_eq!((reads, writes, frees), (true, Some(libc::EAGAIN), true));
         area.upgrade_all(PATIENCE).expect("nobody is inside");
-        assert_eq!(
-            elsewhere(|| code(area.lock(2, LockKind::Read, Attempt::Once))),
-            Some(libc::EAGAIN)
-        );
+        assert_eq!(elsewhere(|| code(area.lock(2, LockKind::Read, Attempt::Once))), Some(libc::EAGAIN));
         area.unlock_all().expect("ours");
         assert!(
-            elsewhere(|| area
-                .lock(2, LockKind::Write, Attempt::Once)
-                .and_then(|()| area.unlock(2)))
-            .is_ok()
+            elsewhere(|| area.lock(2, LockKind::Write, Attempt::Once).and_then(|()| area.unlock(2))).is_ok()
         );
     }
 
@@ -513,8 +458,7 @@ mod tests {
 
         assert_eq!(refused, Some(libc::EAGAIN));
         area.unlock(5).expect("ours");
-        area.lock_all(LockKind::Write, Duration::ZERO)
-            .expect("free again");
+        area.lock_all(LockKind::Write, Duration::ZERO).expect("free again");
         area.unlock_all().expect("ours");
     }
 
@@ -525,8 +469,7 @@ mod tests {
         elsewhere(|| area.lock(1, LockKind::Write, Attempt::Once)).expect("free");
 
         for _ in 0..2 {
-            area.lock(1, LockKind::Write, Attempt::Once)
-                .expect("the holder is dead");
+            area.lock(1, LockKind::Write, Attempt::Once).expect("the holder is dead");
             area.unlock(1).expect("ours");
         }
     }
@@ -538,11 +481,9 @@ mod tests {
             let (_file, area) = area();
             elsewhere(|| area.lock_all(kind, PATIENCE)).expect("free");
 
-            area.lock(2, LockKind::Write, Attempt::Blocking)
-                .expect("the holder is dead");
+            area.lock(2, LockKind::Write, Attempt::Blocking).expect("the holder is dead");
             area.unlock(2).expect("ours");
-            area.lock_all(LockKind::Write, PATIENCE)
-                .expect("the holder is dead");
+            area.lock_all(LockKind::Write, PATIENCE).expect("the holder is dead");
             area.unlock_all().expect("ours");
         }
     }
@@ -554,17 +495,10 @@ mod tests {
         let other = MutexArea::open(&file, CHAINS).expect("made above");
         area.lock(6, LockKind::Write, Attempt::Once).expect("free");
 
-        assert_eq!(
-            elsewhere(|| code(other.lock(6, LockKind::Write, Attempt::Once))),
-            Some(libc::EAGAIN)
-        );
+        assert_eq!(elsewhere(|| code(other.lock(6, LockKind::Write, Attempt::Once))), Some(libc::EAGAIN));
         area.unlock(6).expect("ours");
-        elsewhere(|| {
-            other
-                .lock(6, LockKind::Write, Attempt::Once)
-                .and_then(|()| other.unlock(6))
-        })
-        .expect("free");
+        elsewhere(|| other.lock(6, LockKind::Write, Attempt::Once).and_then(|()| other.unlock(6)))
+            .expect("free");
     }
 
     /// T3, T11: a damaged mutex is refused before the C library sees it.
@@ -575,8 +509,7 @@ mod tests {
         drop(area);
         assert!(MutexArea::open(&file, CHAINS).is_ok());
         let kind = (LISTS_AT + 4 * MUTEX + KIND_AT) as u64;
-        file.write_all_at(&0x20_i32.to_ne_bytes(), kind)
-            .expect("a writable file");
+        file.write_all_at(&0x20_i32.to_ne_bytes(), kind).expect("a writable file");
         assert!(MutexArea::open(&file, CHAINS).is_err());
     }
 

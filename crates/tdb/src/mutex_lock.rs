@@ -67,11 +67,10 @@ impl Database {
 
     fn try_mutexes_and_records(&self, area: &MutexArea, kind: LockKind, wait: Wait) -> Result<(), LockError> {
         self.all_mutexes(area.lock_all(kind, HOLD_HALF * u32::from(wait == Wait::Yes)))?;
-        self.lock_for_a_while(kind, self.records_start(), 0, wait)
-            .inspect_err(|_| {
-                // Ours a moment ago, and this thread took it.
-                let _ = area.unlock_all();
-            })
+        self.lock_for_a_while(kind, self.records_start(), 0, wait).inspect_err(|_| {
+            // Ours a moment ago, and this thread took it.
+            let _ = area.unlock_all();
+        })
     }
 
     /// Makes a transaction's read lock of everything a write lock.

@@ -69,11 +69,7 @@ pub(crate) fn unlock(file: BorrowedFd<'_>, start: u64, len: u64) -> io::Result<(
 fn set(file: BorrowedFd<'_>, command: libc::c_int, range: libc::flock) -> io::Result<()> {
     // SAFETY: a valid flock for the length of the call.
     let result = unsafe { fcntl(file.as_raw_fd(), command, &range) };
-    if result == -1 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The system call alone: the C library's function around it looks at its arguments first and prepares for the end of
@@ -130,9 +126,5 @@ pub(crate) fn watch_forks() {
 pub(crate) fn put_in_place_of(new: &std::fs::File, old: &std::fs::File) -> io::Result<()> {
     // SAFETY: two descriptors that are open for the length of the call; the number of `old` stays valid.
     let result = unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) };
-    if result == -1 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

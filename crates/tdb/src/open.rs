@@ -200,10 +200,7 @@ impl OpenOptions {
             let space = Space::new(Backing::Memory, true, true);
             return options.finish_new(path, space);
         }
-        let file = options.open_file(path).map_err(|source| OpenError::Io {
-            path: path.into(),
-            source,
-        })?;
+        let file = options.open_file(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
         let mapped = !options.flags.has(Flags::NOMMAP);
         let space = Space::new(Backing::File(FileStorage::new(file)), !options.read_only, mapped);
         options.finish(path, space)
@@ -224,12 +221,7 @@ impl OpenOptions {
 
     /// The options with their consequences, or why they contradict each other.
     fn settled(&self, path: &Path) -> Result<OpenOptions, OpenError> {
-        let refuse = |why| {
-            Err(OpenError::Options {
-                path: path.into(),
-                why,
-            })
-        };
+        let refuse = |why| Err(OpenError::Options { path: path.into(), why });
         let mut options = self.clone();
         if self.flags.has(Flags::ALLOW_NESTING) && self.flags.has(Flags::DISALLOW_NESTING) {
             return refuse("nesting cannot be both allowed and disallowed");
@@ -240,10 +232,7 @@ impl OpenOptions {
             }
             if !robust_mutexes_work() {
                 let what = "locking by robust mutexes, which this machine does not have";
-                return Err(OpenError::Unsupported {
-                    path: path.into(),
-                    what,
-                });
+                return Err(OpenError::Unsupported { path: path.into(), what });
             }
             if self.order != ByteOrder::NATIVE {
                 return refuse("mutexes are this machine's, and the byte order is not");
@@ -270,13 +259,9 @@ impl OpenOptions {
 
     fn open_file(&self, path: &Path) -> io::Result<File> {
         let mut how = std::fs::OpenOptions::new();
-        how.read(true)
-            .write(!self.read_only)
-            .mode(self.mode)
-            .custom_flags(libc::O_CLOEXEC);
+        how.read(true).write(!self.read_only).mode(self.mode).custom_flags(libc::O_CLOEXEC);
         // Truncation waits for the open lock.
-        how.create(self.create && !self.read_only)
-            .create_new(self.create && self.exclusive);
+        how.create(self.create && !self.read_only).create_new(self.create && self.exclusive);
         how.open(path)
     }
 
@@ -289,20 +274,12 @@ impl OpenOptions {
     }
 
     fn chains(&self) -> u32 {
-        if self.hash_size == 0 {
-            DEFAULT_HASH_SIZE
-        } else {
-            self.hash_size
-        }
+        if self.hash_size == 0 { DEFAULT_HASH_SIZE } else { self.hash_size }
     }
 
     /// A handle with what the options say; what the header says comes later.
     fn handle(&self, name: &Path, space: Space) -> Database {
-        let volatile = if self.flags.has(Flags::VOLATILE) {
-            VOLATILE_MAX_DEAD
-        } else {
-            0
-        };
+        let volatile = if self.flags.has(Flags::VOLATILE) { VOLATILE_MAX_DEAD } else { 0 };
         Database {
             space,
             locks: LockState::new(),
@@ -325,23 +302,14 @@ impl OpenOptions {
 
     fn finish_new(&self, path: &Path, space: Space) -> Result<Database, OpenError> {
         let mut database = self.handle(path, space);
-        self.create_in(&mut database)
-            .map_err(|source| OpenError::Access {
-                path: path.into(),
-                source,
-            })?;
+        self.create_in(&mut database).map_err(|source| OpenError::Access { path: path.into(), source })?;
         Ok(database)
     }
 
     fn finish(&self, path: &Path, space: Space) -> Result<Database, OpenError> {
         let mut database = self.handle(path, space);
-        let lock_error = |source| OpenError::Lock {
-            path: path.into(),
-            source,
-        };
-        database
-            .lock_byte(LockByte::Open, LockKind::Write, Wait::Yes)
-            .map_err(lock_error)?;
+        let lock_error = |source| OpenError::Lock { path: path.into(), source };
+        database.lock_byte(LockByte::Open, LockKind::Write, Wait::Yes).map_err(lock_error)?;
         let first = self.empty_if_first(&database).map_err(lock_error)?;
         self.read_or_create(&mut database, first)?;
         if first {
@@ -349,9 +317,7 @@ impl OpenOptions {
         }
         if self.says_it_is_here() {
             // Stays for as long as the database is open: it says that someone is here.
-            database
-                .lock_byte(LockByte::Active, LockKind::Read, Wait::Yes)
-                .map_err(lock_error)?;
+            database.lock_byte(LockByte::Active, LockKind::Read, Wait::Yes).map_err(lock_error)?;
         }
         database.unlock_byte(LockByte::Open);
         database.space.set_floor(first_record(database.hash_size));
@@ -387,10 +353,7 @@ impl OpenOptions {
 
     fn read_or_create(&self, database: &mut Database, first: bool) -> Result<(), OpenError> {
         let path = database.name.clone();
-        let access_error = |source| OpenError::Access {
-            path: path.clone(),
-            source,
-        };
+        let access_error = |source| OpenError::Access { path: path.clone(), source };
         if self.truncate {
             database.space.truncate(0).map_err(access_error)?;
         }
@@ -416,10 +379,7 @@ impl OpenOptions {
             self.use_mutexes(database, &header, first)?;
         }
         if database.space.size() < first_record(header.hash_size) {
-            return Err(OpenError::Corrupt {
-                path,
-                what: "the file ends before its chains do",
-            });
+            return Err(OpenError::Corrupt { path, what: "the file ends before its chains do" });
         }
         Ok(())
     }
@@ -438,10 +398,8 @@ impl OpenOptions {
                 return Err(OpenError::Options { path, why });
             };
             let area = if first { MutexArea::create } else { MutexArea::open };
-            let area = area(file, header.hash_size).map_err(|source| OpenError::Io {
-                path: path.clone(),
-                source,
-            })?;
+            let area = area(file, header.hash_size)
+                .map_err(|source| OpenError::Io { path: path.clone(), source })?;
             database.locks.mutexes = OnceCell::from(area);
         }
         database
@@ -455,9 +413,7 @@ impl OpenOptions {
         let Some(storage) = database.space.storage() else {
             return Ok(());
         };
-        let size = storage
-            .size()
-            .map_err(|source| OpenError::Io { path: path(), source })?;
+        let size = storage.size().map_err(|source| OpenError::Io { path: path(), source })?;
         if size > u64::from(u32::MAX) {
             return Err(OpenError::Corrupt {
                 path: path(),
@@ -487,18 +443,9 @@ impl OpenOptions {
 fn create_with_mutexes(database: &mut Database, header: Header) -> Result<(), AccessError> {
     let size = MutexArea::size(database.hash_size);
     let mutex_size = u32::try_from(size).map_err(|_| AccessError::Full { wanted: size })?;
-    let header = Header {
-        rwlocks: RWLOCKS_FEATURES,
-        features: FEATURE_MUTEX,
-        mutex_size,
-        ..header
-    };
+    let header = Header { rwlocks: RWLOCKS_FEATURES, features: FEATURE_MUTEX, mutex_size, ..header };
     let bytes = header.to_bytes();
-    let io_error = |source| AccessError::Io {
-        action: "make the mutexes",
-        offset: 0,
-        source,
-    };
+    let io_error = |source| AccessError::Io { action: "make the mutexes", offset: 0, source };
     let space = &database.space;
     space.grow(mutex_size.saturating_add(first_record(database.hash_size)))?;
     space.write(32, &bytes[32..])?;
@@ -532,10 +479,7 @@ fn holds_nothing(space: &Space) -> Result<bool, AccessError> {
 fn check_header(header: &Header, options: &OpenOptions, path: &Path) -> Result<HashFunction, OpenError> {
     let path = || PathBuf::from(path);
     if header.rwlocks != 0 && header.rwlocks != RWLOCKS_HASH && header.rwlocks != RWLOCKS_FEATURES {
-        return Err(OpenError::Unsupported {
-            path: path(),
-            what: "spinlocks of very old versions",
-        });
+        return Err(OpenError::Unsupported { path: path(), what: "spinlocks of very old versions" });
     }
     match header.feature_bits() {
         0 => {}
@@ -547,17 +491,11 @@ fn check_header(header: &Header, options: &OpenOptions, path: &Path) -> Result<H
             });
         }
         _ => {
-            return Err(OpenError::Unsupported {
-                path: path(),
-                what: "an unknown feature",
-            });
+            return Err(OpenError::Unsupported { path: path(), what: "an unknown feature" });
         }
     }
     if header.hash_size == 0 || header.hash_size > MAX_HASH_SIZE {
-        return Err(OpenError::Corrupt {
-            path: path(),
-            what: "the hash size is impossible",
-        });
+        return Err(OpenError::Corrupt { path: path(), what: "the hash size is impossible" });
     }
     let wanted = options.hash_for_new();
     if !header.names_hash() || header.was_made_with(&wanted) {
@@ -565,10 +503,7 @@ fn check_header(header: &Header, options: &OpenOptions, path: &Path) -> Result<H
     }
     let others = [HashFunction::Old, HashFunction::Jenkins];
     // Who brings a function means it; who does not, takes the file's.
-    match others
-        .into_iter()
-        .find(|hash| options.hash.is_none() && header.was_made_with(hash))
-    {
+    match others.into_iter().find(|hash| options.hash.is_none() && header.was_made_with(hash)) {
         Some(hash) => Ok(hash),
         None => Err(OpenError::WrongHash { path: path() }),
     }
@@ -586,15 +521,10 @@ impl Database {
     pub fn another(&self) -> Result<Database, OpenError> {
         let Some(file) = self.space.file() else {
             let why = "a database in memory has one handle only; share it behind a mutex";
-            return Err(OpenError::Options {
-                path: self.name.clone(),
-                why,
-            });
+            return Err(OpenError::Options { path: self.name.clone(), why });
         };
-        let file = open_again(file, self.read_only).map_err(|source| OpenError::Io {
-            path: self.name.clone(),
-            source,
-        })?;
+        let file = open_again(file, self.read_only)
+            .map_err(|source| OpenError::Io { path: self.name.clone(), source })?;
         let mut options = self.options.clone();
         options.flags = self.flags.get();
         options.create = false;
@@ -609,10 +539,7 @@ impl Database {
         other.flags.set(flags);
         if self.options.says_it_is_here() {
             let locked = other.lock_byte(LockByte::Active, LockKind::Read, Wait::Yes);
-            locked.map_err(|source| OpenError::Lock {
-                path: self.name.clone(),
-                source,
-            })?;
+            locked.map_err(|source| OpenError::Lock { path: self.name.clone(), source })?;
         }
         Ok(other)
     }
@@ -625,10 +552,7 @@ impl Database {
         if self.space.is_memory() || self.flags.get().has(Flags::INTERNAL) {
             return Ok(());
         }
-        let lock_error = |source| OpenError::Lock {
-            path: self.name.clone(),
-            source,
-        };
+        let lock_error = |source| OpenError::Lock { path: self.name.clone(), source };
         if self.has_extra_locks() || self.transaction_active() {
             let why = "locks or a transaction are held";
             return Err(lock_error(LockError::Conflict { why }));
@@ -657,9 +581,5 @@ impl Database {
 /// A new opening of the file that `file` is, whatever its name is now.
 fn open_again(file: &File, read_only: bool) -> io::Result<File> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    std::fs::OpenOptions::new()
-        .read(true)
-        .write(!read_only)
-        .custom_flags(libc::O_CLOEXEC)
-        .open(path)
+    std::fs::OpenOptions::new().read(true).write(!read_only).custom_flags(libc::O_CLOEXEC).open(path)
 }

@@ -58,9 +58,7 @@ impl Overlay {
     pub fn clear(&mut self) {
         const KEPT_BLOCKS: usize = 256;
         for number in std::mem::take(&mut self.touched) {
-            let leaf = self.leaves[number as usize / LEAF]
-                .as_mut()
-                .expect("touched blocks have a leaf");
+            let leaf = self.leaves[number as usize / LEAF].as_mut().expect("touched blocks have a leaf");
             let block = leaf[number as usize % LEAF].take();
             if self.spare.len() < KEPT_BLOCKS {
                 self.spare.extend(block);
@@ -113,11 +111,7 @@ impl Overlay {
             // Bytes beyond the end exist in the block only.
             let len = BLOCK.min((self.size as usize).saturating_sub(number * BLOCK));
             differences(&old[..len], &new[..len], |start, end| {
-                push(
-                    &mut changes,
-                    (number * BLOCK + start) as u32,
-                    (end - start) as u32,
-                );
+                push(&mut changes, (number * BLOCK + start) as u32, (end - start) as u32);
             });
         }
         Ok(changes)

@@ -83,8 +83,7 @@ impl Database {
 
     /// Whether `key` is there.
     pub fn exists(&self, key: &[u8]) -> Result<bool, ReadError> {
-        self.noted(self.read_value(key, |_| Ok(())))
-            .map(|found| found.is_some())
+        self.noted(self.read_value(key, |_| Ok(()))).map(|found| found.is_some())
     }
 
     fn read_value<T>(
@@ -126,11 +125,7 @@ impl Database {
     fn store_parts(&self, key: &[u8], parts: &[&[u8]], mode: StoreMode) -> Result<(), StoreError> {
         self.must_be_writable()?;
         let new = NewRecord::of(self.hash.hash(key), key, parts)?;
-        let _chain = self.locked(
-            ChainIndex::chain(self.chain_of(new.hash)),
-            LockKind::Write,
-            Wait::Yes,
-        )?;
+        let _chain = self.locked(ChainIndex::chain(self.chain_of(new.hash)), LockKind::Write, Wait::Yes)?;
         let (found, dead) = self.find_noting_dead(new.hash, key, new.bytes)?;
         match (&found, mode) {
             (Some(_), StoreMode::Insert) => return Err(StoreError::Exists),
@@ -161,8 +156,7 @@ impl Database {
         let (at, len) = value_place(&found)?;
         if u64::from(found.record.room()) >= u64::from(len) + u64::from(added.bytes) {
             self.space.write(at + len, more)?;
-            self.space
-                .set_word(found.at + DATA_LEN_IN_RECORD, len + added.data_len)?;
+            self.space.set_word(found.at + DATA_LEN_IN_RECORD, len + added.data_len)?;
             return self.finish_change();
         }
         let old = self.space.bytes(at, len)?;
@@ -170,8 +164,7 @@ impl Database {
         let whole = NewRecord::of(hash, key, &parts)?;
         if found.record.room() >= whole.bytes {
             self.space.write(at + len, more)?;
-            self.space
-                .set_word(found.at + DATA_LEN_IN_RECORD, len + added.data_len)?;
+            self.space.set_word(found.at + DATA_LEN_IN_RECORD, len + added.data_len)?;
         } else {
             self.replace(&found, &whole)?;
         }
@@ -324,19 +317,13 @@ impl Database {
 
     pub(crate) fn must_be_writable(&self) -> Result<(), StoreError> {
         if self.read_only {
-            return Err(StoreError::ReadOnly {
-                why: "it was opened for reading only",
-            });
+            return Err(StoreError::ReadOnly { why: "it was opened for reading only" });
         }
         if self.traverses.reading.get() > 0 {
-            return Err(StoreError::ReadOnly {
-                why: "a traverse that only reads is running",
-            });
+            return Err(StoreError::ReadOnly { why: "a traverse that only reads is running" });
         }
         if self.space.is_lent() {
-            return Err(StoreError::ReadOnly {
-                why: "a value is lent out by parse_record",
-            });
+            return Err(StoreError::ReadOnly { why: "a value is lent out by parse_record" });
         }
         Ok(())
     }
@@ -365,13 +352,7 @@ impl<'a> NewRecord<'a> {
         if length > u64::from(MAX_RECORD) {
             return Err(StoreError::TooLong { length });
         }
-        Ok(NewRecord {
-            hash,
-            key,
-            parts,
-            data_len: data_len as Length,
-            bytes: length as Length,
-        })
+        Ok(NewRecord { hash, key, parts, data_len: data_len as Length, bytes: length as Length })
     }
 
     fn key_len(&self) -> Length {

@@ -62,9 +62,8 @@ impl Database {
         if at == 0 {
             return Ok(false);
         }
-        let magic_at = at
-            .checked_add(MAGIC_IN_RECORD)
-            .ok_or(corrupt(RECOVERY_START_AT, "it points outside"))?;
+        let magic_at =
+            at.checked_add(MAGIC_IN_RECORD).ok_or(corrupt(RECOVERY_START_AT, "it points outside"))?;
         Ok(self.space.word(magic_at)? == RECOVERY_VALID)
     }
 
@@ -83,35 +82,19 @@ impl Database {
                 if grown_to > file_end {
                     self.space.grow_through(grown_to)?;
                 }
-                let added = records_end..if grown_to > file_end {
-                    grown_to
-                } else {
-                    records_end
-                };
-                (
-                    Plan {
-                        area,
-                        is_new: false,
-                        replaced: None,
-                        added,
-                    },
-                    changes,
-                )
+                let added = records_end..if grown_to > file_end { grown_to } else { records_end };
+                (Plan { area, is_new: false, replaced: None, added }, changes)
             }
             None => self.plan_new_area(present, records_end)?,
         };
         let payload = self.payload(&plan, &changes, file_end)?;
         if payload.len() as u64 + u64::from(TAILER) > u64::from(plan.area.room) {
-            return Err(AccessError::Full {
-                wanted: payload.len() as u64,
-            }
-            .into());
+            return Err(AccessError::Full { wanted: payload.len() as u64 }.into());
         }
         if plan.is_new {
             self.write_area(plan.area, &payload, RECOVERY_VALID)?;
             self.sync_transaction()?;
-            self.space
-                .write_through(RECOVERY_START_AT, &self.space.order().bytes(plan.area.at))?;
+            self.space.write_through(RECOVERY_START_AT, &self.space.order().bytes(plan.area.at))?;
         } else {
             self.write_area(plan.area, &payload, RECOVERY_INVALID)?;
             self.sync_transaction()?;
@@ -142,20 +125,9 @@ impl Database {
         self.space.set_word(RECOVERY_START_AT, at)?;
         let changes = without_pointer(self.space.overlay_changes()?);
         let needed = payload_len(&changes, file_end);
-        let area = RecoveryArea {
-            at,
-            room: self.room_until_page(at, needed + needed / 2 + 256)?,
-        };
+        let area = RecoveryArea { at, room: self.room_until_page(at, needed + needed / 2 + 256)? };
         self.space.grow_through(at + RECORD_HEADER + area.room)?;
-        Ok((
-            Plan {
-                area,
-                is_new: true,
-                replaced,
-                added: records_end..at,
-            },
-            changes,
-        ))
+        Ok((Plan { area, is_new: true, replaced, added: records_end..at }, changes))
     }
 
     fn present_area(&self) -> Result<Option<RecoveryArea>, AccessError> {
@@ -171,15 +143,9 @@ impl Database {
             && end <= u64::from(self.space.base_size())
             && (record.magic == RECOVERY_INVALID || record.magic == RECOVERY_VALID);
         if !sound {
-            return Err(corrupt(
-                at,
-                "the header points here for the recovery area, and there is none",
-            ));
+            return Err(corrupt(at, "the header points here for the recovery area, and there is none"));
         }
-        Ok(Some(RecoveryArea {
-            at,
-            room: record.record_len,
-        }))
+        Ok(Some(RecoveryArea { at, room: record.record_len }))
     }
 
     fn room_until_page(&self, at: Offset, wanted: u64) -> Result<Length, AccessError> {
@@ -211,9 +177,7 @@ impl Database {
             self.space.base_bytes(change.at, &mut old)?;
             add(change.at, &old);
         }
-        let replaced = plan
-            .replaced
-            .map(|area| area.at..area.at + RECORD_HEADER + area.room);
+        let replaced = plan.replaced.map(|area| area.at..area.at + RECORD_HEADER + area.room);
         let mut head = self.space.base_word(FREELIST_HEAD)?;
         for unused in replaced.into_iter().chain([plan.added.clone()]) {
             if unused.end.saturating_sub(unused.start) < LEAST_FREE {
@@ -243,8 +207,7 @@ impl Database {
         self.space.write_through(area.at, &header.to_bytes(order))?;
         self.space.write_through(area.at + RECORD_HEADER, payload)?;
         let end = area.at + RECORD_HEADER + area.room;
-        self.space
-            .write_through(end - TAILER, &order.bytes(RECORD_HEADER + area.room))
+        self.space.write_through(end - TAILER, &order.bytes(RECORD_HEADER + area.room))
     }
 
     /// Where the last record, or the recovery area, of the file itself ends: its size, unless a crash has left
@@ -296,8 +259,7 @@ impl Database {
     }
 
     fn set_area_magic(&self, at: Offset, magic: u32) -> Result<(), AccessError> {
-        self.space
-            .write_through(at + MAGIC_IN_RECORD, &self.space.order().bytes(magic))
+        self.space.write_through(at + MAGIC_IN_RECORD, &self.space.order().bytes(magic))
     }
 
     /// Step 6 of a commit: the area is at rest again.
@@ -332,8 +294,7 @@ impl Database {
         if at < self.first_record() || !aligned || area.data_len > area.record_len {
             return Err(corrupt(at, "the recovery area contradicts itself"));
         }
-        self.space
-            .must_hold(at, RECORD_HEADER.saturating_add(area.record_len))?;
+        self.space.must_hold(at, RECORD_HEADER.saturating_add(area.record_len))?;
         let payload = self.space.bytes(at + RECORD_HEADER, area.data_len)?;
         let entries = self.entries(at, &area, &payload)?;
         for (offset, bytes) in entries {
@@ -344,9 +305,7 @@ impl Database {
         self.space.set_word(at + MAGIC_IN_RECORD, RECOVERY_INVALID)?;
         self.sync_transaction()?;
         self.upheavals.set(self.upheavals.get() + 1);
-        self.say(LogLevel::Trace, || {
-            format!("recovered a database of {} bytes", area.key_len)
-        });
+        self.say(LogLevel::Trace, || format!("recovered a database of {} bytes", area.key_len));
         Ok(())
     }
 
@@ -371,10 +330,7 @@ impl Database {
                 return Err(corrupt(at, "the recovery area's pieces are longer than the area"));
             }
             if end > u64::from(self.space.size()) {
-                return Err(corrupt(
-                    at,
-                    "the recovery area holds bytes for a place behind the end",
-                ));
+                return Err(corrupt(at, "the recovery area holds bytes for a place behind the end"));
             }
             // libtdb saves whole pages, which may begin or end in the area: that must stay as it is until the end.
             let (start, area) = (u64::from(offset), &area_range);
@@ -422,16 +378,9 @@ fn without_pointer(changes: Vec<Change>) -> Vec<Change> {
         let end = change.at + change.len;
         let before = change.at..end.min(pointer.start);
         let after = change.at.max(pointer.end)..end;
-        [before, after].map(|part| Change {
-            at: part.start,
-            len: part.end.saturating_sub(part.start),
-        })
+        [before, after].map(|part| Change { at: part.start, len: part.end.saturating_sub(part.start) })
     };
-    changes
-        .into_iter()
-        .flat_map(around)
-        .filter(|change| change.len > 0)
-        .collect()
+    changes.into_iter().flat_map(around).filter(|change| change.len > 0).collect()
 }
 
 /// How many of a change's bytes the file held before.
@@ -446,10 +395,7 @@ fn is_record(magic: u32) -> bool {
 /// At most how long the payload for these changes is, with the area's tailer.
 fn payload_len(changes: &[Change], file_end: u32) -> u64 {
     let entry = u64::from(RECOVERY_ENTRY_HEADER);
-    let old: u64 = changes
-        .iter()
-        .map(|change| entry + u64::from(old_len(change, file_end)))
-        .sum();
+    let old: u64 = changes.iter().map(|change| entry + u64::from(old_len(change, file_end))).sum();
     // Three entries for each of two free records, the tailer of the payload and that of the area.
     old + 2 * (3 * entry + u64::from(RECORD_HEADER + TAILER + 4)) + u64::from(2 * TAILER)
 }

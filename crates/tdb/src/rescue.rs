@@ -69,10 +69,7 @@ impl Database {
         if record.magic != RECORD_USED || self.must_have_body(at, record).is_err() {
             return None;
         }
-        let bytes = self
-            .space
-            .bytes(at + RECORD_HEADER, record.key_len + record.data_len)
-            .ok()?;
+        let bytes = self.space.bytes(at + RECORD_HEADER, record.key_len + record.data_len).ok()?;
         let (key, value) = bytes.split_at(record.key_len as usize);
         if self.hash.hash(key) != record.hash {
             return None;
@@ -81,10 +78,7 @@ impl Database {
         let same_hash = rescued.by_hash.entry(record.hash).or_default();
         let shown = same_hash.iter().any(|other| {
             *other == at
-                || self
-                    .space
-                    .record(*other)
-                    .is_ok_and(|other| other.key_len == record.key_len)
+                || self.space.record(*other).is_ok_and(|other| other.key_len == record.key_len)
                     && self.space.equals(*other + RECORD_HEADER, key).unwrap_or(false)
         });
         if !shown {

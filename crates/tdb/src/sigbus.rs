@@ -22,13 +22,9 @@ struct Watch {
     hit: AtomicBool,
 }
 
-static WATCHES: [Watch; WATCHED] = [const {
-    Watch {
-        base: AtomicUsize::new(0),
-        len: AtomicUsize::new(0),
-        hit: AtomicBool::new(false),
-    }
-}; WATCHED];
+static WATCHES: [Watch; WATCHED] =
+    [const { Watch { base: AtomicUsize::new(0), len: AtomicUsize::new(0), hit: AtomicBool::new(false) } };
+        WATCHED];
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 static ANY_HIT: AtomicBool = AtomicBool::new(false);
 
@@ -66,11 +62,7 @@ pub(crate) fn remember(base: *mut u8, len: usize) {
         return;
     }
     for watch in &WATCHES {
-        if watch
-            .base
-            .compare_exchange(0, base as usize, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-        {
+        if watch.base.compare_exchange(0, base as usize, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             watch.hit.store(false, Ordering::Release);
             watch.len.store(len, Ordering::Release);
             return;

@@ -42,18 +42,11 @@ pub(crate) struct Space {
 }
 
 fn io_error(action: &'static str, at: u64) -> impl FnOnce(io::Error) -> AccessError {
-    move |source| AccessError::Io {
-        action,
-        offset: at,
-        source,
-    }
+    move |source| AccessError::Io { action, offset: at, source }
 }
 
 fn outside(at: Offset) -> AccessError {
-    AccessError::Corrupt {
-        offset: at,
-        what: "something points here, and the file ends before it",
-    }
+    AccessError::Corrupt { offset: at, what: "something points here, and the file ends before it" }
 }
 
 impl Space {
@@ -77,11 +70,7 @@ impl Space {
     }
 
     pub fn order(&self) -> ByteOrder {
-        if self.foreign.get() {
-            ByteOrder::FOREIGN
-        } else {
-            ByteOrder::NATIVE
-        }
+        if self.foreign.get() { ByteOrder::FOREIGN } else { ByteOrder::NATIVE }
     }
 
     /// The database's size in bytes, as last seen.
@@ -139,22 +128,14 @@ impl Space {
     /// Maps the file from now on, or stops mapping it.
     pub fn set_map_wanted(&self, wanted: bool) -> Result<(), AccessError> {
         self.map_wanted.set(wanted);
-        if self.is_memory() {
-            Ok(())
-        } else {
-            self.remap(self.file_size()?)
-        }
+        if self.is_memory() { Ok(()) } else { self.remap(self.file_size()?) }
     }
 
     // Words and bytes.
 
     #[inline]
     fn to_native(&self, word: u32) -> u32 {
-        if self.foreign.get() {
-            word.swap_bytes()
-        } else {
-            word
-        }
+        if self.foreign.get() { word.swap_bytes() } else { word }
     }
 
     /// The word at `at`.
@@ -178,11 +159,7 @@ impl Space {
     #[inline]
     pub fn set_word(&self, at: Offset, word: u32) -> Result<(), AccessError> {
         let word = self.to_native(word);
-        if self.mapping.put_word(at, word) {
-            Ok(())
-        } else {
-            self.write_slowly(at, &word.to_ne_bytes())
-        }
+        if self.mapping.put_word(at, word) { Ok(()) } else { self.write_slowly(at, &word.to_ne_bytes()) }
     }
 
     /// The record header at `at`, whatever it holds.
@@ -232,11 +209,7 @@ impl Space {
     /// Fills `out` with the bytes at `at`.
     #[inline]
     pub fn read(&self, at: Offset, out: &mut [u8]) -> Result<(), AccessError> {
-        if self.mapping.copy_out(at, out) {
-            Ok(())
-        } else {
-            self.read_slowly(at, out)
-        }
+        if self.mapping.copy_out(at, out) { Ok(()) } else { self.read_slowly(at, out) }
     }
 
     /// Appends the `len` bytes at `at` to `out`. No memory is taken before the bytes are known to be there.
@@ -278,11 +251,7 @@ impl Space {
     /// Writes `bytes` at `at`.
     #[inline]
     pub fn write(&self, at: Offset, bytes: &[u8]) -> Result<(), AccessError> {
-        if self.mapping.copy_in(at, bytes) {
-            Ok(())
-        } else {
-            self.write_slowly(at, bytes)
-        }
+        if self.mapping.copy_in(at, bytes) { Ok(()) } else { self.write_slowly(at, bytes) }
     }
 
     /// Fails unless the `len` bytes at `at` are inside the file, which is asked for its size if need be.
@@ -299,11 +268,7 @@ impl Space {
         if self.overlay.borrow().is_none() {
             self.refresh()?;
         }
-        if u64::from(at) + u64::from(len) <= u64::from(self.size.get()) {
-            Ok(())
-        } else {
-            Err(outside(at))
-        }
+        if u64::from(at) + u64::from(len) <= u64::from(self.size.get()) { Ok(()) } else { Err(outside(at)) }
     }
 
     #[inline(never)]
@@ -331,9 +296,7 @@ impl Space {
     #[inline(never)]
     fn write_slowly(&self, at: Offset, bytes: &[u8]) -> Result<(), AccessError> {
         if self.mapping.is_lent() {
-            return Err(AccessError::Refused {
-                why: "a value is lent out by parse_record",
-            });
+            return Err(AccessError::Refused { why: "a value is lent out by parse_record" });
         }
         self.must_hold(at, bytes.len() as u32)?;
         let mut overlay = self.overlay.borrow_mut();
@@ -341,9 +304,7 @@ impl Space {
             return self.write_base(at, bytes);
         };
         if overlay.sealed {
-            return Err(AccessError::Refused {
-                why: "the transaction is prepared; commit or cancel it",
-            });
+            return Err(AccessError::Refused { why: "the transaction is prepared; commit or cancel it" });
         }
         let base_size = overlay.base_size;
         let mut done = 0;
@@ -351,9 +312,8 @@ impl Space {
             let place = at as usize + done;
             let within = place % BLOCK;
             let step = (BLOCK - within).min(bytes.len() - done);
-            let block = overlay.block_mut(place / BLOCK, |block| {
-                self.fill_block(base_size, place / BLOCK, block)
-            })?;
+            let block =
+                overlay.block_mut(place / BLOCK, |block| self.fill_block(base_size, place / BLOCK, block))?;
             block[within..within + step].copy_from_slice(&bytes[done..done + step]);
             done += step;
         }
@@ -367,9 +327,7 @@ impl Space {
             return Ok(());
         }
         match self.storage() {
-            Some(storage) => storage
-                .read_at(at.into(), out)
-                .map_err(io_error("read", at.into())),
+            Some(storage) => storage.read_at(at.into(), out).map_err(io_error("read", at.into())),
             None => Err(outside(at)),
         }
     }
@@ -378,11 +336,7 @@ impl Space {
     fn read_below(&self, base_size: u32, at: Offset, out: &mut [u8]) -> Result<(), AccessError> {
         let held = (base_size.saturating_sub(at) as usize).min(out.len());
         out[held..].fill(0);
-        if held == 0 {
-            Ok(())
-        } else {
-            self.read_base(at, &mut out[..held])
-        }
+        if held == 0 { Ok(()) } else { self.read_base(at, &mut out[..held]) }
     }
 
     fn fill_block(&self, base_size: u32, number: usize, block: &mut [u8; BLOCK]) -> Result<(), AccessError> {
@@ -394,9 +348,7 @@ impl Space {
             return Ok(());
         }
         match self.storage() {
-            Some(storage) => storage
-                .write_at(at.into(), bytes)
-                .map_err(io_error("write", at.into())),
+            Some(storage) => storage.write_at(at.into(), bytes).map_err(io_error("write", at.into())),
             None => Err(outside(at)),
         }
     }
@@ -440,15 +392,11 @@ impl Space {
     /// Makes the database longer, with zeros; nothing but a size if a transaction is open.
     pub fn grow(&self, to: u32) -> Result<(), AccessError> {
         if self.mapping.is_lent() {
-            return Err(AccessError::Refused {
-                why: "a value is lent out by parse_record",
-            });
+            return Err(AccessError::Refused { why: "a value is lent out by parse_record" });
         }
         if let Some(overlay) = self.overlay.borrow_mut().as_mut() {
             if overlay.sealed {
-                return Err(AccessError::Refused {
-                    why: "the transaction is prepared; commit or cancel it",
-                });
+                return Err(AccessError::Refused { why: "the transaction is prepared; commit or cancel it" });
             }
             overlay.size = to;
             self.size.set(to);
@@ -460,9 +408,7 @@ impl Space {
     fn grow_base(&self, from: u32, to: u32) -> Result<(), AccessError> {
         match self.storage() {
             Some(storage) => {
-                storage
-                    .grow(from.into(), to.into())
-                    .map_err(io_error("make the file longer", to.into()))?;
+                storage.grow(from.into(), to.into()).map_err(io_error("make the file longer", to.into()))?;
                 self.remap(to)
             }
             None => {
@@ -477,14 +423,10 @@ impl Space {
     /// Cuts the file, or the memory, down to nothing or to `to` bytes; for new databases only.
     pub fn truncate(&self, to: u32) -> Result<(), AccessError> {
         if let Some(storage) = self.storage() {
-            storage
-                .truncate(to.into())
-                .map_err(io_error("truncate the file", to.into()))?;
+            storage.truncate(to.into()).map_err(io_error("truncate the file", to.into()))?;
             return self.remap(to);
         }
-        self.mapping
-            .resize(None, to as usize)
-            .map_err(io_error("get memory", to.into()))?;
+        self.mapping.resize(None, to as usize).map_err(io_error("get memory", to.into()))?;
         self.size.set(to);
         Ok(())
     }
@@ -558,10 +500,7 @@ impl Space {
 
     /// The file's own size, without what the transaction added.
     pub fn base_size(&self) -> u32 {
-        self.overlay
-            .borrow()
-            .as_ref()
-            .map_or(self.size.get(), |overlay| overlay.base_size)
+        self.overlay.borrow().as_ref().map_or(self.size.get(), |overlay| overlay.base_size)
     }
 
     /// The file's own bytes at `at`, as they were before this transaction.

@@ -22,11 +22,7 @@ pub struct Spread {
 
 impl Spread {
     fn add(&mut self, size: u64) {
-        self.smallest = if self.count == 0 {
-            size
-        } else {
-            self.smallest.min(size)
-        };
+        self.smallest = if self.count == 0 { size } else { self.smallest.min(size) };
         self.largest = self.largest.max(size);
         self.total += size;
         self.count += 1;
@@ -118,8 +114,7 @@ impl Summary {
                 let used = u64::from(record.key_len) + u64::from(record.data_len);
                 self.keys.add(record.key_len.into());
                 self.values.add(record.data_len.into());
-                self.padding
-                    .add(u64::from(record.record_len).saturating_sub(used));
+                self.padding.add(u64::from(record.record_len).saturating_sub(used));
                 self.end_run(run);
             }
             Stretch::Record(record) => self.dead.add(record.record_len.into()),
@@ -147,19 +142,10 @@ impl fmt::Display for Summary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers =
             (self.keys.count + self.free.count + self.dead.count) * u64::from(RECORD_HEADER + TAILER);
-        writeln!(
-            out,
-            "Size of file/data: {}/{}",
-            self.file_size,
-            self.keys.total + self.values.total
-        )?;
+        writeln!(out, "Size of file/data: {}/{}", self.file_size, self.keys.total + self.values.total)?;
         writeln!(out, "Header offset/logical size: 0/{}", self.file_size)?;
         writeln!(out, "Number of records: {}", self.keys.count)?;
-        writeln!(
-            out,
-            "Incompatible hash: {}",
-            if self.incompatible_hash { "yes" } else { "no" }
-        )?;
+        writeln!(out, "Incompatible hash: {}", if self.incompatible_hash { "yes" } else { "no" })?;
         writeln!(out, "Active/supported feature flags: 0x00000000/0x00000001")?;
         writeln!(out, "Robust mutexes locking: no")?;
         writeln!(out, "Smallest/average/largest keys: {}", self.keys)?;
@@ -172,11 +158,7 @@ impl fmt::Display for Summary {
         writeln!(out, "Number of hash chains: {}", self.chains.count)?;
         writeln!(out, "Smallest/average/largest hash chains: {}", self.chains)?;
         writeln!(out, "Number of uncoalesced records: {}", self.uncoalesced.total)?;
-        writeln!(
-            out,
-            "Smallest/average/largest uncoalesced runs: {}",
-            self.uncoalesced
-        )?;
+        writeln!(out, "Smallest/average/largest uncoalesced runs: {}", self.uncoalesced)?;
         let parts = [
             self.keys.total,
             self.values.total,
@@ -186,14 +168,7 @@ impl fmt::Display for Summary {
             headers,
             self.chains.count * 4,
         ];
-        let parts: Vec<String> = parts
-            .iter()
-            .map(|bytes| format!("{:.0}", self.part(*bytes)))
-            .collect();
-        writeln!(
-            out,
-            "Percentage keys/data/padding/free/dead/rechdrs&tailers/hashes: {}",
-            parts.join("/")
-        )
+        let parts: Vec<String> = parts.iter().map(|bytes| format!("{:.0}", self.part(*bytes))).collect();
+        writeln!(out, "Percentage keys/data/padding/free/dead/rechdrs&tailers/hashes: {}", parts.join("/"))
     }
 }

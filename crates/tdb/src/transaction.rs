@@ -98,19 +98,13 @@ impl Database {
     /// Starts a transaction, or an inner one, waiting for those of others.
     pub fn transaction(&self) -> Result<Transaction<'_>, TransactionError> {
         self.transaction_start(Wait::Yes)?;
-        Ok(Transaction {
-            database: self,
-            open: true,
-        })
+        Ok(Transaction { database: self, open: true })
     }
 
     /// Like [`Database::transaction`]; fails with [`LockError::WouldBlock`] if another is open.
     pub fn try_transaction(&self) -> Result<Transaction<'_>, TransactionError> {
         self.transaction_start(Wait::No)?;
-        Ok(Transaction {
-            database: self,
-            open: true,
-        })
+        Ok(Transaction { database: self, open: true })
     }
 
     /// Whether a transaction is open.
@@ -135,43 +129,30 @@ impl Database {
         self.must_allow_transactions()?;
         self.lock_byte(LockByte::Transaction, LockKind::Write, wait)?;
         let begun = self.lock_allrecord(LockKind::Read, Wait::Yes, true);
-        let begun = begun
-            .map_err(TransactionError::from)
-            .and_then(|()| Ok(self.space.refresh()?));
+        let begun = begun.map_err(TransactionError::from).and_then(|()| Ok(self.space.refresh()?));
         if let Err(error) = begun {
             self.unlock_allrecord();
             self.unlock_byte(LockByte::Transaction);
             return Err(error);
         }
         self.space.begin_overlay();
-        *self.transaction.borrow_mut() = Some(TransactionState {
-            nesting: 0,
-            inner_cancelled: false,
-            prepared: None,
-        });
+        *self.transaction.borrow_mut() =
+            Some(TransactionState { nesting: 0, inner_cancelled: false, prepared: None });
         Ok(())
     }
 
     fn must_allow_transactions(&self) -> Result<(), TransactionError> {
         if self.read_only {
-            return Err(TransactionError::NotPossible {
-                why: "the database was opened for reading only",
-            });
+            return Err(TransactionError::NotPossible { why: "the database was opened for reading only" });
         }
         if self.space.is_memory() {
-            return Err(TransactionError::NotPossible {
-                why: "the database is in memory",
-            });
+            return Err(TransactionError::NotPossible { why: "the database is in memory" });
         }
         if self.space.is_lent() {
-            return Err(TransactionError::NotPossible {
-                why: "a value is lent out by parse_record",
-            });
+            return Err(TransactionError::NotPossible { why: "a value is lent out by parse_record" });
         }
         if self.traverses.reading.get() > 0 {
-            return Err(TransactionError::NotPossible {
-                why: "a traverse that only reads is running",
-            });
+            return Err(TransactionError::NotPossible { why: "a traverse that only reads is running" });
         }
         if self.locks.is_after_fork() {
             self.reopen_in_child()?;
@@ -252,19 +233,14 @@ impl Database {
             self.prepare_outer()?;
         }
         let changes = match self.transaction.borrow_mut().as_mut() {
-            Some(TransactionState {
-                prepared: Some(prepared),
-                ..
-            }) => std::mem::take(&mut prepared.changes),
+            Some(TransactionState { prepared: Some(prepared), .. }) => std::mem::take(&mut prepared.changes),
             _ => return Err(TransactionError::NoneOpen),
         };
         if changes.is_empty() {
             self.release();
             return Ok(());
         }
-        let written = self
-            .write_changes(&changes)
-            .and_then(|()| self.invalidate_recovery());
+        let written = self.write_changes(&changes).and_then(|()| self.invalidate_recovery());
         match written {
             Ok(()) => {
                 self.release();
@@ -320,10 +296,7 @@ impl Database {
     fn cancel_whole(&self) -> Result<(), TransactionError> {
         let prepared = match self.transaction.borrow_mut().as_mut() {
             None => return Err(TransactionError::NoneOpen),
-            Some(state) => state
-                .prepared
-                .take()
-                .is_some_and(|prepared| !prepared.changes.is_empty()),
+            Some(state) => state.prepared.take().is_some_and(|prepared| !prepared.changes.is_empty()),
         };
         // Playing back rather than only marking invalid: it also makes records of what the file grew by.
         self.space.end_overlay();
@@ -355,10 +328,6 @@ impl Database {
 
     /// A sync, unless the handle does without.
     pub(crate) fn sync_transaction(&self) -> Result<(), AccessError> {
-        if self.flags.get().has(Flags::NOSYNC) {
-            Ok(())
-        } else {
-            self.space.sync()
-        }
+        if self.flags.get().has(Flags::NOSYNC) { Ok(()) } else { self.space.sync() }
     }
 }

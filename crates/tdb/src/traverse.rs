@@ -71,11 +71,7 @@ struct Running<'a> {
 impl<'a> Running<'a> {
     fn start(database: &'a Database, count: &'a Cell<u32>, locked: bool) -> Self {
         count.set(count.get() + 1);
-        Running {
-            database,
-            count,
-            locked,
-        }
+        Running { database, count, locked }
     }
 }
 
@@ -137,10 +133,7 @@ impl Database {
         mut with: impl FnMut(&Database, &[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<u64, ReadError> {
         if chain >= self.hash_size {
-            return self.noted(Err(ReadError::NoSuchChain {
-                chain,
-                hash_size: self.hash_size,
-            }));
+            return self.noted(Err(ReadError::NoSuchChain { chain, hash_size: self.hash_size }));
         }
         let _running = Running::start(self, &self.traverses.reading, false);
         let mut run = || {
@@ -173,10 +166,7 @@ impl Database {
             if chain > 0 && self.space.word(chain_head(chain))? == 0 {
                 continue;
             }
-            if self
-                .show_chain(chain, &mut batch, &mut count, &mut with)?
-                .is_break()
-            {
+            if self.show_chain(chain, &mut batch, &mut count, &mut with)?.is_break() {
                 break;
             }
         }
@@ -193,12 +183,7 @@ impl Database {
         let mut from = None;
         loop {
             let upheavals = self.upheavals.get();
-            self.copy_chain(
-                chain,
-                from.as_ref().map(|Standing(_, at)| *at),
-                Copying::Records,
-                batch,
-            )?;
+            self.copy_chain(chain, from.as_ref().map(|Standing(_, at)| *at), Copying::Records, batch)?;
             from = batch.resume.map(|at| Standing(self, at));
             if self.show_batch(batch, count, with)?.is_break() {
                 return Ok(ControlFlow::Break(()));
@@ -257,8 +242,7 @@ impl Database {
         batch.bytes.clear();
         batch.records.clear();
         batch.resume = None;
-        self.space
-            .whole(self.copy_chain_unguarded(chain, from, copying, batch))
+        self.space.whole(self.copy_chain_unguarded(chain, from, copying, batch))
     }
 
     fn copy_chain_unguarded(
@@ -285,11 +269,7 @@ impl Database {
                     break;
                 }
                 self.must_have_body(at, &record)?;
-                let value_len = if copying == Copying::Keys {
-                    0
-                } else {
-                    record.data_len
-                };
+                let value_len = if copying == Copying::Keys { 0 } else { record.data_len };
                 batch.add(record.key_len, value_len, |len, out| {
                     self.space.append_to(at + RECORD_HEADER, len, out)
                 })?;
@@ -337,16 +317,8 @@ impl Database {
         let mut batch = Batch::default();
         let changes = self.changes.get();
         self.copy_chain(chain, None, Copying::Keys, &mut batch)?;
-        let nth = batch
-            .records
-            .iter()
-            .position(|(place, _)| &batch.bytes[place.clone()] == key);
-        Ok(nth.map(|nth| Cursor {
-            chain,
-            batch,
-            nth,
-            changes,
-        }))
+        let nth = batch.records.iter().position(|(place, _)| &batch.bytes[place.clone()] == key);
+        Ok(nth.map(|nth| Cursor { chain, batch, nth, changes }))
     }
 
     /// The cursor's next key on the same chain; keeps the cursor if there is one.
@@ -374,12 +346,7 @@ impl Database {
             self.copy_chain(chain, None, Copying::Keys, &mut batch)?;
             if let Some((place, _)) = batch.records.first() {
                 let key = batch.bytes[place.clone()].to_vec();
-                *self.traverses.cursor.borrow_mut() = Some(Cursor {
-                    chain,
-                    batch,
-                    nth: 0,
-                    changes,
-                });
+                *self.traverses.cursor.borrow_mut() = Some(Cursor { chain, batch, nth: 0, changes });
                 return Ok(Some(key));
             }
         }
@@ -404,9 +371,6 @@ impl Batch {
 
 impl Cursor {
     fn last_key(&self) -> Option<&[u8]> {
-        self.batch
-            .records
-            .get(self.nth)
-            .map(|(place, _)| &self.batch.bytes[place.clone()])
+        self.batch.records.get(self.nth).map(|(place, _)| &self.batch.bytes[place.clone()])
     }
 }

@@ -36,8 +36,7 @@ impl Database {
         let mut chain = 0;
         while chain < self.hash_size {
             let count = HEADS.min(self.hash_size - chain);
-            self.space
-                .write(chain_head(chain), &vec![0; 4 * count as usize])?;
+            self.space.write(chain_head(chain), &vec![0; 4 * count as usize])?;
             chain += count;
         }
         let size = self.space.size();

@@ -24,9 +24,7 @@ fn text<E: std::fmt::Display>(error: E) -> String {
 }
 
 fn store(database: &Database, key: &[u8], len: usize) -> Result<(), String> {
-    database
-        .store(key, &vec![9; len], StoreMode::Replace)
-        .map_err(text)
+    database.store(key, &vec![9; len], StoreMode::Replace).map_err(text)
 }
 
 fn transact(database: &Database, run: impl FnOnce(&Database) -> Result<(), String>) -> Result<(), String> {
@@ -36,41 +34,13 @@ fn transact(database: &Database, run: impl FnOnce(&Database) -> Result<(), Strin
 }
 
 const CASES: [Case; 14] = [
-    Case {
-        name: "store in place",
-        atomic: false,
-        run: |database| store(database, b"key3", 30),
-    },
-    Case {
-        name: "store that grows",
-        atomic: false,
-        run: |database| store(database, b"key3", 900),
-    },
-    Case {
-        name: "insert",
-        atomic: false,
-        run: |database| store(database, b"new", 20),
-    },
-    Case {
-        name: "insert of much",
-        atomic: false,
-        run: |database| store(database, b"new", 70_000),
-    },
-    Case {
-        name: "append",
-        atomic: false,
-        run: |database| database.append(b"key4", &[8; 200]).map_err(text),
-    },
-    Case {
-        name: "delete",
-        atomic: false,
-        run: |database| database.delete(b"key5").map_err(text),
-    },
-    Case {
-        name: "wipe",
-        atomic: false,
-        run: |database| database.wipe_all().map_err(text),
-    },
+    Case { name: "store in place", atomic: false, run: |database| store(database, b"key3", 30) },
+    Case { name: "store that grows", atomic: false, run: |database| store(database, b"key3", 900) },
+    Case { name: "insert", atomic: false, run: |database| store(database, b"new", 20) },
+    Case { name: "insert of much", atomic: false, run: |database| store(database, b"new", 70_000) },
+    Case { name: "append", atomic: false, run: |database| database.append(b"key4", &[8; 200]).map_err(text) },
+    Case { name: "delete", atomic: false, run: |database| database.delete(b"key5").map_err(text) },
+    Case { name: "wipe", atomic: false, run: |database| database.wipe_all().map_err(text) },
     Case {
         name: "small transaction",
         atomic: true,
@@ -79,11 +49,7 @@ const CASES: [Case; 14] = [
     Case {
         name: "transaction that grows the file",
         atomic: true,
-        run: |database| {
-            transact(database, |inner| {
-                (0..9).try_for_each(|nth| store(inner, &[nth], 20_000))
-            })
-        },
+        run: |database| transact(database, |inner| (0..9).try_for_each(|nth| store(inner, &[nth], 20_000))),
     },
     Case {
         name: "transaction that deletes all",
@@ -119,11 +85,7 @@ const CASES: [Case; 14] = [
         atomic: true,
         run: |database| transact(database, |inner| inner.wipe_all().map_err(text)),
     },
-    Case {
-        name: "repack",
-        atomic: true,
-        run: |database| database.repack().map_err(text),
-    },
+    Case { name: "repack", atomic: true, run: |database| database.repack().map_err(text) },
 ];
 
 fn content(database: &Database) -> Result<Content, String> {
@@ -141,9 +103,7 @@ fn base(order: ByteOrder, with_area: bool) -> Vec<u8> {
     let storage = Faulty::default();
     let mut options = OpenOptions::new();
     options.create(true).hash_size(3).byte_order(order);
-    let database = options
-        .open_storage("base", Box::new(storage.clone()))
-        .expect("a new database");
+    let database = options.open_storage("base", Box::new(storage.clone())).expect("a new database");
     for number in 0..30 {
         store(&database, format!("key{number}").as_bytes(), number * 7).expect("store");
     }
@@ -167,11 +127,8 @@ fn fail_everywhere(case: &Case, base: &[u8], call: Call, lasting: bool, tally: &
     let before =
         content(&open(&Faulty::new(base.to_vec())).expect("the base opens")).expect("the base is read");
     for after in 0.. {
-        let context = format!(
-            "{}: {call:?} {after} fails{}",
-            case.name,
-            if lasting { " for good" } else { "" }
-        );
+        let context =
+            format!("{}: {call:?} {after} fails{}", case.name, if lasting { " for good" } else { "" });
         let storage = Faulty::new(base.to_vec());
         let database = open(&storage).expect("the base opens");
         storage.set(Some(Fault { call, after, lasting }));
@@ -187,18 +144,13 @@ fn fail_everywhere(case: &Case, base: &[u8], call: Call, lasting: bool, tally: &
             continue;
         }
         // The handle that saw the failure, and whoever opens the file next.
-        for (who, database) in [
-            ("same handle", database),
-            ("next opener", open(&storage).expect("it opens")),
-        ] {
+        for (who, database) in [("same handle", database), ("next opener", open(&storage).expect("it opens"))]
+        {
             let after = content(&database).unwrap_or_else(|error| panic!("{context}, {who}: {error}"));
             let checked = database.check(|_, _| true);
             checked.unwrap_or_else(|error| panic!("{context}, {who}: {error}"));
             if done.is_err() {
-                assert!(
-                    after == before,
-                    "{context}, {who}: an error, and the database has changed"
-                );
+                assert!(after == before, "{context}, {who}: an error, and the database has changed");
             }
         }
     }
@@ -215,10 +167,7 @@ fn judge_plain(database: &Database, before: &Content, context: &str, tally: &mut
         .iter()
         .filter(|(key, value)| !touched.contains(&&key[..]) && after.get(*key) != Some(value))
         .count();
-    assert!(
-        lost == 0 || context.starts_with("wipe"),
-        "{context}: {lost} other records were lost"
-    );
+    assert!(lost == 0 || context.starts_with("wipe"), "{context}: {lost} other records were lost");
 }
 
 /// T14: a read, write, short write, growth or sync that fails gives an error and leaves the database as before; for a

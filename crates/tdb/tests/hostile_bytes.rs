@@ -17,16 +17,9 @@ use tdb::{AccessError, Database, Flags, OpenError, OpenOptions, ReadError, Stora
 fn sample() -> Vec<u8> {
     let folder = common::folder();
     let path = folder.path().join("sample");
-    let database = OpenOptions::new()
-        .create(true)
-        .hash_size(5)
-        .no_sync(true)
-        .open(&path)
-        .unwrap();
+    let database = OpenOptions::new().create(true).hash_size(5).no_sync(true).open(&path).unwrap();
     for number in 0..60 {
-        database
-            .store(format!("key{number}").as_bytes(), &[7; 40], StoreMode::Insert)
-            .unwrap();
+        database.store(format!("key{number}").as_bytes(), &[7; 40], StoreMode::Insert).unwrap();
     }
     for number in (0..60).step_by(4) {
         database.delete(format!("key{number}").as_bytes()).unwrap();
@@ -119,52 +112,22 @@ fn a_bad_header_is_refused_by_name() {
         std::fs::write(&path, bytes).unwrap();
         Database::open(&path).unwrap_err()
     };
-    assert!(matches!(
-        refused(&|bytes| bytes[0] = b'X'),
-        OpenError::NotTdb { .. }
-    ));
-    assert!(matches!(
-        refused(&|bytes| bytes.truncate(100)),
-        OpenError::NotTdb { .. }
-    ));
-    assert!(matches!(
-        refused(&|bytes| bytes.truncate(180)),
-        OpenError::Corrupt { .. }
-    ));
-    assert!(matches!(
-        refused(&|bytes| bytes[36..40].fill(0)),
-        OpenError::Corrupt { .. }
-    ));
-    assert!(matches!(
-        refused(&|bytes| bytes[36..40].fill(0xff)),
-        OpenError::Corrupt { .. }
-    ));
-    assert!(matches!(
-        refused(&|bytes| bytes[40] = 7),
-        OpenError::Unsupported { .. }
-    ));
-    assert!(matches!(
-        refused(&|bytes| bytes[52] ^= 1),
-        OpenError::WrongHash { .. }
-    ));
+    assert!(matches!(refused(&|bytes| bytes[0] = b'X'), OpenError::NotTdb { .. }));
+    assert!(matches!(refused(&|bytes| bytes.truncate(100)), OpenError::NotTdb { .. }));
+    assert!(matches!(refused(&|bytes| bytes.truncate(180)), OpenError::Corrupt { .. }));
+    assert!(matches!(refused(&|bytes| bytes[36..40].fill(0)), OpenError::Corrupt { .. }));
+    assert!(matches!(refused(&|bytes| bytes[36..40].fill(0xff)), OpenError::Corrupt { .. }));
+    assert!(matches!(refused(&|bytes| bytes[40] = 7), OpenError::Unsupported { .. }));
+    assert!(matches!(refused(&|bytes| bytes[52] ^= 1), OpenError::WrongHash { .. }));
     let features = |bytes: &mut Vec<u8>, bits: u8| {
         bytes[40..44].copy_from_slice(&0x0bad_1a52_u32.to_le_bytes());
         bytes[60] = bits;
     };
     // It claims mutexes, which must be asked for.
     let without_area = refused(&|bytes| features(bytes, 1));
-    assert!(
-        matches!(without_area, OpenError::Options { .. }),
-        "{without_area}"
-    );
-    assert!(matches!(
-        refused(&|bytes| features(bytes, 4)),
-        OpenError::Unsupported { .. }
-    ));
-    assert!(matches!(
-        Database::open(folder.path().join("none")),
-        Err(OpenError::Io { .. })
-    ));
+    assert!(matches!(without_area, OpenError::Options { .. }), "{without_area}");
+    assert!(matches!(refused(&|bytes| features(bytes, 4)), OpenError::Unsupported { .. }));
+    assert!(matches!(Database::open(folder.path().join("none")), Err(OpenError::Io { .. })));
 }
 
 /// T1: a file from before headers named their hash is opened with the old one.
@@ -193,10 +156,7 @@ fn the_end_of_32_bits_is_an_error() {
     file.set_len(size.into()).unwrap();
     let big = vec![0; 40_000];
     let error = database.store(b"b", &big, StoreMode::Insert).unwrap_err();
-    assert!(
-        matches!(error, StoreError::Access(AccessError::Full { .. })),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Access(AccessError::Full { .. })), "{error}");
     assert!(database.exists(b"a").unwrap());
     file.set_len(u64::from(u32::MAX) + 10).unwrap();
     assert!(matches!(Database::open(&path), Err(OpenError::Corrupt { .. })));
@@ -210,20 +170,12 @@ fn a_truncated_mapping_gives_an_error() {
     let path = folder.path().join("shrinks");
     let database = OpenOptions::new().create(true).open(&path).unwrap();
     for number in 0..2000u32 {
-        database
-            .store(&number.to_le_bytes(), &[1; 100], StoreMode::Insert)
-            .unwrap();
+        database.store(&number.to_le_bytes(), &[1; 100], StoreMode::Insert).unwrap();
     }
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_len(4096)
-        .unwrap();
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(4096).unwrap();
     let found = (0..2000u32).map(|number| database.fetch(&number.to_le_bytes()));
-    let errors = found
-        .filter(|found| matches!(found, Err(ReadError::Access(AccessError::Truncated))))
-        .count();
+    let errors =
+        found.filter(|found| matches!(found, Err(ReadError::Access(AccessError::Truncated)))).count();
     assert!(errors > 0);
 }
 
@@ -238,9 +190,7 @@ struct Failing {
 
 impl Failing {
     fn spend(&self) -> io::Result<()> {
-        let spent = self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let spent = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         if spent.is_ok() {
             return Ok(());
         }
@@ -281,15 +231,8 @@ fn a_failed_write_leaves_the_database_as_before() {
     let left = Arc::new(AtomicU32::new(u32::MAX));
     for (fail_at, recovers) in (0..40).flat_map(|fail_at| [(fail_at, true), (fail_at, false)]) {
         left.store(u32::MAX, Ordering::Relaxed);
-        let storage = Failing {
-            memory: MemoryStorage::default(),
-            left: Arc::clone(&left),
-            recovers,
-        };
-        let database = OpenOptions::new()
-            .create(true)
-            .open_storage("failing", Box::new(storage))
-            .unwrap();
+        let storage = Failing { memory: MemoryStorage::default(), left: Arc::clone(&left), recovers };
+        let database = OpenOptions::new().create(true).open_storage("failing", Box::new(storage)).unwrap();
         database.store(b"a", b"old", StoreMode::Insert).unwrap();
         let transaction = database.transaction().unwrap();
         transaction.store(b"a", &[1; 5000], StoreMode::Replace).unwrap();
@@ -301,10 +244,7 @@ fn a_failed_write_leaves_the_database_as_before() {
         left.store(u32::MAX, Ordering::Relaxed);
         assert!(!database.transaction_active());
         let is_new = database.parse_record(b"a", <[u8]>::len).unwrap() == Some(5000);
-        assert!(
-            is_new == committed.is_ok() || (in_last_sync && is_new),
-            "write {fail_at}"
-        );
+        assert!(is_new == committed.is_ok() || (in_last_sync && is_new), "write {fail_at}");
         assert_eq!(database.exists(b"b").unwrap(), is_new);
         database.check(|_, _| true).unwrap();
         database.store(b"c", b"goes on", StoreMode::Insert).unwrap();
@@ -315,24 +255,15 @@ fn a_failed_write_leaves_the_database_as_before() {
 #[test]
 fn a_lent_value_survives_the_growth_of_the_file() {
     let folder = common::folder();
-    let database = OpenOptions::new()
-        .create(true)
-        .hash_size(2)
-        .open(folder.path().join("lent"))
-        .unwrap();
+    let database = OpenOptions::new().create(true).hash_size(2).open(folder.path().join("lent")).unwrap();
     let other = database.another().unwrap();
-    let key = (0..)
-        .map(|n: u32| n.to_le_bytes())
-        .find(|key| database.chain_index(key) == 0)
-        .unwrap();
+    let key = (0..).map(|n: u32| n.to_le_bytes()).find(|key| database.chain_index(key) == 0).unwrap();
     database.store(&key, &[5; 100], StoreMode::Insert).unwrap();
     let grown = Rc::new(Cell::new(0));
     database
         .parse_record(&key, |value| {
             for number in (0u32..5000).filter(|number| other.chain_index(&number.to_le_bytes()) == 1) {
-                other
-                    .store(&number.to_le_bytes(), &[6; 400], StoreMode::Insert)
-                    .unwrap();
+                other.store(&number.to_le_bytes(), &[6; 400], StoreMode::Insert).unwrap();
                 grown.set(number);
             }
             // Reading through this handle maps what is new.

@@ -22,18 +22,11 @@ fn libtdb_works_on_a_file_that_we_made() {
         ("both", ByteOrder::FOREIGN, HashFunction::Jenkins),
     ] {
         let path = folder.path().join(name);
-        let database = OpenOptions::new()
-            .create(true)
-            .hash_size(17)
-            .byte_order(order)
-            .hash(hash)
-            .open(&path)
-            .unwrap();
+        let database =
+            OpenOptions::new().create(true).hash_size(17).byte_order(order).hash(hash).open(&path).unwrap();
         for number in 0..500 {
             let value = vec![b'v'; number % 90];
-            database
-                .store(format!("key{number}").as_bytes(), &value, StoreMode::Insert)
-                .unwrap();
+            database.store(format!("key{number}").as_bytes(), &value, StoreMode::Insert).unwrap();
         }
         for number in (0..500).step_by(3) {
             database.delete(format!("key{number}").as_bytes()).unwrap();
@@ -51,11 +44,7 @@ fn libtdb_works_on_a_file_that_we_made() {
              print(len(list(db)))",
         );
         assert_eq!(printed.trim(), "167", "{name}");
-        assert_eq!(
-            database.fetch(b"key0").unwrap().as_deref(),
-            Some(&b"theirs"[..]),
-            "{name}"
-        );
+        assert_eq!(database.fetch(b"key0").unwrap().as_deref(), Some(&b"theirs"[..]), "{name}");
         assert_eq!(database.fetch(b"key1").unwrap(), None, "{name}");
         assert_eq!(common::must_be_sound(&database), 167, "{name}");
     }
@@ -68,12 +57,7 @@ fn we_work_on_a_file_that_libtdb_made() {
         return testbed::skip("interop", "no python3-tdb");
     };
     let folder = common::folder();
-    for flags in [
-        "0",
-        "tdb.CONVERT",
-        "tdb.INCOMPATIBLE_HASH",
-        "tdb.CONVERT|tdb.INCOMPATIBLE_HASH",
-    ] {
+    for flags in ["0", "tdb.CONVERT", "tdb.INCOMPATIBLE_HASH", "tdb.CONVERT|tdb.INCOMPATIBLE_HASH"] {
         let path = folder.path().join(flags);
         let script = format!(
             "db = tdb.Tdb(path, 7, {flags}, os.O_RDWR | os.O_CREAT)\n\
@@ -85,11 +69,7 @@ fn we_work_on_a_file_that_libtdb_made() {
         assert_eq!(database.check(|_, _| true).unwrap().used, 240, "{flags}");
         for number in 0..300 {
             let expected = (number % 5 != 0).then(|| vec![b'x'; number * 7 % 200]);
-            assert_eq!(
-                database.fetch(format!("k{number}").as_bytes()).unwrap(),
-                expected,
-                "{flags}"
-            );
+            assert_eq!(database.fetch(format!("k{number}").as_bytes()).unwrap(), expected, "{flags}");
         }
         let mut seen = 0;
         let counted = database.traverse(|database, key, _| {
@@ -119,13 +99,7 @@ fn a_dump_is_the_one_of_tdbdump() {
     database.store(b"all", &every_byte, StoreMode::Replace).unwrap();
     database.store(b"", b"", StoreMode::Replace).unwrap();
     for number in 0..200u32 {
-        database
-            .store(
-                &number.to_le_bytes(),
-                &every_byte[..number as usize],
-                StoreMode::Replace,
-            )
-            .unwrap();
+        database.store(&number.to_le_bytes(), &every_byte[..number as usize], StoreMode::Replace).unwrap();
     }
     let mut ours = Vec::new();
     database
@@ -135,10 +109,7 @@ fn a_dump_is_the_one_of_tdbdump() {
         })
         .unwrap();
     let theirs = Command::new("tdbdump").arg(&path).output().unwrap().stdout;
-    assert_eq!(
-        String::from_utf8(ours.clone()).unwrap(),
-        String::from_utf8(theirs).unwrap()
-    );
+    assert_eq!(String::from_utf8(ours.clone()).unwrap(), String::from_utf8(theirs).unwrap());
     let pairs: Result<Vec<_>, _> = tdb::dump::Reader::new(&ours[..]).collect();
     assert_eq!(pairs.unwrap().len(), 202);
 }
@@ -161,12 +132,7 @@ fn a_summary_is_the_one_of_tdbtool() {
          for i in range(1000): db.store(b'key%d' % i, b'q' * (i % 97))\n\
          for i in range(0, 1000, 3): db.delete(b'key%d' % i)",
     );
-    let theirs = Command::new("tdbtool")
-        .arg(&path)
-        .arg("info")
-        .output()
-        .unwrap()
-        .stdout;
+    let theirs = Command::new("tdbtool").arg(&path).arg("info").output().unwrap().stdout;
     let ours = Database::open(&path).unwrap().summary().unwrap().to_string();
     assert_eq!(ours.trim_end(), String::from_utf8(theirs).unwrap().trim_end());
 }

@@ -13,11 +13,7 @@ use tdb::{ByteOrder, Database, Flags, HashFunction, OpenOptions, StoreError, Sto
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn random_value(rng: &mut Rng) -> Vec<u8> {
-    let len = if rng.u8(..) < 4 {
-        rng.usize(..20_000)
-    } else {
-        rng.usize(..180)
-    };
+    let len = if rng.u8(..) < 4 { rng.usize(..20_000) } else { rng.usize(..180) };
     (0..len).map(|_| rng.u8(..)).collect()
 }
 
@@ -57,10 +53,7 @@ fn step(database: &Database, model: &mut Model, rng: &mut Rng) {
         },
         78..96 => {
             assert_eq!(database.fetch(&key).unwrap().as_ref(), model.get(&key));
-            assert_eq!(
-                database.parse_record(&key, <[u8]>::len).unwrap(),
-                model.get(&key).map(Vec::len)
-            );
+            assert_eq!(database.parse_record(&key, <[u8]>::len).unwrap(), model.get(&key).map(Vec::len));
             assert_eq!(database.exists(&key).unwrap(), model.contains_key(&key));
         }
         96 => traverse_and_change(database, model, rng),
@@ -80,14 +73,8 @@ fn traverse_and_change(database: &Database, model: &mut Model, rng: &mut Rng) {
     database
         .traverse(|database, key, value| {
             assert!(!deleted.contains(&key.to_vec()), "a deleted record was shown");
-            assert!(
-                seen.insert(key.to_vec(), value.to_vec()).is_none(),
-                "a record was shown twice"
-            );
-            let expected = changed
-                .get(key)
-                .or(model.get(key))
-                .expect("only what is there is shown");
+            assert!(seen.insert(key.to_vec(), value.to_vec()).is_none(), "a record was shown twice");
+            let expected = changed.get(key).or(model.get(key)).expect("only what is there is shown");
             assert_eq!(value, expected);
             let other = format!("key{}", rng.u32(..120)).into_bytes();
             match rng.u8(..4) {
@@ -164,11 +151,7 @@ fn run(name: &str, database: &Database, steps: u32, transactions: bool) {
 #[test]
 fn a_mapped_file_behaves_as_a_map() {
     let folder = common::folder();
-    let database = OpenOptions::new()
-        .create(true)
-        .hash_size(11)
-        .open(folder.path().join("a"))
-        .unwrap();
+    let database = OpenOptions::new().create(true).hash_size(11).open(folder.path().join("a")).unwrap();
     run("a_mapped_file_behaves_as_a_map", &database, 6000, true);
     common::must_be_sound(&database);
 }
@@ -185,12 +168,7 @@ fn a_foreign_file_without_mapping_behaves_as_a_map() {
         .hash_size(5)
         .open(folder.path().join("a"))
         .unwrap();
-    run(
-        "a_foreign_file_without_mapping_behaves_as_a_map",
-        &database,
-        3000,
-        true,
-    );
+    run("a_foreign_file_without_mapping_behaves_as_a_map", &database, 3000, true);
     common::must_be_sound(&database);
 }
 
@@ -200,18 +178,8 @@ fn volatile_and_lockless_files_behave_as_maps() {
     let folder = common::folder();
     for flags in [Flags::VOLATILE, Flags::NOLOCK, Flags::NOSYNC | Flags::SEQNUM] {
         let path = folder.path().join(format!("{flags:?}"));
-        let database = OpenOptions::new()
-            .flags(flags)
-            .create(true)
-            .hash_size(11)
-            .open(path)
-            .unwrap();
-        run(
-            "volatile_and_lockless_files_behave_as_maps",
-            &database,
-            3000,
-            true,
-        );
+        let database = OpenOptions::new().flags(flags).create(true).hash_size(11).open(path).unwrap();
+        run("volatile_and_lockless_files_behave_as_maps", &database, 3000, true);
         common::must_be_sound(&database);
     }
 }
@@ -221,25 +189,13 @@ fn volatile_and_lockless_files_behave_as_maps() {
 fn a_database_in_memory_behaves_as_a_map() {
     let database = OpenOptions::new().internal(true).open("memory").unwrap();
     run("a_database_in_memory_behaves_as_a_map", &database, 6000, false);
-    assert!(matches!(
-        database.transaction(),
-        Err(TransactionError::NotPossible { .. })
-    ));
+    assert!(matches!(database.transaction(), Err(TransactionError::NotPossible { .. })));
 }
 
 /// T15: in bytes that someone else keeps.
 #[test]
 fn a_database_in_given_storage_behaves_as_a_map() {
     let storage = Box::new(MemoryStorage::default());
-    let database = OpenOptions::new()
-        .create(true)
-        .hash_size(3)
-        .open_storage("given", storage)
-        .unwrap();
-    run(
-        "a_database_in_given_storage_behaves_as_a_map",
-        &database,
-        3000,
-        true,
-    );
+    let database = OpenOptions::new().create(true).hash_size(3).open_storage("given", storage).unwrap();
+    run("a_database_in_given_storage_behaves_as_a_map", &database, 3000, true);
 }

@@ -12,18 +12,13 @@ use fastrand::Rng;
 use tdb::{Database, LockError, LockKind, OpenOptions, StoreMode, TransactionError, Wait};
 
 fn counter(database: &Database, key: &[u8]) -> u64 {
-    database
-        .fetch(key)
-        .unwrap()
-        .map_or(0, |value| String::from_utf8(value).unwrap().parse().unwrap())
+    database.fetch(key).unwrap().map_or(0, |value| String::from_utf8(value).unwrap().parse().unwrap())
 }
 
 fn increment(database: &Database, key: &[u8]) {
     let lock = database.chain_lock(key, LockKind::Write, Wait::Yes).unwrap();
     let next = counter(database, key) + 1;
-    database
-        .store(key, next.to_string().as_bytes(), StoreMode::Replace)
-        .unwrap();
+    database.store(key, next.to_string().as_bytes(), StoreMode::Replace).unwrap();
     drop(lock);
 }
 
@@ -31,9 +26,7 @@ fn increment_two(database: &Database, keys: [&[u8]; 2]) {
     let transaction = database.transaction().unwrap();
     for key in keys {
         let next = counter(&transaction, key) + 1;
-        transaction
-            .store(key, next.to_string().as_bytes(), StoreMode::Replace)
-            .unwrap();
+        transaction.store(key, next.to_string().as_bytes(), StoreMode::Replace).unwrap();
     }
     transaction.commit().unwrap();
 }
@@ -42,9 +35,7 @@ fn increment_two(database: &Database, keys: [&[u8]; 2]) {
 fn disturb(database: &Database, rng: &mut Rng, name: &str) {
     let key = format!("{name}{}", rng.u32(..40)).into_bytes();
     match rng.u8(..8) {
-        0..3 => database
-            .store(&key, &vec![rng.u8(..); rng.usize(..400)], StoreMode::Replace)
-            .unwrap(),
+        0..3 => database.store(&key, &vec![rng.u8(..); rng.usize(..400)], StoreMode::Replace).unwrap(),
         3 => database.append(&key, b"and some more").unwrap(),
         4..6 => drop(database.delete(&key)),
         6 => {
@@ -121,15 +112,8 @@ fn live_processes_of_libtdb_and_we_lose_nothing() {
     let seed = testbed::seed("live_processes_of_libtdb_and_we_lose_nothing");
     let folder = common::folder();
     let path = folder.path().join("live");
-    let database = OpenOptions::new()
-        .create(true)
-        .hash_size(7)
-        .no_sync(true)
-        .open(&path)
-        .unwrap();
-    let mut peers: Vec<Child> = (0..2)
-        .map(|_| common::start_python(&python, &path, PEER))
-        .collect();
+    let database = OpenOptions::new().create(true).hash_size(7).no_sync(true).open(&path).unwrap();
+    let mut peers: Vec<Child> = (0..2).map(|_| common::start_python(&python, &path, PEER)).collect();
     for (nth, peer) in peers.iter_mut().enumerate() {
         writeln!(peer.stdin.take().unwrap(), "{}", seed + nth as u64).unwrap();
     }
@@ -149,11 +133,7 @@ fn live_processes_of_libtdb_and_we_lose_nothing() {
         }
     });
     for mut peer in peers {
-        let said = BufReader::new(peer.stdout.take().unwrap())
-            .lines()
-            .next()
-            .unwrap()
-            .unwrap();
+        let said = BufReader::new(peer.stdout.take().unwrap()).lines().next().unwrap().unwrap();
         assert_eq!(said, "done");
         assert!(peer.wait().unwrap().success());
     }
@@ -196,10 +176,7 @@ fn locks_of_libtdb_keep_us_out() {
     database.unlock_chain(b"a", LockKind::Read).unwrap();
     tell("read_unlock_all");
     tell("transaction_start");
-    assert!(matches!(
-        database.try_transaction(),
-        Err(TransactionError::Lock(LockError::WouldBlock))
-    ));
+    assert!(matches!(database.try_transaction(), Err(TransactionError::Lock(LockError::WouldBlock))));
     assert!(would_block(database.lock_chain(b"a", LockKind::Write, Wait::No)));
     assert_eq!(database.fetch(b"a").unwrap(), None);
     tell("transaction_cancel");
@@ -235,40 +212,27 @@ fn clear_if_first_counts_all_openers() {
 #[test]
 fn a_forked_child_has_locks_of_its_own() {
     let folder = common::folder();
-    let database = OpenOptions::new()
-        .create(true)
-        .open(folder.path().join("fork"))
-        .unwrap();
+    let database = OpenOptions::new().create(true).open(folder.path().join("fork")).unwrap();
     database.store(b"a", b"1", StoreMode::Insert).unwrap();
     let lock = database.chain_lock(b"a", LockKind::Write, Wait::Yes).unwrap();
     // SAFETY: the child makes system calls and a few allocations only, and leaves by _exit.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let refused = matches!(
-            database.lock_chain(b"a", LockKind::Read, Wait::No),
-            Err(LockError::WouldBlock)
-        );
+        let refused =
+            matches!(database.lock_chain(b"a", LockKind::Read, Wait::No), Err(LockError::WouldBlock));
         let other = (0..100u32)
             .map(u32::to_le_bytes)
             .find(|key| database.chain_index(key) != database.chain_index(b"a"));
-        let stored = database
-            .store(&other.unwrap(), b"child", StoreMode::Insert)
-            .is_ok();
+        let stored = database.store(&other.unwrap(), b"child", StoreMode::Insert).is_ok();
         // SAFETY: nothing of the parent's is run at exit.
         unsafe { libc::_exit(if refused && stored { 0 } else { 1 }) };
     }
     let mut status = 0;
     // SAFETY: waits for the child made above.
     unsafe { libc::waitpid(child, &mut status, 0) };
-    assert_eq!(
-        status, 0,
-        "the child got a lock that the parent holds, or could not store"
-    );
+    assert_eq!(status, 0, "the child got a lock that the parent holds, or could not store");
     let other = database.another().unwrap();
-    assert!(matches!(
-        other.lock_chain(b"a", LockKind::Read, Wait::No),
-        Err(LockError::WouldBlock)
-    ));
+    assert!(matches!(other.lock_chain(b"a", LockKind::Read, Wait::No), Err(LockError::WouldBlock)));
     drop(lock);
     other.lock_chain(b"a", LockKind::Read, Wait::No).unwrap();
     other.unlock_chain(b"a", LockKind::Read).unwrap();

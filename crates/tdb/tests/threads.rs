@@ -13,20 +13,13 @@ const THREADS: u64 = 8;
 const ROUNDS: u64 = 150;
 
 fn open(path: &Path) -> Database {
-    OpenOptions::new()
-        .create(true)
-        .no_sync(true)
-        .hash_size(5)
-        .open(path)
-        .expect("it opens")
+    OpenOptions::new().create(true).no_sync(true).hash_size(5).open(path).expect("it opens")
 }
 
 fn add(database: &Database, key: &[u8]) -> u64 {
     let old = database.fetch(key).expect("fetch");
     let old = old.map_or(0, |value| u64::from_le_bytes(value.try_into().expect("8 bytes")));
-    database
-        .store(key, &(old + 1).to_le_bytes(), StoreMode::Replace)
-        .expect("store");
+    database.store(key, &(old + 1).to_le_bytes(), StoreMode::Replace).expect("store");
     old + 1
 }
 
@@ -62,11 +55,7 @@ fn threads_with_their_own_handles_lose_nothing() {
         let database = open(&path);
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
-                let own = if thread % 2 == 0 {
-                    database.another().expect("a handle")
-                } else {
-                    open(&path)
-                };
+                let own = if thread % 2 == 0 { database.another().expect("a handle") } else { open(&path) };
                 scope.spawn(move || {
                     for round in 0..ROUNDS {
                         work(&own, mode, thread, round);
@@ -76,11 +65,7 @@ fn threads_with_their_own_handles_lose_nothing() {
         });
         let shared = database.fetch(b"shared").expect("fetch").expect("it is there");
         assert_eq!(shared, (THREADS * ROUNDS).to_le_bytes(), "mode {mode}");
-        assert_eq!(
-            common::must_be_sound(&database),
-            1 + THREADS * ROUNDS / 2,
-            "mode {mode}"
-        );
+        assert_eq!(common::must_be_sound(&database), 1 + THREADS * ROUNDS / 2, "mode {mode}");
     }
 }
 
@@ -88,15 +73,11 @@ fn work(database: &Database, mode: u64, thread: u64, round: u64) {
     let own = format!("own/{thread}/{round}");
     match mode {
         0 => {
-            let _chain = database
-                .chain_lock(b"shared", LockKind::Write, Wait::Yes)
-                .expect("chain lock");
+            let _chain = database.chain_lock(b"shared", LockKind::Write, Wait::Yes).expect("chain lock");
             add(database, b"shared");
         }
         1 => {
-            let _all = database
-                .lock_all_guard(LockKind::Write, Wait::Yes)
-                .expect("lock of everything");
+            let _all = database.lock_all_guard(LockKind::Write, Wait::Yes).expect("lock of everything");
             add(database, b"shared");
         }
         _ => {
@@ -105,9 +86,7 @@ fn work(database: &Database, mode: u64, thread: u64, round: u64) {
             transaction.commit().expect("commit");
         }
     }
-    database
-        .store(own.as_bytes(), &[thread as u8; 50], StoreMode::Insert)
-        .expect("store");
+    database.store(own.as_bytes(), &[thread as u8; 50], StoreMode::Insert).expect("store");
     if round % 2 == 1 {
         database.delete(own.as_bytes()).expect("delete");
     }
@@ -116,12 +95,8 @@ fn work(database: &Database, mode: u64, thread: u64, round: u64) {
 /// T8: one handle, handed around behind a mutex.
 #[test]
 fn a_database_in_memory_is_shared_behind_a_mutex() {
-    let database = std::sync::Mutex::new(
-        OpenOptions::new()
-            .internal(true)
-            .open("memory")
-            .expect("in memory"),
-    );
+    let database =
+        std::sync::Mutex::new(OpenOptions::new().internal(true).open("memory").expect("in memory"));
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -132,10 +107,7 @@ fn a_database_in_memory_is_shared_behind_a_mutex() {
         }
     });
     let database = database.into_inner().expect("not poisoned");
-    assert_eq!(
-        database.fetch(b"shared").expect("fetch"),
-        Some((THREADS * ROUNDS).to_le_bytes().to_vec())
-    );
+    assert_eq!(database.fetch(b"shared").expect("fetch"), Some((THREADS * ROUNDS).to_le_bytes().to_vec()));
 }
 
 /// T8: closing one of several openings leaves the locks of the others, unlike the system's classic locks.
@@ -144,9 +116,7 @@ fn closing_one_opening_keeps_the_locks_of_another() {
     let folder = common::folder();
     let path = folder.path().join("twice");
     let (first, second, third) = (open(&path), open(&path), open(&path));
-    let lock = first
-        .chain_lock(b"key", LockKind::Write, Wait::Yes)
-        .expect("it is free");
+    let lock = first.chain_lock(b"key", LockKind::Write, Wait::Yes).expect("it is free");
     drop(third);
     let refused = second.chain_lock(b"key", LockKind::Write, Wait::No);
     assert!(matches!(refused, Err(LockError::WouldBlock)), "{refused:?}");
@@ -162,18 +132,10 @@ fn two_openings_in_a_process_isolate_their_transactions() {
     let path = folder.path().join("twice");
     let (first, second) = (open(&path), open(&path));
     let transaction = first.transaction().expect("a transaction");
-    transaction
-        .store(b"key", b"value", StoreMode::Insert)
-        .expect("store");
+    transaction.store(b"key", b"value", StoreMode::Insert).expect("store");
     assert_eq!(second.fetch(b"key").expect("fetch"), None);
     let refused = second.try_transaction().map(drop);
-    assert!(
-        matches!(refused, Err(TransactionError::Lock(LockError::WouldBlock))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(TransactionError::Lock(LockError::WouldBlock))), "{refused:?}");
     transaction.commit().expect("commit");
-    assert_eq!(
-        second.fetch(b"key").expect("fetch").as_deref(),
-        Some(&b"value"[..])
-    );
+    assert_eq!(second.fetch(b"key").expect("fetch").as_deref(), Some(&b"value"[..]));
 }

@@ -74,9 +74,7 @@ fn content(database: &Database) -> Content {
 }
 
 fn open_bytes(bytes: Vec<u8>) -> Database {
-    OpenOptions::new()
-        .open_storage("crashed", Box::new(MemoryStorage::new(bytes)))
-        .unwrap()
+    OpenOptions::new().open_storage("crashed", Box::new(MemoryStorage::new(bytes))).unwrap()
 }
 
 fn apply(bytes: &mut Vec<u8>, event: &Event) {
@@ -110,15 +108,9 @@ fn change_randomly(database: &Database, rng: &mut Rng, many: u32) {
 
 fn recorded_commit(rng: &mut Rng) -> Crash {
     let events = Arc::new(Mutex::new(Vec::new()));
-    let recorder = Recorder {
-        memory: MemoryStorage::default(),
-        events: Arc::clone(&events),
-    };
-    let database = OpenOptions::new()
-        .create(true)
-        .hash_size(7)
-        .open_storage("recorded", Box::new(recorder))
-        .unwrap();
+    let recorder = Recorder { memory: MemoryStorage::default(), events: Arc::clone(&events) };
+    let database =
+        OpenOptions::new().create(true).hash_size(7).open_storage("recorded", Box::new(recorder)).unwrap();
     let mut bytes = Vec::new();
     for _ in 0..rng.u32(..6) {
         let transaction = database.transaction().unwrap();
@@ -146,20 +138,13 @@ fn recorded_commit(rng: &mut Rng) -> Crash {
         // Deleting what was not there changes nothing.
         return recorded_commit(rng);
     }
-    Crash {
-        bytes,
-        events,
-        before,
-        after,
-    }
+    Crash { bytes, events, before, after }
 }
 
 /// T13: killed at any write, a process leaves the old database or, after the last sync, the new one.
 #[test]
 fn a_process_killed_at_any_write_leaves_all_or_nothing() {
-    let mut rng = Rng::with_seed(testbed::seed(
-        "a_process_killed_at_any_write_leaves_all_or_nothing",
-    ));
+    let mut rng = Rng::with_seed(testbed::seed("a_process_killed_at_any_write_leaves_all_or_nothing"));
     for _ in 0..30 {
         let crash = recorded_commit(&mut rng);
         let mut bytes = crash.bytes.clone();
@@ -183,22 +168,13 @@ fn a_process_killed_at_any_write_leaves_all_or_nothing() {
 /// T13: when the power goes, any of the writes since the last sync may be missing, or torn at a sector's edge.
 #[test]
 fn power_lost_with_any_unsynced_writes_missing_leaves_all_or_nothing() {
-    let mut rng = Rng::with_seed(testbed::seed(
-        "power_lost_with_any_unsynced_writes_missing_leaves_all_or_nothing",
-    ));
+    let mut rng =
+        Rng::with_seed(testbed::seed("power_lost_with_any_unsynced_writes_missing_leaves_all_or_nothing"));
     for _ in 0..60 {
         let crash = recorded_commit(&mut rng);
         let mut synced = crash.bytes.clone();
-        let syncs = crash
-            .events
-            .iter()
-            .filter(|event| matches!(event, Event::Sync))
-            .count();
-        for (nth, epoch) in crash
-            .events
-            .split_inclusive(|event| matches!(event, Event::Sync))
-            .enumerate()
-        {
+        let syncs = crash.events.iter().filter(|event| matches!(event, Event::Sync)).count();
+        for (nth, epoch) in crash.events.split_inclusive(|event| matches!(event, Event::Sync)).enumerate() {
             for _ in 0..6 {
                 let bytes = lose_some(&synced, epoch, &mut rng);
                 let database = open_bytes(bytes);
@@ -211,11 +187,7 @@ fn power_lost_with_any_unsynced_writes_missing_leaves_all_or_nothing() {
                     differences(&crash, &found)
                 );
                 let report = database.check(|_, _| true);
-                assert!(
-                    report.is_ok(),
-                    "between syncs {nth} and {} of {syncs}: {report:?}",
-                    nth + 1
-                );
+                assert!(report.is_ok(), "between syncs {nth} and {} of {syncs}: {report:?}", nth + 1);
             }
             epoch.iter().for_each(|event| apply(&mut synced, event));
         }
@@ -276,11 +248,7 @@ fn libtdb_recovers_our_half_done_commit() {
             );
             let found = content(&Database::open(&path).unwrap());
             assert_eq!(printed.trim(), found.len().to_string());
-            assert!(
-                found == crash.before || found == crash.after,
-                "event {nth} of {}",
-                crash.events.len()
-            );
+            assert!(found == crash.before || found == crash.after, "event {nth} of {}", crash.events.len());
         }
     }
 }
@@ -288,12 +256,8 @@ fn libtdb_recovers_our_half_done_commit() {
 /// What the found content has in common with neither.
 fn differences(crash: &Crash, found: &Content) -> String {
     let brief = |value: Option<&Vec<u8>>| value.map(|value| (value.len(), value.first().copied()));
-    let keys: std::collections::BTreeSet<_> = crash
-        .before
-        .keys()
-        .chain(crash.after.keys())
-        .chain(found.keys())
-        .collect();
+    let keys: std::collections::BTreeSet<_> =
+        crash.before.keys().chain(crash.after.keys()).chain(found.keys()).collect();
     let line = |key: &&Vec<u8>| {
         let [before, after, found] =
             [&crash.before, &crash.after, found].map(|content| brief(content.get(*key)));
@@ -340,11 +304,7 @@ fn we_recover_a_half_done_commit_of_libtdb() {
 }
 
 fn new_file(folder: &tempfile::TempDir, options: &mut OpenOptions) -> Database {
-    options
-        .create(true)
-        .no_sync(true)
-        .open(folder.path().join("file.tdb"))
-        .unwrap()
+    options.create(true).no_sync(true).open(folder.path().join("file.tdb")).unwrap()
 }
 
 /// T5: an inner cancel condemns the outer transaction; an inner commit does nothing yet.
@@ -382,10 +342,7 @@ fn a_dropped_transaction_is_cancelled() {
     {
         let transaction = database.transaction().unwrap();
         transaction.store(b"a", b"1", StoreMode::Insert).unwrap();
-        assert!(matches!(
-            other.try_transaction(),
-            Err(TransactionError::Lock(LockError::WouldBlock))
-        ));
+        assert!(matches!(other.try_transaction(), Err(TransactionError::Lock(LockError::WouldBlock))));
     }
     assert!(!database.exists(b"a").unwrap());
     other.try_transaction().unwrap().commit().unwrap();
@@ -400,10 +357,7 @@ fn a_prepared_transaction_only_ends() {
     let mut transaction = database.transaction().unwrap();
     transaction.store(b"a", b"new", StoreMode::Modify).unwrap();
     transaction.prepare_commit().unwrap();
-    assert!(matches!(
-        transaction.store(b"b", b"", StoreMode::Insert),
-        Err(StoreError::Access(_))
-    ));
+    assert!(matches!(transaction.store(b"b", b"", StoreMode::Insert), Err(StoreError::Access(_))));
     transaction.cancel().unwrap();
     assert_eq!(database.fetch(b"a").unwrap().as_deref(), Some(&b"old"[..]));
     common::must_be_sound(&database);
@@ -423,14 +377,8 @@ fn locks_and_traverses_exclude_what_they_must() {
     let database = new_file(&folder, &mut OpenOptions::new());
     database.store(b"a", b"1", StoreMode::Insert).unwrap();
     let chain = database.chain_lock(b"a", LockKind::Write, Wait::Yes).unwrap();
-    assert!(matches!(
-        database.transaction(),
-        Err(TransactionError::Lock(LockError::Conflict { .. }))
-    ));
-    assert!(matches!(
-        database.lock_all(LockKind::Write, Wait::Yes),
-        Err(LockError::Conflict { .. })
-    ));
+    assert!(matches!(database.transaction(), Err(TransactionError::Lock(LockError::Conflict { .. }))));
+    assert!(matches!(database.lock_all(LockKind::Write, Wait::Yes), Err(LockError::Conflict { .. })));
     drop(chain);
     database
         .traverse(|database, _, _| {

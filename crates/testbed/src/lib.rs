@@ -35,9 +35,7 @@ pub fn seed(test: &str) -> u64 {
     let seed = match std::env::var("QUORATE_SEED") {
         Ok(text) => text.parse().expect("QUORATE_SEED is a decimal number"),
         Err(_) => {
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .expect("the clock is past 1970");
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
             let nth = NEXT.fetch_add(1, Ordering::Relaxed);
             (now.as_nanos() as u64 ^ nth.wrapping_mul(0x9e37_79b9_7f4a_7c15)) % 1_000_000_000
         }

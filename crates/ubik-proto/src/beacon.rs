@@ -116,12 +116,7 @@ impl Beaconer {
         self.flights += 1;
         let number = self.flights;
         let link = self.link_mut(to);
-        link.flight = Some(Flight {
-            number,
-            sent: now,
-            epoch,
-            granting,
-        });
+        link.flight = Some(Flight { number, sent: now, epoch, granting });
         link.last_sent = Some(now);
         link.wanted = false;
         if granting {
@@ -178,9 +173,7 @@ impl Beaconer {
     /// The moment up to which votes are proven, this server's own counted freely; `None` without a quorum.
     pub(crate) fn votes_proven(&self) -> Option<Moment> {
         let own = std::iter::once((self.me, Moment::from_micros(u64::MAX)));
-        let others = self
-            .voters()
-            .filter_map(|id| self.link(id).yes_sent.map(|sent| (id, sent)));
+        let others = self.voters().filter_map(|id| self.link(id).yes_sent.map(|sent| (id, sent)));
         self.quorum.latest(own.chain(others).collect())
     }
 

@@ -72,9 +72,7 @@ impl ServerSet {
 
     /// Its members, lowest address first.
     pub fn iter(self) -> impl Iterator<Item = ServerId> {
-        (0..MAX_SERVERS as u8)
-            .map(ServerId)
-            .filter(move |&id| self.contains(id))
+        (0..MAX_SERVERS as u8).map(ServerId).filter(move |&id| self.contains(id))
     }
 }
 
@@ -157,14 +155,8 @@ impl Cell {
         if !servers.iter().any(|server| server.kind == ServerKind::Voter) {
             return Err(CellError::NoVoter);
         }
-        let me = servers
-            .iter()
-            .position(|server| server.address == own)
-            .ok_or(CellError::NotListed(own))?;
-        Ok(Cell {
-            servers,
-            me: ServerId::new(me),
-        })
+        let me = servers.iter().position(|server| server.address == own).ok_or(CellError::NotListed(own))?;
+        Ok(Cell { servers, me: ServerId::new(me) })
     }
 
     /// This server.
@@ -210,10 +202,7 @@ impl Cell {
 
     /// The server with this primary address.
     pub fn by_address(&self, address: u32) -> Option<ServerId> {
-        self.servers
-            .iter()
-            .position(|server| server.address == address)
-            .map(ServerId::new)
+        self.servers.iter().position(|server| server.address == address).map(ServerId::new)
     }
 }
 
@@ -222,11 +211,7 @@ mod tests {
     use super::*;
 
     fn voter(address: u32) -> Server {
-        Server {
-            address,
-            kind: ServerKind::Voter,
-            dialect: Dialect::Quorate,
-        }
+        Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate }
     }
 
     /// U14: the order of addresses is the order of ids.
@@ -239,19 +224,10 @@ mod tests {
 
     #[test]
     fn a_list_that_is_no_cell_is_refused_with_the_reason() {
-        assert_eq!(
-            Cell::new(vec![voter(1), voter(1)], 1).unwrap_err(),
-            CellError::Duplicate(1)
-        );
+        assert_eq!(Cell::new(vec![voter(1), voter(1)], 1).unwrap_err(), CellError::Duplicate(1));
         assert_eq!(Cell::new(vec![voter(1)], 2).unwrap_err(), CellError::NotListed(2));
-        let clone = Server {
-            kind: ServerKind::Clone,
-            ..voter(1)
-        };
+        let clone = Server { kind: ServerKind::Clone, ..voter(1) };
         assert_eq!(Cell::new(vec![clone], 1).unwrap_err(), CellError::NoVoter);
-        assert_eq!(
-            Cell::new((0..21).map(voter).collect(), 1).unwrap_err(),
-            CellError::TooMany(21)
-        );
+        assert_eq!(Cell::new((0..21).map(voter).collect(), 1).unwrap_err(), CellError::TooMany(21));
     }
 }

@@ -105,31 +105,16 @@ impl SiteDebug {
     /// The reply's bytes.
     pub fn encode(&self, generation: Generation) -> Vec<u8> {
         let mut xdr = Encoder::default();
-        xdr.i32(self.now)
-            .i32(self.last_yes_time)
-            .u32(self.last_yes_host)
-            .u32(self.last_yes_state.into());
-        xdr.i32(self.last_yes_claim)
-            .u32(self.lowest_host)
-            .i32(self.lowest_time)
-            .u32(self.sync_host);
-        xdr.i32(self.sync_time)
-            .u32(self.sync_version.epoch)
-            .u32(self.sync_version.counter);
-        xdr.u32(self.sync_transaction.epoch)
-            .u32(self.sync_transaction.counter);
-        xdr.u32(self.is_sync_site.into())
-            .i32(self.sync_site_until)
-            .i32(self.servers);
+        xdr.i32(self.now).i32(self.last_yes_time).u32(self.last_yes_host).u32(self.last_yes_state.into());
+        xdr.i32(self.last_yes_claim).u32(self.lowest_host).i32(self.lowest_time).u32(self.sync_host);
+        xdr.i32(self.sync_time).u32(self.sync_version.epoch).u32(self.sync_version.counter);
+        xdr.u32(self.sync_transaction.epoch).u32(self.sync_transaction.counter);
+        xdr.u32(self.is_sync_site.into()).i32(self.sync_site_until).i32(self.servers);
         xdr.i32(self.locked_pages).i32(self.write_locked_pages);
         xdr.u32(self.local_version.epoch).u32(self.local_version.counter);
         xdr.u32(self.active_write.into()).i32(self.transaction_counter);
-        xdr.u32(self.any_read_locks.into())
-            .u32(self.any_write_locks.into())
-            .i32(self.recovery_state);
-        xdr.u32(self.current_transaction.into())
-            .u32(self.write_transaction.into())
-            .i32(self.epoch_time);
+        xdr.u32(self.any_read_locks.into()).u32(self.any_write_locks.into()).i32(self.recovery_state);
+        xdr.u32(self.current_transaction.into()).u32(self.write_transaction.into()).i32(self.epoch_time);
         finish(xdr, &self.addresses, ADDRESSES, self.is_clone, generation)
     }
 }
@@ -138,13 +123,8 @@ impl ServerDebug {
     /// The reply's bytes.
     pub fn encode(&self, generation: Generation) -> Vec<u8> {
         let mut xdr = Encoder::default();
-        xdr.u32(self.address)
-            .i32(self.last_vote_time)
-            .i32(self.last_beacon_sent)
-            .u32(self.last_vote.into());
-        xdr.u32(self.remote_version.epoch)
-            .u32(self.remote_version.counter)
-            .u32(self.current.into());
+        xdr.u32(self.address).i32(self.last_vote_time).i32(self.last_beacon_sent).u32(self.last_vote.into());
+        xdr.u32(self.remote_version.epoch).u32(self.remote_version.counter).u32(self.current.into());
         xdr.u32(self.beacon_since_down.into()).u32(self.up.into());
         finish(xdr, &self.addresses, ADDRESSES - 1, self.is_clone, generation)
     }

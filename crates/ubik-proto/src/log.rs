@@ -117,22 +117,14 @@ fn decode_transaction(records: &[u8]) -> Result<Option<Transaction>, XdrError> {
                 xdr.u32()?;
                 let position = xdr.unsigned("position")?;
                 let length = xdr.unsigned("length")? as usize;
-                changes.push(Change::Write {
-                    position,
-                    bytes: xdr.bytes(length)?.to_vec(),
-                });
+                changes.push(Change::Write { position, bytes: xdr.bytes(length)?.to_vec() });
             }
             TRUNCATE => {
                 xdr.u32()?;
-                changes.push(Change::Truncate {
-                    length: xdr.unsigned("length")?,
-                });
+                changes.push(Change::Truncate { length: xdr.unsigned("length")? });
             }
             COMMIT => {
-                let version = Version {
-                    epoch: xdr.unsigned("epoch")?,
-                    counter: xdr.unsigned("counter")?,
-                };
+                let version = Version { epoch: xdr.unsigned("epoch")?, counter: xdr.unsigned("counter")? };
                 return Ok(Some((changes, version)));
             }
             ABORT => return Ok(None),
@@ -151,19 +143,12 @@ struct Header {
 
 impl Header {
     fn of(records: &[u8], version: Version) -> Self {
-        Header {
-            version,
-            length: records.len() as u32,
-            checksum: checksum(records, version),
-        }
+        Header { version, length: records.len() as u32, checksum: checksum(records, version) }
     }
 
     fn encode(&self) -> Vec<u8> {
         let mut xdr = Encoder::default();
-        xdr.u32(HEADER_MAGIC)
-            .u32(self.version.epoch)
-            .u32(self.version.counter)
-            .u32(self.length);
+        xdr.u32(HEADER_MAGIC).u32(self.version.epoch).u32(self.version.counter).u32(self.length);
         xdr.u32((self.checksum >> 32) as u32).u32(self.checksum as u32);
         let mut bytes = xdr.finish();
         bytes.resize(HEADER_LEN, 0);
@@ -177,23 +162,13 @@ impl Header {
             HEADER_MAGIC => {}
             0 => return Ok(None),
             other => {
-                return Err(XdrError::Range {
-                    what: "log header",
-                    value: other.into(),
-                });
+                return Err(XdrError::Range { what: "log header", value: other.into() });
             }
         }
-        let version = Version {
-            epoch: xdr.u32()?,
-            counter: xdr.u32()?,
-        };
+        let version = Version { epoch: xdr.u32()?, counter: xdr.u32()? };
         let length = xdr.u32()?;
         let checksum = (u64::from(xdr.u32()?) << 32) | u64::from(xdr.u32()?);
-        Ok(Some(Header {
-            version,
-            length,
-            checksum,
-        }))
+        Ok(Some(Header { version, length, checksum }))
     }
 }
 
@@ -201,9 +176,7 @@ impl Header {
 fn checksum(records: &[u8], version: Version) -> u64 {
     let seed = (u64::from(version.epoch) << 32) | u64::from(version.counter);
     let start = 0xcbf2_9ce4_8422_2325 ^ seed;
-    records.iter().fold(start, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
+    records.iter().fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -212,15 +185,9 @@ mod tests {
 
     fn changes() -> Vec<Change> {
         vec![
-            Change::Write {
-                position: 10,
-                bytes: b"hello".to_vec(),
-            },
+            Change::Write { position: 10, bytes: b"hello".to_vec() },
             Change::Truncate { length: 12 },
-            Change::Write {
-                position: 2000,
-                bytes: vec![7; 700],
-            },
+            Change::Write { position: 2000, bytes: vec![7; 700] },
         ]
     }
 
@@ -229,16 +196,10 @@ mod tests {
     fn a_whole_log_is_applied_unless_the_database_is_past_it() {
         let version = Version::new(9, 4);
         let log = encode(&changes(), version);
-        let apply = Replay::Apply {
-            changes: changes(),
-            version,
-        };
+        let apply = Replay::Apply { changes: changes(), version };
         assert_eq!(replay(&log, Version::new(9, 3)), apply);
         assert_eq!(replay(&log, version), apply);
-        assert_eq!(
-            replay(&log, Version::new(9, 5)),
-            Replay::Nothing("the database is past the log")
-        );
+        assert_eq!(replay(&log, Version::new(9, 5)), Replay::Nothing("the database is past the log"));
     }
 
     /// U5: cut anywhere, or with any sector still holding the transaction before, nothing is applied.
@@ -246,27 +207,11 @@ mod tests {
     fn a_torn_log_is_ignored_wherever_it_is_torn() {
         let log = encode(&changes(), Version::new(9, 4));
         for cut in 0..log.len() {
-            assert!(
-                matches!(replay(&log[..cut], Version::FRESH), Replay::Nothing(_)),
-                "cut at {cut}"
-            );
+            assert!(matches!(replay(&log[..cut], Version::FRESH), Replay::Nothing(_)), "cut at {cut}");
         }
-        let older = vec![
-            Change::Write {
-                position: 10,
-                bytes: b"older".to_vec(),
-            },
-            changes()[1].clone(),
-        ];
+        let older = vec![Change::Write { position: 10, bytes: b"older".to_vec() }, changes()[1].clone()];
         let older = encode(
-            &[
-                older,
-                vec![Change::Write {
-                    position: 2000,
-                    bytes: vec![6; 700],
-                }],
-            ]
-            .concat(),
+            &[older, vec![Change::Write { position: 2000, bytes: vec![6; 700] }]].concat(),
             Version::new(9, 3),
         );
         assert_eq!(older.len(), log.len());
@@ -274,10 +219,7 @@ mod tests {
             let mut mixed = log.clone();
             let sector = stale * 512..log.len().min(stale * 512 + 512);
             mixed[sector.clone()].copy_from_slice(&older[sector]);
-            assert!(
-                matches!(replay(&mixed, Version::new(9, 3)), Replay::Nothing(_)),
-                "sector {stale}"
-            );
+            assert!(matches!(replay(&mixed, Version::new(9, 3)), Replay::Nothing(_)), "sector {stale}");
         }
     }
 
@@ -287,19 +229,10 @@ mod tests {
         let version = Version::new(9, 4);
         let mut log = encode(&changes(), version);
         log[..HEADER_LEN].fill(0);
-        assert_eq!(
-            replay(&log, Version::new(9, 3)),
-            Replay::Apply {
-                changes: changes(),
-                version
-            }
-        );
+        assert_eq!(replay(&log, Version::new(9, 3)), Replay::Apply { changes: changes(), version });
         log.truncate(log.len() - 12);
         assert!(matches!(replay(&log, Version::new(9, 3)), Replay::Nothing(_)));
         log.extend_from_slice(&ABORT.to_be_bytes());
-        assert_eq!(
-            replay(&log, Version::new(9, 3)),
-            Replay::Nothing("the transaction was aborted")
-        );
+        assert_eq!(replay(&log, Version::new(9, 3)), Replay::Nothing("the transaction was aborted"));
     }
 }

@@ -144,10 +144,7 @@ fn encode_version(xdr: &mut Encoder, version: Version) {
 }
 
 fn decode_version(xdr: &mut Decoder<'_>) -> Result<Version, XdrError> {
-    Ok(Version {
-        epoch: xdr.unsigned("epoch")?,
-        counter: xdr.unsigned("counter")?,
-    })
+    Ok(Version { epoch: xdr.unsigned("epoch")?, counter: xdr.unsigned("counter")? })
 }
 
 fn encode_id(xdr: &mut Encoder, id: TransactionId) {
@@ -187,9 +184,7 @@ impl VoteCall {
         let mut xdr = Encoder::default();
         match *self {
             VoteCall::Beacon(beacon) => {
-                xdr.u32(10000)
-                    .u32(beacon.claims_sync_site.into())
-                    .i32(beacon.start);
+                xdr.u32(10000).u32(beacon.claims_sync_site.into()).i32(beacon.start);
                 encode_version(&mut xdr, beacon.version);
                 encode_id(&mut xdr, beacon.transaction);
             }
@@ -243,13 +238,7 @@ impl DiskCall {
             DiskCall::Begin(id) | DiskCall::Commit(id) | DiskCall::Abort(id) | DiskCall::ReleaseLocks(id) => {
                 encode_id(&mut xdr, *id);
             }
-            DiskCall::Lock {
-                transaction,
-                file,
-                position,
-                length,
-                kind,
-            } => {
+            DiskCall::Lock { transaction, file, position, length, kind } => {
                 encode_id(&mut xdr, *transaction);
                 xdr.u32(*file).u32(*position).u32(*length).u32(*kind);
             }
@@ -259,19 +248,11 @@ impl DiskCall {
             }
             DiskCall::GetVersion | DiskCall::Probe => {}
             DiskCall::GetFile { file } => drop(xdr.u32(*file)),
-            DiskCall::SendFile {
-                file,
-                length,
-                version,
-            } => {
+            DiskCall::SendFile { file, length, version } => {
                 xdr.u32(*file).u32(*length);
                 encode_version(&mut xdr, *version);
             }
-            DiskCall::Truncate {
-                transaction,
-                file,
-                length,
-            } => {
+            DiskCall::Truncate { transaction, file, length } => {
                 encode_id(&mut xdr, *transaction);
                 xdr.u32(*file).u32(*length);
             }
@@ -284,11 +265,7 @@ impl DiskCall {
                     xdr.u32(addresses.get(index).copied().unwrap_or(0));
                 }
             }
-            DiskCall::SetVersion {
-                transaction,
-                old,
-                new,
-            } => {
+            DiskCall::SetVersion { transaction, old, new } => {
                 encode_id(&mut xdr, *transaction);
                 encode_version(&mut xdr, *old);
                 encode_version(&mut xdr, *new);
@@ -341,9 +318,7 @@ impl DiskCall {
                 },
             },
             20004 => DiskCall::GetVersion,
-            20005 => DiskCall::GetFile {
-                file: xdr.unsigned("file")?,
-            },
+            20005 => DiskCall::GetFile { file: xdr.unsigned("file")? },
             20006 => DiskCall::SendFile {
                 file: xdr.unsigned("file")?,
                 length: xdr.unsigned("length")?,
@@ -357,10 +332,7 @@ impl DiskCall {
                 length: xdr.unsigned("length")?,
             },
             20010 => DiskCall::Probe,
-            20011 => DiskCall::WriteV {
-                transaction: decode_id(&mut xdr)?,
-                writes: decode_writes(&mut xdr)?,
-            },
+            20011 => DiskCall::WriteV { transaction: decode_id(&mut xdr)?, writes: decode_writes(&mut xdr)? },
             20012 => DiskCall::UpdateInterfaceAddr(decode_addresses(&mut xdr)?),
             20013 => DiskCall::SetVersion {
                 transaction: decode_id(&mut xdr)?,
@@ -397,9 +369,7 @@ impl DiskCall {
 fn encode_writes(xdr: &mut Encoder, writes: &[Write]) {
     xdr.u32(writes.len() as u32);
     for write in writes {
-        xdr.u32(write.file)
-            .u32(write.position)
-            .u32(write.bytes.len() as u32);
+        xdr.u32(write.file).u32(write.position).u32(write.bytes.len() as u32);
     }
     let bytes: Vec<u8> = writes.iter().flat_map(|write| &write.bytes).copied().collect();
     xdr.opaque(&bytes);
@@ -409,30 +379,17 @@ fn decode_writes(xdr: &mut Decoder<'_>) -> Result<Vec<Write>, XdrError> {
     let count = xdr.count("writes", MAX_WRITES)?;
     let mut places = Vec::with_capacity(count);
     for _ in 0..count {
-        places.push((
-            xdr.unsigned("file")?,
-            xdr.unsigned("position")?,
-            xdr.unsigned("length")? as usize,
-        ));
+        places.push((xdr.unsigned("file")?, xdr.unsigned("position")?, xdr.unsigned("length")? as usize));
     }
     let mut rest = xdr.opaque("bytes written", MAX_WRITE_BYTES)?;
     let mut writes = Vec::with_capacity(count);
     for (file, position, length) in places {
-        let (bytes, after) = rest.split_at_checked(length).ok_or_else(|| XdrError::Short {
-            missing: length - rest.len(),
-        })?;
+        let (bytes, after) =
+            rest.split_at_checked(length).ok_or_else(|| XdrError::Short { missing: length - rest.len() })?;
         rest = after;
-        writes.push(Write {
-            file,
-            position,
-            bytes: bytes.to_vec(),
-        });
+        writes.push(Write { file, position, bytes: bytes.to_vec() });
     }
-    if rest.is_empty() {
-        Ok(writes)
-    } else {
-        Err(XdrError::Trailing(rest.len()))
-    }
+    if rest.is_empty() { Ok(writes) } else { Err(XdrError::Trailing(rest.len())) }
 }
 
 /// Up to the first zero: the rest is filling.
@@ -441,10 +398,7 @@ fn decode_addresses(xdr: &mut Decoder<'_>) -> Result<Vec<u32>, XdrError> {
     for _ in 0..MAX_INTERFACES {
         addresses.push(xdr.u32()?);
     }
-    let used = addresses
-        .iter()
-        .position(|&address| address == 0)
-        .unwrap_or(MAX_INTERFACES);
+    let used = addresses.iter().position(|&address| address == 0).unwrap_or(MAX_INTERFACES);
     addresses.truncate(used);
     Ok(addresses)
 }
@@ -455,50 +409,22 @@ mod tests {
 
     fn examples() -> Vec<DiskCall> {
         let transaction = TransactionId { epoch: 9, counter: 3 };
-        let write = |position, bytes: &[u8]| Write {
-            file: 0,
-            position,
-            bytes: bytes.to_vec(),
-        };
+        let write = |position, bytes: &[u8]| Write { file: 0, position, bytes: bytes.to_vec() };
         vec![
             DiskCall::Begin(transaction),
             DiskCall::Commit(transaction),
-            DiskCall::Lock {
-                transaction,
-                file: 0,
-                position: 1,
-                length: 1,
-                kind: LOCK_WRITE,
-            },
-            DiskCall::Write {
-                transaction,
-                write: write(5, b"abcde"),
-            },
+            DiskCall::Lock { transaction, file: 0, position: 1, length: 1, kind: LOCK_WRITE },
+            DiskCall::Write { transaction, write: write(5, b"abcde") },
             DiskCall::GetVersion,
             DiskCall::GetFile { file: 0 },
-            DiskCall::SendFile {
-                file: 0,
-                length: 77,
-                version: Version::new(4, 5),
-            },
+            DiskCall::SendFile { file: 0, length: 77, version: Version::new(4, 5) },
             DiskCall::Abort(transaction),
             DiskCall::ReleaseLocks(transaction),
-            DiskCall::Truncate {
-                transaction,
-                file: 0,
-                length: 1024,
-            },
+            DiskCall::Truncate { transaction, file: 0, length: 1024 },
             DiskCall::Probe,
-            DiskCall::WriteV {
-                transaction,
-                writes: vec![write(0, b"x"), write(9, b"yz"), write(1, b"")],
-            },
+            DiskCall::WriteV { transaction, writes: vec![write(0, b"x"), write(9, b"yz"), write(1, b"")] },
             DiskCall::UpdateInterfaceAddr(vec![0x7f00_0001, 0x0a00_0002]),
-            DiskCall::SetVersion {
-                transaction,
-                old: Version::FRESH,
-                new: Version::new(9, 1),
-            },
+            DiskCall::SetVersion { transaction, old: Version::FRESH, new: Version::new(9, 1) },
         ]
     }
 
@@ -520,14 +446,8 @@ mod tests {
             }
             assert!(DiskCall::decode(&[bytes, vec![0; 4]].concat()).is_err());
         }
-        assert_eq!(
-            DiskCall::decode(&31337u32.to_be_bytes()),
-            Err(XdrError::Opcode(31337))
-        );
-        assert_eq!(
-            VoteCall::decode(&10008u32.to_be_bytes()),
-            Err(XdrError::Opcode(10008))
-        );
+        assert_eq!(DiskCall::decode(&31337u32.to_be_bytes()), Err(XdrError::Opcode(31337)));
+        assert_eq!(VoteCall::decode(&10008u32.to_be_bytes()), Err(XdrError::Opcode(10008)));
     }
 
     #[test]

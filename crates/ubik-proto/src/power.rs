@@ -158,16 +158,8 @@ impl Power {
 
     /// When to call [`Power::poll`] next.
     pub fn next_deadline(&self) -> Moment {
-        let probes = self
-            .cell
-            .peers()
-            .map(|id| self.beaconer.link(id))
-            .filter(|link| !link.up);
-        let first = probes
-            .map(|link| link.next_probe)
-            .min()
-            .unwrap_or(self.next_round)
-            .min(self.next_round);
+        let probes = self.cell.peers().map(|id| self.beaconer.link(id)).filter(|link| !link.up);
+        let first = probes.map(|link| link.next_probe).min().unwrap_or(self.next_round).min(self.next_round);
         match (self.standing, self.mandate_end()) {
             (Standing::SyncSite { .. }, Some(end)) => first.min(end),
             _ => first,
@@ -190,11 +182,8 @@ impl Power {
         match self.standing {
             Standing::Follower if self.may_stand(now.moment) => self.stand(now),
             Standing::Follower => {
-                let again = if self.cell.is_voter(self.cell.me()) {
-                    self.stagger()
-                } else {
-                    self.profile.promise
-                };
+                let again =
+                    if self.cell.is_voter(self.cell.me()) { self.stagger() } else { self.profile.promise };
                 self.next_round = self.may_stand_at().max(now.moment + again);
                 return;
             }
@@ -254,9 +243,7 @@ impl Power {
         self.check_mandate(now.moment, &mut commands);
         let standing = matches!(self.standing, Standing::Candidate { .. });
         let before = self.voter.promise_record();
-        let vote = self
-            .voter
-            .handle_beacon(now.moment, from, series, beacon, standing);
+        let vote = self.voter.handle_beacon(now.moment, from, series, beacon, standing);
         if let Vote::Yes { .. } = vote {
             self.follow(now.moment, from, &mut commands);
             if self.voter.promise_record() != before {
@@ -265,11 +252,7 @@ impl Power {
             }
             if beacon.claims_sync_site {
                 let (version, transaction) = (beacon.version, beacon.transaction);
-                commands.push(Command::Notify(Event::Heard {
-                    host: from,
-                    version,
-                    transaction,
-                }));
+                commands.push(Command::Notify(Event::Heard { host: from, version, transaction }));
             }
         }
         (vote, commands)
@@ -328,11 +311,7 @@ impl Power {
 
     /// A call to `peer` was answered, or it has called: it is up.
     pub fn on_peer_seen(&mut self, now: Now, peer: ServerId) -> Vec<Command> {
-        if self.beaconer.link(peer).up {
-            Vec::new()
-        } else {
-            self.on_probe(now, peer, true)
-        }
+        if self.beaconer.link(peer).up { Vec::new() } else { self.on_probe(now, peer, true) }
     }
 
     /// Sets what beacons let followers read, and sends a round at once if that is news (U16: set).
@@ -390,21 +369,13 @@ impl Power {
             let granting = beacon.version != Version::NONE;
             let number = self.beaconer.sent(now.moment, to, epoch, granting);
             let series = self.beaconer.link(to).series;
-            commands.push(Command::Beacon {
-                to,
-                series,
-                number,
-                beacon,
-            });
+            commands.push(Command::Beacon { to, series, number, beacon });
         }
     }
 
     /// What `to` is told now, if this server has anything to say.
     fn beacon_for(&self, now: Now, to: ServerId) -> Option<(u32, Beacon)> {
-        let transaction = |epoch| TransactionId {
-            epoch,
-            counter: self.claim.transaction,
-        };
+        let transaction = |epoch| TransactionId { epoch, counter: self.claim.transaction };
         match self.standing {
             Standing::Follower => None,
             Standing::Candidate { epoch } => {
@@ -419,19 +390,11 @@ impl Power {
             }
             Standing::SyncSite { epoch } => {
                 let start = i32::try_from(now.wall).ok().filter(|&wall| wall > 0).unwrap_or(1);
-                let version = if self.claim.in_step.contains(to) {
-                    self.claim.version
-                } else {
-                    Version::NONE
-                };
+                let version =
+                    if self.claim.in_step.contains(to) { self.claim.version } else { Version::NONE };
                 Some((
                     epoch,
-                    Beacon {
-                        claims_sync_site: true,
-                        start,
-                        version,
-                        transaction: transaction(epoch),
-                    },
+                    Beacon { claims_sync_site: true, start, version, transaction: transaction(epoch) },
                 ))
             }
         }
@@ -445,9 +408,7 @@ impl Power {
         let proven = self.mandate_end().is_some_and(|end| now.moment < end);
         if self.own_vote.is_none() && proven && self.voter.free_for_self(now.moment, epoch) {
             self.own_vote = Some(epoch);
-            commands.push(Command::PersistOwnVote(
-                self.voter.vote_for_self(now.moment, epoch),
-            ));
+            commands.push(Command::PersistOwnVote(self.voter.vote_for_self(now.moment, epoch)));
         }
     }
 
@@ -483,10 +444,7 @@ impl Power {
     fn outbid(&mut self) -> bool {
         let rounds = self.profile.promise.as_micros() / self.profile.beacon.as_micros().max(1) + 2;
         let voters = self.cell.peers().filter(|&id| self.cell.is_voter(id));
-        let refusals = voters
-            .map(|id| self.beaconer.link(id).refusals)
-            .max()
-            .unwrap_or(0);
+        let refusals = voters.map(|id| self.beaconer.link(id).refusals).max().unwrap_or(0);
         if refusals == 0 && matches!(self.standing, Standing::SyncSite { .. }) {
             self.epoch_step = 0;
         }
@@ -497,27 +455,13 @@ impl Power {
     ///
     /// //= docs/ubik-protocol.md#epochs
     fn propose(&self, now: Now) -> u32 {
-        let wall = u32::try_from(now.wall)
-            .unwrap_or(0)
-            .saturating_add(self.epoch_step);
-        let seen = self
-            .voter
-            .max_epoch()
-            .max(self.claim.version.epoch)
-            .max(1)
-            .saturating_add(1);
-        let floor = if planted(Fault::EpochFromWallClock) {
-            wall
-        } else {
-            wall.max(seen).max(self.epoch_floor)
-        };
+        let wall = u32::try_from(now.wall).unwrap_or(0).saturating_add(self.epoch_step);
+        let seen = self.voter.max_epoch().max(self.claim.version.epoch).max(1).saturating_add(1);
+        let floor =
+            if planted(Fault::EpochFromWallClock) { wall } else { wall.max(seen).max(self.epoch_floor) };
         let servers = self.cell.len() as u32;
         let below = floor - floor % servers + self.cell.me().index() as u32;
-        let epoch = if below >= floor {
-            below
-        } else {
-            below.saturating_add(servers)
-        };
+        let epoch = if below >= floor { below } else { below.saturating_add(servers) };
         epoch.min(i32::MAX as u32)
     }
 
@@ -545,11 +489,8 @@ impl Power {
 
     /// Until when the votes at hand are good.
     pub fn mandate_end(&self) -> Option<Moment> {
-        let length = if planted(Fault::MandateTooLong) {
-            self.profile.promise * 5 / 4
-        } else {
-            self.profile.mandate
-        };
+        let length =
+            if planted(Fault::MandateTooLong) { self.profile.promise * 5 / 4 } else { self.profile.mandate };
         self.beaconer.votes_proven().map(|sent| sent + length)
     }
 
@@ -574,11 +515,7 @@ impl Power {
     /// A higher address waits a little longer, so that one candidate asks before the next.
     fn may_stand_at(&self) -> Moment {
         let to_self = self.voter.promised_to() == Some(self.cell.me());
-        let free = if to_self {
-            Moment::START
-        } else {
-            self.voter.promised_until()
-        };
+        let free = if to_self { Moment::START } else { self.voter.promised_until() };
         free + self.stagger()
     }
 

@@ -129,26 +129,17 @@ impl Profile {
             });
         }
         if slow(self.lease) > fast(self.lease_wait) {
-            return Err(ProfileError::LeaseOutlastsWait {
-                lease: self.lease,
-                wait: self.lease_wait,
-            });
+            return Err(ProfileError::LeaseOutlastsWait { lease: self.lease, wait: self.lease_wait });
         }
         if self.lease <= self.beacon * 2 + self.call_timeout {
             let (lease, beacon, call) = (self.lease, self.beacon, self.call_timeout);
             return Err(ProfileError::LeaseTooShort { lease, beacon, call });
         }
         if self.mandate <= self.beacon * 3 {
-            return Err(ProfileError::MandateTooShort {
-                mandate: self.mandate,
-                beacon: self.beacon,
-            });
+            return Err(ProfileError::MandateTooShort { mandate: self.mandate, beacon: self.beacon });
         }
         if self.call_timeout >= self.beacon {
-            return Err(ProfileError::CallOutlastsBeacon {
-                call: self.call_timeout,
-                beacon: self.beacon,
-            });
+            return Err(ProfileError::CallOutlastsBeacon { call: self.call_timeout, beacon: self.beacon });
         }
         Ok(())
     }

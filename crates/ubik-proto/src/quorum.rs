@@ -17,10 +17,7 @@ impl Quorum {
     /// The rule for `cell`.
     pub fn of(cell: &Cell) -> Self {
         let voters = cell.voters();
-        let tie_breaker = voters
-            .iter()
-            .next()
-            .expect("Cell::new refuses a cell without a voter");
+        let tie_breaker = voters.iter().next().expect("Cell::new refuses a cell without a voter");
         Quorum { voters, tie_breaker }
     }
 
@@ -55,21 +52,13 @@ mod tests {
     use crate::cell::{Dialect, Server, ServerKind};
 
     fn quorum(voters: usize) -> Quorum {
-        let server = |address| Server {
-            address,
-            kind: ServerKind::Voter,
-            dialect: Dialect::Quorate,
-        };
+        let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate };
         Quorum::of(&Cell::new((1..=voters as u32).map(server).collect(), 1).unwrap())
     }
 
     fn subsets(voters: usize) -> impl Iterator<Item = ServerSet> {
-        (0u32..1 << voters).map(move |bits| {
-            (0..voters)
-                .filter(|i| bits & (1 << i) != 0)
-                .map(ServerId::new)
-                .collect()
-        })
+        (0u32..1 << voters)
+            .map(move |bits| (0..voters).filter(|i| bits & (1 << i) != 0).map(ServerId::new).collect())
     }
 
     /// U14, U19: no two disjoint sets decide; in an even cell the half with the tie breaker does, the other half not.
@@ -92,13 +81,7 @@ mod tests {
 
     #[test]
     fn the_latest_value_is_that_of_the_last_server_needed() {
-        let values = |times: &[u64]| {
-            times
-                .iter()
-                .enumerate()
-                .map(|(i, &t)| (ServerId::new(i), t))
-                .collect()
-        };
+        let values = |times: &[u64]| times.iter().enumerate().map(|(i, &t)| (ServerId::new(i), t)).collect();
         assert_eq!(quorum(3).latest(values(&[5, 9, 7])), Some(7));
         assert_eq!(quorum(5).latest(values(&[5, 9])), None);
         assert_eq!(quorum(1).latest(values(&[5])), Some(5));

@@ -82,11 +82,7 @@ pub struct Recovery {
 impl Recovery {
     /// The table of a sync site just elected.
     pub fn new(cell: &Cell, epoch: u32, bootstrap: bool) -> Self {
-        let unknown = Known {
-            version: None,
-            busy: Busy::Idle,
-            not_before: Moment::START,
-        };
+        let unknown = Known { version: None, busy: Busy::Idle, not_before: Moment::START };
         Recovery {
             epoch,
             progress: Progress::SyncSite,
@@ -126,11 +122,7 @@ impl Recovery {
 
     /// Notes that a call to `id` failed: nothing is known of it, and it is left alone until `not_before`.
     pub fn failed(&mut self, id: ServerId, not_before: Moment) {
-        self.known[id.index()] = Known {
-            version: None,
-            busy: Busy::Idle,
-            not_before,
-        };
+        self.known[id.index()] = Known { version: None, busy: Busy::Idle, not_before };
     }
 
     /// Notes that `id` is not reached for now; its last version is void.
@@ -155,9 +147,7 @@ impl Recovery {
 
     /// The servers, this one included, that hold `tail`, among those that have voted for this mandate.
     pub fn holders(&self, tail: Version, voted: ServerSet) -> ServerSet {
-        let others = voted
-            .iter()
-            .filter(|&id| self.known[id.index()].version == Some(tail));
+        let others = voted.iter().filter(|&id| self.known[id.index()].version == Some(tail));
         others.chain(std::iter::once(self.me)).collect()
     }
 
@@ -224,9 +214,7 @@ impl Recovery {
     /// A copy that never was in a quorum proves nothing, so it does not count towards enough; only if every voter has
     /// such a one is the cell new.
     fn newest(&self, voted: ServerSet, own: Version) -> Option<(ServerId, Version)> {
-        let others = voted
-            .iter()
-            .filter_map(|id| Some((id, self.known[id.index()].version?)));
+        let others = voted.iter().filter_map(|id| Some((id, self.known[id.index()].version?)));
         let all: Vec<(ServerId, Version)> = others.chain(std::iter::once((self.me, own))).collect();
         if planted(Fault::OwnCopyOnly) {
             return Some((self.me, own));
@@ -246,17 +234,12 @@ impl Recovery {
         if new_cell {
             return Some((self.me, own));
         }
-        all.into_iter()
-            .max_by_key(|&(id, version)| (version, id == self.me))
+        all.into_iter().max_by_key(|&(id, version)| (version, id == self.me))
     }
 
     /// When something that failed is to be tried again.
     pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
-        self.known
-            .iter()
-            .map(|known| known.not_before)
-            .filter(|&at| at > now)
-            .min()
+        self.known.iter().map(|known| known.not_before).filter(|&at| at > now).min()
     }
 }
 
@@ -298,11 +281,7 @@ mod tests {
     use crate::cell::{Dialect, Server, ServerKind};
 
     fn cell(voters: u32) -> Cell {
-        let server = |address| Server {
-            address,
-            kind: ServerKind::Voter,
-            dialect: Dialect::Quorate,
-        };
+        let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate };
         Cell::new((0..voters).map(server).collect(), 0).unwrap()
     }
 
@@ -323,10 +302,7 @@ mod tests {
     fn the_newest_version_of_a_quorum_is_fetched_first() {
         let mut recovery = Recovery::new(&cell(5), 100, false);
         let voted = peers(&[1, 2, 3]);
-        assert_eq!(
-            recovery.next(NOW, voted, OLD),
-            [Step::Ask(id(1)), Step::Ask(id(2)), Step::Ask(id(3))]
-        );
+        assert_eq!(recovery.next(NOW, voted, OLD), [Step::Ask(id(1)), Step::Ask(id(2)), Step::Ask(id(3))]);
         recovery.holds(id(1), OLD);
         assert_eq!(recovery.next(NOW, voted, OLD), [], "two of five decide nothing");
         recovery.holds(id(2), NEW);
@@ -336,10 +312,7 @@ mod tests {
         assert_eq!(recovery.next(NOW, voted, NEW), [Step::Relabel]);
         recovery.labelled();
         let label = Version::new(100, 2);
-        assert_eq!(
-            recovery.next(NOW, voted, label),
-            [Step::Send(id(1)), Step::Send(id(2))]
-        );
+        assert_eq!(recovery.next(NOW, voted, label), [Step::Send(id(1)), Step::Send(id(2))]);
     }
 
     /// U25, U35: the answer of a server that has not promised this mandate does not count.
@@ -362,23 +335,15 @@ mod tests {
             "one of three may have missed commits"
         );
         recovery.holds(id(2), OLD);
-        assert_eq!(
-            recovery.next(NOW, peers(&[1, 2]), Version::FRESH),
-            [Step::Fetch(id(2))]
-        );
+        assert_eq!(recovery.next(NOW, peers(&[1, 2]), Version::FRESH), [Step::Fetch(id(2))]);
         for (voters, bootstrap, expected) in [
             (&[1usize][..], false, None),
             (&[1, 2], false, Some(Step::Relabel)),
             (&[1], true, Some(Step::Relabel)),
         ] {
             let mut recovery = Recovery::new(&cell(3), 100, bootstrap);
-            voters
-                .iter()
-                .for_each(|&index| recovery.holds(id(index), Version::FRESH));
-            assert_eq!(
-                recovery.next(NOW, peers(voters), Version::FRESH).first().copied(),
-                expected
-            );
+            voters.iter().for_each(|&index| recovery.holds(id(index), Version::FRESH));
+            assert_eq!(recovery.next(NOW, peers(voters), Version::FRESH).first().copied(), expected);
         }
     }
 
@@ -395,10 +360,7 @@ mod tests {
     fn a_commit_waits_for_a_quorum_and_for_leases() {
         let quorum = Quorum::of(&cell(3));
         let later = NOW + std::time::Duration::from_secs(1);
-        assert_eq!(
-            verdict(quorum, peers(&[1]), NOW, [None].into_iter()),
-            Verdict::NoQuorum
-        );
+        assert_eq!(verdict(quorum, peers(&[1]), NOW, [None].into_iter()), Verdict::NoQuorum);
         assert_eq!(
             verdict(quorum, peers(&[1, 2]), NOW, [Some(later)].into_iter()),
             Verdict::LeasesUntil(later)
@@ -412,9 +374,6 @@ mod tests {
             ),
             Verdict::Committed
         );
-        assert_eq!(
-            verdict(quorum, peers(&[1, 2]), NOW, [None].into_iter()),
-            Verdict::Committed
-        );
+        assert_eq!(verdict(quorum, peers(&[1, 2]), NOW, [None].into_iter()), Verdict::Committed);
     }
 }

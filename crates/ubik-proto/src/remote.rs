@@ -52,31 +52,16 @@ impl Remote {
     /// # Errors
     /// `OUT_OF_SYNC` if a newer one of the same server runs: this call is a late one.
     pub fn begin(&mut self, host: ServerId, id: TransactionId) -> Result<(), AbortCode> {
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|current| current.host == host && current.id >= id)
-        {
+        if self.current.as_ref().is_some_and(|current| current.host == host && current.id >= id) {
             return Err(AbortCode::OUT_OF_SYNC);
         }
-        self.current = Some(Current {
-            id,
-            host,
-            stage: Stage::Begun,
-            changes: Vec::new(),
-            bytes: 0,
-        });
+        self.current = Some(Current { id, host, stage: Stage::Begun, changes: Vec::new(), bytes: 0 });
         Ok(())
     }
 
     fn open(&mut self, host: ServerId, id: TransactionId) -> Result<&mut Current, AbortCode> {
-        let current = self
-            .current
-            .as_mut()
-            .filter(|current| current.id == id && current.host == host);
-        current
-            .filter(|current| current.stage != Stage::Committed)
-            .ok_or(AbortCode::OUT_OF_SYNC)
+        let current = self.current.as_mut().filter(|current| current.id == id && current.host == host);
+        current.filter(|current| current.stage != Stage::Committed).ok_or(AbortCode::OUT_OF_SYNC)
     }
 
     /// Takes the write lock.
@@ -115,10 +100,7 @@ impl Remote {
             if current.bytes > MAX_TRANSACTION_BYTES || end > i32::MAX as u64 {
                 return Err(AbortCode::INTERNAL);
             }
-            current.changes.push(Change::Write {
-                position: write.position,
-                bytes: write.bytes,
-            });
+            current.changes.push(Change::Write { position: write.position, bytes: write.bytes });
         }
         Ok(())
     }
@@ -165,17 +147,10 @@ impl Remote {
     /// # Errors
     /// `OUT_OF_SYNC` without this transaction.
     pub fn release(&mut self, host: ServerId, id: TransactionId) -> Result<Release, AbortCode> {
-        let current = self
-            .current
-            .as_ref()
-            .filter(|current| current.id == id && current.host == host);
+        let current = self.current.as_ref().filter(|current| current.id == id && current.host == host);
         let committed = current.ok_or(AbortCode::OUT_OF_SYNC)?.stage == Stage::Committed;
         self.current = None;
-        Ok(if committed {
-            Release::Reveal
-        } else {
-            Release::Nothing
-        })
+        Ok(if committed { Release::Reveal } else { Release::Nothing })
     }
 
     /// Forgets an uncommitted transaction.
@@ -210,9 +185,7 @@ impl Remote {
 
     /// Whether its write lock is held, for status.
     pub fn is_locked(&self) -> bool {
-        self.current
-            .as_ref()
-            .is_some_and(|current| current.stage != Stage::Begun)
+        self.current.as_ref().is_some_and(|current| current.stage != Stage::Begun)
     }
 }
 
@@ -229,11 +202,7 @@ mod tests {
     }
 
     fn write(position: u32) -> Vec<Write> {
-        vec![Write {
-            file: 0,
-            position,
-            bytes: vec![1],
-        }]
+        vec![Write { file: 0, position, bytes: vec![1] }]
     }
 
     /// U29: changes come out in the order they came in, once.
@@ -244,19 +213,9 @@ mod tests {
         remote.lock(host(1), id(1), 1, LOCK_WRITE).unwrap();
         remote.write(host(1), id(1), write(5)).unwrap();
         remote.truncate(host(1), id(1), 0, 3).unwrap();
-        let changes = vec![
-            Change::Write {
-                position: 5,
-                bytes: vec![1],
-            },
-            Change::Truncate { length: 3 },
-        ];
+        let changes = vec![Change::Write { position: 5, bytes: vec![1] }, Change::Truncate { length: 3 }];
         assert_eq!(remote.commit(host(1), id(1)), Ok(changes));
-        assert_eq!(
-            remote.commit(host(1), id(1)),
-            Err(AbortCode::OUT_OF_SYNC),
-            "not twice"
-        );
+        assert_eq!(remote.commit(host(1), id(1)), Err(AbortCode::OUT_OF_SYNC), "not twice");
         assert_eq!(remote.release(host(1), id(1)), Ok(Release::Reveal));
         assert_eq!(remote.release(host(1), id(1)), Err(AbortCode::OUT_OF_SYNC));
     }
@@ -271,10 +230,7 @@ mod tests {
         assert_eq!(remote.write(host(2), id(2), write(0)), out);
         assert_eq!(remote.abort(host(1), id(1)), out);
         assert_eq!(remote.begin(host(1), id(1)), out, "a late call");
-        assert_eq!(
-            remote.lock(host(1), id(2), 2, LOCK_WRITE),
-            Err(AbortCode::BAD_LOCK)
-        );
+        assert_eq!(remote.lock(host(1), id(2), 2, LOCK_WRITE), Err(AbortCode::BAD_LOCK));
         assert_eq!(remote.truncate(host(1), id(2), 1, 0), Err(AbortCode::NO_ENTRY));
         assert_eq!(remote.current(), Some(id(2)));
     }
@@ -283,11 +239,9 @@ mod tests {
     #[test]
     fn a_stale_transaction_is_dropped() {
         let mut remote = Remote::default();
-        for (from, running, survives) in [
-            (host(1), id(2), true),
-            (host(1), id(3), false),
-            (host(2), id(2), false),
-        ] {
+        for (from, running, survives) in
+            [(host(1), id(2), true), (host(1), id(3), false), (host(2), id(2), false)]
+        {
             remote.clear();
             remote.begin(host(1), id(2)).unwrap();
             remote.check_stale(from, running);

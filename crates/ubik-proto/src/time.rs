@@ -33,20 +33,14 @@ impl Moment {
 impl Add<Duration> for Moment {
     type Output = Moment;
     fn add(self, length: Duration) -> Moment {
-        Moment(
-            self.0
-                .saturating_add(u64::try_from(length.as_micros()).unwrap_or(u64::MAX)),
-        )
+        Moment(self.0.saturating_add(u64::try_from(length.as_micros()).unwrap_or(u64::MAX)))
     }
 }
 
 impl Sub<Duration> for Moment {
     type Output = Moment;
     fn sub(self, length: Duration) -> Moment {
-        Moment(
-            self.0
-                .saturating_sub(u64::try_from(length.as_micros()).unwrap_or(u64::MAX)),
-        )
+        Moment(self.0.saturating_sub(u64::try_from(length.as_micros()).unwrap_or(u64::MAX)))
     }
 }
 

@@ -32,10 +32,7 @@ impl Version {
 
     /// The version that the next commit of the same sync site gets.
     pub fn next(self) -> Self {
-        Version {
-            epoch: self.epoch,
-            counter: self.counter.saturating_add(1),
-        }
+        Version { epoch: self.epoch, counter: self.counter.saturating_add(1) }
     }
 }
 

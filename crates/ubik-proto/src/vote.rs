@@ -92,19 +92,9 @@ impl Voter {
         record.max_epoch = record.max_epoch.max(label.epoch);
         // The only voter has nobody to whom it could have promised anything.
         let alone = cell.voters().len() == 1 && cell.is_voter(cell.me());
-        let promised_until = if alone || planted(Fault::PromiseForgotten) {
-            Moment::START
-        } else {
-            now + profile.promise
-        };
-        Voter {
-            profile,
-            cell,
-            record,
-            promised_until,
-            lower_asked: None,
-            following: None,
-        }
+        let promised_until =
+            if alone || planted(Fault::PromiseForgotten) { Moment::START } else { now + profile.promise };
+        Voter { profile, cell, record, promised_until, lower_asked: None, following: None }
     }
 
     /// Decides on a beacon. `series` names the connection it came on: a caller that had a call fail uses a new one.
@@ -120,9 +110,7 @@ impl Voter {
     ) -> Vote {
         match self.judge(now, from, beacon, standing) {
             Err(refusal) => Vote::No(refusal),
-            Ok(epoch) => Vote::Yes {
-                persist: self.agree(now, from, series, beacon, epoch),
-            },
+            Ok(epoch) => Vote::Yes { persist: self.agree(now, from, series, beacon, epoch) },
         }
     }
 
@@ -137,22 +125,11 @@ impl Voter {
         if self.cell.server(from).kind == ServerKind::Clone {
             return Err(Refusal::FromClone);
         }
-        let start = u32::try_from(beacon.start)
-            .ok()
-            .filter(|&start| start > 0)
-            .ok_or(Refusal::BadStart)?;
-        let epoch = if beacon.claims_sync_site {
-            beacon.transaction.epoch
-        } else {
-            start
-        };
+        let start = u32::try_from(beacon.start).ok().filter(|&start| start > 0).ok_or(Refusal::BadStart)?;
+        let epoch = if beacon.claims_sync_site { beacon.transaction.epoch } else { start };
         let lower_asks = self.lower_asks(now, from, beacon, standing);
         if self.record.to == Some(from) && (beacon.claims_sync_site || self.cell.is_voter(self.cell.me())) {
-            return if epoch < self.record.max_epoch {
-                Err(Refusal::OldEpoch)
-            } else {
-                Ok(epoch)
-            };
+            return if epoch < self.record.max_epoch { Err(Refusal::OldEpoch) } else { Ok(epoch) };
         }
         if !self.cell.is_voter(self.cell.me()) {
             // A clone follows whoever is sync site; having no vote, it has none to promise.
@@ -165,19 +142,13 @@ impl Voter {
         if epoch <= self.record.max_epoch && !planted(Fault::OldEpochAccepted) {
             return Err(Refusal::OldEpoch);
         }
-        if lower_asks {
-            Err(Refusal::LowerAsks)
-        } else {
-            Ok(epoch)
-        }
+        if lower_asks { Err(Refusal::LowerAsks) } else { Ok(epoch) }
     }
 
     /// While nobody is sync site, the lowest address that asks is preferred, this server's own included.
     fn lower_asks(&mut self, now: Moment, from: ServerId, beacon: &Beacon, standing: bool) -> bool {
         let memory = self.profile.beacon * 2;
-        self.lower_asked = self
-            .lower_asked
-            .filter(|&(id, at)| id < from && now.since(at) <= memory);
+        self.lower_asked = self.lower_asked.filter(|&(id, at)| id < from && now.since(at) <= memory);
         let lower_asks = self.lower_asked.is_some() || (standing && self.cell.me() < from);
         if self.lower_asked.is_none() && !beacon.claims_sync_site {
             self.lower_asked = Some((from, now));
@@ -214,10 +185,7 @@ impl Voter {
 
     /// Takes the new promise over; returns it if it has to be written.
     fn record(&mut self, epoch: u32, to: ServerId) -> Option<PromiseRecord> {
-        let record = PromiseRecord {
-            max_epoch: epoch.max(self.record.max_epoch),
-            to: Some(to),
-        };
+        let record = PromiseRecord { max_epoch: epoch.max(self.record.max_epoch), to: Some(to) };
         let changed = record != self.record;
         self.record = record;
         changed.then_some(record)
@@ -285,11 +253,7 @@ impl Voter {
     /// //= docs/ubik-protocol.md#lease
     pub fn may_read(&self, now: Moment) -> Option<Version> {
         let following = self.following.as_ref()?;
-        let from = if planted(Fault::LeaseFromReceipt) {
-            following.last_yes
-        } else {
-            following.proven_yes?
-        };
+        let from = if planted(Fault::LeaseFromReceipt) { following.last_yes } else { following.proven_yes? };
         let established = following.version.epoch == following.epoch || following.dialect == Dialect::OpenAfs;
         let granted = following.claims_sync_site && following.version != Version::NONE && established;
         (granted && now < from + self.profile.lease).then_some(following.version)
@@ -324,15 +288,8 @@ mod tests {
     }
 
     fn voter(me: u32, record: PromiseRecord) -> Voter {
-        let server = |address| Server {
-            address,
-            kind: ServerKind::Voter,
-            dialect: Dialect::Quorate,
-        };
-        let clone = Server {
-            kind: ServerKind::Clone,
-            ..server(9)
-        };
+        let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate };
+        let clone = Server { kind: ServerKind::Clone, ..server(9) };
         let cell = Cell::new(vec![server(0), server(1), server(2), clone], me).unwrap();
         Voter::new(cell, Profile::openafs(), record, Version::FRESH, at(0))
     }
@@ -343,31 +300,16 @@ mod tests {
 
     fn candidate(epoch: i32) -> Beacon {
         let transaction = TransactionId::default();
-        Beacon {
-            claims_sync_site: false,
-            start: epoch,
-            version: Version::NONE,
-            transaction,
-        }
+        Beacon { claims_sync_site: false, start: epoch, version: Version::NONE, transaction }
     }
 
     fn sync_site(epoch: u32, version: Version) -> Beacon {
         let transaction = TransactionId { epoch, counter: 1 };
-        Beacon {
-            claims_sync_site: true,
-            start: 5000,
-            version,
-            transaction,
-        }
+        Beacon { claims_sync_site: true, start: 5000, version, transaction }
     }
 
     fn yes(epoch: u32, to: usize) -> Vote {
-        Vote::Yes {
-            persist: Some(PromiseRecord {
-                max_epoch: epoch,
-                to: Some(id(to)),
-            }),
-        }
+        Vote::Yes { persist: Some(PromiseRecord { max_epoch: epoch, to: Some(id(to)) }) }
     }
 
     const RENEWED: Vote = Vote::Yes { persist: None };
@@ -380,38 +322,20 @@ mod tests {
             voter.handle_beacon(at(75), id(0), 1, &candidate(100), false),
             Vote::No(Refusal::Promised)
         );
-        assert_eq!(
-            voter.handle_beacon(at(76), id(0), 1, &candidate(100), false),
-            yes(100, 0)
-        );
+        assert_eq!(voter.handle_beacon(at(76), id(0), 1, &candidate(100), false), yes(100, 0));
         assert_eq!(
             voter.handle_beacon(at(151), id(1), 1, &candidate(101), false),
             Vote::No(Refusal::Promised)
         );
-        assert_eq!(
-            voter.handle_beacon(at(152), id(1), 1, &candidate(101), false),
-            yes(101, 1)
-        );
+        assert_eq!(voter.handle_beacon(at(152), id(1), 1, &candidate(101), false), yes(101, 1));
     }
 
     /// U11, U35: a voter never agrees to an epoch that is not above all it agreed to, except with the same server.
     #[test]
     fn an_epoch_is_agreed_to_with_one_server_only() {
-        let mut voter = voter(
-            2,
-            PromiseRecord {
-                max_epoch: 100,
-                to: Some(id(1)),
-            },
-        );
-        assert_eq!(
-            voter.handle_beacon(at(1), id(1), 1, &candidate(99), false),
-            Vote::No(Refusal::OldEpoch)
-        );
-        assert_eq!(
-            voter.handle_beacon(at(1), id(1), 1, &candidate(100), false),
-            RENEWED
-        );
+        let mut voter = voter(2, PromiseRecord { max_epoch: 100, to: Some(id(1)) });
+        assert_eq!(voter.handle_beacon(at(1), id(1), 1, &candidate(99), false), Vote::No(Refusal::OldEpoch));
+        assert_eq!(voter.handle_beacon(at(1), id(1), 1, &candidate(100), false), RENEWED);
         assert_eq!(
             voter.handle_beacon(at(80), id(0), 1, &candidate(100), false),
             Vote::No(Refusal::OldEpoch)
@@ -420,22 +344,13 @@ mod tests {
             voter.handle_beacon(at(80), id(0), 1, &sync_site(100, Version::NONE), false),
             Vote::No(Refusal::OldEpoch)
         );
-        assert_eq!(
-            voter.handle_beacon(at(80), id(0), 1, &candidate(101), false),
-            yes(101, 0)
-        );
+        assert_eq!(voter.handle_beacon(at(80), id(0), 1, &candidate(101), false), yes(101, 0));
     }
 
     /// U14: the lowest address that asks is preferred for two beacons; clones and impossible times get no vote.
     #[test]
     fn the_lowest_address_is_preferred_while_there_is_no_sync_site() {
-        let mut voter = voter(
-            2,
-            PromiseRecord {
-                max_epoch: 200,
-                to: None,
-            },
-        );
+        let mut voter = voter(2, PromiseRecord { max_epoch: 200, to: None });
         assert_eq!(
             voter.handle_beacon(at(80), id(0), 1, &candidate(200), false),
             Vote::No(Refusal::OldEpoch)
@@ -444,10 +359,7 @@ mod tests {
             voter.handle_beacon(at(81), id(1), 1, &candidate(300), false),
             Vote::No(Refusal::LowerAsks)
         );
-        assert_eq!(
-            voter.handle_beacon(at(111), id(1), 1, &candidate(300), false),
-            yes(300, 1)
-        );
+        assert_eq!(voter.handle_beacon(at(111), id(1), 1, &candidate(300), false), yes(300, 1));
         assert_eq!(
             voter.handle_beacon(at(111), id(3), 1, &candidate(400), false),
             Vote::No(Refusal::FromClone)
@@ -466,30 +378,17 @@ mod tests {
             voter.handle_beacon(at(80), id(2), 1, &candidate(100), true),
             Vote::No(Refusal::LowerAsks)
         );
-        assert_eq!(
-            voter.handle_beacon(at(80), id(0), 1, &candidate(100), true),
-            yes(100, 0)
-        );
+        assert_eq!(voter.handle_beacon(at(80), id(0), 1, &candidate(100), true), yes(100, 0));
     }
 
     /// U22, U34: a lease counts from the yes that the next beacon of the same connection proves to have arrived.
     #[test]
     fn a_lease_counts_from_the_yes_before_the_last() {
-        let mut voter = voter(
-            2,
-            PromiseRecord {
-                max_epoch: 9,
-                to: Some(id(0)),
-            },
-        );
+        let mut voter = voter(2, PromiseRecord { max_epoch: 9, to: Some(id(0)) });
         let version = Version::new(10, 5);
         let beacon = sync_site(10, version);
         voter.handle_beacon(at(0), id(0), 1, &beacon, false);
-        assert_eq!(
-            voter.may_read(at(1)),
-            None,
-            "nothing proves that the first yes arrived"
-        );
+        assert_eq!(voter.may_read(at(1)), None, "nothing proves that the first yes arrived");
         voter.handle_beacon(at(15), id(0), 1, &beacon, false);
         assert_eq!(voter.may_read(at(59)), Some(version));
         assert_eq!(voter.may_read(at(60)), None);

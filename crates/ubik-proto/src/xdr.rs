@@ -78,9 +78,10 @@ impl<'a> Decoder<'a> {
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], XdrError> {
-        let (head, rest) = self.0.split_at_checked(count).ok_or_else(|| XdrError::Short {
-            missing: count - self.0.len(),
-        })?;
+        let (head, rest) = self
+            .0
+            .split_at_checked(count)
+            .ok_or_else(|| XdrError::Short { missing: count - self.0.len() })?;
         self.0 = rest;
         Ok(head)
     }
@@ -108,10 +109,7 @@ impl<'a> Decoder<'a> {
     /// If the bytes end or the number is negative.
     pub fn unsigned(&mut self, what: &'static str) -> Result<u32, XdrError> {
         let value = self.i32()?;
-        u32::try_from(value).map_err(|_| XdrError::Range {
-            what,
-            value: value.into(),
-        })
+        u32::try_from(value).map_err(|_| XdrError::Range { what, value: value.into() })
     }
 
     /// A count of at most `limit` elements.
@@ -120,11 +118,7 @@ impl<'a> Decoder<'a> {
     /// If the bytes end or the count is above the limit.
     pub fn count(&mut self, what: &'static str, limit: usize) -> Result<usize, XdrError> {
         let count = self.u32()? as usize;
-        if count > limit {
-            Err(XdrError::TooLong { what, count, limit })
-        } else {
-            Ok(count)
-        }
+        if count > limit { Err(XdrError::TooLong { what, count, limit }) } else { Ok(count) }
     }
 
     /// Counted bytes, at most `limit` of them.
@@ -151,10 +145,6 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// If something is.
     pub fn finish(self) -> Result<(), XdrError> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(XdrError::Trailing(self.0.len()))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(XdrError::Trailing(self.0.len())) }
     }
 }

@@ -43,9 +43,7 @@ fn recorded_calls_are_read_and_written_alike() {
             _ => continue,
         };
         assert_eq!(written, bytes);
-        *seen
-            .entry(u32::from_be_bytes(bytes[..4].try_into().unwrap()))
-            .or_insert(0) += 1;
+        *seen.entry(u32::from_be_bytes(bytes[..4].try_into().unwrap())).or_insert(0) += 1;
     }
     println!("{seen:?}");
     for opcode in [10000, 20000, 20001, 20002, 20007, 20008, 20009, 20011, 20013] {

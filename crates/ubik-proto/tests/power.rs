@@ -18,33 +18,18 @@ fn id(index: usize) -> ServerId {
 }
 
 fn at(seconds: u64) -> Now {
-    Now {
-        moment: Moment::from_micros((1000 + seconds) * 1_000_000),
-        wall: WALL + seconds as i64,
-    }
+    Now { moment: Moment::from_micros((1000 + seconds) * 1_000_000), wall: WALL + seconds as i64 }
 }
 
 fn server(me: u32, voters: u32) -> Power {
-    let server = |address| Server {
-        address,
-        kind: ServerKind::Voter,
-        dialect: Dialect::Quorate,
-    };
+    let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate };
     let cell = Cell::new((0..voters).map(server).collect(), me).unwrap();
-    Power::new(
-        cell,
-        Profile::openafs(),
-        PromiseRecord::default(),
-        Version::FRESH,
-        at(0).moment,
-    )
+    Power::new(cell, Profile::openafs(), PromiseRecord::default(), Version::FRESH, at(0).moment)
 }
 
 fn numbers(commands: &[Command]) -> Vec<(ServerId, u64, Beacon)> {
     let beacon = |command: &Command| match command {
-        Command::Beacon {
-            to, number, beacon, ..
-        } => Some((*to, *number, *beacon)),
+        Command::Beacon { to, number, beacon, .. } => Some((*to, *number, *beacon)),
         _ => None,
     };
     commands.iter().filter_map(beacon).collect()
@@ -56,10 +41,7 @@ fn elected() -> (Power, u32, Vec<Command>) {
     let asked = numbers(&power.poll(at(90)));
     let epoch = asked[0].2.start as u32;
     let commands = power.on_vote(at(91), id(1), asked[0].1, VoteReply::Yes(asked[0].2.start));
-    let record = PromiseRecord {
-        max_epoch: epoch,
-        to: Some(id(0)),
-    };
+    let record = PromiseRecord { max_epoch: epoch, to: Some(id(0)) };
     assert!(commands.contains(&Command::PersistOwnVote(record)));
     let commands = power.on_own_vote_persisted(at(91), record);
     (power, epoch, commands)
@@ -70,10 +52,7 @@ fn elected() -> (Power, u32, Vec<Command>) {
 fn nobody_stands_before_the_promise_of_an_earlier_life_is_over() {
     let mut power = server(0, 3);
     assert_eq!(power.poll(at(74)), []);
-    let jumped = Now {
-        wall: WALL + 90_000,
-        ..at(75)
-    };
+    let jumped = Now { wall: WALL + 90_000, ..at(75) };
     assert_eq!(power.poll(jumped), []);
     assert!(power.next_deadline() > at(75).moment);
     assert_eq!(numbers(&power.poll(at(90))).len(), 2);
@@ -96,23 +75,14 @@ fn the_own_vote_is_cast_last_and_on_disk_first() {
     let mut power = server(0, 5);
     let asked = numbers(&power.poll(at(90)));
     let yes = VoteReply::Yes(asked[0].2.start);
-    let persists = |commands: &[Command]| {
-        commands
-            .iter()
-            .any(|command| matches!(command, Command::PersistOwnVote(_)))
-    };
-    assert!(
-        !persists(&power.on_vote(at(91), id(1), asked[0].1, yes)),
-        "one other of five does not decide"
-    );
+    let persists =
+        |commands: &[Command]| commands.iter().any(|command| matches!(command, Command::PersistOwnVote(_)));
+    assert!(!persists(&power.on_vote(at(91), id(1), asked[0].1, yes)), "one other of five does not decide");
     let epoch = asked[0].2.start as u32;
     assert_eq!(power.voter().promised_to(), None, "nothing is promised yet");
     assert!(persists(&power.on_vote(at(91), id(2), asked[1].1, yes)));
     assert_eq!(power.standing(), Standing::Candidate { epoch });
-    let record = PromiseRecord {
-        max_epoch: epoch,
-        to: Some(id(0)),
-    };
+    let record = PromiseRecord { max_epoch: epoch, to: Some(id(0)) };
     let commands = power.on_own_vote_persisted(at(92), record);
     assert_eq!(commands[0], Command::Notify(Event::Elected { epoch }));
     assert!(power.holds_mandate(at(92).moment));
@@ -129,19 +99,9 @@ fn a_new_sync_site_advertises_and_grants_nothing_yet() {
     }
     let version = Version::new(epoch, 2);
     let in_step: ServerSet = [id(1)].into_iter().collect();
-    let answered = numbers(&commands)
-        .into_iter()
-        .find(|(to, ..)| *to == id(1))
-        .unwrap();
+    let answered = numbers(&commands).into_iter().find(|(to, ..)| *to == id(1)).unwrap();
     power.on_vote(at(92), id(1), answered.1, VoteReply::Yes(answered.2.start));
-    let told = numbers(&power.set_claim(
-        at(92),
-        Claim {
-            version,
-            in_step,
-            transaction: 2,
-        },
-    ));
+    let told = numbers(&power.set_claim(at(92), Claim { version, in_step, transaction: 2 }));
     assert_eq!(told.len(), 1, "server 2 has not answered yet");
     assert_eq!((told[0].0, told[0].2.version), (id(1), version));
 }
@@ -162,18 +122,13 @@ fn a_sync_site_without_votes_stops_and_stays_bound() {
     assert!(matches!(vote, Vote::No(_)), "it holds a mandate");
     let commands = power.poll(at(148));
     assert_eq!(
-        commands
-            .iter()
-            .find(|command| matches!(command, Command::Notify(_))),
+        commands.iter().find(|command| matches!(command, Command::Notify(_))),
         Some(&Command::Notify(Event::SteppedDown { epoch }))
     );
     assert_eq!(numbers(&commands), []);
     let (vote, commands) = power.on_beacon(at(149), id(1), 1, &candidate(epoch + 1));
     assert!(matches!(vote, Vote::Yes { persist: Some(_) }), "free again");
-    assert!(commands.contains(&Command::Notify(Event::Follows {
-        host: id(1),
-        epoch: epoch + 1
-    })));
+    assert!(commands.contains(&Command::Notify(Event::Follows { host: id(1), epoch: epoch + 1 })));
 }
 
 /// U34: a new sync site owes every server that did not vote for it the lease of whoever came before.
@@ -216,10 +171,5 @@ fn a_newer_epoch_is_outbid() {
 
 fn candidate(epoch: u32) -> Beacon {
     let transaction = TransactionId::default();
-    Beacon {
-        claims_sync_site: false,
-        start: epoch as i32,
-        version: Version::NONE,
-        transaction,
-    }
+    Beacon { claims_sync_site: false, start: epoch as i32, version: Version::NONE, transaction }
 }

@@ -75,10 +75,7 @@ impl Server {
         let event = events.recv_timeout(patience);
         self.shared.leave(client);
         match event {
-            Ok(ClientEvent::ReadBegun(snapshot)) => Ok(ReadTransaction {
-                snapshot,
-                position: 0,
-            }),
+            Ok(ClientEvent::ReadBegun(snapshot)) => Ok(ReadTransaction { snapshot, position: 0 }),
             Ok(ClientEvent::ReadFailed(error)) => Err(error.into()),
             _ => {
                 let effects = self.shared.site.abandon(&mut held, client);
@@ -101,13 +98,7 @@ impl Server {
         match events.recv_timeout(patience) {
             Ok(ClientEvent::WriteBegun(snapshot)) => {
                 let overlay = Some(Overlay::new(snapshot));
-                Ok(WriteTransaction {
-                    shared,
-                    client,
-                    events,
-                    overlay,
-                    position: 0,
-                })
+                Ok(WriteTransaction { shared, client, events, overlay, position: 0 })
             }
             Ok(ClientEvent::WriteFailed(error)) => {
                 shared.leave(client);
@@ -136,11 +127,7 @@ impl Server {
 
     /// Who is sync site, as far as this server knows (U18).
     pub fn sync_site(&self) -> Option<ServerId> {
-        self.shared
-            .site
-            .with_power(&mut Held::thread_entry(), |now, power| {
-                power.sync_site(now.moment)
-            })
+        self.shared.site.with_power(&mut Held::thread_entry(), |now, power| power.sync_site(now.moment))
     }
 }
 
@@ -195,9 +182,7 @@ pub struct WriteTransaction {
 
 impl WriteTransaction {
     fn overlay(&mut self) -> &mut Overlay {
-        self.overlay
-            .as_mut()
-            .expect("commit takes the transaction, so nobody can call this after it")
+        self.overlay.as_mut().expect("commit takes the transaction, so nobody can call this after it")
     }
 
     /// How many bytes the database has, with this transaction's changes.
@@ -267,9 +252,7 @@ impl WriteTransaction {
         match self.events.recv_timeout(patience) {
             Ok(ClientEvent::Committed(version)) => Ok(version),
             Ok(ClientEvent::WriteFailed(error)) => Err(error.into()),
-            Ok(ClientEvent::Undecided(version)) => Err(CommitError::Undecided {
-                version: Some(version),
-            }),
+            Ok(ClientEvent::Undecided(version)) => Err(CommitError::Undecided { version: Some(version) }),
             Ok(_) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 Err(CommitError::Undecided { version: None })
             }
@@ -299,9 +282,7 @@ pub struct AppCache<T> {
 
 impl<T> Default for AppCache<T> {
     fn default() -> Self {
-        AppCache {
-            made: Mutex::default(),
-        }
+        AppCache { made: Mutex::default() }
     }
 }
 
@@ -316,10 +297,7 @@ impl<T> AppCache<T> {
         make: impl FnOnce(&mut ReadTransaction) -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
         let version = transaction.version();
-        let mut made = self
-            .made
-            .lock()
-            .expect("a thread panicked while it made the cached value");
+        let mut made = self.made.lock().expect("a thread panicked while it made the cached value");
         if let Some((of, value)) = &*made
             && *of == version
         {
@@ -334,10 +312,7 @@ impl<T> AppCache<T> {
 
     /// Puts in what a writer made of its commit.
     pub fn put(&self, version: Version, value: T) {
-        let mut made = self
-            .made
-            .lock()
-            .expect("a thread panicked while it made the cached value");
+        let mut made = self.made.lock().expect("a thread panicked while it made the cached value");
         if made.as_ref().is_none_or(|(of, _)| *of < version) {
             *made = Some((version, Arc::new(value)));
         }

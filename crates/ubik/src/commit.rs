@@ -81,26 +81,12 @@ impl Commit {
         servers: ServerSet,
     ) -> Self {
         let calls = preparation(id, &changes, relabel);
-        let takers = servers
-            .iter()
-            .map(|server| (server, Taker::Preparing(calls.clone())))
-            .collect();
-        Commit {
-            id,
-            client,
-            changes,
-            version,
-            stage: Stage::Preparing,
-            takers,
-            holders: ServerSet::EMPTY,
-        }
+        let takers = servers.iter().map(|server| (server, Taker::Preparing(calls.clone()))).collect();
+        Commit { id, client, changes, version, stage: Stage::Preparing, takers, holders: ServerSet::EMPTY }
     }
 
     pub(crate) fn taker(&mut self, server: ServerId) -> Option<&mut Taker> {
-        self.takers
-            .iter_mut()
-            .find(|(id, _)| *id == server)
-            .map(|(_, taker)| taker)
+        self.takers.iter_mut().find(|(id, _)| *id == server).map(|(_, taker)| taker)
     }
 
     /// The next call to a server that has answered the one before; `None` if it has everything.
@@ -121,18 +107,12 @@ impl Commit {
 
     /// Whether every server has everything or has failed.
     pub(crate) fn is_prepared(&self) -> bool {
-        self.takers
-            .iter()
-            .all(|(_, taker)| !matches!(taker, Taker::Preparing(_)))
+        self.takers.iter().all(|(_, taker)| !matches!(taker, Taker::Preparing(_)))
     }
 
     /// The servers for which `wanted` holds.
     pub(crate) fn servers(&self, wanted: impl Fn(&Taker) -> bool) -> ServerSet {
-        self.takers
-            .iter()
-            .filter(|(_, taker)| wanted(taker))
-            .map(|&(id, _)| id)
-            .collect()
+        self.takers.iter().filter(|(_, taker)| wanted(taker)).map(|&(id, _)| id).collect()
     }
 
     /// The servers that may be reading by this transaction's old or new version: those that did not fail.
@@ -147,13 +127,7 @@ fn preparation(
     changes: &[Change],
     relabel: Option<(Version, Version)>,
 ) -> VecDeque<DiskCall> {
-    let lock = DiskCall::Lock {
-        transaction,
-        file: 0,
-        position: 1,
-        length: 1,
-        kind: LOCK_WRITE,
-    };
+    let lock = DiskCall::Lock { transaction, file: 0, position: 1, length: 1, kind: LOCK_WRITE };
     let mut calls = VecDeque::from([DiskCall::Begin(transaction), lock]);
     let mut writes = Vec::new();
     let mut bytes_held = 0;
@@ -162,11 +136,7 @@ fn preparation(
             Change::Truncate { length } => {
                 send_writes(&mut calls, transaction, &mut writes);
                 bytes_held = 0;
-                calls.push_back(DiskCall::Truncate {
-                    transaction,
-                    file: 0,
-                    length: *length,
-                });
+                calls.push_back(DiskCall::Truncate { transaction, file: 0, length: *length });
             }
             Change::Write { position, bytes } => {
                 for (nth, part) in bytes.chunks(MAX_WRITE_BYTES).enumerate() {
@@ -176,32 +146,21 @@ fn preparation(
                     }
                     bytes_held += part.len();
                     let position = position + (nth * MAX_WRITE_BYTES) as u32;
-                    writes.push(Write {
-                        file: 0,
-                        position,
-                        bytes: part.to_vec(),
-                    });
+                    writes.push(Write { file: 0, position, bytes: part.to_vec() });
                 }
             }
         }
     }
     send_writes(&mut calls, transaction, &mut writes);
     if let Some((old, new)) = relabel {
-        calls.push_back(DiskCall::SetVersion {
-            transaction,
-            old,
-            new,
-        });
+        calls.push_back(DiskCall::SetVersion { transaction, old, new });
     }
     calls
 }
 
 fn send_writes(calls: &mut VecDeque<DiskCall>, transaction: TransactionId, writes: &mut Vec<Write>) {
     if !writes.is_empty() {
-        calls.push_back(DiskCall::WriteV {
-            transaction,
-            writes: std::mem::take(writes),
-        });
+        calls.push_back(DiskCall::WriteV { transaction, writes: std::mem::take(writes) });
     }
 }
 
@@ -212,10 +171,7 @@ mod tests {
     const ID: TransactionId = TransactionId { epoch: 5, counter: 1 };
 
     fn write(position: u32, length: usize) -> Change {
-        Change::Write {
-            position,
-            bytes: vec![1; length],
-        }
+        Change::Write { position, bytes: vec![1; length] }
     }
 
     /// U29: changes keep their order, and no call is larger than the wire allows.
@@ -223,20 +179,12 @@ mod tests {
     fn changes_become_calls_in_order_and_within_the_limits() {
         let changes: Vec<Change> = (0..70)
             .map(|nth| write(nth, 1))
-            .chain([
-                Change::Truncate { length: 9 },
-                write(0, 40_000),
-                write(0, 150_000),
-            ])
+            .chain([Change::Truncate { length: 9 }, write(0, 40_000), write(0, 150_000)])
             .collect();
         let calls = preparation(ID, &changes, Some((Version::new(4, 9), Version::new(5, 1))));
         let mut rebuilt = Vec::new();
         for call in &calls {
-            assert_eq!(
-                DiskCall::decode(&call.encode()).as_ref(),
-                Ok(call),
-                "within the limits of the wire"
-            );
+            assert_eq!(DiskCall::decode(&call.encode()).as_ref(), Ok(call), "within the limits of the wire");
             match call {
                 DiskCall::WriteV { writes, .. } => {
                     rebuilt.extend(writes.iter().map(|write| (write.position, write.bytes.len())));
@@ -246,13 +194,7 @@ mod tests {
             }
         }
         let mut expected: Vec<(u32, usize)> = (0..70).map(|nth| (nth, 1)).collect();
-        expected.extend([
-            (9, usize::MAX),
-            (0, 40_000),
-            (0, 65_536),
-            (65_536, 65_536),
-            (131_072, 18_928),
-        ]);
+        expected.extend([(9, usize::MAX), (0, 40_000), (0, 65_536), (65_536, 65_536), (131_072, 18_928)]);
         assert_eq!(rebuilt, expected);
         assert!(matches!(calls.back(), Some(DiskCall::SetVersion { .. })));
     }
@@ -268,10 +210,7 @@ mod tests {
             None,
             [server].into_iter().collect(),
         );
-        assert!(
-            matches!(commit.next_call(server), Some(DiskCall::Lock { .. })),
-            "Begin is under way"
-        );
+        assert!(matches!(commit.next_call(server), Some(DiskCall::Lock { .. })), "Begin is under way");
         assert!(matches!(commit.next_call(server), Some(DiskCall::WriteV { .. })));
         assert!(!commit.is_prepared());
         assert_eq!(commit.next_call(server), None);

@@ -78,18 +78,8 @@ impl Database {
         let (file, label) = store.open().map_err(OpenError::Store)?;
         let generation = Arc::new(Generation::new(file, cache_pages).map_err(OpenError::Store)?);
         let version = label.unwrap_or(Version::FRESH);
-        let state = State {
-            generation,
-            point: 0,
-            version,
-            visible: None,
-            broken: false,
-        };
-        let database = Database {
-            store,
-            cache_pages,
-            state: Mutex::new(state),
-        };
+        let state = State { generation, point: 0, version, visible: None, broken: false };
+        let database = Database { store, cache_pages, state: Mutex::new(state) };
         database.recover(label).map_err(OpenError::Replay)?;
         Ok(database)
     }
@@ -109,9 +99,7 @@ impl Database {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .expect("no code here panics while it holds this lock")
+        self.state.lock().expect("no code here panics while it holds this lock")
     }
 
     /// The tail: the newest version here, decided or not.
@@ -132,10 +120,7 @@ impl Database {
     /// Whether the tail is not what readers see.
     pub fn is_pending(&self) -> bool {
         let state = self.state();
-        state
-            .visible
-            .as_ref()
-            .is_none_or(|visible| visible.version() != state.version)
+        state.visible.as_ref().is_none_or(|visible| visible.version() != state.version)
     }
 
     /// The tail, to be sent to another server or to be changed by the sync site's next transaction.
@@ -168,9 +153,7 @@ impl Database {
         self.check_whole()?;
         assert!(version > self.version(), "versions only grow");
         if planted(Fault::LogNotSynced) {
-            return self
-                .write_pages(changes, version)
-                .map_err(|error| self.break_down(error));
+            return self.write_pages(changes, version).map_err(|error| self.break_down(error));
         }
         if let Err(error) = self.store.write_log(&log::encode(changes, version)) {
             // The log may hold all of it: it must not be found at the next start.
@@ -179,8 +162,7 @@ impl Database {
                 Err(_) => Err(self.break_down(error)),
             };
         }
-        self.write_pages(changes, version)
-            .map_err(|error| self.break_down(error))?;
+        self.write_pages(changes, version).map_err(|error| self.break_down(error))?;
         // Left as it is, the log would be replayed to no effect.
         let _ = self.store.clear_log();
         Ok(())
@@ -240,10 +222,7 @@ impl Database {
         // A log that was emptied but not synced must not come back over another database.
         self.store.write_log(&[]).map_err(ApplyError::NotLogged)?;
         received.commit(version).map_err(ApplyError::NotLogged)?;
-        let opened = self
-            .store
-            .open()
-            .and_then(|(file, _)| Generation::new(file, self.cache_pages));
+        let opened = self.store.open().and_then(|(file, _)| Generation::new(file, self.cache_pages));
         let generation = opened.map_err(|error| self.break_down(error))?;
         let mut state = self.state();
         state.generation = Arc::new(generation);
@@ -253,11 +232,7 @@ impl Database {
     }
 
     fn check_whole(&self) -> Result<(), ApplyError> {
-        if self.state().broken {
-            Err(ApplyError::WasBroken)
-        } else {
-            Ok(())
-        }
+        if self.state().broken { Err(ApplyError::WasBroken) } else { Ok(()) }
     }
 
     fn break_down(&self, error: io::Error) -> ApplyError {
@@ -303,10 +278,7 @@ mod tests {
     use crate::phys::memory::MemoryStore;
 
     fn write(position: u32, bytes: &[u8]) -> Change {
-        Change::Write {
-            position,
-            bytes: bytes.to_vec(),
-        }
+        Change::Write { position, bytes: bytes.to_vec() }
     }
 
     fn bytes(snapshot: &Snapshot) -> Vec<u8> {
@@ -323,23 +295,12 @@ mod tests {
     #[test]
     fn a_snapshot_never_changes() {
         let database = open(&MemoryStore::new());
-        database
-            .apply(&[write(0, b"one"), write(5000, b"far")], Version::new(3, 2))
-            .unwrap();
+        database.apply(&[write(0, b"one"), write(5000, b"far")], Version::new(3, 2)).unwrap();
         database.reveal();
         let one = database.visible().unwrap();
         let before = bytes(&one);
-        database
-            .apply(
-                &[write(0, b"two"), Change::Truncate { length: 100 }],
-                Version::new(3, 3),
-            )
-            .unwrap();
-        assert_eq!(
-            bytes(&database.visible().unwrap()),
-            before,
-            "not visible before it is revealed"
-        );
+        database.apply(&[write(0, b"two"), Change::Truncate { length: 100 }], Version::new(3, 3)).unwrap();
+        assert_eq!(bytes(&database.visible().unwrap()), before, "not visible before it is revealed");
         database.reveal();
         let two = database.visible().unwrap();
         assert_eq!((two.length(), &bytes(&two)[..3]), (100, &b"two"[..]));
@@ -356,9 +317,7 @@ mod tests {
     #[test]
     fn a_transaction_sees_its_own_changes_in_order() {
         let database = open(&MemoryStore::new());
-        database
-            .apply(&[write(0, &[7; 3000])], Version::new(3, 2))
-            .unwrap();
+        database.apply(&[write(0, &[7; 3000])], Version::new(3, 2)).unwrap();
         let mut overlay = Overlay::new(database.tail());
         overlay.write(10, b"first").unwrap();
         overlay.write(12, b"SECOND").unwrap();
@@ -367,14 +326,9 @@ mod tests {
         let mut read = vec![0; 3072];
         overlay.read(0, &mut read).unwrap();
         assert_eq!(&read[9..19], b"\x07fiSECOND\x07");
-        assert_eq!(
-            (read[1029], read[1030], read[2047], read[2048], read[2049]),
-            (7, 0, 0, b'x', 0)
-        );
+        assert_eq!((read[1029], read[1030], read[2047], read[2048], read[2049]), (7, 0, 0, b'x', 0));
         assert_eq!(overlay.length(), 3072);
-        database
-            .apply(&overlay.into_changes(), Version::new(3, 3))
-            .unwrap();
+        database.apply(&overlay.into_changes(), Version::new(3, 3)).unwrap();
         assert_eq!(bytes(&database.tail()), read);
     }
 
@@ -391,9 +345,7 @@ mod tests {
                 if random.u8(..4) == 0 {
                     let length = random.usize(..9000);
                     model.resize(length, 0);
-                    changes.push(Change::Truncate {
-                        length: length as u32,
-                    });
+                    changes.push(Change::Truncate { length: length as u32 });
                 } else {
                     let (at, length) = (random.usize(..9000), random.usize(1..2500));
                     let end = (at + length).next_multiple_of(1024);
@@ -441,12 +393,7 @@ mod tests {
                     "{found} after {operations} operations"
                 );
                 let expected = if found == new { 2 } else { 1 };
-                assert!(
-                    bytes(&database.tail())[..3000]
-                        .iter()
-                        .all(|&byte| byte == expected),
-                    "torn"
-                );
+                assert!(bytes(&database.tail())[..3000].iter().all(|&byte| byte == expected), "torn");
             }
         }
     }
@@ -467,16 +414,9 @@ mod tests {
             store.crash(&mut || false);
             let database = open(&store);
             assert!(database.version() == new || replaced.is_err());
-            let (length, byte) = if database.version() == new {
-                (5000, 2)
-            } else {
-                (3072, 1)
-            };
+            let (length, byte) = if database.version() == new { (5000, 2) } else { (3072, 1) };
             let bytes = bytes(&database.tail());
-            assert!(
-                bytes.len() == length && bytes[..3000].iter().all(|&found| found == byte),
-                "torn"
-            );
+            assert!(bytes.len() == length && bytes[..3000].iter().all(|&found| found == byte), "torn");
         }
     }
 

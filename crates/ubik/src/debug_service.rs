@@ -59,8 +59,7 @@ impl Site {
 /// A reading of the monotonic clock, as the wall clock would have shown it.
 fn wall_of(now: Now, at: Moment) -> i32 {
     let seconds = if at >= now.moment {
-        now.wall
-            .saturating_add(at.since(now.moment).as_secs().min(i32::MAX as u64) as i64)
+        now.wall.saturating_add(at.since(now.moment).as_secs().min(i32::MAX as u64) as i64)
     } else {
         now.wall.saturating_sub(now.moment.since(at).as_secs() as i64)
     };
@@ -95,10 +94,8 @@ fn of_power(now: Now, power: &Power) -> SiteDebug {
     if debug.is_sync_site {
         debug.sync_site_until = power.mandate_end().map_or(0, |end| wall_of(now, end));
         debug.sync_version = power.claim().version;
-        debug.sync_transaction = TransactionId {
-            epoch: power.epoch().unwrap_or(0),
-            counter: power.claim().transaction,
-        };
+        debug.sync_transaction =
+            TransactionId { epoch: power.epoch().unwrap_or(0), counter: power.claim().transaction };
         debug.sync_time = debug.now;
     }
     debug

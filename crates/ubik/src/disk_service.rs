@@ -44,26 +44,15 @@ impl Replica {
         }
         match call {
             DiskCall::Begin(id) => self.remote.begin(from, id)?,
-            DiskCall::Lock {
-                transaction,
-                length,
-                kind,
-                ..
-            } => self.remote.lock(from, transaction, length, kind)?,
+            DiskCall::Lock { transaction, length, kind, .. } => {
+                self.remote.lock(from, transaction, length, kind)?
+            }
             DiskCall::Write { transaction, write } => self.remote.write(from, transaction, vec![write])?,
             DiskCall::WriteV { transaction, writes } => self.remote.write(from, transaction, writes)?,
-            DiskCall::Truncate {
-                transaction,
-                file,
-                length,
-            } => {
+            DiskCall::Truncate { transaction, file, length } => {
                 self.remote.truncate(from, transaction, file, length)?;
             }
-            DiskCall::SetVersion {
-                transaction,
-                old,
-                new,
-            } => {
+            DiskCall::SetVersion { transaction, old, new } => {
                 self.remote.check(from, transaction)?;
                 self.relabel(cx, old, new)?;
             }
@@ -105,9 +94,7 @@ impl Replica {
     ) -> Result<(), AbortCode> {
         let ours = self.cell.server(from).dialect == Dialect::Quorate;
         let record = cx.power().voter().promise_record();
-        let other_epoch = call
-            .transaction()
-            .is_some_and(|id| ours && id.epoch != record.max_epoch);
+        let other_epoch = call.transaction().is_some_and(|id| ours && id.epoch != record.max_epoch);
         if (self.role.is_some() || record.to != Some(from) || other_epoch) && !planted(Fault::NoFence) {
             return Err(AbortCode::OUT_OF_SYNC);
         }
@@ -118,9 +105,7 @@ impl Replica {
         if self.database.version() != old || new <= old {
             return Err(AbortCode::OUT_OF_SYNC);
         }
-        self.database
-            .relabel(new)
-            .map_err(|error| self.disk_failed(cx, &error))?;
+        self.database.relabel(new).map_err(|error| self.disk_failed(cx, &error))?;
         cx.power().version_moved(old, new);
         Ok(())
     }
@@ -172,9 +157,7 @@ impl Replica {
             return Ok(Answer::Done);
         }
         self.remote.clear();
-        self.database
-            .replace(received, version)
-            .map_err(|error| self.disk_failed(cx, &error))?;
+        self.database.replace(received, version).map_err(|error| self.disk_failed(cx, &error))?;
         Ok(Answer::Done)
     }
 

@@ -45,10 +45,7 @@ impl Clock for SystemClock {
     fn now(&self) -> Now {
         let boot = clock_gettime(ClockId::Boottime);
         let moment = Moment::from_micros(boot.tv_sec as u64 * 1_000_000 + boot.tv_nsec as u64 / 1000);
-        Now {
-            moment,
-            wall: clock_gettime(ClockId::Realtime).tv_sec,
-        }
+        Now { moment, wall: clock_gettime(ClockId::Realtime).tv_sec }
     }
 }
 
@@ -59,11 +56,7 @@ pub(crate) fn wall_seconds() -> i64 {
 
 /// What a peer's vote thread has to do.
 enum VoteJob {
-    Beacon {
-        series: u64,
-        number: u64,
-        beacon: Beacon,
-    },
+    Beacon { series: u64, number: u64, beacon: Beacon },
     Probe,
 }
 
@@ -95,9 +88,7 @@ pub(crate) struct Shared {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .expect("no code here panics while it holds this lock")
+    mutex.lock().expect("no code here panics while it holds this lock")
 }
 
 /// A running server of one database. Dropping it stops its threads.
@@ -139,10 +130,7 @@ impl Server {
             power_changed: Default::default(),
             version_changed: Default::default(),
         });
-        let mut server = Server {
-            shared,
-            threads: Vec::new(),
-        };
+        let mut server = Server { shared, threads: Vec::new() };
         server.spawn("ubik votes", keep_power_time);
         server.spawn("ubik copy", move |shared| work_on_copy(shared, &copy_jobs));
         for (peer, votes, calls) in receivers {
@@ -154,11 +142,8 @@ impl Server {
 
     fn spawn(&mut self, name: &str, body: impl FnOnce(&Arc<Shared>) + Send + 'static) {
         let shared = self.shared.clone();
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || body(&shared));
-        self.threads
-            .push(thread.expect("a thread can be started when a server starts"));
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || body(&shared));
+        self.threads.push(thread.expect("a thread can be started when a server starts"));
     }
 
     /// The server as its peers' calls see it.
@@ -197,13 +182,9 @@ impl Ear {
         match vote {
             Vote::No(_) => Some(VoteReply::No),
             Vote::Yes { persist: None } => Some(VoteReply::Yes(beacon.start)),
-            Vote::Yes {
-                persist: Some(record),
-            } => shared
-                .site
-                .save_promise(record)
-                .ok()
-                .map(|()| VoteReply::Yes(beacon.start)),
+            Vote::Yes { persist: Some(record) } => {
+                shared.site.save_promise(record).ok().map(|()| VoteReply::Yes(beacon.start))
+            }
         }
     }
 
@@ -234,10 +215,7 @@ impl Ear {
     /// # Errors
     /// Those of the store.
     pub fn receive(&self) -> io::Result<Box<dyn Replacement>> {
-        let shared = self
-            .0
-            .upgrade()
-            .ok_or_else(|| io::Error::other("the server has stopped"))?;
+        let shared = self.0.upgrade().ok_or_else(|| io::Error::other("the server has stopped"))?;
         shared.site.database().receive()
     }
 
@@ -273,20 +251,8 @@ impl Shared {
     fn perform(&self, held: &mut Held<'_, Nothing>, commands: Vec<Command>) {
         for command in commands {
             match command {
-                Command::Beacon {
-                    to,
-                    series,
-                    number,
-                    beacon,
-                } => {
-                    self.queue_vote(
-                        to,
-                        VoteJob::Beacon {
-                            series,
-                            number,
-                            beacon,
-                        },
-                    );
+                Command::Beacon { to, series, number, beacon } => {
+                    self.queue_vote(to, VoteJob::Beacon { series, number, beacon });
                 }
                 Command::Probe { to } => self.queue_vote(to, VoteJob::Probe),
                 Command::PersistOwnVote(record) => {
@@ -348,10 +314,7 @@ impl Shared {
     /// Waits until `done` or until `patience` is over; looks again whenever the copy was worked on.
     pub(crate) fn wait_for_version(&self, patience: Duration, done: impl Fn() -> bool) -> bool {
         let guard = lock(&self.version_changed.0);
-        let waited = self
-            .version_changed
-            .1
-            .wait_timeout_while(guard, patience, |()| !done());
+        let waited = self.version_changed.1.wait_timeout_while(guard, patience, |()| !done());
         let (_guard, timeout) = waited.expect("no code here panics while it holds this lock");
         !timeout.timed_out()
     }
@@ -365,16 +328,9 @@ fn keep_power_time(shared: &Arc<Shared>) {
         if !commands.is_empty() {
             shared.perform(&mut held, commands);
         }
-        let wait = shared
-            .site
-            .power_deadline(&mut held)
-            .since(SystemClock.now().moment)
-            .min(LONGEST_WAIT);
+        let wait = shared.site.power_deadline(&mut held).since(SystemClock.now().moment).min(LONGEST_WAIT);
         let changed = lock(&shared.power_changed.0);
-        let waited = shared
-            .power_changed
-            .1
-            .wait_timeout_while(changed, wait, |changed| !*changed);
+        let waited = shared.power_changed.1.wait_timeout_while(changed, wait, |changed| !*changed);
         let (mut changed, _) = waited.expect("no code here panics while it holds this lock");
         *changed = false;
     }
@@ -385,9 +341,7 @@ fn work_on_copy(shared: &Arc<Shared>, jobs: &Receiver<CopyJob>) {
     let mut held = Held::thread_entry();
     while !shared.is_stopped() {
         let deadline = shared.site.replica_deadline(&mut held);
-        let wait = deadline.map_or(LONGEST_WAIT, |at| {
-            at.since(SystemClock.now().moment).min(LONGEST_WAIT)
-        });
+        let wait = deadline.map_or(LONGEST_WAIT, |at| at.since(SystemClock.now().moment).min(LONGEST_WAIT));
         let effects = match jobs.recv_timeout(wait) {
             Ok(CopyJob::Event(event)) => shared.site.on_event(&mut held, event),
             Ok(CopyJob::LookAgain) => continue,
@@ -409,11 +363,7 @@ fn carry_votes(shared: &Arc<Shared>, peer: ServerId, jobs: &Receiver<VoteJob>) {
     let mut held = Held::thread_entry();
     while !shared.is_stopped() {
         let commands = match jobs.recv_timeout(LONGEST_WAIT) {
-            Ok(VoteJob::Beacon {
-                series,
-                number,
-                beacon,
-            }) => {
+            Ok(VoteJob::Beacon { series, number, beacon }) => {
                 let reply = shared.transport.beacon(peer, series, &beacon);
                 shared.site.on_vote(&mut held, peer, number, reply)
             }
@@ -447,10 +397,9 @@ fn carry_calls(shared: &Arc<Shared>, peer: ServerId, jobs: Receiver<Effect>) {
 fn carry(shared: &Shared, peer: ServerId, effect: Effect) -> Option<(CallToken, Result<Reply, CallError>)> {
     match effect {
         Effect::Call { token, call, .. } => Some((token, shared.transport.call(peer, &call))),
-        Effect::Send { token, database, .. } => Some((
-            token,
-            shared.transport.send(peer, &database).map(|()| Reply::Done),
-        )),
+        Effect::Send { token, database, .. } => {
+            Some((token, shared.transport.send(peer, &database).map(|()| Reply::Done)))
+        }
         Effect::Fetch { token, mut into, .. } => {
             let fetched = shared.transport.fetch(peer, &mut *into);
             Some((token, fetched.map(|version| Reply::Database(version, into))))

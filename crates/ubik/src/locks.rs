@@ -63,22 +63,13 @@ pub struct Ordered<L, T> {
 impl<L, T> Ordered<L, T> {
     /// Puts `value` under a lock.
     pub const fn new(value: T) -> Self {
-        Ordered {
-            mutex: Mutex::new(value),
-            level: PhantomData,
-        }
+        Ordered { mutex: Mutex::new(value), level: PhantomData }
     }
 
     /// Locks; whoever holds a lower lock has no token for it.
     pub fn lock<'a, H: Before<L>>(&'a self, _held: &'a mut Held<'_, H>) -> Guard<'a, L, T> {
-        let value = self
-            .mutex
-            .lock()
-            .expect("a thread panicked while it held this lock");
-        Guard {
-            value,
-            held: Held(PhantomData),
-        }
+        let value = self.mutex.lock().expect("a thread panicked while it held this lock");
+        Guard { value, held: Held(PhantomData) }
     }
 }
 

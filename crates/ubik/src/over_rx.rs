@@ -57,20 +57,9 @@ impl RxTransport {
         security: Arc<dyn SecurityClass>,
         profile: &Profile,
     ) -> Self {
-        let timeouts = Timeouts {
-            dead: profile.call_timeout,
-            ..Timeouts::default()
-        };
+        let timeouts = Timeouts { dead: profile.call_timeout, ..Timeouts::default() };
         let (votes, disks) = (Mutex::default(), Mutex::default());
-        RxTransport {
-            port,
-            cell,
-            addresses,
-            security,
-            timeouts,
-            votes,
-            disks,
-        }
+        RxTransport { port, cell, addresses, security, timeouts, votes, disks }
     }
 
     fn connect(&self, to: ServerId, service: ServiceId, timeouts: Timeouts) -> Option<Connection> {
@@ -79,30 +68,21 @@ impl RxTransport {
     }
 
     fn vote_connection(&self, to: ServerId, series: u64) -> Option<Arc<Connection>> {
-        let mut votes = self
-            .votes
-            .lock()
-            .expect("no code here panics while it holds this lock");
+        let mut votes = self.votes.lock().expect("no code here panics while it holds this lock");
         if let Some((of, connection)) = votes.get(&to)
             && *of == series
         {
             return Some(connection.clone());
         }
         // A beacon must be answered well within the time between two.
-        let timeouts = Timeouts {
-            hard_dead: Some(self.timeouts.dead),
-            ..self.timeouts
-        };
+        let timeouts = Timeouts { hard_dead: Some(self.timeouts.dead), ..self.timeouts };
         let connection = Arc::new(self.connect(to, VOTE, timeouts)?);
         votes.insert(to, (series, connection.clone()));
         Some(connection)
     }
 
     fn disk_connection(&self, to: ServerId) -> Option<Arc<Connection>> {
-        let mut disks = self
-            .disks
-            .lock()
-            .expect("no code here panics while it holds this lock");
+        let mut disks = self.disks.lock().expect("no code here panics while it holds this lock");
         if let Some(connection) = disks.get(&to) {
             return Some(connection.clone());
         }
@@ -118,15 +98,9 @@ impl RxTransport {
         call: impl FnOnce(&mut rx::ClientCall) -> Result<R, CallError>,
     ) -> Result<R, CallError> {
         let connection = self.disk_connection(to).ok_or(CallError::Unreachable)?;
-        let made = connection
-            .start()
-            .map_err(failed)
-            .and_then(|mut begun| call(&mut begun));
+        let made = connection.start().map_err(failed).and_then(|mut begun| call(&mut begun));
         if matches!(made, Err(CallError::Unreachable)) {
-            self.disks
-                .lock()
-                .expect("no code here panics while it holds this lock")
-                .remove(&to);
+            self.disks.lock().expect("no code here panics while it holds this lock").remove(&to);
         }
         made
     }
@@ -140,21 +114,13 @@ impl RxTransport {
                 code > 0 && (i64::from(code) - wall).abs() <= PLAUSIBLE_SECS
             }
         };
-        if plausible {
-            VoteReply::Yes(code)
-        } else {
-            VoteReply::Failed
-        }
+        if plausible { VoteReply::Yes(code) } else { VoteReply::Failed }
     }
 }
 
 /// Negative codes below those of the stubs are Rx's own: the call did not come through.
 fn failed(code: rx::AbortCode) -> CallError {
-    if (-100..0).contains(&code.0) {
-        CallError::Unreachable
-    } else {
-        CallError::Aborted(AbortCode(code.0))
-    }
+    if (-100..0).contains(&code.0) { CallError::Unreachable } else { CallError::Aborted(AbortCode(code.0)) }
 }
 
 fn exchange(call: &mut rx::ClientCall, request: &[u8]) -> Result<Vec<u8>, rx::AbortCode> {
@@ -192,9 +158,7 @@ fn write_database(call: &mut (impl CallStream + ?Sized), database: &Snapshot) ->
     let mut position = 0;
     while position < database.length() {
         let count = CHUNK.min((database.length() - position) as usize);
-        database
-            .read(position, &mut buffer[..count])
-            .map_err(CallError::Local)?;
+        database.read(position, &mut buffer[..count]).map_err(CallError::Local)?;
         call.write(&buffer[..count]).map_err(failed)?;
         position += count as u64;
     }
@@ -231,10 +195,7 @@ impl Transport for RxTransport {
             return VoteReply::Failed;
         };
         let request = VoteCall::Beacon(*beacon).encode();
-        match connection
-            .start()
-            .and_then(|mut call| exchange(&mut call, &request))
-        {
+        match connection.start().and_then(|mut call| exchange(&mut call, &request)) {
             Ok(_) => VoteReply::No,
             Err(code) => self.vote_of(to, beacon, code.0),
         }
@@ -258,12 +219,7 @@ impl Transport for RxTransport {
 
     fn send(&self, to: ServerId, database: &Snapshot) -> Result<(), CallError> {
         let length = wire_length(database)?;
-        let request = DiskCall::SendFile {
-            file: 0,
-            length,
-            version: database.version(),
-        }
-        .encode();
+        let request = DiskCall::SendFile { file: 0, length, version: database.version() }.encode();
         self.on_disk(to, |call| {
             call.write(&request).map_err(failed)?;
             write_database(call, database)?;
@@ -307,11 +263,7 @@ fn refused(code: AbortCode) -> rx::AbortCode {
 }
 
 fn bad_request(error: XdrError) -> rx::AbortCode {
-    refused(if let XdrError::Opcode(_) = error {
-        AbortCode::OPCODE
-    } else {
-        AbortCode::UNMARSHAL
-    })
+    refused(if let XdrError::Opcode(_) = error { AbortCode::OPCODE } else { AbortCode::UNMARSHAL })
 }
 
 fn serve_vote(
@@ -355,12 +307,7 @@ fn serve_disk(
     }
     let decoded = DiskCall::decode(&request).map_err(bad_request)?;
     let from = from.ok_or(refused(AbortCode::NOT_AUTHORIZED))?;
-    if let DiskCall::SendFile {
-        file,
-        length,
-        version,
-    } = decoded
-    {
+    if let DiskCall::SendFile { file, length, version } = decoded {
         return receive(ear, from, call, file, length, version);
     }
     let addresses = matches!(decoded, DiskCall::UpdateInterfaceAddr(_));
@@ -396,7 +343,5 @@ fn receive(
     }
     let mut received = ear.receive().map_err(|_| refused(AbortCode::IO))?;
     read_database(call, length, &mut *received).map_err(|_| refused(AbortCode::IO))?;
-    ear.serve_database(from, version, received)
-        .map(drop)
-        .map_err(refused)
+    ear.serve_database(from, version, received).map(drop).map_err(refused)
 }

@@ -24,16 +24,8 @@ pub struct Overlay {
 impl Overlay {
     /// No changes over `base`.
     pub fn new(base: Snapshot) -> Self {
-        let changed = Changed {
-            length: base.length(),
-            ..Changed::default()
-        };
-        Overlay {
-            base,
-            changed,
-            changes: Vec::new(),
-            bytes: 0,
-        }
+        let changed = Changed { length: base.length(), ..Changed::default() };
+        Overlay { base, changed, changes: Vec::new(), bytes: 0 }
     }
 
     /// The snapshot below.
@@ -81,11 +73,8 @@ impl Overlay {
     /// The page before this transaction wrote to it: what is beyond a cut is gone.
     fn below(&self, number: u32) -> io::Result<Arc<Page>> {
         let start = u64::from(number) * PAGE_LEN as u64;
-        let kept = self
-            .changed
-            .cut
-            .map_or(PAGE_LEN as u64, |cut| cut.saturating_sub(start))
-            .min(PAGE_LEN as u64);
+        let kept =
+            self.changed.cut.map_or(PAGE_LEN as u64, |cut| cut.saturating_sub(start)).min(PAGE_LEN as u64);
         if kept == 0 {
             return Ok(Arc::new([0; PAGE_LEN]));
         }
@@ -118,10 +107,7 @@ impl Overlay {
             done += count;
         }
         self.bytes += bytes.len();
-        self.changes.push(Change::Write {
-            position,
-            bytes: bytes.to_vec(),
-        });
+        self.changes.push(Change::Write { position, bytes: bytes.to_vec() });
         Ok(())
     }
 

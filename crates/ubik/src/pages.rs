@@ -46,18 +46,11 @@ pub struct PageCache {
 impl PageCache {
     /// A cache of at most `capacity` pages.
     pub fn new(capacity: usize) -> Self {
-        PageCache {
-            slots: Mutex::default(),
-            capacity,
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-        }
+        PageCache { slots: Mutex::default(), capacity, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots
-            .lock()
-            .expect("no code here panics while it holds this lock")
+        self.slots.lock().expect("no code here panics while it holds this lock")
     }
 
     /// The page, if it is here.
@@ -115,14 +108,6 @@ mod tests {
         assert_eq!(cache.find(9).unwrap()[0], 9);
         cache.cut(9);
         assert!(cache.find(9).is_none());
-        assert_eq!(
-            cache.statistics(),
-            CacheStatistics {
-                pages: 2,
-                capacity: 3,
-                hits: 1,
-                misses: 2
-            }
-        );
+        assert_eq!(cache.statistics(), CacheStatistics { pages: 2, capacity: 3, hits: 1, misses: 2 });
     }
 }

@@ -37,12 +37,7 @@ pub struct Context<'a, 'h> {
 impl<'a, 'h> Context<'a, 'h> {
     /// The context of one event.
     pub fn new(now: Now, power: &'a Ordered<PowerLock, Power>, held: &'a mut Held<'h, DatabaseLock>) -> Self {
-        Context {
-            now,
-            power,
-            held,
-            effects: Vec::new(),
-        }
+        Context { now, power, held, effects: Vec::new() }
     }
 
     /// The votes, locked; let go of it before any I/O.
@@ -102,11 +97,7 @@ impl Replica {
             Event::Elected { epoch } => self.elected(cx, epoch),
             Event::SteppedDown { epoch } => self.stepped_down(cx, epoch),
             Event::Follows { .. } => self.follows(cx),
-            Event::Heard {
-                host,
-                version,
-                transaction,
-            } => self.heard(cx, host, version, transaction),
+            Event::Heard { host, version, transaction } => self.heard(cx, host, version, transaction),
             Event::Voted { .. } => {}
             Event::Down { peer } => {
                 if let Some(role) = &mut self.role {
@@ -161,10 +152,7 @@ impl Replica {
         }
         let sync_site = self.sync_site(cx);
         for client in std::mem::take(&mut self.writers) {
-            cx.tell(
-                client,
-                ClientEvent::WriteFailed(WriteError::NotSyncSite { sync_site }),
-            );
+            cx.tell(client, ClientEvent::WriteFailed(WriteError::NotSyncSite { sync_site }));
         }
     }
 
@@ -233,11 +221,7 @@ impl Replica {
         let sync_site = self.sync_site(cx);
         match leased {
             Some(version) if version == self.database.version() || planted(Fault::ReadsBehind) => {
-                if self.database.is_pending() {
-                    None
-                } else {
-                    Some(visible.ok_or(ReadError::Unconfirmed))
-                }
+                if self.database.is_pending() { None } else { Some(visible.ok_or(ReadError::Unconfirmed)) }
             }
             _ => Some(Err(ReadError::NoLease { sync_site })),
         }

@@ -76,23 +76,13 @@ impl Site {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         config.profile.check()?;
-        let Config {
-            cell,
-            profile,
-            cache_pages,
-            bootstrap,
-        } = config;
+        let Config { cell, profile, cache_pages, bootstrap } = config;
         let database = Arc::new(Database::open(store, cache_pages)?);
         let record = database.load_promise().map_err(StartError::Promise)?;
         let now = clock.now().moment;
         let power = Power::new(cell.clone(), profile.clone(), record, database.version(), now);
         let replica = Replica::new(cell, profile, bootstrap, database.clone());
-        Ok(Site {
-            clock,
-            database,
-            power: Ordered::new(power),
-            replica: Ordered::new(replica),
-        })
+        Ok(Site { clock, database, power: Ordered::new(power), replica: Ordered::new(replica) })
     }
 
     /// The copy.
@@ -195,8 +185,7 @@ impl Site {
 
     /// When it wants to be called next, if ever.
     pub fn replica_deadline(&self, held: &mut Held<'_, Nothing>) -> Option<Moment> {
-        self.replica(held, |replica, cx| replica.next_deadline(cx.now.moment))
-            .0
+        self.replica(held, |replica, cx| replica.next_deadline(cx.now.moment)).0
     }
 
     /// A peer's call; not `SendFile`.
@@ -217,15 +206,12 @@ impl Site {
         version: ubik_proto::version::Version,
         received: Box<dyn Replacement>,
     ) -> (Result<Answer, AbortCode>, Vec<Effect>) {
-        self.replica(held, |replica, cx| {
-            replica.on_database(cx, from, version, received)
-        })
+        self.replica(held, |replica, cx| replica.on_database(cx, from, version, received))
     }
 
     /// A peer says that it has started anew.
     pub fn on_peer_restarted(&self, held: &mut Held<'_, Nothing>, peer: ServerId) -> Vec<Effect> {
-        self.replica(held, |replica, cx| replica.on_peer_restarted(cx, peer))
-            .1
+        self.replica(held, |replica, cx| replica.on_peer_restarted(cx, peer)).1
     }
 
     /// A peer's answer.
@@ -235,20 +221,17 @@ impl Site {
         token: CallToken,
         reply: Result<Reply, CallError>,
     ) -> Vec<Effect> {
-        self.replica(held, |replica, cx| replica.on_reply(cx, token, reply))
-            .1
+        self.replica(held, |replica, cx| replica.on_reply(cx, token, reply)).1
     }
 
     /// An application wants to read.
     pub fn begin_read(&self, held: &mut Held<'_, Nothing>, client: ClientId, kind: ReadKind) -> Vec<Effect> {
-        self.replica(held, |replica, cx| replica.begin_read(cx, client, kind))
-            .1
+        self.replica(held, |replica, cx| replica.begin_read(cx, client, kind)).1
     }
 
     /// An application wants to write.
     pub fn begin_write(&self, held: &mut Held<'_, Nothing>, client: ClientId) -> Vec<Effect> {
-        self.replica(held, |replica, cx| replica.begin_write(cx, client))
-            .1
+        self.replica(held, |replica, cx| replica.begin_write(cx, client)).1
     }
 
     /// Its transaction is complete.
@@ -258,8 +241,7 @@ impl Site {
         client: ClientId,
         changes: Vec<Change>,
     ) -> Vec<Effect> {
-        self.replica(held, |replica, cx| replica.commit(cx, client, changes))
-            .1
+        self.replica(held, |replica, cx| replica.commit(cx, client, changes)).1
     }
 
     /// It has lost interest, or aborts.

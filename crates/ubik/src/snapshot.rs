@@ -43,16 +43,8 @@ const NOT_POISONED: &str = "no code here panics while it holds this lock";
 
 impl Generation {
     pub(crate) fn new(file: Arc<dyn StoreFile>, cache_pages: usize) -> io::Result<Self> {
-        let contents = RwLock::new(Contents {
-            length: file.length()?,
-            history: VecDeque::new(),
-        });
-        Ok(Generation {
-            file,
-            contents,
-            cache: PageCache::new(cache_pages),
-            readers: Mutex::default(),
-        })
+        let contents = RwLock::new(Contents { length: file.length()?, history: VecDeque::new() });
+        Ok(Generation { file, contents, cache: PageCache::new(cache_pages), readers: Mutex::default() })
     }
 
     fn contents(&self) -> RwLockReadGuard<'_, Contents> {
@@ -75,21 +67,9 @@ impl Generation {
     pub(crate) fn install(&self, point: u64, new: &Changed) -> io::Result<()> {
         let mut contents = self.contents_mut();
         let old_pages = contents.length.div_ceil(PAGE_LEN as u64) as u32;
-        let mut undo = Undo {
-            point,
-            pages: HashMap::new(),
-        };
-        let cut = new
-            .cut
-            .map(|cut| (cut / PAGE_LEN as u64) as u32..old_pages)
-            .unwrap_or(0..0);
-        for number in new
-            .pages
-            .keys()
-            .copied()
-            .filter(|&number| number < old_pages)
-            .chain(cut)
-        {
+        let mut undo = Undo { point, pages: HashMap::new() };
+        let cut = new.cut.map(|cut| (cut / PAGE_LEN as u64) as u32..old_pages).unwrap_or(0..0);
+        for number in new.pages.keys().copied().filter(|&number| number < old_pages).chain(cut) {
             if let std::collections::hash_map::Entry::Vacant(slot) = undo.pages.entry(number) {
                 slot.insert(self.current(number)?);
             }
@@ -100,8 +80,7 @@ impl Generation {
             self.cache.cut((cut / PAGE_LEN as u64) as u32);
         }
         for (&number, page) in &new.pages {
-            self.file
-                .write_at(u64::from(number) * PAGE_LEN as u64, &page[..])?;
+            self.file.write_at(u64::from(number) * PAGE_LEN as u64, &page[..])?;
             self.cache.insert(number, page.clone());
         }
         if new.cut.is_some() {
@@ -118,8 +97,7 @@ impl Generation {
             return Ok(page);
         }
         let mut page = [0; PAGE_LEN];
-        self.file
-            .read_at(u64::from(number) * PAGE_LEN as u64, &mut page)?;
+        self.file.read_at(u64::from(number) * PAGE_LEN as u64, &mut page)?;
         let page = Arc::new(page);
         self.cache.insert(number, page.clone());
         Ok(page)
@@ -149,12 +127,7 @@ impl Snapshot {
     pub(crate) fn new(generation: Arc<Generation>, point: u64, version: Version) -> Self {
         *generation.readers().entry(point).or_insert(0) += 1;
         let length = generation.contents().length;
-        Snapshot {
-            generation,
-            point,
-            length,
-            version,
-        }
+        Snapshot { generation, point, length, version }
     }
 
     /// Which version it is.
@@ -211,10 +184,7 @@ impl Snapshot {
 impl Clone for Snapshot {
     fn clone(&self) -> Self {
         *self.generation.readers().entry(self.point).or_insert(0) += 1;
-        Snapshot {
-            generation: self.generation.clone(),
-            ..*self
-        }
+        Snapshot { generation: self.generation.clone(), ..*self }
     }
 }
 
@@ -235,10 +205,7 @@ impl Drop for Snapshot {
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot")
-            .field("version", &self.version)
-            .field("length", &self.length)
-            .finish()
+        f.debug_struct("Snapshot").field("version", &self.version).field("length", &self.length).finish()
     }
 }
 

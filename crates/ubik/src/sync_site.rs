@@ -97,10 +97,7 @@ impl SyncSite {
 
     pub(crate) fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let leases = self.leases_until.map(|until| until + Duration::from_micros(1));
-        [leases, self.label_again, self.recovery.next_deadline(now)]
-            .into_iter()
-            .flatten()
-            .min()
+        [leases, self.label_again, self.recovery.next_deadline(now)].into_iter().flatten().min()
     }
 
     /// The mandate is over.
@@ -127,26 +124,14 @@ impl SyncSite {
 
     /// What a beacon may let followers read: nothing before the label is committed.
     fn next_claim(&self, visible: Option<Version>, voted: ServerSet) -> Claim {
-        let running = self
-            .commit
-            .as_ref()
-            .map_or(self.transactions + 1, |commit| commit.id.counter);
+        let running = self.commit.as_ref().map_or(self.transactions + 1, |commit| commit.id.counter);
         let Some(version) = visible.filter(|_| self.is_established()) else {
-            return Claim {
-                transaction: running,
-                ..Claim::default()
-            };
+            return Claim { transaction: running, ..Claim::default() };
         };
-        let idle = voted
-            .iter()
-            .filter(|&id| self.recovery.known(id).version == Some(version));
+        let idle = voted.iter().filter(|&id| self.recovery.known(id).version == Some(version));
         let taking = self.commit.as_ref().map_or(ServerSet::EMPTY, Commit::sound);
         let in_step = idle.chain(taking.iter()).collect();
-        Claim {
-            version,
-            in_step,
-            transaction: running,
-        }
+        Claim { version, in_step, transaction: running }
     }
 }
 
@@ -158,10 +143,7 @@ impl Replica {
             self.settle(cx);
         } else {
             let sync_site = self.sync_site(cx);
-            cx.tell(
-                client,
-                ClientEvent::WriteFailed(WriteError::NotSyncSite { sync_site }),
-            );
+            cx.tell(client, ClientEvent::WriteFailed(WriteError::NotSyncSite { sync_site }));
         }
     }
 
@@ -203,10 +185,7 @@ impl Replica {
         let Some(role) = &mut self.role else { return };
         role.transactions += 1;
         let epoch = role.epoch();
-        let id = TransactionId {
-            epoch,
-            counter: role.transactions,
-        };
+        let id = TransactionId { epoch, counter: role.transactions };
         let commit = Commit::new(id, client, changes, version, relabel, takers);
         let first = DiskCall::Begin(id);
         role.commit = Some(commit);
@@ -233,11 +212,7 @@ impl Replica {
             (Purpose::Ask, Ok(Reply::Version(version))) => self.peer_holds(cx, peer, version),
             (Purpose::Send(version), Ok(_)) => {
                 let overtaken = &mut role.overtaken[peer.index()];
-                *overtaken = if version == self.database.version() {
-                    0
-                } else {
-                    *overtaken + 1
-                };
+                *overtaken = if version == self.database.version() { 0 } else { *overtaken + 1 };
                 self.peer_holds(cx, peer, version);
             }
             (Purpose::Fetch, Ok(Reply::Database(version, received))) => {
@@ -313,10 +288,7 @@ impl Replica {
         version: Version,
         received: Box<dyn crate::phys::Replacement>,
     ) {
-        let wanted = self
-            .role
-            .as_ref()
-            .is_some_and(|role| role.progress() == Progress::FoundDatabase);
+        let wanted = self.role.as_ref().is_some_and(|role| role.progress() == Progress::FoundDatabase);
         if !wanted || !self.is_bound_to_self(cx) || version <= self.database.version() {
             return;
         }
@@ -376,11 +348,7 @@ impl Replica {
                 Step::Relabel => self.begin_relabel(cx, epoch),
                 Step::Send(peer) => {
                     let token = self.token(epoch, peer, Purpose::Send(tail));
-                    cx.effects.push(Effect::Send {
-                        to: peer,
-                        token,
-                        database: self.database.tail(),
-                    });
+                    cx.effects.push(Effect::Send { to: peer, token, database: self.database.tail() });
                 }
             }
         }
@@ -401,11 +369,7 @@ impl Replica {
         match self.database.receive() {
             Ok(into) => {
                 let token = self.token(epoch, peer, Purpose::Fetch);
-                cx.effects.push(Effect::Fetch {
-                    to: peer,
-                    token,
-                    into,
-                });
+                cx.effects.push(Effect::Fetch { to: peer, token, into });
             }
             Err(_) => {
                 let retry = cx.now.moment + self.profile.beacon / 4;
@@ -531,23 +495,14 @@ impl Replica {
         let now = cx.now.moment;
         let peers: Vec<ServerId> = self.cell.peers().collect();
         let Some(role) = &mut self.role else { return false };
-        let Some(commit) = role
-            .commit
-            .as_ref()
-            .filter(|commit| commit.stage == Stage::Deciding)
-        else {
+        let Some(commit) = role.commit.as_ref().filter(|commit| commit.stage == Stage::Deciding) else {
             return false;
         };
         let holders = commit.holders;
         let outcome = {
             let power = cx.power();
             let lacking = peers.iter().filter(|&&id| !holders.contains(id));
-            verdict(
-                power.quorum(),
-                holders,
-                now,
-                lacking.map(|&id| power.beaconer().obligation(id)),
-            )
+            verdict(power.quorum(), holders, now, lacking.map(|&id| power.beaconer().obligation(id)))
         };
         role.leases_until = match outcome {
             Verdict::LeasesUntil(until) => Some(until),

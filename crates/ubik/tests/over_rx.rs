@@ -31,41 +31,24 @@ fn address(index: usize) -> Ipv4Addr {
 }
 
 fn start(index: usize, udp_port: u16, store: &MemoryStore) -> Running {
-    let member = |nth| Member {
-        address: address(nth).into(),
-        kind: ServerKind::Voter,
-        dialect: Dialect::Quorate,
-    };
+    let member =
+        |nth| Member { address: address(nth).into(), kind: ServerKind::Voter, dialect: Dialect::Quorate };
     let cell = Cell::new((0..3).map(member).collect(), address(index).into()).unwrap();
     let port = Arc::new(
-        Port::open(
-            SocketAddr::new(address(index).into(), udp_port),
-            PortConfig::default(),
-        )
-        .unwrap(),
+        Port::open(SocketAddr::new(address(index).into(), udp_port), PortConfig::default()).unwrap(),
     );
     let udp_port = port.local_addr().unwrap().port();
-    let addresses = (0..3)
-        .map(|nth| (ServerId::new(nth), SocketAddr::new(address(nth).into(), udp_port)))
-        .collect();
-    let members: HashMap<IpAddr, ServerId> = (0..3)
-        .map(|nth| (address(nth).into(), ServerId::new(nth)))
-        .collect();
+    let addresses =
+        (0..3).map(|nth| (ServerId::new(nth), SocketAddr::new(address(nth).into(), udp_port))).collect();
+    let members: HashMap<IpAddr, ServerId> =
+        (0..3).map(|nth| (address(nth).into(), ServerId::new(nth))).collect();
     let security: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
     let profile = Profile::brisk();
     let transport = RxTransport::new(port.clone(), cell.clone(), addresses, security.clone(), &profile);
-    let config = Config {
-        cell,
-        profile,
-        cache_pages: 20,
-        bootstrap: false,
-    };
+    let config = Config { cell, profile, cache_pages: 20, bootstrap: false };
     let server = Server::start(config, Arc::new(store.clone()), Arc::new(transport)).unwrap();
     serve(&port, server.ear(), members, &[security]);
-    Running {
-        server: Some(server),
-        _port: port,
-    }
+    Running { server: Some(server), _port: port }
 }
 
 fn write(cell: &[Running], position: u64, bytes: &[u8]) -> (usize, Version) {
@@ -93,10 +76,7 @@ fn write(cell: &[Running], position: u64, bytes: &[u8]) -> (usize, Version) {
 fn read(cell: &[Running], index: usize, position: u64, length: usize) -> (Version, Vec<u8>) {
     let begun = Instant::now();
     loop {
-        assert!(
-            begun.elapsed() < PATIENCE,
-            "server {index} did not serve the read"
-        );
+        assert!(begun.elapsed() < PATIENCE, "server {index} did not serve the read");
         let server = cell[index].server.as_ref().expect("the test did not stop it");
         if let Ok(mut transaction) = server.begin_read(ReadKind::Newest, PATIENCE) {
             let mut bytes = vec![0; length];
@@ -114,11 +94,7 @@ fn a_cell_over_rx_elects_writes_and_recovers() {
     let stores = [0; 3].map(|_| MemoryStore::new());
     let first = start(0, 0, &stores[0]);
     let udp_port = first._port.local_addr().unwrap().port();
-    let mut cell = vec![
-        first,
-        start(1, udp_port, &stores[1]),
-        start(2, udp_port, &stores[2]),
-    ];
+    let mut cell = vec![first, start(1, udp_port, &stores[1]), start(2, udp_port, &stores[2])];
     let large: Vec<u8> = (0..200_000u32).map(|nth| nth as u8).collect();
 
     write(&cell, 0, b"small");
@@ -128,12 +104,7 @@ fn a_cell_over_rx_elects_writes_and_recovers() {
         assert!(found == version && bytes == large, "server {index}");
     }
 
-    let debug = cell[sync_site]
-        .server
-        .as_ref()
-        .unwrap()
-        .site()
-        .site_debug(&mut Held::thread_entry());
+    let debug = cell[sync_site].server.as_ref().unwrap().site().site_debug(&mut Held::thread_entry());
     assert!(debug.is_sync_site && debug.sync_site_until > debug.now && debug.recovery_state == 0x1f);
     assert_eq!((debug.local_version, debug.servers), (version, 3));
     let follower = cell[(sync_site + 1) % 3].server.as_ref().unwrap().site();

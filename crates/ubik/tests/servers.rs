@@ -58,9 +58,7 @@ fn bytes_of(snapshot: &Snapshot) -> Vec<u8> {
 
 impl Transport for Loopback {
     fn beacon(&self, to: ServerId, series: u64, beacon: &Beacon) -> VoteReply {
-        self.ear(to)
-            .and_then(|ear| ear.serve_beacon(self.me, series, beacon))
-            .unwrap_or(VoteReply::Failed)
+        self.ear(to).and_then(|ear| ear.serve_beacon(self.me, series, beacon)).unwrap_or(VoteReply::Failed)
     }
 
     fn probe(&self, to: ServerId) -> bool {
@@ -68,11 +66,7 @@ impl Transport for Loopback {
     }
 
     fn call(&self, to: ServerId, call: &DiskCall) -> Result<Reply, CallError> {
-        match self
-            .reached(to)?
-            .serve_call(self.me, call.clone())
-            .map_err(CallError::Aborted)?
-        {
+        match self.reached(to)?.serve_call(self.me, call.clone()).map_err(CallError::Aborted)? {
             Answer::Version(version) => Ok(Reply::Version(version)),
             _ => Ok(Reply::Done),
         }
@@ -82,9 +76,7 @@ impl Transport for Loopback {
         let ear = self.reached(to)?;
         let mut received = ear.receive().map_err(CallError::Local)?;
         received.append(&bytes_of(database)).map_err(CallError::Local)?;
-        ear.serve_database(self.me, database.version(), received)
-            .map(drop)
-            .map_err(CallError::Aborted)
+        ear.serve_database(self.me, database.version(), received).map(drop).map_err(CallError::Aborted)
     }
 
     fn fetch(&self, to: ServerId, into: &mut dyn Replacement) -> Result<Version, CallError> {
@@ -110,11 +102,7 @@ struct TestCell {
 
 impl TestCell {
     fn start(stores: Vec<Arc<dyn PhysicalStore>>) -> Self {
-        let mut cell = TestCell {
-            wires: Arc::default(),
-            servers: Vec::new(),
-            stores,
-        };
+        let mut cell = TestCell { wires: Arc::default(), servers: Vec::new(), stores };
         for index in 0..cell.stores.len() {
             cell.servers.push(None);
             cell.start_server(index);
@@ -123,31 +111,15 @@ impl TestCell {
     }
 
     fn in_memory(count: usize) -> Self {
-        Self::start(
-            (0..count)
-                .map(|_| Arc::new(MemoryStore::new()) as Arc<dyn PhysicalStore>)
-                .collect(),
-        )
+        Self::start((0..count).map(|_| Arc::new(MemoryStore::new()) as Arc<dyn PhysicalStore>).collect())
     }
 
     fn start_server(&mut self, index: usize) {
-        let member = |nth| Member {
-            address: nth,
-            kind: ServerKind::Voter,
-            dialect: Dialect::Quorate,
-        };
+        let member = |nth| Member { address: nth, kind: ServerKind::Voter, dialect: Dialect::Quorate };
         let cell = Cell::new((0..self.stores.len() as u32).map(member).collect(), index as u32).unwrap();
         let me = cell.me();
-        let config = Config {
-            cell,
-            profile: Profile::brisk(),
-            cache_pages: 20,
-            bootstrap: false,
-        };
-        let transport = Arc::new(Loopback {
-            wires: self.wires.clone(),
-            me,
-        });
+        let config = Config { cell, profile: Profile::brisk(), cache_pages: 20, bootstrap: false };
+        let transport = Arc::new(Loopback { wires: self.wires.clone(), me });
         let server = Server::start(config, self.stores[index].clone(), transport).unwrap();
         self.wires.ears.lock().unwrap().insert(me, server.ear());
         self.servers[index] = Some(server);
@@ -190,10 +162,7 @@ impl TestCell {
     fn read(&self, index: usize, position: u64, length: usize) -> (Version, Vec<u8>) {
         let begun = Instant::now();
         loop {
-            assert!(
-                begun.elapsed() < PATIENCE,
-                "server {index} did not serve the read"
-            );
+            assert!(begun.elapsed() < PATIENCE, "server {index} did not serve the read");
             if let Ok(mut transaction) = self.server(index).begin_read(ReadKind::Newest, PATIENCE) {
                 let mut bytes = vec![0; length];
                 transaction.seek(position);
@@ -215,11 +184,7 @@ fn three_servers_elect_write_and_read_everywhere() {
         assert_eq!(cell.server(index).sync_site(), Some(ServerId::new(sync_site)));
     }
     let follower = (sync_site + 1) % 3;
-    let refused = cell
-        .server(follower)
-        .begin_write(PATIENCE)
-        .err()
-        .expect("only the sync site takes writes");
+    let refused = cell.server(follower).begin_write(PATIENCE).err().expect("only the sync site takes writes");
     let named = Some(ServerId::new(sync_site));
     assert!(
         matches!(refused, BeginError::Write(WriteError::NotSyncSite { sync_site }) if sync_site == named)
@@ -305,9 +270,7 @@ fn many_writers_take_turns() {
                     let mut bytes = [0; 8];
                     transaction.read(&mut bytes).unwrap();
                     transaction.seek(0);
-                    transaction
-                        .write(&(u64::from_be_bytes(bytes) + 1).to_be_bytes())
-                        .unwrap();
+                    transaction.write(&(u64::from_be_bytes(bytes) + 1).to_be_bytes()).unwrap();
                     transaction.commit(PATIENCE).unwrap();
                     done.fetch_add(1, Ordering::Relaxed);
                 }
@@ -337,13 +300,6 @@ fn an_application_cache_follows_the_version() {
     cell.write(0, b"b");
     let mut new = cell.server(0).begin_read(ReadKind::Newest, PATIENCE).unwrap();
     assert_eq!((*cache.of(&mut new, read).unwrap(), *first), (b'b', b'a'));
-    assert_eq!(
-        *cache.of(&mut old, read).unwrap(),
-        b'a',
-        "made again for the old transaction, and not kept"
-    );
-    assert_eq!(
-        (made.into_inner(), cache.cached_version()),
-        (3, Some(new.version()))
-    );
+    assert_eq!(*cache.of(&mut old, read).unwrap(), b'a', "made again for the old transaction, and not kept");
+    assert_eq!((made.into_inner(), cache.cached_version()), (3, Some(new.version())));
 }

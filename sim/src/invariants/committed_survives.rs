@@ -27,9 +27,9 @@ impl CommittedSurvives {
     pub fn made(&mut self, before: Version, version: Version) -> Found {
         let length = self.made_from.get(&before).map_or(0, |&(_, length)| length) + 1;
         match self.made_from.insert(version, (before, length)) {
-            Some((other, _)) if other != before => Err(format!(
-                "version {version} was made twice: from {other} and from {before}"
-            )),
+            Some((other, _)) if other != before => {
+                Err(format!("version {version} was made twice: from {other} and from {before}"))
+            }
             _ => Ok(()),
         }
     }
@@ -53,11 +53,7 @@ impl CommittedSurvives {
         match self.tip {
             Some((tip, reached)) if length <= reached => {
                 let there = self.line.get(&length);
-                if there == Some(&version) {
-                    Ok(())
-                } else {
-                    Err(off_line(version, tip, there.copied()))
-                }
+                if there == Some(&version) { Ok(()) } else { Err(off_line(version, tip, there.copied())) }
             }
             _ => self.extend(version, length),
         }
@@ -69,18 +65,13 @@ impl CommittedSurvives {
         let mut new = Vec::new();
         while position > reached {
             new.push((position, at));
-            at = self
-                .made_from
-                .get(&at)
-                .map_or(Version::NONE, |&(before, _)| before);
+            at = self.made_from.get(&at).map_or(Version::NONE, |&(before, _)| before);
             position -= 1;
         }
         if let Some((tip, _)) = self.tip
             && at != tip
         {
-            return Err(format!(
-                "version {version} is shown, and version {tip}, shown before, is not in it"
-            ));
+            return Err(format!("version {version} is shown, and version {tip}, shown before, is not in it"));
         }
         self.line.extend(new);
         self.tip = Some((version, length));
@@ -101,15 +92,10 @@ mod tests {
     fn a_fork_is_found_whichever_side_is_shown_first() {
         let version = |epoch, counter| Version::new(epoch, counter);
         let mut line = CommittedSurvives::default();
-        for (before, made) in [
-            ((1, 1), (5, 1)),
-            ((5, 1), (5, 2)),
-            ((5, 2), (5, 3)),
-            ((5, 2), (6, 1)),
-            ((6, 1), (6, 2)),
-        ] {
-            line.made(version(before.0, before.1), version(made.0, made.1))
-                .unwrap();
+        for (before, made) in
+            [((1, 1), (5, 1)), ((5, 1), (5, 2)), ((5, 2), (5, 3)), ((5, 2), (6, 1)), ((6, 1), (6, 2))]
+        {
+            line.made(version(before.0, before.1), version(made.0, made.1)).unwrap();
         }
         line.shown(version(5, 2)).unwrap();
         line.shown(version(6, 2)).unwrap();

@@ -15,10 +15,6 @@ impl OneSyncSite {
     /// # Errors
     /// If they are two.
     pub fn check(&self, holders: &[NodeId]) -> Found {
-        if holders.len() > 1 {
-            Err(format!("two sync sites at once: servers {holders:?}"))
-        } else {
-            Ok(())
-        }
+        if holders.len() > 1 { Err(format!("two sync sites at once: servers {holders:?}")) } else { Ok(()) }
     }
 }

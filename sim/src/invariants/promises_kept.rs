@@ -14,10 +14,7 @@ pub struct PromisesKept {
 impl PromisesKept {
     pub(super) fn new(nodes: usize, promise: u64) -> Self {
         // The voter's clock may run fast by a hundredth.
-        PromisesKept {
-            given: vec![None; nodes],
-            promise: promise - promise / 90,
-        }
+        PromisesKept { given: vec![None; nodes], promise: promise - promise / 90 }
     }
 
     /// `voter` says yes to `host` at real time `now`.
@@ -30,9 +27,7 @@ impl PromisesKept {
             && now < at + self.promise
         {
             let ago = (now - at) / 1000;
-            return Err(format!(
-                "server {voter} says yes to {host}, {ago} ms after it did to {other}"
-            ));
+            return Err(format!("server {voter} says yes to {host}, {ago} ms after it did to {other}"));
         }
         self.given[voter] = Some((host, now));
         Ok(())

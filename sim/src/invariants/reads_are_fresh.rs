@@ -25,9 +25,7 @@ impl ReadsAreFresh {
     /// If that is older.
     pub fn found(&mut self, floor: Version, version: Version) -> Found {
         if version < floor {
-            return Err(format!(
-                "a read found version {version} after {floor} was known to somebody"
-            ));
+            return Err(format!("a read found version {version} after {floor} was known to somebody"));
         }
         self.known = self.known.max(version);
         Ok(())

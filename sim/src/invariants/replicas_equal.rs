@@ -22,17 +22,13 @@ impl ReplicasEqual {
         let digest = bytes.chunks(8).fold(0xcbf2_9ce4_8422_2325_u64, |hash, chunk| {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
-            (hash ^ u64::from_le_bytes(word))
-                .wrapping_mul(0x100_0000_01b3)
-                .rotate_left(23)
+            (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x100_0000_01b3).rotate_left(23)
         });
         let &mut (known, by) = self.contents.entry(version).or_insert((digest, node));
         if known == digest {
             Ok(())
         } else {
-            Err(format!(
-                "server {node} has version {version} with other bytes than server {by} had"
-            ))
+            Err(format!("server {node} has version {version} with other bytes than server {by} had"))
         }
     }
 }

@@ -13,9 +13,7 @@ pub struct VersionsGrow {
 
 impl VersionsGrow {
     pub(super) fn new(nodes: usize) -> Self {
-        VersionsGrow {
-            seen: vec![Version::NONE; nodes],
-        }
+        VersionsGrow { seen: vec![Version::NONE; nodes] }
     }
 
     /// `node` has this tail.
@@ -25,9 +23,7 @@ impl VersionsGrow {
     pub fn tail(&mut self, node: NodeId, version: Version) -> Found {
         let before = std::mem::replace(&mut self.seen[node], version);
         if version < before {
-            Err(format!(
-                "server {node} went back from version {before} to {version}"
-            ))
+            Err(format!("server {node} went back from version {before} to {version}"))
         } else {
             Ok(())
         }

@@ -9,21 +9,14 @@ const CORES: &[&str] = &["tdb", "history", "rx-proto", "ubik-proto", "testbed"];
 
 /// Dependencies that would break the arrows.
 pub fn complaints(tree: &Tree) -> Result<Vec<String>> {
-    let crates: Vec<&str> = tree
-        .files
-        .iter()
-        .filter_map(|file| crate_of(&file.path))
-        .collect();
+    let crates: Vec<&str> = tree.files.iter().filter_map(|file| crate_of(&file.path)).collect();
     let mut complaints = Vec::new();
     for file in &tree.files {
         let Some(name) = crate_of(&file.path).filter(|name| CORES.contains(name)) else {
             continue;
         };
         for dependency in dependencies(&file.text).filter(|dependency| crates.contains(dependency)) {
-            complaints.push(format!(
-                "{}: `{name}` must not depend on `{dependency}`",
-                file.path
-            ));
+            complaints.push(format!("{}: `{name}` must not depend on `{dependency}`", file.path));
         }
     }
     Ok(complaints)
@@ -36,10 +29,7 @@ fn crate_of(path: &str) -> Option<&str> {
 fn dependencies(manifest: &str) -> impl Iterator<Item = &str> {
     let body = manifest.split("\n[dependencies]\n").nth(1).unwrap_or_default();
     let section = body.split("\n[").next().unwrap_or_default();
-    section
-        .lines()
-        .filter_map(|line| line.split(['=', '.', ' ']).next())
-        .filter(|name| !name.is_empty())
+    section.lines().filter_map(|line| line.split(['=', '.', ' ']).next()).filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

@@ -21,11 +21,7 @@ pub fn complaints(tree: &Tree) -> Result<Vec<String>> {
 }
 
 fn dead_links(file: &File, complaints: &mut Vec<String>) {
-    let folder = root()
-        .join(&file.path)
-        .parent()
-        .map(ToOwned::to_owned)
-        .unwrap_or_default();
+    let folder = root().join(&file.path).parent().map(ToOwned::to_owned).unwrap_or_default();
     for target in links(&file.text) {
         let path = target.split('#').next().unwrap_or_default();
         let elsewhere = target.contains("://") || path.is_empty();

@@ -18,27 +18,20 @@ type Proofs = BTreeMap<String, BTreeSet<String>>;
 pub fn complaints(tree: &Tree) -> Result<Vec<String>> {
     let page = tree.find(PAGE).with_context(|| format!("{PAGE} is missing"))?;
     let proofs = proofs(tree);
-    let known: BTreeSet<String> = page
-        .text
-        .lines()
-        .filter_map(|line| Some(Row::parse(line)?.id))
-        .collect();
+    let known: BTreeSet<String> = page.text.lines().filter_map(|line| Some(Row::parse(line)?.id)).collect();
     let mut complaints: Vec<String> = proofs
         .iter()
         .filter(|(id, _)| !known.contains(*id))
         .map(|(id, places)| format!("{} names {id}, which {PAGE} does not have", join(places)))
         .collect();
     if renewed(&page.text, &proofs) != page.text {
-        complaints.push(format!(
-            "{PAGE}: the column \"Proof\" is not what the tests say; run `cargo xtask fix`"
-        ));
+        complaints
+            .push(format!("{PAGE}: the column \"Proof\" is not what the tests say; run `cargo xtask fix`"));
     }
     for row in page.text.lines().filter_map(Row::parse) {
         if row.open.is_empty() && !proofs.contains_key(&row.id) {
-            complaints.push(format!(
-                "{PAGE}: {} has no proof; name it in a test or write what is open",
-                row.id
-            ));
+            complaints
+                .push(format!("{PAGE}: {} has no proof; name it in a test or write what is open", row.id));
         }
     }
     Ok(complaints)
@@ -59,20 +52,11 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn parse(line: &'a str) -> Option<Row<'a>> {
-        let cells: Vec<&str> = line
-            .strip_prefix('|')?
-            .strip_suffix('|')?
-            .split('|')
-            .map(str::trim)
-            .collect();
+        let cells: Vec<&str> = line.strip_prefix('|')?.strip_suffix('|')?.split('|').map(str::trim).collect();
         let [id, text, _, open] = cells[..] else {
             return None;
         };
-        is_id(id).then(|| Row {
-            id: id.to_owned(),
-            text,
-            open,
-        })
+        is_id(id).then(|| Row { id: id.to_owned(), text, open })
     }
 }
 
@@ -82,10 +66,7 @@ fn renewed(page: &str, proofs: &Proofs) -> String {
         match Row::parse(line) {
             Some(row) => {
                 let proof = proofs.get(&row.id).map(join).unwrap_or_default();
-                out.push_str(&format!(
-                    "| {} | {} | {proof} | {} |\n",
-                    row.id, row.text, row.open
-                ));
+                out.push_str(&format!("| {} | {} | {proof} | {} |\n", row.id, row.text, row.open));
             }
             None => out.push_str(&format!("{line}\n")),
         }
@@ -97,12 +78,7 @@ fn renewed(page: &str, proofs: &Proofs) -> String {
 const LISTED: usize = 4;
 
 fn join(places: &BTreeSet<String>) -> String {
-    let mut text = places
-        .iter()
-        .take(LISTED)
-        .map(|place| format!("`{place}`"))
-        .collect::<Vec<_>>()
-        .join(" ");
+    let mut text = places.iter().take(LISTED).map(|place| format!("`{place}`")).collect::<Vec<_>>().join(" ");
     if places.len() > LISTED {
         text.push_str(&format!(" and {} more", places.len() - LISTED));
     }
@@ -112,9 +88,8 @@ fn join(places: &BTreeSet<String>) -> String {
 fn proofs(tree: &Tree) -> Proofs {
     let mut proofs = Proofs::new();
     for file in tree.rust().filter(|file| !file.path.starts_with("xtask/")) {
-        let folder_of_proofs = ["/tests/", "/benches/", "/examples/"]
-            .iter()
-            .any(|part| file.path.contains(part));
+        let folder_of_proofs =
+            ["/tests/", "/benches/", "/examples/"].iter().any(|part| file.path.contains(part));
         if folder_of_proofs || file.path.starts_with("sim/") {
             add_file_header(file, &mut proofs);
         }
@@ -124,11 +99,7 @@ fn proofs(tree: &Tree) -> Proofs {
 }
 
 fn add_file_header(file: &File, proofs: &mut Proofs) {
-    for line in file
-        .text
-        .lines()
-        .take_while(|line| line.starts_with("//!") || line.is_empty())
-    {
+    for line in file.text.lines().take_while(|line| line.starts_with("//!") || line.is_empty()) {
         for id in ids(line) {
             proofs.entry(id).or_default().insert(file.path.clone());
         }
@@ -147,10 +118,7 @@ fn add_tests(file: &File, proofs: &mut Proofs) {
         } else {
             if is_test && let Some(name) = function_name(line) {
                 for id in &named {
-                    proofs
-                        .entry(id.clone())
-                        .or_default()
-                        .insert(format!("{}::{name}", file.path));
+                    proofs.entry(id.clone()).or_default().insert(format!("{}::{name}", file.path));
                 }
             }
             named.clear();
@@ -166,15 +134,10 @@ fn function_name(line: &str) -> Option<&str> {
 
 /// The ids in a line; `T4 to T9` counts as each of them.
 fn ids(line: &str) -> Vec<String> {
-    let words: Vec<&str> = line
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .collect();
-    let mut found: Vec<String> = words
-        .iter()
-        .filter(|word| is_id(word))
-        .map(|word| (*word).to_owned())
-        .collect();
+    let words: Vec<&str> =
+        line.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let mut found: Vec<String> =
+        words.iter().filter(|word| is_id(word)).map(|word| (*word).to_owned()).collect();
     for triple in words.windows(3) {
         if triple[1] == "to" && is_id(triple[0]) && is_id(triple[2]) && triple[0][..1] == triple[2][..1] {
             let bounds = (triple[0][1..].parse::<u32>(), triple[2][1..].parse::<u32>());
@@ -209,13 +172,7 @@ mod unit {
     fn only_functions_with_the_test_attribute_are_proofs() {
         let text = "/// T5: yes.\n#[test]\nfn stores() {}\n/// T6: no test.\nfn other() {}\n";
         let mut proofs = Proofs::new();
-        add_tests(
-            &File {
-                path: "a.rs".into(),
-                text: text.into(),
-            },
-            &mut proofs,
-        );
+        add_tests(&File { path: "a.rs".into(), text: text.into() }, &mut proofs);
         assert_eq!(proofs.keys().collect::<Vec<_>>(), ["T5"]);
         assert!(proofs["T5"].contains("a.rs::stores"));
     }

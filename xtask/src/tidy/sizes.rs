@@ -21,16 +21,14 @@ pub fn complaints(tree: &Tree) -> Result<Vec<String>> {
     for (place, lines) in &found {
         match allowed.get(place) {
             Some(before) if lines <= before => {}
-            Some(before) => complaints.push(format!(
-                "{place}: {lines} lines, it had {before}: it may only shrink"
-            )),
+            Some(before) => {
+                complaints.push(format!("{place}: {lines} lines, it had {before}: it may only shrink"))
+            }
             None => complaints.push(format!("{place}: {lines} lines: look for the second noun in it")),
         }
     }
     for place in allowed.keys().filter(|place| !found.contains_key(*place)) {
-        complaints.push(format!(
-            "{RATCHET}: {place} is no longer too long; `cargo xtask fix` takes it out"
-        ));
+        complaints.push(format!("{RATCHET}: {place} is no longer too long; `cargo xtask fix` takes it out"));
     }
     Ok(complaints)
 }
@@ -66,11 +64,7 @@ fn too_long(tree: &Tree) -> Sizes {
             sizes.insert(file.path.clone(), lines);
         }
         // A table of cases is one long function in a test, and reads well.
-        let functions = if file.path.contains("/tests/") {
-            Vec::new()
-        } else {
-            functions(file)
-        };
+        let functions = if file.path.contains("/tests/") { Vec::new() } else { functions(file) };
         for (name, lines) in functions.into_iter().filter(|(_, lines)| *lines > FUNCTION_LINES) {
             sizes.insert(format!("{}::{name}", file.path), lines);
         }
@@ -96,24 +90,14 @@ fn functions(file: &File) -> Vec<(String, usize)> {
 }
 
 fn opened_function(line: &str) -> Option<&str> {
-    const BEFORE: &[&str] = &[
-        "pub ",
-        "pub(crate) ",
-        "pub(super) ",
-        "const ",
-        "unsafe ",
-        "extern \"C\" ",
-        "async ",
-    ];
+    const BEFORE: &[&str] =
+        &["pub ", "pub(crate) ", "pub(super) ", "const ", "unsafe ", "extern \"C\" ", "async "];
     let mut rest = line;
     while let Some(shorter) = BEFORE.iter().find_map(|word| rest.strip_prefix(word)) {
         rest = shorter;
     }
     let ends_here = line.ends_with('}') || line.ends_with(';');
-    rest.strip_prefix("fn ")
-        .filter(|_| !ends_here)?
-        .split(['(', '<'])
-        .next()
+    rest.strip_prefix("fn ").filter(|_| !ends_here)?.split(['(', '<']).next()
 }
 
 #[cfg(test)]
@@ -123,10 +107,7 @@ mod unit {
     #[test]
     fn functions_are_measured_from_their_first_line_to_their_closing_brace() {
         let text = "impl A {\n    pub fn one(&self) {\n        two();\n    }\n\n    fn short() {}\n}\n";
-        let file = File {
-            path: "a.rs".into(),
-            text: text.into(),
-        };
+        let file = File { path: "a.rs".into(), text: text.into() };
         assert_eq!(functions(&file), [("one".to_owned(), 3)]);
     }
 }

@@ -54,8 +54,5 @@ fn read_text(path: &str) -> Option<File> {
         return None;
     }
     let text = std::fs::read_to_string(root().join(path)).ok()?;
-    Some(File {
-        path: path.to_owned(),
-        text,
-    })
+    Some(File { path: path.to_owned(), text })
 }

@@ -79,10 +79,8 @@ fn unwraps(file: &File, complaints: &mut Vec<String>) {
     let product = file.text.split("#[cfg(test)]").next().unwrap_or_default();
     for (number, line) in (1..).zip(product.lines()) {
         if without_strings_and_comments(line).contains(".unwrap()") {
-            complaints.push(format!(
-                "{}:{number}: `unwrap`: say with `expect` why it cannot fail",
-                file.path
-            ));
+            complaints
+                .push(format!("{}:{number}: `unwrap`: say with `expect` why it cannot fail", file.path));
         }
     }
 }
@@ -93,31 +91,21 @@ fn names(file: &File, complaints: &mut Vec<String>) {
     }
     for (number, line) in (1..).zip(file.text.lines()) {
         let code = without_strings_and_comments(line);
-        for name in code
-            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .filter(|name| !name.is_empty())
+        for name in
+            code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|name| !name.is_empty())
         {
             if let Some(instead) = banned_in(name) {
-                complaints.push(format!(
-                    "{}:{number}: the name `{name}`: use {instead}",
-                    file.path
-                ));
+                complaints.push(format!("{}:{number}: the name `{name}`: use {instead}", file.path));
             }
         }
         if let Some(name) = defined_type(&code)
             && (EMPTY_TYPE_NAMES.iter().any(|ending| name.ends_with(ending))
                 || ["Data", "Info"].contains(&name))
         {
-            complaints.push(format!(
-                "{}:{number}: the type `{name}`: name it for what it owns",
-                file.path
-            ));
+            complaints.push(format!("{}:{number}: the type `{name}`: name it for what it owns", file.path));
         }
         if code.trim_start().starts_with("pub ") && code.contains("txn") {
-            complaints.push(format!(
-                "{}:{number}: `txn` in a public name: write `transaction`",
-                file.path
-            ));
+            complaints.push(format!("{}:{number}: `txn` in a public name: write `transaction`", file.path));
         }
     }
 }
@@ -128,10 +116,7 @@ fn banned_in(name: &str) -> Option<&'static str> {
         return Some("a verb that says what is done");
     }
     let parts = split_name(name);
-    BANNED
-        .iter()
-        .find(|(word, _)| parts.iter().any(|part| part == word))
-        .map(|(_, instead)| *instead)
+    BANNED.iter().find(|(word, _)| parts.iter().any(|part| part == word)).map(|(_, instead)| *instead)
 }
 
 fn split_name(name: &str) -> Vec<String> {
@@ -141,23 +126,16 @@ fn split_name(name: &str) -> Vec<String> {
             parts.push(String::new());
         }
         if letter != '_' {
-            parts
-                .last_mut()
-                .expect("there is always a part")
-                .push(letter.to_ascii_lowercase());
+            parts.last_mut().expect("there is always a part").push(letter.to_ascii_lowercase());
         }
     }
     parts
 }
 
 fn defined_type(code: &str) -> Option<&str> {
-    let code = code
-        .trim_start()
-        .trim_start_matches("pub ")
-        .trim_start_matches("pub(crate) ");
-    let rest = ["struct ", "enum ", "trait ", "type "]
-        .iter()
-        .find_map(|keyword| code.strip_prefix(keyword))?;
+    let code = code.trim_start().trim_start_matches("pub ").trim_start_matches("pub(crate) ");
+    let rest =
+        ["struct ", "enum ", "trait ", "type "].iter().find_map(|keyword| code.strip_prefix(keyword))?;
     rest.split(|c: char| !c.is_ascii_alphanumeric()).next()
 }
 
@@ -195,9 +173,6 @@ mod unit {
 
     #[test]
     fn strings_and_comments_are_no_names() {
-        assert_eq!(
-            without_strings_and_comments(r#"let a = "the leader"; // master"#),
-            "let a = ; "
-        );
+        assert_eq!(without_strings_and_comments(r#"let a = "the leader"; // master"#), "let a = ; ");
     }
 }

@@ -45,9 +45,7 @@ pub fn after_forgetting(units: &[Unit], kept: &[u32]) -> Vec<Unit> {
             _ => {}
         }
         // A group stays together if its next kept unit follows without a break in the group.
-        unit.joined = kept
-            .get(nth + 1)
-            .is_some_and(|&next| same_group(units, index, next));
+        unit.joined = kept.get(nth + 1).is_some_and(|&next| same_group(units, index, next));
         left.push(unit);
     }
     left
@@ -55,8 +53,6 @@ pub fn after_forgetting(units: &[Unit], kept: &[u32]) -> Vec<Unit> {
 
 fn same_group(units: &[Unit], from: u32, to: u32) -> bool {
     let process = units[from as usize].process;
-    units[from as usize..to as usize]
-        .iter()
-        .all(|unit| unit.joined && unit.process == process)
+    units[from as usize..to as usize].iter().all(|unit| unit.joined && unit.process == process)
         && units[to as usize].process == process
 }

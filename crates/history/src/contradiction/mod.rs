@@ -47,10 +47,7 @@ impl Contradiction {
     /// Describes the units `kept` (indexes into `units`), which are impossible together.
     pub(crate) fn of(units: &[Unit], kept: &[u32], minimal: bool) -> Self {
         let background = background(units, kept);
-        let conflicts = kept
-            .iter()
-            .map(|&unit| describe(units, kept, unit, &background))
-            .collect();
+        let conflicts = kept.iter().map(|&unit| describe(units, kept, unit, &background)).collect();
         Contradiction { conflicts, minimal }
     }
 }
@@ -61,30 +58,17 @@ fn describe(units: &[Unit], kept: &[u32], unit: u32, background: &[ValueId]) -> 
         Effect::Put(value) => *other != unit && need.is_met_by(value) == meets,
         Effect::Keep => false,
     };
-    let others = |meets: bool| {
-        kept.iter()
-            .copied()
-            .filter(|other| leaves(other, meets))
-            .collect::<Vec<_>>()
-    };
+    let others = |meets: bool| kept.iter().copied().filter(|other| leaves(other, meets)).collect::<Vec<_>>();
     let (served_by, spoiled_by) = (others(true), others(false));
     let elsewhere = background.iter().any(|&value| need.is_met_by(value));
     let why = why(units, unit, &served_by, &spoiled_by, elsewhere);
-    Conflict {
-        unit,
-        served_by,
-        spoiled_by,
-        why,
-    }
+    Conflict { unit, served_by, spoiled_by, why }
 }
 
 fn why(units: &[Unit], unit: u32, served_by: &[u32], spoiled_by: &[u32], elsewhere: bool) -> String {
     let Unit { need, effect, .. } = units[unit as usize];
     let names = |list: &[u32]| {
-        let names: Vec<String> = list
-            .iter()
-            .map(|&other| format!("#{}", units[other as usize].id))
-            .collect();
+        let names: Vec<String> = list.iter().map(|&other| format!("#{}", units[other as usize].id)).collect();
         names.join(", ")
     };
     let asked = match need {

@@ -24,15 +24,8 @@ pub(crate) struct Shrinker<'a> {
 
 impl<'a> Shrinker<'a> {
     pub fn new(units: &'a [Unit], rules: &Rules, solver: &'a mut Solver) -> Self {
-        let limits = Limits {
-            states: STATES.min(rules.limits.states),
-        };
-        Shrinker {
-            units,
-            rules: Rules { limits, ..*rules },
-            solver,
-            unsettled: false,
-        }
+        let limits = Limits { states: STATES.min(rules.limits.states) };
+        Shrinker { units, rules: Rules { limits, ..*rules }, solver, unsettled: false }
     }
 
     /// Whether the kept units (ascending indexes) are impossible though all others are forgotten.

@@ -79,11 +79,8 @@ fn rivals(units: &[Unit], uses: &Uses, found: &mut Vec<Vec<u32>>) {
         if let Some([writer]) = uses.writers.get(value).map(Vec::as_slice) {
             let (one, two) = (replacers[0], replacers[1]);
             // After its own write a process cannot find what was there before the history.
-            let before = |index: u32| {
-                before(units, index, |unit| {
-                    unit.effect != Effect::Keep && !unit.uncertain
-                })
-            };
+            let before =
+                |index: u32| before(units, index, |unit| unit.effect != Effect::Keep && !unit.uncertain);
             add(found, uses, [one, two, *writer, before(one), before(two)], &[]);
         }
     }
@@ -112,12 +109,8 @@ fn strangers(units: &[Unit], uses: &Uses, found: &mut Vec<Vec<u32>>) {
 /// The last unit of the same process before `index` that is `wanted`; `index` itself if there is none.
 fn before(units: &[Unit], index: u32, wanted: impl Fn(&Unit) -> bool) -> u32 {
     let process = units[index as usize].process;
-    let own = (0..index)
-        .rev()
-        .take_while(|&at| units[at as usize].process == process);
-    own.into_iter()
-        .find(|&at| wanted(&units[at as usize]))
-        .unwrap_or(index)
+    let own = (0..index).rev().take_while(|&at| units[at as usize].process == process);
+    own.into_iter().find(|&at| wanted(&units[at as usize])).unwrap_or(index)
 }
 
 /// Adds a set, with the writers of `values` where there are few.
@@ -126,10 +119,7 @@ fn add<const N: usize>(found: &mut Vec<Vec<u32>>, uses: &Uses, set: [u32; N], va
     if found.len() >= MOST {
         return;
     }
-    let writers = values
-        .iter()
-        .filter_map(|value| uses.writers.get(value))
-        .filter(|list| list.len() <= FEW);
+    let writers = values.iter().filter_map(|value| uses.writers.get(value)).filter(|list| list.len() <= FEW);
     let mut set: Vec<u32> = set.into_iter().chain(writers.flatten().copied()).collect();
     set.sort_unstable();
     set.dedup();

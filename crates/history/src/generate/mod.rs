@@ -66,25 +66,11 @@ pub struct Mix {
 
 impl Mix {
     /// What a busy session store does: reads, stores, some of everything else.
-    pub const MIXED: Mix = Mix {
-        fetch: 50,
-        exists: 5,
-        store: 25,
-        insert: 5,
-        delete: 8,
-        append: 6,
-        cancelled: 1,
-    };
+    pub const MIXED: Mix =
+        Mix { fetch: 50, exists: 5, store: 25, insert: 5, delete: 8, append: 6, cancelled: 1 };
     /// Reads and blind writes only.
-    pub const READS_AND_STORES: Mix = Mix {
-        fetch: 60,
-        exists: 0,
-        store: 40,
-        insert: 0,
-        delete: 0,
-        append: 0,
-        cancelled: 0,
-    };
+    pub const READS_AND_STORES: Mix =
+        Mix { fetch: 60, exists: 0, store: 40, insert: 0, delete: 0, append: 0, cancelled: 0 };
 
     fn parts(&self) -> [(Kind, u32); 7] {
         [
@@ -169,24 +155,13 @@ impl Operation {
 
     /// It changes the key and advances the sequence number.
     pub fn modifies(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::Store | Kind::Insert | Kind::Delete | Kind::Append
-        ) && self.succeeded()
+        matches!(self.kind, Kind::Store | Kind::Insert | Kind::Delete | Kind::Append) && self.succeeded()
     }
 
     /// What it needs and what it leaves.
     pub fn need_and_effect(&self) -> (Need, Effect) {
-        let existence = if self.found == ValueId::ABSENT {
-            Need::Exactly(self.found)
-        } else {
-            Need::Present
-        };
-        let effect = if self.modifies() {
-            Effect::Put(self.written)
-        } else {
-            Effect::Keep
-        };
+        let existence = if self.found == ValueId::ABSENT { Need::Exactly(self.found) } else { Need::Present };
+        let effect = if self.modifies() { Effect::Put(self.written) } else { Effect::Keep };
         let need = match self.kind {
             Kind::Fetch | Kind::Append => Need::Exactly(self.found),
             Kind::Exists | Kind::Insert | Kind::Delete => existence,
@@ -220,10 +195,7 @@ impl History {
             Ok::<(), Infallible>(())
         };
         let Ok(history) = Run::new(shape).perform(keep);
-        History {
-            operations,
-            ..history
-        }
+        History { operations, ..history }
     }
 
     /// Performs a run of this shape without keeping its operations: `each` is given every one when its process notes
@@ -248,11 +220,7 @@ impl History {
             pieces.push(piece);
             at = begin;
         }
-        pieces
-            .iter()
-            .rev()
-            .flat_map(|piece| format!("{piece:08x}").into_bytes())
-            .collect()
+        pieces.iter().rev().flat_map(|piece| format!("{piece:08x}").into_bytes()).collect()
     }
 
     /// The units of each key, process by process, with windows from sequence numbers. A unit's id is the index of
@@ -261,10 +229,7 @@ impl History {
         let mut before = vec![0; self.processes as usize];
         self.units(|operation| {
             let earliest = std::mem::replace(&mut before[operation.process as usize], operation.sequence);
-            let window = Window {
-                earliest: 2 * earliest,
-                latest: 2 * operation.sequence,
-            };
+            let window = Window { earliest: 2 * earliest, latest: 2 * operation.sequence };
             (window, operation.modifies())
         })
     }
@@ -272,13 +237,7 @@ impl History {
     /// The same with windows from times: whoever returned before another was invoked comes first.
     pub fn timed_units_by_key(&self) -> Vec<Vec<Unit>> {
         self.units(|operation| {
-            (
-                Window {
-                    earliest: 2 * operation.invoked_at,
-                    latest: 2 * operation.returned_at,
-                },
-                false,
-            )
+            (Window { earliest: 2 * operation.invoked_at, latest: 2 * operation.returned_at }, false)
         })
     }
 
@@ -342,12 +301,7 @@ impl<'a> Run<'a> {
         let mut run = Run {
             shape,
             random: Random::new(shape.seed),
-            history: History {
-                operations: vec![],
-                processes,
-                keys,
-                values,
-            },
+            history: History { operations: vec![], processes, keys, values },
             held: vec![ValueId::ABSENT; keys as usize],
             pieces: vec![0; 2],
             sequence: 0,
@@ -402,11 +356,7 @@ impl<'a> Run<'a> {
         let found = self.held[key as usize];
         let (kind, written) = self.written_by(kind, found);
         self.tick += 1;
-        let called = if self.random.below(2) == 0 {
-            self.tick
-        } else {
-            self.returned[process] + 1
-        };
+        let called = if self.random.below(2) == 0 { self.tick } else { self.returned[process] + 1 };
         let mut operation = Operation {
             process: process as u32,
             key,
@@ -448,9 +398,7 @@ impl<'a> Run<'a> {
 
     fn choose_key(&mut self) -> u32 {
         let share = self.random.share();
-        self.key_shares
-            .partition_point(|&upto| upto < share)
-            .min(self.key_shares.len() - 1) as u32
+        self.key_shares.partition_point(|&upto| upto < share).min(self.key_shares.len() - 1) as u32
     }
 
     fn choose_kind(&mut self) -> Kind {

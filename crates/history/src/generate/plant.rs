@@ -71,11 +71,7 @@ pub fn plant(history: &mut History, violation: Violation, random: &mut Random) -
         history.values[written.0 as usize].0 = value;
     }
     history.operations[operation].found = value;
-    Some(Planted {
-        violation,
-        operation,
-        key: history.operations[operation].key,
-    })
+    Some(Planted { violation, operation, key: history.operations[operation].key })
 }
 
 /// The value that results from doing an append twice.

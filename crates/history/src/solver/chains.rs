@@ -118,13 +118,7 @@ impl Chains {
                 if let (Some(chain), Some((before, other))) = (chain, last)
                     && other != Some(chain)
                 {
-                    self.found.push((
-                        chain,
-                        Blocker {
-                            process: process as u32,
-                            step: before,
-                        },
-                    ));
+                    self.found.push((chain, Blocker { process: process as u32, step: before }));
                 }
                 last = Some((at, chain));
             }

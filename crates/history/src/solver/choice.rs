@@ -86,10 +86,8 @@ impl Choices {
         // Before a write that does not care overwrites the present value, one that needs just this value comes: the
         // chance may not come again, and the other write is served as well after it.
         if nth == 0 && best.overwrites && !best.needs_just_this {
-            let caring = left
-                .iter()
-                .enumerate()
-                .filter(|(_, choice)| choice.overwrites && choice.needs_just_this);
+            let caring =
+                left.iter().enumerate().filter(|(_, choice)| choice.overwrites && choice.needs_just_this);
             (at, best) = caring.min_by_key(|(_, choice)| key(choice)).unwrap_or((at, best));
         }
         let best = *best;
@@ -97,10 +95,7 @@ impl Choices {
         Some(best)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the inner loop's context, not worth a type"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "the inner loop's context, not worth a type")]
     fn consider(
         &mut self,
         problem: &Problem,
@@ -114,11 +109,7 @@ impl Choices {
         let Some(found) = meet(form.need, state.value) else {
             return;
         };
-        let others = if process == outlook.process {
-            outlook.next_deadline
-        } else {
-            outlook.deadline
-        };
+        let others = if process == outlook.process { outlook.next_deadline } else { outlook.deadline };
         if state.cell > form.limit || form.after(state.cell) > others {
             return;
         }
@@ -198,11 +189,7 @@ fn outlook(problem: &Problem, state: &State, heads: &[u32]) -> Outlook {
 /// What a process needs next.
 fn head_need(problem: &Problem, heads: &[u32], process: usize) -> u32 {
     let head = heads[process];
-    if head == problem.processes[process + 1] {
-        ANYTHING
-    } else {
-        problem.steps[head as usize].need
-    }
+    if head == problem.processes[process + 1] { ANYTHING } else { problem.steps[head as usize].need }
 }
 
 /// Whether a value to be written now must last until after a step that cannot be done while it lasts.
@@ -217,21 +204,17 @@ fn breaks_too_early(problem: &Problem, heads: &[u32], process: usize, value: u32
 /// Whether the next step of a process other than `besides` is due before `until` and cannot be done while the
 /// register holds `value` or what goes on from it.
 fn is_in_the_way(problem: &Problem, heads: &[u32], value: u32, until: u64, besides: usize) -> bool {
-    heads
-        .iter()
-        .zip(&problem.processes[1..])
-        .enumerate()
-        .any(|(process, (&head, &end))| {
-            if head == end || process == besides {
-                return false;
-            }
-            let step = &problem.steps[head as usize];
-            let changes = step.effect != KEEP && step.effect != value;
-            step.deadline < until
-                && (changes || step.need < KEEP && step.need != value)
-                && !problem.uses.chains.is_same(step.need, value)
-                && problem.alternative(step).is_none()
-        })
+    heads.iter().zip(&problem.processes[1..]).enumerate().any(|(process, (&head, &end))| {
+        if head == end || process == besides {
+            return false;
+        }
+        let step = &problem.steps[head as usize];
+        let changes = step.effect != KEEP && step.effect != value;
+        step.deadline < until
+            && (changes || step.need < KEEP && step.need != value)
+            && !problem.uses.chains.is_same(step.need, value)
+            && problem.alternative(step).is_none()
+    })
 }
 
 /// The place of a choice among those of a state: what the most urgent head asks for, then the most urgent.
@@ -280,12 +263,8 @@ fn goal(problem: &Problem, state: &State, heads: &[u32], wanted: usize) -> usize
         let Some(chain) = needed.or_else(|| chains.begun_by(heads[process], step)) else {
             return process;
         };
-        let blocking = chains
-            .blocker(chain, heads)
-            .map(|blocker| blocker.process as usize);
-        let begins = chains
-            .beginning(chain)
-            .map(|begin| problem.uses.process_of(begin));
+        let blocking = chains.blocker(chain, heads).map(|blocker| blocker.process as usize);
+        let begins = chains.beginning(chain).map(|begin| problem.uses.process_of(begin));
         match blocking.or(begins) {
             Some(next) if next != process => process = next,
             _ => return process,

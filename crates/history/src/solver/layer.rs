@@ -137,10 +137,7 @@ impl Layer {
         for (to, &(_, _, from)) in ranking.iter().enumerate() {
             let from = from as usize;
             self.states[to] = self.states[from];
-            self.heads.copy_within(
-                from * self.processes..(from + 1) * self.processes,
-                to * self.processes,
-            );
+            self.heads.copy_within(from * self.processes..(from + 1) * self.processes, to * self.processes);
         }
         self.states.truncate(width);
         self.heads.truncate(width * self.processes);
@@ -156,9 +153,7 @@ fn place(state: &State) -> usize {
 #[inline]
 pub(super) fn head_hash(head: u32) -> u64 {
     // Step numbers are global, so the process is implied.
-    let mut hash = u64::from(head)
-        .wrapping_add(0x9e37_79b9_7f4a_7c15)
-        .wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mut hash = u64::from(head).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash ^= hash >> 29;
     hash.wrapping_mul(0x94d0_49bb_1331_11eb)
 }

@@ -73,11 +73,7 @@ pub struct Rules {
 impl Default for Rules {
     /// The rules for traces: unknown beginning, windows preferred.
     fn default() -> Self {
-        Rules {
-            beginning: Beginning::Unknown,
-            windows: Windows::Prefer,
-            limits: Limits::default(),
-        }
+        Rules { beginning: Beginning::Unknown, windows: Windows::Prefer, limits: Limits::default() }
     }
 }
 
@@ -165,10 +161,7 @@ impl Solver {
     /// # Panics
     /// If the units are not sorted by process, or a value id is above [`ValueId::LARGEST`].
     pub fn solve(&mut self, units: &[Unit], rules: &Rules) -> Result<Order<'_>, Failure> {
-        assert!(
-            units.is_sorted_by_key(|unit| unit.process),
-            "units must stand process by process"
-        );
+        assert!(units.is_sorted_by_key(|unit| unit.process), "units must stand process by process");
         if units.len() >= SUSPECT_FROM
             && !forced::order(units, &mut self.forced)
             && let Some(kept) = self.suspect(units, rules)
@@ -176,18 +169,9 @@ impl Solver {
             return Err(self.shrink(units, rules, kept));
         }
         match self.attempt_all(units, rules) {
-            Verdict::Found {
-                effort,
-                windows_obeyed,
-            } => {
+            Verdict::Found { effort, windows_obeyed } => {
                 let initial = self.lay_out(units, rules, windows_obeyed);
-                Ok(Order {
-                    sequence: &self.sequence,
-                    cells: &self.cells,
-                    initial,
-                    windows_obeyed,
-                    effort,
-                })
+                Ok(Order { sequence: &self.sequence, cells: &self.cells, initial, windows_obeyed, effort })
             }
             verdict => Err(self.explain(units, rules, verdict)),
         }
@@ -208,14 +192,9 @@ impl Solver {
         let cell = self.stuck_at.unwrap_or(0);
         // A pattern first: a window can hold several contradictions, and not the smallest is found.
         let pattern = self.suspect(units, rules);
-        match (
-            pattern.or_else(|| Shrinker::new(units, rules, self).around(cell)),
-            verdict,
-        ) {
+        match (pattern.or_else(|| Shrinker::new(units, rules, self).around(cell)), verdict) {
             (Some(kept), _) => self.shrink(units, rules, kept),
-            (None, Verdict::GaveUp) => Failure::GaveUp {
-                bound: rules.limits.states,
-            },
+            (None, Verdict::GaveUp) => Failure::GaveUp { bound: rules.limits.states },
             // Proven by the whole search, but no part of it within the smaller bound.
             (None, _) => self.shrink(units, rules, (0..units.len() as u32).collect()),
         }
@@ -224,9 +203,7 @@ impl Solver {
     /// A small pattern of units that is impossible by itself, if there is one.
     fn suspect(&mut self, units: &[Unit], rules: &Rules) -> Option<Vec<u32>> {
         let mut shrinker = Shrinker::new(units, rules, self);
-        suspects(units)
-            .into_iter()
-            .find(|kept| shrinker.is_impossible(kept))
+        suspects(units).into_iter().find(|kept| shrinker.is_impossible(kept))
     }
 
     fn shrink(&mut self, units: &[Unit], rules: &Rules, kept: Vec<u32>) -> Failure {
@@ -241,20 +218,13 @@ impl Solver {
         for (value, windows) in attempts(rules) {
             match self.attempt(units, value, windows, &rules.limits) {
                 Attempt::Found(effort) => {
-                    return Verdict::Found {
-                        effort,
-                        windows_obeyed: windows == WindowUse::Obey,
-                    };
+                    return Verdict::Found { effort, windows_obeyed: windows == WindowUse::Obey };
                 }
                 Attempt::GaveUp => gave_up = true,
                 Attempt::Impossible => {}
             }
         }
-        if gave_up {
-            Verdict::GaveUp
-        } else {
-            Verdict::Impossible
-        }
+        if gave_up { Verdict::GaveUp } else { Verdict::Impossible }
     }
 
     fn attempt(&mut self, units: &[Unit], start: u32, windows: WindowUse, limits: &Limits) -> Attempt {
@@ -262,11 +232,7 @@ impl Solver {
             return match forced::first_unmet(units, &self.forced, start) {
                 None => {
                     self.sequence.clone_from(&self.forced);
-                    Attempt::Found(Effort {
-                        method: Method::Forced,
-                        states: 0,
-                        steps_back: 0,
-                    })
+                    Attempt::Found(Effort { method: Method::Forced, states: 0, steps_back: 0 })
                 }
                 Some(unit) => {
                     self.stuck_at.get_or_insert(units[unit as usize].window.latest);
@@ -297,19 +263,10 @@ impl Solver {
             Outcome::Impossible => Attempt::Impossible,
             Outcome::GaveUp => Attempt::GaveUp,
             Outcome::Found => {
-                self.search
-                    .write_sequence(&self.problem, units, &mut self.sequence);
+                self.search.write_sequence(&self.problem, units, &mut self.sequence);
                 let steps_back = self.search.steps_back();
-                let method = if steps_back == 0 {
-                    Method::Greedy
-                } else {
-                    Method::Search
-                };
-                Attempt::Found(Effort {
-                    method,
-                    states: self.search.states(),
-                    steps_back,
-                })
+                let method = if steps_back == 0 { Method::Greedy } else { Method::Search };
+                Attempt::Found(Effort { method, states: self.search.states(), steps_back })
             }
         }
     }
@@ -321,10 +278,7 @@ impl Solver {
         for &index in &self.sequence {
             let unit = &units[index as usize];
             cell = cell.max(unit.window.earliest) | u64::from(unit.advances);
-            debug_assert!(
-                !windows_obeyed || cell <= unit.window.latest,
-                "unit {index} outside its window"
-            );
+            debug_assert!(!windows_obeyed || cell <= unit.window.latest, "unit {index} outside its window");
             self.cells.push(cell);
         }
         match rules.beginning {
@@ -370,13 +324,8 @@ fn attempts(rules: &Rules) -> impl Iterator<Item = (u32, WindowUse)> + use<> {
         Windows::Require => &[WindowUse::Obey],
         Windows::Ignore => &[WindowUse::Ignore],
     };
-    uses.iter().flat_map(move |&windows| {
-        starts
-            .iter()
-            .copied()
-            .chain(given)
-            .map(move |start| (start, windows))
-    })
+    uses.iter()
+        .flat_map(move |&windows| starts.iter().copied().chain(given).map(move |start| (start, windows)))
 }
 
 /// The initial state that an order of a key with unknown beginning implies: what its first needs ask for.
@@ -399,9 +348,5 @@ fn implied_beginning(units: &[Unit], sequence: &[u32]) -> Initial {
             break;
         }
     }
-    if present {
-        Initial::Present
-    } else {
-        Initial::Absent
-    }
+    if present { Initial::Present } else { Initial::Absent }
 }

@@ -162,11 +162,7 @@ impl Problem {
         self.processes.push(self.steps.len() as u32);
         self.obeys = windows == WindowUse::Obey;
         self.tighten(windows);
-        let start = if start == UNKNOWN_PRESENT {
-            start
-        } else {
-            self.known(ValueId(start))
-        };
+        let start = if start == UNKNOWN_PRESENT { start } else { self.known(ValueId(start)) };
         self.uses.compile(
             &mut self.steps,
             &self.alternatives,
@@ -176,12 +172,7 @@ impl Problem {
             self.obeys,
         );
         self.orphans.clear();
-        self.orphans.extend(
-            self.uses
-                .orphans()
-                .iter()
-                .map(|&local| ValueId(self.values[local as usize])),
-        );
+        self.orphans.extend(self.uses.orphans().iter().map(|&local| ValueId(self.values[local as usize])));
     }
 
     /// Values that are needed, never written, and not there at the beginning.
@@ -196,17 +187,12 @@ impl Problem {
 
     /// Whether the step can be left out as a whole.
     pub fn droppable(&self, step: &Step) -> bool {
-        self.alternative(step)
-            .is_some_and(|other| other.first == other.end)
+        self.alternative(step).is_some_and(|other| other.first == other.end)
     }
 
     /// The local code of the state that the problem was compiled for.
     pub fn start(&self, start: u32) -> u32 {
-        if start == UNKNOWN_PRESENT {
-            start
-        } else {
-            self.known(ValueId(start))
-        }
+        if start == UNKNOWN_PRESENT { start } else { self.known(ValueId(start)) }
     }
 
     /// How many processes there are.
@@ -241,9 +227,7 @@ impl Problem {
     }
 
     fn known(&self, value: ValueId) -> u32 {
-        self.values
-            .binary_search(&value.0)
-            .expect("number_values saw this unit") as u32
+        self.values.binary_search(&value.0).expect("number_values saw this unit") as u32
     }
 
     /// Compiles the group of units that begins at `first`; returns where the next begins.
@@ -310,10 +294,7 @@ impl Problem {
     fn tighten(&mut self, windows: WindowUse) {
         let useless = windows == WindowUse::Ignore && self.hints_are_flat();
         for process in 0..self.processes.len() - 1 {
-            let (begin, end) = (
-                self.processes[process] as usize,
-                self.processes[process + 1] as usize,
-            );
+            let (begin, end) = (self.processes[process] as usize, self.processes[process + 1] as usize);
             let (mut deadline, mut patience, mut hint) = (u64::MAX, u64::MAX, u64::MAX);
             for at in (begin..end).rev() {
                 let step = &self.steps[at];
@@ -328,11 +309,7 @@ impl Problem {
                 // Limits are for entering; the next step is entered where this one ends.
                 deadline = even_out(deadline, must_advance).min(limit);
                 patience = even_out(patience, step.advances).min(patient).min(deadline);
-                hint = if useless {
-                    spread(at - begin, end - begin)
-                } else {
-                    hint.min(step.hint)
-                };
+                hint = if useless { spread(at - begin, end - begin) } else { hint.min(step.hint) };
                 let step = &mut self.steps[at];
                 (step.deadline, step.patience, step.hint) = (deadline, patience, hint);
             }
@@ -363,11 +340,7 @@ fn pass(step: &mut Step, unit: &Unit) {
 
 /// The last cell that something which takes an odd cell can be entered at.
 pub(super) fn even_out(cell: u64, advances: bool) -> u64 {
-    if advances && cell.is_multiple_of(2) {
-        cell.saturating_sub(1)
-    } else {
-        cell
-    }
+    if advances && cell.is_multiple_of(2) { cell.saturating_sub(1) } else { cell }
 }
 
 /// The place of a step in its process as a share of the whole, where nothing else says when it should be done.

@@ -113,13 +113,8 @@ impl Search {
             }
             self.expand(problem);
             if self.next.states.is_empty() {
-                self.progress.stuck_at = self
-                    .current
-                    .states
-                    .iter()
-                    .map(|state| state.cell)
-                    .max()
-                    .unwrap_or(0);
+                self.progress.stuck_at =
+                    self.current.states.iter().map(|state| state.cell).max().unwrap_or(0);
             }
             if !self.next.states.is_empty() {
                 self.advance();
@@ -155,26 +150,12 @@ impl Search {
         self.nodes.clear();
         self.checkpoints.clear();
         self.is_prepared = false;
-        self.progress = Progress {
-            width: 1,
-            complete: true,
-            ..Progress::default()
-        };
+        self.progress = Progress { width: 1, complete: true, ..Progress::default() };
         self.heads.clear();
         self.heads.extend_from_slice(&problem.processes[..processes]);
-        let hash = self
-            .heads
-            .iter()
-            .fold(0u64, |sum, &head| sum.wrapping_add(head_hash(head)));
+        let hash = self.heads.iter().fold(0u64, |sum, &head| sum.wrapping_add(head_hash(head)));
         let value = problem.start(start);
-        let mut state = State {
-            value,
-            node: ROOT,
-            cell: 0,
-            hash,
-            done: 0,
-            strays: 0,
-        };
+        let mut state = State { value, node: ROOT, cell: 0, hash, done: 0, strays: 0 };
         if !settle(problem, &mut state, &mut self.heads, &mut self.nodes) {
             return false;
         }
@@ -194,9 +175,7 @@ impl Search {
                     head == end || head + 1 == end && problem.droppable(&problem.steps[head as usize])
                 })
         };
-        (0..self.current.states.len())
-            .find(is_finished)
-            .map(|at| self.current.states[at].node)
+        (0..self.current.states.len()).find(is_finished).map(|at| self.current.states[at].node)
     }
 
     /// Fills the next layer.
@@ -324,11 +303,7 @@ fn take_choice(
 ) {
     let head = heads[choice.process as usize];
     let whole = &problem.steps[head as usize];
-    let form = if choice.other_form {
-        problem.alternative(whole).unwrap_or(whole)
-    } else {
-        whole
-    };
+    let form = if choice.other_form { problem.alternative(whole).unwrap_or(whole) } else { whole };
     let found = meet(form.need, state.value).expect("choices are steps whose needs are met");
     state.value = if form.effect == KEEP { found } else { form.effect };
     state.cell = form.after(state.cell);
@@ -339,15 +314,9 @@ fn take_choice(
 /// Moves one process past its head.
 #[inline]
 fn pass_head(state: &mut State, head: &mut u32, mark: u32, nodes: &mut Vec<Node>) {
-    nodes.push(Node {
-        before: state.node,
-        step: *head | mark,
-    });
+    nodes.push(Node { before: state.node, step: *head | mark });
     state.node = nodes.len() as u32 - 1;
-    state.hash = state
-        .hash
-        .wrapping_sub(head_hash(*head))
-        .wrapping_add(head_hash(*head + 1));
+    state.hash = state.hash.wrapping_sub(head_hash(*head)).wrapping_add(head_hash(*head + 1));
     state.done += 1;
     *head += 1;
 }
@@ -364,11 +333,7 @@ fn settle(problem: &Problem, state: &mut State, heads: &mut [u32], nodes: &mut V
             return false;
         }
         // Something else may need the odd cell before an even limit.
-        let wait = if patience.is_multiple_of(2) {
-            patience.saturating_sub(1)
-        } else {
-            patience
-        };
+        let wait = if patience.is_multiple_of(2) { patience.saturating_sub(1) } else { patience };
         if wait <= state.cell {
             return true;
         }

@@ -102,15 +102,12 @@ impl Uses {
         if obeys {
             self.by_deadline.clear();
             self.by_deadline.extend(0..steps.len() as u32);
-            self.by_deadline
-                .sort_by_key(|&step| steps[step as usize].deadline);
+            self.by_deadline.sort_by_key(|&step| steps[step as usize].deadline);
             self.tighten_deadlines(steps);
-            self.by_deadline
-                .sort_by_key(|&step| steps[step as usize].deadline);
+            self.by_deadline.sort_by_key(|&step| steps[step as usize].deadline);
             self.tighten_openings(steps);
             self.follow_chains(steps);
-            self.by_deadline
-                .sort_by_key(|&step| steps[step as usize].deadline);
+            self.by_deadline.sort_by_key(|&step| steps[step as usize].deadline);
         } else {
             self.by_deadline.clear();
             self.by_deadline.extend((0..steps.len() as u32).rev());
@@ -135,11 +132,7 @@ impl Uses {
         if value >= KEEP {
             return (Guard::Free, 0);
         }
-        if obeys {
-            self.guard_in_windows(value, cell, heads)
-        } else {
-            (self.guard_by_order(value, heads), 0)
-        }
+        if obeys { self.guard_in_windows(value, cell, heads) } else { (self.guard_by_order(value, heads), 0) }
     }
 
     fn guard_in_windows(&self, value: u32, cell: u64, heads: &[u32]) -> (Guard, u64) {
@@ -186,11 +179,7 @@ impl Uses {
             return Guard::Free;
         }
         let only = needs.next().is_none() && need.step == heads[need.process as usize];
-        if only {
-            Guard::OnlyBy(need.step)
-        } else {
-            Guard::Closed
-        }
+        if only { Guard::OnlyBy(need.step) } else { Guard::Closed }
     }
 
     /// The process of a step.
@@ -215,11 +204,7 @@ impl Uses {
         for (at, step) in steps.iter().enumerate() {
             each_effect(step, alternatives, |value| {
                 let writer = &mut self.writer[value as usize];
-                *writer = if *writer == NONE || *writer == at as u32 {
-                    at as u32
-                } else {
-                    MANY
-                };
+                *writer = if *writer == NONE || *writer == at as u32 { at as u32 } else { MANY };
             });
         }
         self.orphans.clear();
@@ -275,19 +260,11 @@ impl Uses {
             let mut opens = steps[at as usize].opens;
             if at > 0 && self.process_of[at as usize - 1] == self.process_of[at as usize] {
                 let before = &steps[at as usize - 1];
-                opens = opens.max(if before.alternative == NONE {
-                    before.earliest
-                } else {
-                    0
-                });
+                opens = opens.max(if before.alternative == NONE { before.earliest } else { 0 });
             }
             if let Some(writer) = self.writer_for(steps, at) {
                 let writer = &steps[writer as usize];
-                opens = opens.max(if writer.alternative == NONE {
-                    writer.earliest
-                } else {
-                    writer.opens
-                });
+                opens = opens.max(if writer.alternative == NONE { writer.earliest } else { writer.opens });
             }
             let step = &mut steps[at as usize];
             if step.alternative == NONE {
@@ -307,11 +284,7 @@ impl Uses {
             if self.writer_for(steps, at).is_some() {
                 let step = &steps[at as usize];
                 let goes_on = step.effect < KEEP && self.writer[step.effect as usize] == at;
-                let until = if goes_on {
-                    self.lasts[step.effect as usize]
-                } else {
-                    0
-                };
+                let until = if goes_on { self.lasts[step.effect as usize] } else { 0 };
                 let lasts = &mut self.lasts[step.need as usize];
                 *lasts = (*lasts).max(step.opens).max(until);
             }
@@ -319,51 +292,22 @@ impl Uses {
     }
 
     fn list(&mut self, steps: &[Step], alternatives: &[Step], values: usize, obeys: bool) {
-        let Uses {
-            needs,
-            writes,
-            last_needs,
-            last_writes,
-            by_deadline,
-            process_of,
-            lasts,
-            ..
-        } = self;
+        let Uses { needs, writes, last_needs, last_writes, by_deadline, process_of, lasts, .. } = self;
         let order = by_deadline.as_slice();
-        let place = |at: u32| Use {
-            process: process_of[at as usize],
-            step: at,
-            ..Use::default()
-        };
+        let place = |at: u32| Use { process: process_of[at as usize], step: at, ..Use::default() };
         let needed = |at: u32, note: &mut dyn FnMut(u32, Use)| {
             let step = &steps[at as usize];
             if let Some(value) = certain_need(step) {
-                note(
-                    value,
-                    Use {
-                        upto: step.deadline,
-                        ..place(at)
-                    },
-                );
+                note(value, Use { upto: step.deadline, ..place(at) });
             }
         };
         let written = |at: u32, note: &mut dyn FnMut(u32, Use)| {
             let step = &steps[at as usize];
             each_effect(step, alternatives, |value| {
                 // The other form of a step may be entered at other cells: count it as always possible.
-                let (opens, upto) = if step.alternative == NONE {
-                    (step.opens, step.limit)
-                } else {
-                    (0, u64::MAX)
-                };
-                note(
-                    value,
-                    Use {
-                        upto,
-                        opens,
-                        ..place(at)
-                    },
-                );
+                let (opens, upto) =
+                    if step.alternative == NONE { (step.opens, step.limit) } else { (0, u64::MAX) };
+                note(value, Use { upto, opens, ..place(at) });
             });
         };
         if obeys {

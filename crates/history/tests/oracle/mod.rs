@@ -132,31 +132,19 @@ pub fn check_order(units: &[Unit], order: &history::solver::Order<'_>) {
     let mut before = 0;
     for (&index, &cell) in order.sequence.iter().zip(order.cells) {
         let unit = &units[index as usize];
-        assert!(
-            !std::mem::replace(&mut done[index as usize], true),
-            "unit {index} twice"
-        );
+        assert!(!std::mem::replace(&mut done[index as usize], true), "unit {index} twice");
         if let Some(last) = last_of.insert(unit.process, index) {
             assert!(last < index, "process {} out of order", unit.process);
         }
-        assert!(
-            unit.need.is_met_by(ValueId(value)),
-            "need of unit {index} not met"
-        );
+        assert!(unit.need.is_met_by(ValueId(value)), "need of unit {index} not met");
         if let Effect::Put(written) = unit.effect {
             value = written.0;
         }
         assert!(cell >= before, "cells go backwards");
         before = cell;
         if order.windows_obeyed {
-            assert!(
-                unit.window.earliest <= cell && cell <= unit.window.latest,
-                "unit {index} at {cell}"
-            );
-            assert!(
-                !unit.advances || cell % 2 == 1,
-                "unit {index} advances at an even cell"
-            );
+            assert!(unit.window.earliest <= cell && cell <= unit.window.latest, "unit {index} at {cell}");
+            assert!(!unit.advances || cell % 2 == 1, "unit {index} advances at an even cell");
         }
     }
     check_groups(units, order.sequence, &done);
@@ -175,24 +163,11 @@ fn check_groups(units: &[Unit], sequence: &[u32], done: &[bool]) {
             end += 1;
         }
         let present: Vec<usize> = (index..end).filter(|&at| done[at]).collect();
-        assert!(
-            present
-                .windows(2)
-                .all(|pair| place[pair[1]] == place[pair[0]] + 1),
-            "group torn apart"
-        );
-        let uncertain: Vec<bool> = (index..end)
-            .filter(|&at| units[at].uncertain)
-            .map(|at| done[at])
-            .collect();
-        assert!(
-            uncertain.windows(2).all(|pair| pair[0] == pair[1]),
-            "half of a group's uncertain units"
-        );
-        assert!(
-            (index..end).all(|at| done[at] || units[at].uncertain),
-            "a certain unit is missing"
-        );
+        assert!(present.windows(2).all(|pair| place[pair[1]] == place[pair[0]] + 1), "group torn apart");
+        let uncertain: Vec<bool> =
+            (index..end).filter(|&at| units[at].uncertain).map(|at| done[at]).collect();
+        assert!(uncertain.windows(2).all(|pair| pair[0] == pair[1]), "half of a group's uncertain units");
+        assert!((index..end).all(|at| done[at] || units[at].uncertain), "a certain unit is missing");
         index = end;
     }
 }

@@ -46,11 +46,8 @@ pub fn random_units(random: &mut fastrand::Rng, shape: &Shape) -> Vec<Unit> {
             process = random.u32(0..shape.processes);
         }
         let mut need = random_need(random, value, shape.values);
-        let mut effect = if random.bool() {
-            Effect::Keep
-        } else {
-            Effect::Put(ValueId(random.u32(0..shape.values)))
-        };
+        let mut effect =
+            if random.bool() { Effect::Keep } else { Effect::Put(ValueId(random.u32(0..shape.values))) };
         if shape.appends && random.u8(0..3) == 0 {
             appended += 1;
             (need, effect) = (Need::Exactly(ValueId(value)), Effect::Put(ValueId(appended)));
@@ -73,16 +70,7 @@ pub fn random_units(random: &mut fastrand::Rng, shape: &Shape) -> Vec<Unit> {
             latest: cell + random.u64(0..=shape.slack),
         };
         let joined = shape.joined && random.u8(0..3) == 0;
-        units.push(Unit {
-            process,
-            id,
-            need,
-            effect,
-            window,
-            advances,
-            joined,
-            uncertain,
-        });
+        units.push(Unit { process, id, need, effect, window, advances, joined, uncertain });
     }
     if let Some(last) = units.last_mut() {
         last.joined = false;

@@ -47,11 +47,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let mut last_failure = None;
     for file in &arguments.files {
         let backup = with_suffix(file, &arguments.suffix);
-        let outcome = if arguments.verify {
-            verify(arguments, file, &backup)
-        } else {
-            copy(arguments, file, &backup)
-        };
+        let outcome =
+            if arguments.verify { verify(arguments, file, &backup) } else { copy(arguments, file, &backup) };
         if let Err(failure) = outcome
             && let Some(earlier) = last_failure.replace(failure)
         {
@@ -86,26 +83,16 @@ fn copy(arguments: &Arguments, from: &Path, to: &Path) -> Outcome {
     let mut stored = Ok(());
     let visited = source.traverse_read(|_, key, value| {
         stored = target.store(key, value, StoreMode::Insert);
-        if stored.is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
+        if stored.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     let visited = visited.map_err(|error| failure(from, &error))?;
     stored.map_err(|error| failure(to, &error))?;
     if let Some(transaction) = quiet {
         transaction.cancel().map_err(|error| failure(from, &error))?;
     }
-    let copied = target
-        .check(|_, _| true)
-        .map_err(|error| failure(to, &error))?
-        .used;
+    let copied = target.check(|_, _| true).map_err(|error| failure(to, &error))?.used;
     if copied != visited {
-        return Err(Failure::no(format!(
-            "{}: {visited} records read, {copied} in the copy",
-            from.display()
-        )));
+        return Err(Failure::no(format!("{}: {visited} records read, {copied} in the copy", from.display())));
     }
     fresh.finish(target)?;
     println!("{}: {copied} records copied to {}", from.display(), to.display());
@@ -135,10 +122,7 @@ fn verify(arguments: &Arguments, file: &Path, backup: &Path) -> Outcome {
     if file.exists() {
         let kept = with_suffix(file, ".damaged");
         std::fs::hard_link(file, &kept).map_err(|error| {
-            Failure::system(format!(
-                "cannot keep the damaged file as {}: {error}",
-                kept.display()
-            ))
+            Failure::system(format!("cannot keep the damaged file as {}: {error}", kept.display()))
         })?;
     }
     copy(arguments, backup, file)

@@ -33,9 +33,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
 
 fn check(file: &Path) -> Outcome {
     let database = open_to_read(file)?;
-    let report = database
-        .check(|_, _| true)
-        .map_err(|error| failure(file, &error))?;
+    let report = database.check(|_, _| true).map_err(|error| failure(file, &error))?;
     println!(
         "{}: sound, {} records, {} free, {} dead",
         file.display(),

@@ -42,11 +42,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     } else {
         let visited = database.traverse_read(|_, key, value| {
             written = write_record(&mut out, key, value);
-            if written.is_ok() {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
+            if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         visited.map_err(|error| failure(&arguments.file, &error))?;
     }
@@ -55,9 +51,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn show(arguments: &Arguments, database: &tdb::Database, key: &[u8], out: &mut impl Write) -> Outcome {
-    let value = database
-        .fetch(key)
-        .map_err(|error| failure(&arguments.file, &error))?;
+    let value = database.fetch(key).map_err(|error| failure(&arguments.file, &error))?;
     let Some(value) = value else {
         return Err(Failure::no(format!("{}: no such key", arguments.file.display())));
     };

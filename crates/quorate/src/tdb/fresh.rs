@@ -30,10 +30,7 @@ impl Fresh {
     /// Makes an empty database beside `target`. `hash_size` 0 is the default.
     pub fn create(target: &Path, existing: Existing, hash_size: u32) -> Result<(Fresh, Database), Failure> {
         if existing == Existing::Keep && target.exists() {
-            return Err(Failure::input(format!(
-                "{} exists already; name another file",
-                target.display()
-            )));
+            return Err(Failure::input(format!("{} exists already; name another file", target.display())));
         }
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.tmp", std::process::id()));
@@ -86,9 +83,6 @@ impl Drop for Fresh {
 
 /// Makes a new name durable.
 fn sync_folder(target: &Path) -> io::Result<()> {
-    let folder = target
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::File::open(folder)?.sync_all()
 }

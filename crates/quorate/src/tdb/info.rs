@@ -24,9 +24,7 @@ pub struct Arguments {
 /// Prints the figures.
 pub fn run(arguments: &Arguments) -> Outcome {
     let database = open_to_read(&arguments.file)?;
-    let summary = database
-        .summary()
-        .map_err(|error| failure(&arguments.file, &error))?;
+    let summary = database.summary().map_err(|error| failure(&arguments.file, &error))?;
     if arguments.json {
         println!("{}", to_json(&database, &summary));
     } else {

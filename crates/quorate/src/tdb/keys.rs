@@ -26,11 +26,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let mut written = Ok(());
     let visited = database.traverse_read(|_, key, _| {
         written = write_key(&mut out, key, arguments.hex);
-        if written.is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     visited.map_err(|error| failure(&arguments.file, &error))?;
     written?;

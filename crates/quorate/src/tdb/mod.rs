@@ -69,19 +69,15 @@ pub fn run(command: Command) -> Outcome {
 /// another process makes at the same moment can be seen half-made, as with libtdb's tools.
 fn open_to_read(path: &Path) -> Result<Database, Failure> {
     match OpenOptions::new().open(path) {
-        Err(OpenError::Io { source, .. }) if may_only_read(&source) => OpenOptions::new()
-            .read_only(true)
-            .open(path)
-            .map_err(|error| open_failure(&error)),
+        Err(OpenError::Io { source, .. }) if may_only_read(&source) => {
+            OpenOptions::new().read_only(true).open(path).map_err(|error| open_failure(&error))
+        }
         other => other.map_err(|error| open_failure(&error)),
     }
 }
 
 fn may_only_read(error: &std::io::Error) -> bool {
-    matches!(
-        error.kind(),
-        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
-    )
+    matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
 }
 
 fn open_failure(error: &OpenError) -> Failure {

@@ -19,10 +19,6 @@ pub struct Arguments {
 
 /// Repacks the file.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let database = OpenOptions::new()
-        .open(&arguments.file)
-        .map_err(|error| open_failure(&error))?;
-    database
-        .repack()
-        .map_err(|error| failure(&arguments.file, &error))
+    let database = OpenOptions::new().open(&arguments.file).map_err(|error| open_failure(&error))?;
+    database.repack().map_err(|error| failure(&arguments.file, &error))
 }

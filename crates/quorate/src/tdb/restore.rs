@@ -20,13 +20,7 @@ pub struct Arguments {
     /// The database to make; it must not exist.
     file: PathBuf,
     /// Number of hash chains; about as many as records is fast.
-    #[arg(
-        short = 'n',
-        long,
-        value_name = "CHAINS",
-        default_value_t = 0,
-        hide_default_value = true
-    )]
+    #[arg(short = 'n', long, value_name = "CHAINS", default_value_t = 0, hide_default_value = true)]
     hash_size: u32,
 }
 
@@ -38,9 +32,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
             DumpError::Io(_) => Failure::system(error),
             DumpError::Syntax { .. } => Failure::input(format!("{error}; nothing is restored")),
         })?;
-        database
-            .store(&key, &value, StoreMode::Insert)
-            .map_err(|error| failure(&arguments.file, &error))?;
+        database.store(&key, &value, StoreMode::Insert).map_err(|error| failure(&arguments.file, &error))?;
     }
     fresh.finish(database)
 }

@@ -36,11 +36,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if !arguments.command.is_empty() {
         return session.run(&arguments.command).map(|_| ());
     }
-    if io::stdin().is_terminal() {
-        interact(&mut session)
-    } else {
-        read_script(&mut session)
-    }
+    if io::stdin().is_terminal() { interact(&mut session) } else { read_script(&mut session) }
 }
 
 /// Reads lines from a terminal; a command that fails is reported and the shell goes on.

@@ -20,11 +20,7 @@ impl Connection {
         let call = Call::new(channel.number, Side::Client, self.timeouts, windows, context.now);
         channel.call = Some(Box::new(call));
         context.counters.calls_executed = context.counters.calls_executed.wrapping_add(1);
-        Some(CallRef {
-            connection: self.me,
-            channel: index as u8,
-            number: channel.number,
-        })
+        Some(CallRef { connection: self.me, channel: index as u8, number: channel.number })
     }
 
     /// The call, if the application still has it.
@@ -43,9 +39,7 @@ impl Connection {
         let room = self.payload_room(context.peer);
         let mut taken = 0;
         while taken < bytes.len() {
-            let call = self
-                .call(at.channel, at.number)
-                .ok_or(AbortCode::INVALID_OPERATION)?;
+            let call = self.call(at.channel, at.number).ok_or(AbortCode::INVALID_OPERATION)?;
             if let Some(code) = call.failure {
                 return Err(code);
             }
@@ -69,9 +63,7 @@ impl Connection {
 
     /// Ends our direction of the call.
     pub fn finish(&mut self, at: CallRef) -> Result<(), AbortCode> {
-        let call = self
-            .call(at.channel, at.number)
-            .ok_or(AbortCode::INVALID_OPERATION)?;
+        let call = self.call(at.channel, at.number).ok_or(AbortCode::INVALID_OPERATION)?;
         match call.failure {
             Some(code) => Err(code),
             None if call.send.is_finished() => Ok(()),
@@ -84,11 +76,8 @@ impl Connection {
         let channel = &mut self.channels[usize::from(at.channel)];
         let call = channel.call.as_deref_mut().ok_or(AbortCode::INVALID_OPERATION)?;
         let mut payload = std::mem::take(&mut call.send.partial);
-        let position = PacketPosition {
-            channel: at.channel,
-            call_number: at.number,
-            seq: call.send.next_seq(),
-        };
+        let position =
+            PacketPosition { channel: at.channel, call_number: at.number, seq: call.send.next_seq() };
         let checksum = self.security.seal(position, &mut payload)?;
         call.send.push(payload, checksum, is_last);
         Ok(())

@@ -36,10 +36,7 @@ impl Connection {
             seq: header.seq,
         };
         let mut payload = payload.to_vec();
-        match self
-            .security
-            .open(position, header.checksum, &mut payload, context.unix_time)
-        {
+        match self.security.open(position, header.checksum, &mut payload, context.unix_time) {
             Ok(()) => self.on_opened(header, payload, context),
             Err(AbortCode::RXKAD_EXPIRED) => self.fail(AbortCode::RXKAD_EXPIRED, true),
             // Damaged, or not from the peer: as good as lost.
@@ -50,18 +47,12 @@ impl Connection {
     /// Keeps data until the client has said who it is, and asks it to.
     pub(super) fn hold(&mut self, header: &Header, payload: &[u8], context: &mut Context<'_>) {
         let room = *context.unverified_bytes + payload.len() <= context.config.max_unverified_bytes;
-        let known = self
-            .pending
-            .iter()
-            .any(|(held, _)| (held.cid, held.seq) == (header.cid, header.seq));
+        let known = self.pending.iter().any(|(held, _)| (held.cid, held.seq) == (header.cid, header.seq));
         if room && !known && self.pending.len() < config::MAX_PENDING_PACKETS {
             *context.unverified_bytes += payload.len();
             self.pending.push((*header, payload.to_vec()));
         }
-        if self
-            .challenged_at
-            .is_some_and(|at| context.now < at + config::CHALLENGE_INTERVAL)
-        {
+        if self.challenged_at.is_some_and(|at| context.now < at + config::CHALLENGE_INTERVAL) {
             return;
         }
         self.challenged_at = Some(context.now);
@@ -129,11 +120,7 @@ impl Connection {
             context.counters.spurious_read = context.counters.spurious_read.wrapping_add(1);
             return false;
         }
-        if self.channels[index]
-            .call
-            .as_deref()
-            .is_some_and(|call| call.attached)
-        {
+        if self.channels[index].call.as_deref().is_some_and(|call| call.attached) {
             // The client has given the old call up, which still runs here.
             self.fail_call(index, AbortCode::USER_ABORT, false);
             self.queue_control(PacketType::Busy, index as u32, header.call_number, Vec::new());
@@ -147,11 +134,7 @@ impl Connection {
         self.drop_call(index, context);
         let windows = context.windows();
         let call = Call::new(number, Side::Server, self.timeouts, windows, context.now);
-        self.channels[index] = Channel {
-            number,
-            call: Some(Box::new(call)),
-            ended: None,
-        };
+        self.channels[index] = Channel { number, call: Some(Box::new(call)), ended: None };
     }
 
     /// A packet of a call that is over: the peer missed its end.
@@ -185,10 +168,8 @@ impl Connection {
             context.peer.verify();
         }
         if let Some(trailer) = &ack.trailer {
-            let size = trailer
-                .max_mtu
-                .min(trailer.interface_mtu)
-                .min(u32::from(context.config.max_packet_size));
+            let size =
+                trailer.max_mtu.min(trailer.interface_mtu).min(u32::from(context.config.max_packet_size));
             let size = size.max(u32::from(config::MIN_PACKET_SIZE)) as u16;
             context.peer.packet_size = context.peer.packet_size.min(size);
         }
@@ -213,9 +194,7 @@ impl Connection {
         context.peer.congestion_window = call.send.congestion_window().max(2);
         if let Some(sample) = sample {
             context.peer.round_trip.measure(sample);
-            context
-                .counters
-                .count_round_trip(u64::try_from(sample.as_micros()).unwrap_or(u64::MAX));
+            context.counters.count_round_trip(u64::try_from(sample.as_micros()).unwrap_or(u64::MAX));
         }
     }
 
@@ -226,11 +205,7 @@ impl Connection {
         apply: impl FnOnce(&mut Call, Time),
     ) {
         let channel = &mut self.channels[header.channel()];
-        if let Some(call) = channel
-            .call
-            .as_deref_mut()
-            .filter(|call| call.number == header.call_number)
-        {
+        if let Some(call) = channel.call.as_deref_mut().filter(|call| call.number == header.call_number) {
             call.on_heard(context.now);
             apply(call, context.now);
         }
@@ -256,11 +231,7 @@ impl Connection {
         // The server is to accept the next number on a free channel, and the present one on a busy channel.
         let numbers = [0, 1, 2, 3].map(|index: usize| {
             let channel = &self.channels[index];
-            if channel.call.is_some() {
-                channel.number - 1
-            } else {
-                channel.number
-            }
+            if channel.call.is_some() { channel.number - 1 } else { channel.number }
         });
         match self.security.answer(challenge, numbers) {
             Ok(body) => self.queue_control(PacketType::Response, 0, 0, body),

@@ -21,11 +21,7 @@ impl Connection {
     }
 
     pub(super) fn write_control(&mut self, out: &mut Vec<u8>, context: &mut Context<'_>) -> bool {
-        let Some(length) = self
-            .control
-            .front()
-            .map(|control| HEADER_LEN + control.body.len())
-        else {
+        let Some(length) = self.control.front().map(|control| HEADER_LEN + control.body.len()) else {
             return false;
         };
         if !self.may_send(length, context) {
@@ -58,10 +54,7 @@ impl Connection {
         if self.may_send(usize::MAX, context) {
             return true;
         }
-        let acks = self.channels[index]
-            .call
-            .as_deref()
-            .map_or(0, |call| call.receive.acks().len());
+        let acks = self.channels[index].call.as_deref().map_or(0, |call| call.receive.acks().len());
         self.may_send(HEADER_LEN + ACK_LEN + acks, context)
     }
 
@@ -129,10 +122,7 @@ impl Connection {
         out.extend_from_slice(&packet.payload);
         let (again, length) = (packet.transmissions > 0, packet.payload.len());
         self.count_data(again, length, context);
-        let call = self.channels[index]
-            .call
-            .as_deref_mut()
-            .expect("it was there three lines above");
+        let call = self.channels[index].call.as_deref_mut().expect("it was there three lines above");
         call.send.on_sent(offer, header.serial, context.now);
         call.on_sent(context.now);
         true
@@ -169,11 +159,7 @@ impl Connection {
             seq: 0,
             serial: self.serial,
             packet_type: packet_type as u8,
-            flags: if self.side == Side::Client {
-                flags::CLIENT_INITIATED
-            } else {
-                0
-            },
+            flags: if self.side == Side::Client { flags::CLIENT_INITIATED } else { 0 },
             user_status: 0,
             security_index: self.identity.security_index.0,
             checksum: 0,

@@ -24,13 +24,8 @@ impl Endpoint {
         let identity = self.fresh_identity(security.index());
         let state = security.connection(identity);
         self.peer_mut(peer).connections += 1;
-        let key = Key::new(
-            identity.epoch,
-            identity.connection_id,
-            identity.security_index.0,
-            Side::Client,
-            peer,
-        );
+        let key =
+            Key::new(identity.epoch, identity.connection_id, identity.security_index.0, Side::Client, peer);
         self.table.insert(key, |me| {
             Connection::new(me, identity, Side::Client, service, peer, state, timeouts, 0, now)
         })
@@ -39,11 +34,7 @@ impl Endpoint {
     pub(super) fn fresh_identity(&mut self, security_index: SecurityIndex) -> ConnectionIdentity {
         let connection_id = self.next_connection_id;
         self.next_connection_id = connection_id.wrapping_add(4);
-        ConnectionIdentity {
-            epoch: self.epoch,
-            connection_id,
-            security_index,
-        }
+        ConnectionIdentity { epoch: self.epoch, connection_id, security_index }
     }
 
     /// Closes a connection; calls on it fail.
@@ -88,9 +79,8 @@ impl Endpoint {
     /// # Errors
     /// The call has failed, with this code.
     pub fn write(&mut self, now: Time, call: CallRef, bytes: &[u8]) -> Result<usize, AbortCode> {
-        let result = self.with(now, call.connection, |connection, context| {
-            connection.write(call, bytes, context)
-        });
+        let result =
+            self.with(now, call.connection, |connection, context| connection.write(call, bytes, context));
         result.unwrap_or(Err(AbortCode::INVALID_OPERATION))
     }
 
@@ -132,9 +122,7 @@ impl Endpoint {
     /// The application is done with a call. With a code, or when it is not complete, it is aborted; a complete reply
     /// goes out, a complete one that was read is acked.
     pub fn end_call(&mut self, now: Time, call: CallRef, code: Option<AbortCode>) {
-        self.with(now, call.connection, |connection, context| {
-            connection.end_call(call, code, context)
-        });
+        self.with(now, call.connection, |connection, context| connection.end_call(call, code, context));
     }
 
     /// Who is at the other end of a call.

@@ -30,9 +30,7 @@ impl Endpoint {
             }
             let Some(at) = target else { break };
             let Packet { header, body } = packet;
-            self.with(now, at, |connection, context| {
-                connection.handle(&header, body, context)
-            });
+            self.with(now, at, |connection, context| connection.handle(&header, body, context));
         }
     }
 
@@ -50,11 +48,9 @@ impl Endpoint {
             return None;
         }
         let at = match self.table.find(&Key::of(&packet.header, from)) {
-            Some(at) => self
-                .table
-                .get(at)
-                .filter(|connection| connection.peer.port() == from.port())
-                .map(|_| at),
+            Some(at) => {
+                self.table.get(at).filter(|connection| connection.peer.port() == from.port()).map(|_| at)
+            }
             None => self.accept(now, from, local, packet),
         }?;
         let peer = self.table.get(at)?.peer;
@@ -101,17 +97,7 @@ impl Endpoint {
         self.peer_mut(from).connections += 1;
         self.server_connections += 1;
         let at = self.table.insert(Key::of(header, from), |me| {
-            Connection::new(
-                me,
-                identity,
-                Side::Server,
-                service,
-                from,
-                state,
-                timeouts,
-                first_serial,
-                now,
-            )
+            Connection::new(me, identity, Side::Server, service, from, state, timeouts, first_serial, now)
         });
         self.table.get_mut(at)?.local = local;
         self.unverified.push_back(at);

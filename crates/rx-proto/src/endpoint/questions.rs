@@ -40,10 +40,7 @@ impl Endpoint {
             Body::Debug(question) => self.debug_answer(question),
             _ => return,
         };
-        let header = Header {
-            flags: packet.header.flags & !flags::CLIENT_INITIATED,
-            ..packet.header
-        };
+        let header = Header { flags: packet.header.flags & !flags::CLIENT_INITIATED, ..packet.header };
         self.counters.count_sent(header.packet_type);
         self.send_direct(from, local, [&header.encode()[..], &body].concat());
     }
@@ -70,35 +67,22 @@ impl Endpoint {
             }
             Ok(Question::Peer(index)) => {
                 let peer = self.peers.iter().nth(index as usize);
-                peer.map_or_else(PeerReport::end, |(address, peer)| {
-                    peer_report(*address, peer).encode()
-                })
+                peer.map_or_else(PeerReport::end, |(address, peer)| peer_report(*address, peer).encode())
             }
         }
     }
 
     pub(super) fn connection_answer(&self, index: u32, wanted: impl Fn(&Connection) -> bool) -> Vec<u8> {
-        let found = self
-            .table
-            .iter()
-            .filter(|connection| wanted(connection))
-            .nth(index as usize);
-        found.map_or_else(ConnectionReport::end, |connection| {
-            match self.peers.get(&connection.peer) {
-                Some(peer) => connection.report(peer).encode(),
-                None => ConnectionReport::end(),
-            }
+        let found = self.table.iter().filter(|connection| wanted(connection)).nth(index as usize);
+        found.map_or_else(ConnectionReport::end, |connection| match self.peers.get(&connection.peer) {
+            Some(peer) => connection.report(peer).encode(),
+            None => ConnectionReport::end(),
         })
     }
 
     pub(super) fn send_direct(&mut self, to: SocketAddr, from: Option<IpAddr>, bytes: Vec<u8>) {
         let segment = bytes.len();
-        self.direct.push_back(Transmit {
-            to,
-            from,
-            bytes,
-            segment,
-        });
+        self.direct.push_back(Transmit { to, from, bytes, segment });
     }
 
     /// Basic figures.
@@ -138,10 +122,7 @@ fn peer_report(address: SocketAddr, peer: &Peer) -> PeerReport {
     PeerReport {
         address,
         connections: u16::try_from(peer.connections).unwrap_or(u16::MAX),
-        round_trip_ms: [
-            peer.round_trip.smoothed().map_or(0, ms),
-            ms(peer.round_trip.deviation()),
-        ],
+        round_trip_ms: [peer.round_trip.smoothed().map_or(0, ms), ms(peer.round_trip.deviation())],
         packets: [peer.packets_sent, peer.packets_resent],
         mtu: peer.packet_size,
         congestion_window: peer.congestion_window as u16,

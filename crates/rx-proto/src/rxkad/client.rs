@@ -34,17 +34,8 @@ pub struct RxkadClient {
 impl RxkadClient {
     /// Calls as the service itself, with a ticket printed from its key.
     pub fn printed(printed: Printed, level: Level) -> RxkadClient {
-        let Printed {
-            ticket,
-            kvno,
-            session_key,
-        } = printed;
-        RxkadClient {
-            level,
-            session_key,
-            kvno,
-            ticket,
-        }
+        let Printed { ticket, kvno, session_key } = printed;
+        RxkadClient { level, session_key, kvno, ticket }
     }
 }
 
@@ -55,11 +46,7 @@ impl SecurityClass for RxkadClient {
 
     fn connection(&self, identity: ConnectionIdentity) -> Box<dyn ConnectionSecurity> {
         let sealer = Sealer::new(&self.session_key, self.level, &identity);
-        Box::new(ClientConnection {
-            class: self.clone(),
-            identity,
-            sealer,
-        })
+        Box::new(ClientConnection { class: self.clone(), identity, sealer })
     }
 }
 
@@ -102,23 +89,13 @@ impl ConnectionSecurity for ClientConnection {
     }
 
     fn statistics(&self) -> SecurityStatistics {
-        SecurityStatistics {
-            kind: 3,
-            level: self.class.level as u8,
-            flags: 8,
-            expires: 0,
-        }
+        SecurityStatistics { kind: 3, level: self.class.level as u8, flags: 8, expires: 0 }
     }
 }
 
 impl ClientConnection {
     fn response(&self, challenge_id: u32, call_numbers: [u32; 4]) -> Vec<u8> {
-        let RxkadClient {
-            level,
-            session_key,
-            kvno,
-            ticket,
-        } = &self.class;
+        let RxkadClient { level, session_key, kvno, ticket } = &self.class;
         let ticket_len = u32::try_from(ticket.len()).expect("a ticket has less than 4 GiB");
         let mut response = Vec::with_capacity(RESPONSE_LEN + ticket.len());
         response.extend_from_slice(&VERSION.to_be_bytes());

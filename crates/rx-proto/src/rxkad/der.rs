@@ -31,11 +31,7 @@ impl<'a> Reader<'a> {
 
     /// The next element if it has this tag.
     pub fn optional(&mut self, tag: u8) -> Result<Option<Reader<'a>>, BadTicket> {
-        if self.peek() == Some(tag) {
-            self.element(tag).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.peek() == Some(tag) { self.element(tag).map(Some) } else { Ok(None) }
     }
 
     /// The contents of the next element, which must have this tag.
@@ -62,10 +58,7 @@ impl<'a> Reader<'a> {
         if self.0.is_empty() || self.0.len() > 5 {
             return Err(BadTicket::Number);
         }
-        let value = self
-            .0
-            .iter()
-            .fold(start, |value, byte| (value << 8) | i64::from(*byte));
+        let value = self.0.iter().fold(start, |value, byte| (value << 8) | i64::from(*byte));
         // Unsigned 32-bit fields (key versions) keep their bits.
         i32::try_from(value)
             .or_else(|_| u32::try_from(value).map(|value| value as i32))

@@ -16,10 +16,7 @@ impl KeySchedule {
     /// Drops the parity bit of each byte; each round takes the low 32 of the 56 bits, then turns them right by 11.
     pub fn new(key: &SessionKey) -> Self {
         const MASK: u64 = (1 << 56) - 1;
-        let mut bits = key
-            .0
-            .iter()
-            .fold(0u64, |bits, byte| (bits << 7) | u64::from(byte >> 1));
+        let mut bits = key.0.iter().fold(0u64, |bits, byte| (bits << 7) | u64::from(byte >> 1));
         let mut rounds = [0; ROUNDS];
         for round in &mut rounds {
             *round = bits as u32;
@@ -88,9 +85,9 @@ pub fn packet_checksum(
 
 /// The checksum within a response, over its fixed bytes with the field itself zero.
 pub fn response_checksum(response: &[u8]) -> u32 {
-    response.iter().fold(1_000_003u32, |sum, byte| {
-        sum.wrapping_mul(0x1020_4081).wrapping_add(u32::from(*byte))
-    })
+    response
+        .iter()
+        .fold(1_000_003u32, |sum, byte| sum.wrapping_mul(0x1020_4081).wrapping_add(u32::from(*byte)))
 }
 
 fn split(block: [u8; 8]) -> (u32, u32) {

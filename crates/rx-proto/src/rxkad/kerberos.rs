@@ -35,12 +35,8 @@ enum Aes {
 impl Aes {
     fn new(key: &[u8]) -> Option<Aes> {
         match key.len() {
-            16 => Aes128::new_from_slice(key)
-                .ok()
-                .map(|aes| Aes::Short(Box::new(aes))),
-            32 => Aes256::new_from_slice(key)
-                .ok()
-                .map(|aes| Aes::Long(Box::new(aes))),
+            16 => Aes128::new_from_slice(key).ok().map(|aes| Aes::Short(Box::new(aes))),
+            32 => Aes256::new_from_slice(key).ok().map(|aes| Aes::Long(Box::new(aes))),
             _ => None,
         }
     }
@@ -96,11 +92,8 @@ pub fn decrypt_ticket_with_confounder(
     sealed: &[u8],
 ) -> Result<([u8; CONFOUNDER_LEN], Vec<u8>), NotSealedWithThisKey> {
     let keys = TicketKeys::derive(key).ok_or(NotSealedWithThisKey)?;
-    let length = sealed
-        .len()
-        .checked_sub(MAC_LEN)
-        .filter(|length| *length >= BLOCK)
-        .ok_or(NotSealedWithThisKey)?;
+    let length =
+        sealed.len().checked_sub(MAC_LEN).filter(|length| *length >= BLOCK).ok_or(NotSealedWithThisKey)?;
     let (sealed, mac) = sealed.split_at(length);
     let mut bytes = sealed.to_vec();
     cts_decrypt(&keys.encryption, &mut bytes);
@@ -118,10 +111,7 @@ struct TicketKeys {
 
 impl TicketKeys {
     fn derive(key: &[u8]) -> Option<TicketKeys> {
-        Some(TicketKeys {
-            encryption: Aes::new(&derive_key(key, 0xaa)?)?,
-            integrity: derive_key(key, 0x55)?,
-        })
+        Some(TicketKeys { encryption: Aes::new(&derive_key(key, 0xaa)?)?, integrity: derive_key(key, 0x55)? })
     }
 
     fn mac(&self, bytes: &[u8]) -> [u8; MAC_LEN] {
@@ -271,10 +261,7 @@ mod tests {
     use super::*;
 
     fn hex(text: &str) -> Vec<u8> {
-        (0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-            .collect()
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
     }
 
     /// X5: the n-fold vectors of RFC 3961, appendix A.1.
@@ -298,14 +285,8 @@ mod tests {
         let text = b"I would like the General Gau's Chicken, please, and wonton soup.";
         let cases = [
             (17, "c6353568f2bf8cb4d8a580362da7ff7f97"),
-            (
-                31,
-                "fc00783e0efdb2c1d445d4c8eff7ed2297687268d6ecccc0c07b25e25ecfe5",
-            ),
-            (
-                32,
-                "39312523a78662d5be7fcbcc98ebf5a897687268d6ecccc0c07b25e25ecfe584",
-            ),
+            (31, "fc00783e0efdb2c1d445d4c8eff7ed2297687268d6ecccc0c07b25e25ecfe5"),
+            (32, "39312523a78662d5be7fcbcc98ebf5a897687268d6ecccc0c07b25e25ecfe584"),
             (
                 47,
                 "97687268d6ecccc0c07b25e25ecfe584b3fffd940c16a18c1b5549d2f838029e39312523a78662d5be7fcbcc98ebf5",
@@ -325,18 +306,11 @@ mod tests {
     fn a_changed_ticket_does_not_open() {
         let key = [7; 32];
         let sealed = encrypt_ticket(&key, [9; 16], b"some ticket of any length").unwrap();
-        assert_eq!(
-            decrypt_ticket(&key, &sealed).unwrap(),
-            b"some ticket of any length"
-        );
+        assert_eq!(decrypt_ticket(&key, &sealed).unwrap(), b"some ticket of any length");
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 0x10;
-            assert_eq!(
-                decrypt_ticket(&key, &changed),
-                Err(NotSealedWithThisKey),
-                "byte {at}"
-            );
+            assert_eq!(decrypt_ticket(&key, &changed), Err(NotSealedWithThisKey), "byte {at}");
         }
         for length in 0..sealed.len() {
             assert!(decrypt_ticket(&key, &sealed[..length]).is_err(), "{length} bytes");

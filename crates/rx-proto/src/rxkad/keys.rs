@@ -24,11 +24,7 @@ pub struct ServerKey {
 
 impl fmt::Debug for ServerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "ServerKey {{ version: {}, encryption_type: {}, .. }}",
-            self.version, self.encryption_type
-        )
+        write!(f, "ServerKey {{ version: {}, encryption_type: {}, .. }}", self.version, self.encryption_type)
     }
 }
 
@@ -83,18 +79,12 @@ impl KeyFile {
 
     /// The key that new tickets are sealed with: the strongest type that is there, of it the highest version.
     pub fn newest(&self) -> Option<&ServerKey> {
-        [
-            kerberos::AES256_CTS_HMAC_SHA1_96,
-            kerberos::AES128_CTS_HMAC_SHA1_96,
-        ]
-        .iter()
-        .find_map(|encryption_type| {
-            let of_type = self
-                .keys
-                .iter()
-                .filter(|key| key.encryption_type == *encryption_type);
-            of_type.max_by_key(|key| key.version)
-        })
+        [kerberos::AES256_CTS_HMAC_SHA1_96, kerberos::AES128_CTS_HMAC_SHA1_96].iter().find_map(
+            |encryption_type| {
+                let of_type = self.keys.iter().filter(|key| key.encryption_type == *encryption_type);
+                of_type.max_by_key(|key| key.version)
+            },
+        )
     }
 
     /// All keys, as in the file.
@@ -105,10 +95,8 @@ impl KeyFile {
 
 impl KeyStore for KeyFile {
     fn key(&self, version: i32, encryption_type: i32) -> Option<Vec<u8>> {
-        let found = self
-            .keys
-            .iter()
-            .find(|key| key.version == version && key.encryption_type == encryption_type);
+        let found =
+            self.keys.iter().find(|key| key.version == version && key.encryption_type == encryption_type);
         found.map(|key| key.material.clone())
     }
 }
@@ -117,9 +105,7 @@ fn take_key(rest: &mut &[u8], number: usize) -> Result<(u32, ServerKey), KeyFile
     let torn = KeyFileError::Torn(number);
     let description_len = take_word(rest).ok_or(torn)? as usize;
     // The length counts itself and three words; what a later version adds is passed over.
-    let extra = description_len
-        .checked_sub(16)
-        .filter(|extra| *extra <= MAX_KEY_LEN);
+    let extra = description_len.checked_sub(16).filter(|extra| *extra <= MAX_KEY_LEN);
     let extra = extra.ok_or(KeyFileError::Length(number))?;
     let key_type = take_word(rest).ok_or(torn)?;
     let version = take_word(rest).ok_or(torn)? as i32;
@@ -130,14 +116,7 @@ fn take_key(rest: &mut &[u8], number: usize) -> Result<(u32, ServerKey), KeyFile
         return Err(KeyFileError::Length(number));
     }
     let material = rest.split_off(..length).ok_or(torn)?.to_vec();
-    Ok((
-        key_type,
-        ServerKey {
-            version,
-            encryption_type,
-            material,
-        },
-    ))
+    Ok((key_type, ServerKey { version, encryption_type, material }))
 }
 
 fn take_word(rest: &mut &[u8]) -> Option<u32> {

@@ -61,10 +61,7 @@ impl SessionKey {
 
     /// The same 56 bits, each byte with an odd number of ones.
     pub fn with_odd_parity(self) -> SessionKey {
-        SessionKey(
-            self.0
-                .map(|byte| (byte & 0xfe) | u8::from((byte & 0xfe).count_ones().is_multiple_of(2))),
-        )
+        SessionKey(self.0.map(|byte| (byte & 0xfe) | u8::from((byte & 0xfe).count_ones().is_multiple_of(2))))
     }
 }
 

@@ -31,12 +31,7 @@ impl Sealer {
         schedule.encrypt_chained(&mut endpoint, key.0);
         let mut pre_sequence = [0; 8];
         pre_sequence.copy_from_slice(&endpoint[8..]);
-        Sealer {
-            schedule,
-            initial: key.0,
-            pre_sequence,
-            level,
-        }
+        Sealer { schedule, initial: key.0, pre_sequence, level }
     }
 
     /// Bytes that sealing adds at most.
@@ -55,11 +50,7 @@ impl Sealer {
 
     /// The checksum of the packet at `position`.
     pub fn checksum(&self, position: PacketPosition) -> u16 {
-        let PacketPosition {
-            channel,
-            call_number,
-            seq,
-        } = position;
+        let PacketPosition { channel, call_number, seq } = position;
         fcrypt::packet_checksum(&self.schedule, self.pre_sequence, call_number, channel, seq)
     }
 
@@ -72,9 +63,7 @@ impl Sealer {
             Level::Auth => {
                 payload.splice(0..0, check.to_be_bytes());
                 payload.resize(payload.len().max(8), 0);
-                let first = payload
-                    .first_chunk_mut()
-                    .expect("resized to at least 8 just above");
+                let first = payload.first_chunk_mut().expect("resized to at least 8 just above");
                 *first = self.schedule.encrypt(*first);
             }
             Level::Crypt => {

@@ -34,12 +34,7 @@ impl SecurityClass for RxkadServer {
     }
 
     fn connection(&self, identity: ConnectionIdentity) -> Box<dyn ConnectionSecurity> {
-        Box::new(ServerConnection {
-            class: self.clone(),
-            identity,
-            challenge_id: None,
-            accepted: None,
-        })
+        Box::new(ServerConnection { class: self.clone(), identity, challenge_id: None, accepted: None })
     }
 }
 
@@ -58,9 +53,7 @@ struct Accepted {
 
 impl ConnectionSecurity for ServerConnection {
     fn overhead(&self) -> usize {
-        self.accepted
-            .as_ref()
-            .map_or(0, |accepted| Sealer::overhead(accepted.sealer.level()))
+        self.accepted.as_ref().map_or(0, |accepted| Sealer::overhead(accepted.sealer.level()))
     }
 
     fn seal(&mut self, position: PacketPosition, payload: &mut Vec<u8>) -> Result<u16, AbortCode> {
@@ -94,9 +87,8 @@ impl ConnectionSecurity for ServerConnection {
     }
 
     fn check_response(&mut self, response: &[u8], unix_time: u32) -> Result<[u32; 4], AbortCode> {
-        let (fixed, rest): (&[u8; RESPONSE_LEN], _) = response
-            .split_first_chunk()
-            .ok_or(AbortCode::RXKAD_PACKET_SHORT)?;
+        let (fixed, rest): (&[u8; RESPONSE_LEN], _) =
+            response.split_first_chunk().ok_or(AbortCode::RXKAD_PACKET_SHORT)?;
         let ticket_len = word(fixed, 52) as usize;
         if !(1..=MAX_TICKET_LEN).contains(&ticket_len) {
             return Err(AbortCode::RXKAD_TICKET_LENGTH);
@@ -110,25 +102,15 @@ impl ConnectionSecurity for ServerConnection {
     }
 
     fn identity(&self) -> Option<Arc<Identity>> {
-        self.accepted
-            .as_ref()
-            .map(|accepted| Arc::clone(&accepted.caller))
+        self.accepted.as_ref().map(|accepted| Arc::clone(&accepted.caller))
     }
 
     fn statistics(&self) -> SecurityStatistics {
         match &self.accepted {
-            None => SecurityStatistics {
-                kind: 3,
-                level: self.class.least_level as u8,
-                flags: 8,
-                expires: 0,
-            },
-            Some(Accepted { caller, .. }) => SecurityStatistics {
-                kind: 3,
-                level: caller.level,
-                flags: 2 | 8,
-                expires: caller.expires,
-            },
+            None => SecurityStatistics { kind: 3, level: self.class.least_level as u8, flags: 8, expires: 0 },
+            Some(Accepted { caller, .. }) => {
+                SecurityStatistics { kind: 3, level: caller.level, flags: 2 | 8, expires: caller.expires }
+            }
         }
     }
 }
@@ -149,10 +131,7 @@ impl ServerConnection {
         if !bool::from(sum_is_right & is_this_connection) {
             return Err(AbortCode::RXKAD_SEALED_INCONSISTENT);
         }
-        let expected = self
-            .challenge_id
-            .ok_or(AbortCode::RXKAD_OUT_OF_SEQUENCE)?
-            .wrapping_add(1);
+        let expected = self.challenge_id.ok_or(AbortCode::RXKAD_OUT_OF_SEQUENCE)?.wrapping_add(1);
         if !bool::from(word(&fixed, 40).ct_eq(&expected)) {
             return Err(AbortCode::RXKAD_OUT_OF_SEQUENCE);
         }
@@ -169,25 +148,9 @@ impl ServerConnection {
     fn accept(&mut self, ticket: Ticket, level: Level) {
         let sealer = Sealer::new(&ticket.session_key, level, &self.identity);
         let is_service = ticket.is_service();
-        let Ticket {
-            name,
-            instance,
-            cell,
-            end,
-            ..
-        } = ticket;
-        let caller = Identity {
-            name,
-            instance,
-            cell,
-            expires: end,
-            level: level as u8,
-            is_service,
-        };
-        self.accepted = Some(Accepted {
-            sealer,
-            caller: Arc::new(caller),
-        });
+        let Ticket { name, instance, cell, end, .. } = ticket;
+        let caller = Identity { name, instance, cell, expires: end, level: level as u8, is_service };
+        self.accepted = Some(Accepted { sealer, caller: Arc::new(caller) });
     }
 }
 

@@ -101,15 +101,8 @@ impl Ticket {
 
     /// An encrypted part around sealed bytes that are of type 17, key version 1; for the fuzzer.
     pub(crate) fn from_sealed(sealed: &[u8]) -> Vec<u8> {
-        let numbers = [
-            der::field(0, der::INTEGER, &[17]),
-            der::field(1, der::INTEGER, &[1]),
-        ]
-        .concat();
-        der::element(
-            der::SEQUENCE,
-            &[numbers, der::field(2, der::OCTET_STRING, sealed)].concat(),
-        )
+        let numbers = [der::field(0, der::INTEGER, &[17]), der::field(1, der::INTEGER, &[1])].concat();
+        der::element(der::SEQUENCE, &[numbers, der::field(2, der::OCTET_STRING, sealed)].concat())
     }
 
     /// Whether the ticket may be used at `unix_time`.
@@ -147,9 +140,7 @@ fn decrypt(mut encrypted: Reader<'_>, keys: &dyn KeyStore) -> Result<Vec<u8>, Ab
         None => 0,
     };
     let cipher = encrypted.nested(der::context(2), der::OCTET_STRING)?;
-    let key = keys
-        .key(version, encryption_type)
-        .ok_or(AbortCode::RXKAD_UNKNOWN_KEY)?;
+    let key = keys.key(version, encryption_type).ok_or(AbortCode::RXKAD_UNKNOWN_KEY)?;
     kerberos::decrypt_ticket(&key, cipher.0).map_err(|_| AbortCode::RXKAD_BAD_TICKET)
 }
 
@@ -180,14 +171,7 @@ fn read_body(plain: &[u8]) -> Result<Ticket, BadTicket> {
         None => authenticated,
     };
     let end = read_time(body.nested(der::context(7), der::GENERALIZED_TIME)?)?;
-    Ok(Ticket {
-        name,
-        instance,
-        cell,
-        session_key,
-        start,
-        end,
-    })
+    Ok(Ticket { name, instance, cell, session_key, start, end })
 }
 
 fn read_session_key(key_type: i32, bytes: &[u8]) -> Result<SessionKey, BadTicket> {
@@ -200,19 +184,12 @@ fn read_session_key(key_type: i32, bytes: &[u8]) -> Result<SessionKey, BadTicket
 
 /// `YYYYMMDDHHMMSSZ` as Unix time, clamped to what 32 bits hold.
 fn read_time(text: Reader<'_>) -> Result<u32, BadTicket> {
-    let digits = text
-        .0
-        .strip_suffix(b"Z")
-        .filter(|digits| digits.len() == 14)
-        .ok_or(BadTicket::Time)?;
+    let digits = text.0.strip_suffix(b"Z").filter(|digits| digits.len() == 14).ok_or(BadTicket::Time)?;
     if !digits.iter().all(u8::is_ascii_digit) {
         return Err(BadTicket::Time);
     }
-    let number = |from: usize, to: usize| {
-        digits[from..to]
-            .iter()
-            .fold(0i64, |n, d| n * 10 + i64::from(d - b'0'))
-    };
+    let number =
+        |from: usize, to: usize| digits[from..to].iter().fold(0i64, |n, d| n * 10 + i64::from(d - b'0'));
     let (month, day) = (number(4, 6), number(6, 8));
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return Err(BadTicket::Time);
@@ -224,11 +201,7 @@ fn read_time(text: Reader<'_>) -> Result<u32, BadTicket> {
 
 /// Days of the Gregorian calendar from 1970-01-01; years begin in March, so that leap days come last.
 fn days_from_1970(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month <= 2 {
-        (year - 1, month + 9)
-    } else {
-        (year, month - 3)
-    };
+    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let day_of_year = (153 * month + 2) / 5 + day - 1;
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
@@ -273,30 +246,18 @@ impl Printed {
             ]
             .concat(),
         );
-        Some(Printed {
-            ticket,
-            kvno: KVNO_ENCRYPTED_PART,
-            session_key,
-        })
+        Some(Printed { ticket, kvno: KVNO_ENCRYPTED_PART, session_key })
     }
 }
 
 fn print_body(session_key: &SessionKey) -> Vec<u8> {
     // Bit 12 of the flags: transited policy checked.
     let flags = [0, 0, 8, 0, 0];
-    let key = [
-        der::field(0, der::INTEGER, &[DES_CBC_CRC as u8]),
-        der::field(1, der::OCTET_STRING, &session_key.0),
-    ];
+    let key =
+        [der::field(0, der::INTEGER, &[DES_CBC_CRC as u8]), der::field(1, der::OCTET_STRING, &session_key.0)];
     let names = der::element(der::GENERAL_STRING, SERVICE_NAME.as_bytes());
-    let principal = [
-        der::field(0, der::INTEGER, &[1]),
-        der::field(1, der::SEQUENCE, &names),
-    ];
-    let transited = [
-        der::field(0, der::INTEGER, &[0]),
-        der::field(1, der::OCTET_STRING, &[]),
-    ];
+    let principal = [der::field(0, der::INTEGER, &[1]), der::field(1, der::SEQUENCE, &names)];
+    let transited = [der::field(0, der::INTEGER, &[0]), der::field(1, der::OCTET_STRING, &[])];
     let body = [
         der::field(0, der::BIT_STRING, &flags),
         der::field(1, der::SEQUENCE, &key.concat()),

@@ -26,39 +26,24 @@ fn every_captured_packet_is_read_and_written_byte_for_byte() {
     for (name, datagrams) in pcap::all() {
         for (number, Datagram { bytes, .. }) in datagrams.iter().enumerate() {
             let packets: Vec<_> = packet::parse(bytes).collect();
-            let [Ok(packet)] = &packets[..] else {
-                panic!("{name} {number}: {packets:?}")
-            };
+            let [Ok(packet)] = &packets[..] else { panic!("{name} {number}: {packets:?}") };
             assert_eq!(&packet.encode(), bytes, "{name} datagram {number}: {packet:?}");
             *seen.entry(packet.header.packet_type).or_default() += 1;
         }
     }
     eprintln!("packets by type: {seen:?}");
-    for packet_type in [
-        PacketType::Data,
-        PacketType::Ack,
-        PacketType::Abort,
-        PacketType::Challenge,
-        PacketType::Response,
-    ] {
-        assert!(
-            seen.contains_key(&(packet_type as u8)),
-            "no {packet_type:?} among the captures"
-        );
+    for packet_type in
+        [PacketType::Data, PacketType::Ack, PacketType::Abort, PacketType::Challenge, PacketType::Response]
+    {
+        assert!(seen.contains_key(&(packet_type as u8)), "no {packet_type:?} among the captures");
     }
 }
 
 fn key() -> ServerKey {
     let text = include_str!("../captures/rxkad_key.txt").trim();
-    let material = (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect();
-    ServerKey {
-        version: 1,
-        encryption_type: kerberos::AES256_CTS_HMAC_SHA1_96,
-        material,
-    }
+    let material =
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect();
+    ServerKey { version: 1, encryption_type: kerberos::AES256_CTS_HMAC_SHA1_96, material }
 }
 
 fn keys() -> KeyFile {
@@ -109,11 +94,7 @@ fn exchanges(datagrams: &[Datagram]) -> Vec<Exchange> {
                 let Some(challenge) = challenges.get(&id).cloned() else {
                     continue;
                 };
-                found.push(Exchange {
-                    identity: id,
-                    challenge,
-                    response: bytes.to_vec(),
-                });
+                found.push(Exchange { identity: id, challenge, response: bytes.to_vec() });
             }
             _ => {}
         }
@@ -137,10 +118,7 @@ fn captured_challenges_and_responses_verify_and_are_made_again() {
             let (ticket, opened) = ticket_of(&exchange);
             assert!(opened.is_service(), "{name}: {opened:?}");
             // Server.
-            let class = RxkadServer {
-                keys: Arc::new(keys()),
-                least_level: Level::Clear,
-            };
+            let class = RxkadServer { keys: Arc::new(keys()), least_level: Level::Clear };
             let mut server = class.connection(exchange.identity);
             let mut random = Chosen(exchange.challenge[4..8].to_vec());
             assert_eq!(server.challenge(&mut random), exchange.challenge);
@@ -151,16 +129,9 @@ fn captured_challenges_and_responses_verify_and_are_made_again() {
             assert!(server.check_response(&exchange.response, UNIX_TIME).is_err());
             // Client.
             let level = Level::from_wire(u32::from(caller.level)).unwrap();
-            let client = RxkadClient {
-                level,
-                session_key: opened.session_key,
-                kvno: 213,
-                ticket,
-            };
-            let answer = client
-                .connection(exchange.identity)
-                .answer(&exchange.challenge, call_numbers)
-                .unwrap();
+            let client = RxkadClient { level, session_key: opened.session_key, kvno: 213, ticket };
+            let answer =
+                client.connection(exchange.identity).answer(&exchange.challenge, call_numbers).unwrap();
             assert_eq!(answer, exchange.response, "{name}");
             count += 1;
         }
@@ -184,23 +155,14 @@ fn captured_tickets_are_printed_again_byte_for_byte() {
 
 /// The random bytes that begin the sealed part.
 fn confounder(ticket: &[u8]) -> [u8; 16] {
-    kerberos::decrypt_ticket_with_confounder(&key().material, cipher_of(ticket))
-        .unwrap()
-        .0
+    kerberos::decrypt_ticket_with_confounder(&key().material, cipher_of(ticket)).unwrap().0
 }
 
 fn cipher_of(ticket: &[u8]) -> &[u8] {
     // SEQUENCE, [0] INTEGER, [1] INTEGER, [2] OCTET STRING; lengths of the outer ones are in one or two bytes.
-    let at = ticket
-        .windows(2)
-        .position(|pair| pair[0] == 0xa2 && pair[1] & 0x80 != 0)
-        .unwrap();
+    let at = ticket.windows(2).position(|pair| pair[0] == 0xa2 && pair[1] & 0x80 != 0).unwrap();
     let length_bytes = |at: usize| {
-        if ticket[at] & 0x80 == 0 {
-            1
-        } else {
-            1 + usize::from(ticket[at] & 0x7f)
-        }
+        if ticket[at] & 0x80 == 0 { 1 } else { 1 + usize::from(ticket[at] & 0x7f) }
     };
     let inner = at + 1 + length_bytes(at + 1);
     assert_eq!(ticket[inner], 0x04);
@@ -215,10 +177,7 @@ fn captured_data_packets_open_and_seal_again() {
     for (name, datagrams) in pcap::named(&["rxkad_txn", "rxkad_coldstart"]) {
         let sealers = sealers(&datagrams);
         for datagram in &datagrams {
-            let Some(Ok(Packet {
-                header,
-                body: Body::Data(sealed),
-            })) = packet::parse(&datagram.bytes).next()
+            let Some(Ok(Packet { header, body: Body::Data(sealed) })) = packet::parse(&datagram.bytes).next()
             else {
                 continue;
             };
@@ -236,25 +195,13 @@ fn captured_data_packets_open_and_seal_again() {
                 .unwrap_or_else(|code| panic!("{name} {header:?}: {code}"));
             let user_len = bytes.len();
             let checksum = sealer.seal(position, &mut bytes).unwrap();
-            assert_eq!(
-                (checksum, bytes.len()),
-                (header.checksum, sealed.len()),
-                "{name} {header:?}"
-            );
+            assert_eq!((checksum, bytes.len()), (header.checksum, sealed.len()), "{name} {header:?}");
             // OpenAFS pads the last block with whatever lies in memory: it is the only one that may differ.
-            let same = if sealer.level() == Level::Crypt {
-                (8 + user_len) / 8 * 8
-            } else {
-                user_len
-            };
+            let same = if sealer.level() == Level::Crypt { (8 + user_len) / 8 * 8 } else { user_len };
             assert_eq!(bytes[..same], sealed[..same], "{name} {header:?}");
             let wrong = sealer.open(position, header.checksum ^ 1, &mut sealed.to_vec());
             assert!(wrong.is_err());
-            *(if sealer.level() == Level::Crypt {
-                &mut crypt
-            } else {
-                &mut clear
-            }) += 1;
+            *(if sealer.level() == Level::Crypt { &mut crypt } else { &mut clear }) += 1;
         }
     }
     eprintln!("{clear} packets at level clear, {crypt} at level crypt");
@@ -265,20 +212,14 @@ fn sealers(datagrams: &[Datagram]) -> HashMap<ConnectionIdentity, Sealer> {
     let exchanges = exchanges(datagrams);
     let sealer = |exchange: &Exchange| {
         let (_, opened) = ticket_of(exchange);
-        let class = RxkadServer {
-            keys: Arc::new(keys()),
-            least_level: Level::Clear,
-        };
+        let class = RxkadServer { keys: Arc::new(keys()), least_level: Level::Clear };
         let mut server = class.connection(exchange.identity);
         server.challenge(&mut Chosen(exchange.challenge[4..8].to_vec()));
         server.check_response(&exchange.response, UNIX_TIME).unwrap();
         let level = Level::from_wire(u32::from(server.identity().unwrap().level)).unwrap();
         Sealer::new(&opened.session_key, level, &exchange.identity)
     };
-    exchanges
-        .iter()
-        .map(|exchange| (exchange.identity, sealer(exchange)))
-        .collect()
+    exchanges.iter().map(|exchange| (exchange.identity, sealer(exchange))).collect()
 }
 
 /// X5: a response is refused when any byte of it is changed, when the ticket has expired, when it is for another
@@ -288,10 +229,7 @@ fn responses_that_are_not_quite_right_are_refused() {
     let datagrams = pcap::named(&["rxkad_txn"]).remove(0).1;
     let exchange = exchanges(&datagrams).remove(0);
     let fresh = |identity: ConnectionIdentity, keys: KeyFile| {
-        let class = RxkadServer {
-            keys: Arc::new(keys),
-            least_level: Level::Clear,
-        };
+        let class = RxkadServer { keys: Arc::new(keys), least_level: Level::Clear };
         let mut server = class.connection(identity);
         server.challenge(&mut Chosen(exchange.challenge[4..8].to_vec()));
         server
@@ -300,39 +238,20 @@ fn responses_that_are_not_quite_right_are_refused() {
     for at in 0..exchange.response.len() {
         let mut changed = exchange.response.clone();
         changed[at] ^= 0x40;
-        if fresh(exchange.identity, keys())
-            .check_response(&changed, UNIX_TIME)
-            .is_ok()
-        {
+        if fresh(exchange.identity, keys()).check_response(&changed, UNIX_TIME).is_ok() {
             accepted.push(at);
         }
     }
     assert_eq!(accepted, Vec::<usize>::new());
     for length in 0..exchange.response.len() {
         assert!(
-            fresh(exchange.identity, keys())
-                .check_response(&exchange.response[..length], UNIX_TIME)
-                .is_err()
+            fresh(exchange.identity, keys()).check_response(&exchange.response[..length], UNIX_TIME).is_err()
         );
     }
-    assert!(
-        fresh(exchange.identity, keys())
-            .check_response(&exchange.response, u32::MAX)
-            .is_err()
-    );
-    let other = ConnectionIdentity {
-        connection_id: exchange.identity.connection_id ^ 4,
-        ..exchange.identity
-    };
-    assert!(
-        fresh(other, keys())
-            .check_response(&exchange.response, UNIX_TIME)
-            .is_err()
-    );
+    assert!(fresh(exchange.identity, keys()).check_response(&exchange.response, u32::MAX).is_err());
+    let other =
+        ConnectionIdentity { connection_id: exchange.identity.connection_id ^ 4, ..exchange.identity };
+    assert!(fresh(other, keys()).check_response(&exchange.response, UNIX_TIME).is_err());
     let no_keys = KeyFile::from_keys(Vec::new());
-    assert!(
-        fresh(exchange.identity, no_keys)
-            .check_response(&exchange.response, UNIX_TIME)
-            .is_err()
-    );
+    assert!(fresh(exchange.identity, no_keys).check_response(&exchange.response, UNIX_TIME).is_err());
 }

@@ -18,12 +18,7 @@ const IN_REPOSITORY: &[&str] = &[
     "utst_truncate_abort",
     "write_txn",
 ];
-const BESIDE_IT: &[&str] = &[
-    "failover_epoch_change",
-    "getfile2",
-    "sendfile3",
-    "sendfile_empty_join",
-];
+const BESIDE_IT: &[&str] = &["failover_epoch_change", "getfile2", "sendfile3", "sendfile_empty_join"];
 
 /// All captures that are there; the large ones stand beside the repository and may be absent.
 pub fn all() -> Vec<(String, Vec<Datagram>)> {
@@ -40,20 +35,13 @@ pub fn all() -> Vec<(String, Vec<Datagram>)> {
 /// These captures of the repository.
 pub fn named(names: &[&str]) -> Vec<(String, Vec<Datagram>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
-    names
-        .iter()
-        .map(|name| ((*name).to_owned(), read(&folder.join(format!("{name}.pcap")))))
-        .collect()
+    names.iter().map(|name| ((*name).to_owned(), read(&folder.join(format!("{name}.pcap"))))).collect()
 }
 
 fn read(path: &std::path::Path) -> Vec<Datagram> {
     let bytes = std::fs::read(path).unwrap();
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-    assert_eq!(
-        (word(0), word(20)),
-        (0xa1b2_c3d4, 276),
-        "{path:?} is no pcap with LINUX_SLL2"
-    );
+    assert_eq!((word(0), word(20)), (0xa1b2_c3d4, 276), "{path:?} is no pcap with LINUX_SLL2");
     let mut at = 24;
     let mut found = Vec::new();
     while at < bytes.len() {
@@ -66,9 +54,7 @@ fn read(path: &std::path::Path) -> Vec<Datagram> {
         }
         let udp = &ip[usize::from(ip[0] & 15) * 4..];
         let length = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
-        found.push(Datagram {
-            bytes: udp[8..length].to_vec(),
-        });
+        found.push(Datagram { bytes: udp[8..length].to_vec() });
     }
     found
 }

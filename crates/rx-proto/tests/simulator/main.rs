@@ -14,10 +14,7 @@ use rx_proto::rxkad::Level;
 use world::{Outcome, Plan, World};
 
 fn seeds() -> u64 {
-    std::env::var("QUORATE_RX_SEEDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(300)
+    std::env::var("QUORATE_RX_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
 }
 
 /// Loss from 0 to 30 %, and everything else at random.
@@ -31,38 +28,21 @@ fn plan(random: &mut Rng) -> Plan {
         faults: Faults {
             loss: if random.bool() { random.u32(0..=300) } else { 0 },
             duplication: if random.bool() { random.u32(0..100) } else { 0 },
-            corruption: if random.u32(0..4) == 0 {
-                random.u32(0..20)
-            } else {
-                0
-            },
+            corruption: if random.u32(0..4) == 0 { random.u32(0..20) } else { 0 },
             delay_us,
-            jitter_us: if random.bool() {
-                random.u64(0..=4 * delay_us)
-            } else {
-                0
-            },
+            jitter_us: if random.bool() { random.u64(0..=4 * delay_us) } else { 0 },
             mtu: *random.choice(&mtus).unwrap(),
             other_mtu: *random.choice(&mtus).unwrap(),
         },
         level: *random
-            .choice(&[
-                None,
-                None,
-                Some(Level::Clear),
-                Some(Level::Auth),
-                Some(Level::Crypt),
-            ])
+            .choice(&[None, None, Some(Level::Clear), Some(Level::Auth), Some(Level::Crypt)])
             .unwrap(),
         calls: random.usize(1..24),
         connections: random.usize(1..4),
         largest: *random.choice(&[2_000, 20_000, 120_000]).unwrap(),
         server_restart: restart(random),
         client_restart: restart(random),
-        receive_windows: [
-            *random.choice(&windows).unwrap(),
-            *random.choice(&windows).unwrap(),
-        ],
+        receive_windows: [*random.choice(&windows).unwrap(), *random.choice(&windows).unwrap()],
         send_window: *random.choice(&[16, 32, 255]).unwrap(),
         reads_late: random.bool(),
     }
@@ -82,10 +62,7 @@ fn every_call_completes_exactly_once_or_fails_with_the_right_code() {
             let (outcomes, _) = world.run();
             for (number, outcome) in outcomes.iter().enumerate() {
                 if let Outcome::Failed(code) = outcome {
-                    assert!(
-                        world.may_fail_with(number, *code),
-                        "call {number} failed with {code}"
-                    );
+                    assert!(world.may_fail_with(number, *code), "call {number} failed with {code}");
                 }
             }
             (outcomes, world.carried())
@@ -136,11 +113,7 @@ fn nothing_is_sent_again_on_a_perfect_wire() {
         let mut world = World::new(perfect(), seed);
         world.run();
         let [client, server] = world.counters();
-        assert_eq!(
-            (client.data_packets_resent, server.data_packets_resent),
-            (0, 0),
-            "seed {seed}"
-        );
+        assert_eq!((client.data_packets_resent, server.data_packets_resent), (0, 0), "seed {seed}");
     }
 }
 
@@ -160,18 +133,8 @@ fn a_seed_gives_the_same_run_each_time() {
 /// X4: megabytes arrive whole under a fifth of all datagrams lost.
 #[test]
 fn bulk_arrives_whole_under_twenty_percent_loss() {
-    let faults = Faults {
-        loss: 200,
-        duplication: 20,
-        jitter_us: 300,
-        ..perfect().faults
-    };
-    let plan = Plan {
-        faults,
-        calls: 4,
-        largest: 4_000_000,
-        ..perfect()
-    };
+    let faults = Faults { loss: 200, duplication: 20, jitter_us: 300, ..perfect().faults };
+    let plan = Plan { faults, calls: 4, largest: 4_000_000, ..perfect() };
     let mut world = World::new(plan, 7);
     let (outcomes, took) = world.run();
     eprintln!("{outcomes:?} in {took:?}");
@@ -183,30 +146,15 @@ fn bulk_arrives_whole_under_twenty_percent_loss() {
 #[test]
 fn a_sender_with_a_smaller_window_than_ours_is_never_stalled() {
     for send_window in [16, 32] {
-        let plan = Plan {
-            calls: 1,
-            largest: 4_000_000,
-            send_window,
-            reads_late: true,
-            ..perfect()
-        };
+        let plan = Plan { calls: 1, largest: 4_000_000, send_window, reads_late: true, ..perfect() };
         let quickest = (0..10)
             .map(|seed| {
                 let mut world = World::new(plan.clone(), seed);
                 let (_, took) = world.run();
-                (
-                    took,
-                    world.counters()[0].data_packets_read + world.counters()[1].data_packets_read,
-                )
+                (took, world.counters()[0].data_packets_read + world.counters()[1].data_packets_read)
             })
             .filter(|(_, packets)| *packets > 500);
-        let slowest = quickest
-            .map(|(took, _)| took)
-            .filter(|took| *took < Duration::from_secs(100))
-            .max();
-        assert!(
-            slowest.is_some_and(|took| took < Duration::from_secs(2)),
-            "{send_window}: {slowest:?}"
-        );
+        let slowest = quickest.map(|(took, _)| took).filter(|took| *took < Duration::from_secs(100)).max();
+        assert!(slowest.is_some_and(|took| took < Duration::from_secs(2)), "{send_window}: {slowest:?}");
     }
 }

@@ -47,13 +47,7 @@ const HEADERS: usize = 28;
 
 impl Network {
     pub fn new(faults: Faults, random: Rng) -> Self {
-        Network {
-            faults,
-            random,
-            on_the_way: BinaryHeap::new(),
-            sent: 0,
-            carried: 0,
-        }
+        Network { faults, random, on_the_way: BinaryHeap::new(), sent: 0, carried: 0 }
     }
 
     pub fn send(&mut self, now: Time, from: SocketAddr, transmit: &Transmit) {
@@ -73,22 +67,14 @@ impl Network {
             let delay = self.faults.delay_us + self.random.u64(0..=self.faults.jitter_us);
             let arrival = now + Duration::from_micros(delay);
             self.sent += 1;
-            let delivery = Delivery {
-                to,
-                from,
-                bytes: bytes.to_vec(),
-            };
+            let delivery = Delivery { to, from, bytes: bytes.to_vec() };
             self.on_the_way.push(Reverse((arrival, self.sent, delivery)));
         }
     }
 
     fn mtu(&self, now: Time) -> usize {
         let odd = (now.since_origin().as_secs() / MTU_PERIOD.as_secs()) % 2 == 1;
-        if odd {
-            self.faults.other_mtu
-        } else {
-            self.faults.mtu
-        }
+        if odd { self.faults.other_mtu } else { self.faults.mtu }
     }
 
     fn happens(&mut self, permille: u32) -> bool {

@@ -118,9 +118,7 @@ impl World {
     pub fn new(plan: Plan, seed: u64) -> World {
         let mut random = Rng::with_seed(seed);
         let security = security(plan.level, &mut random);
-        let jobs = (0..plan.calls)
-            .map(|number| job(number, &plan, &mut random))
-            .collect();
+        let jobs = (0..plan.calls).map(|number| job(number, &plan, &mut random)).collect();
         let mut restarts = Vec::new();
         restarts.extend(plan.server_restart.map(|after| (Time::from_origin(after), true)));
         restarts.extend(plan.client_restart.map(|after| (Time::from_origin(after), false)));
@@ -144,9 +142,7 @@ impl World {
             client_steps_at: Time::ZERO,
             security,
         };
-        world
-            .server
-            .add_service(SERVICE, vec![Arc::clone(&world.security.1)]);
+        world.server.add_service(SERVICE, vec![Arc::clone(&world.security.1)]);
         world.connect();
         world
     }
@@ -170,12 +166,7 @@ impl World {
         loop {
             if self.now >= self.client_steps_at {
                 self.step_client();
-                self.client_steps_at = self.now
-                    + if self.plan.reads_late {
-                        LATE
-                    } else {
-                        Duration::ZERO
-                    };
+                self.client_steps_at = self.now + if self.plan.reads_late { LATE } else { Duration::ZERO };
             }
             self.step_server();
             self.carry();
@@ -190,12 +181,8 @@ impl World {
 
     /// Goes to the next moment at which anything happens.
     fn advance(&mut self) {
-        let ready = self
-            .answers
-            .values()
-            .filter_map(|(_, answer)| answer.ready_at)
-            .filter(|at| *at > self.now)
-            .min();
+        let ready =
+            self.answers.values().filter_map(|(_, answer)| answer.ready_at).filter(|at| *at > self.now).min();
         let restart = self.restarts.first().map(|(at, _)| *at);
         let moments = [
             self.network.next_arrival(),
@@ -205,19 +192,11 @@ impl World {
             restart,
             self.plan.reads_late.then_some(self.client_steps_at),
         ];
-        let next = moments
-            .into_iter()
-            .flatten()
-            .min()
-            .expect("a call is running, so a timer is");
+        let next = moments.into_iter().flatten().min().expect("a call is running, so a timer is");
         assert!(next.since_origin() < LONGEST, "a call hangs: {}", self.describe());
         self.now = self.now.max(next);
         while let Some(delivery) = self.network.arrive(self.now) {
-            let endpoint = if delivery.to == server_address() {
-                &mut self.server
-            } else {
-                &mut self.client
-            };
+            let endpoint = if delivery.to == server_address() { &mut self.server } else { &mut self.client };
             endpoint.handle_datagram(self.now, delivery.from, None, &delivery.bytes);
         }
         for endpoint in [&mut self.client, &mut self.server] {
@@ -227,33 +206,20 @@ impl World {
         }
         while self.restarts.first().is_some_and(|(at, _)| *at <= self.now) {
             let (_, is_server) = self.restarts.remove(0);
-            if is_server {
-                self.restart_server()
-            } else {
-                self.restart_client()
-            }
+            if is_server { self.restart_server() } else { self.restart_client() }
         }
     }
 
     fn restart_server(&mut self) {
-        self.server = endpoint(
-            self.plan.receive_windows[1],
-            self.plan.send_window,
-            &mut self.random,
-        );
-        self.server
-            .add_service(SERVICE, vec![Arc::clone(&self.security.1)]);
+        self.server = endpoint(self.plan.receive_windows[1], self.plan.send_window, &mut self.random);
+        self.server.add_service(SERVICE, vec![Arc::clone(&self.security.1)]);
         self.answers.clear();
         self.answer_of.clear();
         self.incarnation += 1;
     }
 
     fn restart_client(&mut self) {
-        self.client = endpoint(
-            self.plan.receive_windows[0],
-            self.plan.send_window,
-            &mut self.random,
-        );
+        self.client = endpoint(self.plan.receive_windows[0], self.plan.send_window, &mut self.random);
         for job in &mut self.jobs {
             if job.at.take().is_some() && job.outcome == Outcome::Running {
                 job.outcome = Outcome::Lost;
@@ -273,13 +239,7 @@ impl World {
         while self.client.poll_event().is_some() {}
         while let Some(event) = self.server.poll_event() {
             if let Event::IncomingCall { call, .. } = event {
-                let answer = Answer {
-                    read: Vec::new(),
-                    job: None,
-                    ended: false,
-                    ready_at: None,
-                    written: 0,
-                };
+                let answer = Answer { read: Vec::new(), job: None, ended: false, ready_at: None, written: 0 };
                 self.answer_of.insert(call, self.next_answer);
                 self.answers.insert(self.next_answer, (call, answer));
                 self.next_answer += 1;
@@ -307,9 +267,7 @@ impl World {
                 Ok(Some(at)) => *job.at.insert(at),
                 Ok(None) => return,
                 Err(error) => {
-                    let rx_proto::StartError::Failed(code) = error else {
-                        panic!("{error}")
-                    };
+                    let rx_proto::StartError::Failed(code) = error else { panic!("{error}") };
                     job.outcome = Outcome::Failed(code);
                     return;
                 }
@@ -321,21 +279,10 @@ impl World {
             Ok(true) => {
                 self.client.end_call(self.now, at, None);
                 job.outcome = Outcome::Replied;
-                assert!(
-                    job.read == job.reply,
-                    "call {number}: a wrong reply of {} bytes",
-                    job.read.len()
-                );
+                assert!(job.read == job.reply, "call {number}: a wrong reply of {} bytes", job.read.len());
                 assert_eq!(job.refusal, None, "call {number} was to be refused");
-                let executed = self
-                    .executions
-                    .get(&(self.incarnation, number))
-                    .copied()
-                    .unwrap_or(0);
-                assert!(
-                    executed == 1 || self.incarnation > 0,
-                    "call {number} was executed {executed} times"
-                );
+                let executed = self.executions.get(&(self.incarnation, number)).copied().unwrap_or(0);
+                assert!(executed == 1 || self.incarnation > 0, "call {number} was executed {executed} times");
             }
             Err(code) => {
                 self.client.end_call(self.now, at, None);
@@ -391,28 +338,17 @@ impl World {
         answer.ended = true;
         let number = u32::from_be_bytes(answer.read[..4].try_into().unwrap()) as usize;
         answer.job = Some(number);
-        assert!(
-            answer.read == self.jobs[number].request,
-            "the request of call {number} arrived wrong"
-        );
+        assert!(answer.read == self.jobs[number].request, "the request of call {number} arrived wrong");
         let executed = self.executions.entry((self.incarnation, number)).or_default();
         *executed += 1;
         assert_eq!(*executed, 1, "call {number} was executed again");
         if self.plan.level.is_some() {
-            let caller = self
-                .server
-                .caller(call)
-                .unwrap()
-                .identity
-                .expect("rxkad tells who calls");
+            let caller = self.server.caller(call).unwrap().identity.expect("rxkad tells who calls");
             assert!(caller.is_service);
         }
         // Mostly quick, now and then longer than the dead time: pings must keep the call alive.
-        let delay_ms = if self.random.u32(0..20) == 0 {
-            self.random.u64(0..30_000)
-        } else {
-            self.random.u64(0..20)
-        };
+        let delay_ms =
+            if self.random.u32(0..20) == 0 { self.random.u64(0..30_000) } else { self.random.u64(0..20) };
         answer.ready_at = Some(self.now + Duration::from_millis(delay_ms));
     }
 
@@ -483,11 +419,7 @@ fn drive_job(client: &mut Endpoint, now: Time, at: CallRef, job: &mut Job) -> Re
 }
 
 fn endpoint(receive_window: u8, send_window: u8, random: &mut Rng) -> Endpoint {
-    let config = EndpointConfig {
-        receive_window,
-        send_window,
-        ..EndpointConfig::default()
-    };
+    let config = EndpointConfig { receive_window, send_window, ..EndpointConfig::default() };
     let mut endpoint = Endpoint::new(config, Box::new(Seeded(random.fork())));
     endpoint.set_unix_time(Time::ZERO, UNIX_TIME);
     endpoint
@@ -528,9 +460,6 @@ fn security(level: Option<Level>, random: &mut Rng) -> (Arc<dyn SecurityClass>, 
         material: (0..16).map(|_| random.u8(..)).collect(),
     };
     let printed = Printed::new(&key, &mut Seeded(random.fork())).unwrap();
-    let server = RxkadServer {
-        keys: Arc::new(KeyFile::from_keys(vec![key])),
-        least_level: Level::Clear,
-    };
+    let server = RxkadServer { keys: Arc::new(KeyFile::from_keys(vec![key])), least_level: Level::Clear };
     (Arc::new(RxkadClient::printed(printed, level)), Arc::new(server))
 }

@@ -66,12 +66,7 @@ fn start_with_database(folders: &Folders, localauth: bool) -> (openafs::Server, 
     let started = std::time::Instant::now();
     while started.elapsed() < Duration::from_secs(120) {
         let mut pts = folders.command("pts", &["createuser", "somebody", "-cell", "test.ubik", how]);
-        created = pts
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap()
-            .success();
+        created = pts.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success();
         if created {
             break;
         }
@@ -86,33 +81,18 @@ fn start_with_database(folders: &Folders, localauth: bool) -> (openafs::Server, 
 
 /// Every call that a Ubik server answers to anybody.
 fn ask_everything(port: &Port, security: &dyn SecurityClass) {
-    let (votes, data) = (
-        connect(port, vote::SERVICE, security),
-        connect(port, disk::SERVICE, security),
-    );
+    let (votes, data) = (connect(port, vote::SERVICE, security), connect(port, disk::SERVICE, security));
     disk::request::probe().call(&data).unwrap();
     let old = vote::request::debug_old().call(&votes).unwrap();
     let debug = vote::request::debug().call(&votes).unwrap();
     let extended = vote::request::extended_debug().call(&votes).unwrap();
-    assert_eq!(
-        (old[2], debug.first[2], extended.is_clone),
-        (extended.debug.first[2], old[2], 0)
-    );
-    assert_eq!(
-        vote::request::server_debug(9).call(&votes).unwrap_err(),
-        AbortCode(2)
-    );
+    assert_eq!((old[2], debug.first[2], extended.is_clone), (extended.debug.first[2], old[2], 0));
+    assert_eq!(vote::request::server_debug(9).call(&votes).unwrap_err(), AbortCode(2));
     // The only server is the sync site, which does not tell its version this way.
     assert_eq!(disk::request::version().call(&data).unwrap_err(), AbortCode(5402));
-    assert_eq!(
-        Request::<()>::new(99_999, &()).call(&data).unwrap_err(),
-        AbortCode::OPCODE
-    );
+    assert_eq!(Request::<()>::new(99_999, &()).call(&data).unwrap_err(), AbortCode::OPCODE);
     let nowhere = connect(port, ServiceId(4711), security);
-    assert_eq!(
-        Request::<()>::new(1, &()).call(&nowhere).unwrap_err(),
-        AbortCode::INVALID_OPERATION
-    );
+    assert_eq!(Request::<()>::new(1, &()).call(&nowhere).unwrap_err(), AbortCode::INVALID_OPERATION);
 }
 
 /// X2, X4, X6: calls of every kind to an OpenAFS server without security, and a database of 4 MiB from it.
@@ -127,11 +107,7 @@ fn openafs_answers_calls_without_security() {
         let (bytes, version) = fetch(&connect(&port, disk::SERVICE, &NullSecurity)).unwrap();
         assert!(bytes == expected, "the database arrived wrong");
         assert!(version.epoch > 0);
-        eprintln!(
-            "{} bytes, version {version:?}, {:?}",
-            bytes.len(),
-            port.counters()
-        );
+        eprintln!("{} bytes, version {version:?}, {:?}", bytes.len(), port.counters());
     });
 }
 
@@ -153,11 +129,7 @@ fn openafs_answers_authenticated_calls() {
         let refused = fetch(&connect(&port, disk::SERVICE, &NullSecurity)).unwrap_err();
         assert_eq!(refused, AbortCode(10_029));
         // A ticket sealed with another key.
-        let other = rx::rxkad::keys::ServerKey {
-            version: 1,
-            encryption_type: 18,
-            material: vec![9; 32],
-        };
+        let other = rx::rxkad::keys::ServerKey { version: 1, encryption_type: 18, material: vec![9; 32] };
         let keys = rx::rxkad::keys::KeyFile::from_keys(vec![other]);
         let security = rx::keys::client(&keys, Level::Crypt).unwrap();
         let code = fetch(&connect(&port, disk::SERVICE, &security)).unwrap_err();
@@ -195,13 +167,7 @@ impl vote::Server for Debugged {
         (first[0], first[1], first[2]) = (1_800_000_000, 1_799_999_990, 0x0a4d_000c);
         // Number of servers.
         first[19] = 1;
-        Ok(ExtendedDebug {
-            debug: Debug {
-                first,
-                addresses: [0; 256],
-            },
-            is_clone: 0,
-        })
+        Ok(ExtendedDebug { debug: Debug { first, addresses: [0; 256] }, is_clone: 0 })
     }
 }
 
@@ -224,23 +190,11 @@ fn programs_of_openafs_talk_to_our_server() {
         let service = |call: &mut dyn ServedCall| vote::dispatch(&Debugged, call);
         port.serve(vote::SERVICE, vec![Arc::new(NullSecurity)], Arc::new(service));
         let udebug = output_of("udebug", &["10.77.0.12", "7002"]);
-        assert!(
-            udebug.contains("Last yes vote for 10.77.0.12 was 10 secs ago"),
-            "{udebug}"
-        );
+        assert!(udebug.contains("Last yes vote for 10.77.0.12 was 10 secs ago"), "{udebug}");
         let version = output_of("rxdebug", &["10.77.0.12", "7002", "-version"]);
         assert!(version.contains("AFS version: Quorate, under test"), "{version}");
-        let all = output_of(
-            "rxdebug",
-            &[
-                "10.77.0.12",
-                "7002",
-                "-allconnections",
-                "-peers",
-                "-rxstats",
-                "-long",
-            ],
-        );
+        let all =
+            output_of("rxdebug", &["10.77.0.12", "7002", "-allconnections", "-peers", "-rxstats", "-long"]);
         for expected in [
             "0 calls waiting for a thread",
             "1 threads are idle",
@@ -286,10 +240,7 @@ fn bulk_and_small_calls_survive_twenty_percent_loss() {
         Err(reason) => return testbed::skip(TEST, &reason),
     };
     let (Some(how), Some(_)) = (lose_a_fifth(&server), lose_a_fifth(&client)) else {
-        return testbed::skip(
-            TEST,
-            "neither netem nor the packet filter can lose datagrams here",
-        );
+        return testbed::skip(TEST, "neither netem nor the packet filter can lose datagrams here");
     };
     eprintln!("a fifth of all datagrams is lost by {how}");
     let mut serving = server.test(TEST, "server").spawn().unwrap();
@@ -301,11 +252,7 @@ fn bulk_and_small_calls_survive_twenty_percent_loss() {
 
 fn serve_until_killed() {
     let port = Port::open(SERVER.parse().unwrap(), PortConfig::default()).unwrap();
-    port.serve(
-        measure::measurement::SERVICE,
-        vec![Arc::new(NullSecurity)],
-        measure::service(),
-    );
+    port.serve(measure::measurement::SERVICE, vec![Arc::new(NullSecurity)], measure::service());
     // Not for ever, should nobody be left to kill us.
     std::thread::sleep(Duration::from_secs(300));
 }
@@ -331,17 +278,10 @@ fn measure_under_loss() {
             eprintln!("{direction:?}: {:.1} Mbit/s", transfer.bits_per_second() / 1e6);
         }
         let timing = timing.join().unwrap();
-        eprintln!(
-            "calls: p50 {:?}, p99 {:?}",
-            timing.percentile(50.0),
-            timing.percentile(99.0)
-        );
+        eprintln!("calls: p50 {:?}, p99 {:?}", timing.percentile(50.0), timing.percentile(99.0));
     });
     let counters = port.counters();
-    assert!(
-        counters.data_packets_resent > 100,
-        "was anything lost? {counters:?}"
-    );
+    assert!(counters.data_packets_resent > 100, "was anything lost? {counters:?}");
     eprintln!("{counters:?}");
 }
 
@@ -351,33 +291,16 @@ fn measure_under_loss() {
 fn a_call_to_all_servers_gives_answers_as_they_come() {
     let serve = || {
         let port = Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap();
-        port.serve(
-            measure::measurement::SERVICE,
-            vec![Arc::new(NullSecurity)],
-            measure::service(),
-        );
+        port.serve(measure::measurement::SERVICE, vec![Arc::new(NullSecurity)], measure::service());
         port
     };
     let servers = [serve(), serve()];
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap();
-    let dead = Timeouts {
-        dead: Duration::from_millis(600),
-        ..Timeouts::default()
-    };
-    let addresses = [
-        silent.local_addr(),
-        servers[0].local_addr(),
-        servers[1].local_addr(),
-    ];
-    let connections = addresses.map(|address| {
-        port.connect(
-            address.unwrap(),
-            measure::measurement::SERVICE,
-            &NullSecurity,
-            dead,
-        )
-    });
+    let dead = Timeouts { dead: Duration::from_millis(600), ..Timeouts::default() };
+    let addresses = [silent.local_addr(), servers[0].local_addr(), servers[1].local_addr()];
+    let connections = addresses
+        .map(|address| port.connect(address.unwrap(), measure::measurement::SERVICE, &NullSecurity, dead));
     let request = measure::measurement::request::echo(rx::xdr::Opaque::new([1, 2, 3]).unwrap());
     let mut answers = Vec::new();
     multi::call_all(&connections.each_ref(), &request, |index, answer| {

@@ -21,37 +21,24 @@ pub struct Namespace {
 impl Namespace {
     pub fn create() -> Option<Namespace> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "qrx{}x{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("qrx{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         if !run("ip", &["netns", "add", &name]) {
             return None;
         }
         let namespace = Namespace { name };
-        namespace
-            .run("ip", &["link", "set", "lo", "up"])
-            .then_some(namespace)
+        namespace.run("ip", &["link", "set", "lo", "up"]).then_some(namespace)
     }
 
     /// Runs a command inside.
     pub fn run(&self, program: &str, arguments: &[&str]) -> bool {
-        run(
-            "ip",
-            &[&["netns", "exec", &self.name, program], arguments].concat(),
-        )
+        run("ip", &[&["netns", "exec", &self.name, program], arguments].concat())
     }
 
     /// This test program, running only `test`, as `part`, inside.
     pub fn test(&self, test: &str, part: &str) -> Command {
         let mut command = Command::new("ip");
-        command
-            .args(["netns", "exec", &self.name])
-            .arg(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", test, "--nocapture", "--test-threads=1"])
-            .env(INSIDE, part);
+        command.args(["netns", "exec", &self.name]).arg(std::env::current_exe().unwrap());
+        command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(INSIDE, part);
         command
     }
 }
@@ -70,9 +57,7 @@ pub fn pair(addresses: [&str; 2]) -> Result<[Namespace; 2], String> {
     };
     let made = run(
         "ip",
-        &[
-            "link", "add", "e0", "netns", &a.name, "type", "veth", "peer", "name", "e0", "netns", &b.name,
-        ],
+        &["link", "add", "e0", "netns", &a.name, "type", "veth", "peer", "name", "e0", "netns", &b.name],
     );
     if !made {
         return Err("virtual Ethernet cannot be made here".into());
@@ -85,22 +70,13 @@ pub fn pair(addresses: [&str; 2]) -> Result<[Namespace; 2], String> {
 }
 
 pub fn run(program: &str, arguments: &[&str]) -> bool {
-    let status = Command::new(program)
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
 /// Why OpenAFS's servers and programs cannot be used here, if they cannot.
 pub fn openafs_is_missing() -> Option<String> {
-    let needed = [
-        "/usr/lib/openafs/ptserver",
-        "/usr/bin/udebug",
-        "/usr/bin/rxdebug",
-        "/usr/bin/pts",
-    ];
+    let needed = ["/usr/lib/openafs/ptserver", "/usr/bin/udebug", "/usr/bin/rxdebug", "/usr/bin/pts"];
     let missing: Vec<_> = needed.iter().filter(|path| !Path::new(path).exists()).collect();
     (!missing.is_empty())
         .then(|| format!("{missing:?} not there; install openafs-dbserver and openafs-client"))

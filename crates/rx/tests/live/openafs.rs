@@ -20,9 +20,7 @@ pub struct Folders {
 impl Folders {
     /// Empty folders of a server; with a key, calls must be authenticated.
     pub fn new(with_key: bool) -> Folders {
-        let folders = Folders {
-            folder: tempfile::tempdir().unwrap(),
-        };
+        let folders = Folders { folder: tempfile::tempdir().unwrap() };
         for name in ["etc/server", "var/db", "var/local", "log"] {
             std::fs::create_dir_all(folders.path(name)).unwrap();
         }
@@ -62,28 +60,19 @@ impl Folders {
             at("log")
         );
         let mut command = Command::new("unshare");
-        command
-            .args(["-m", "sh", "-c", &script, "_", program])
-            .args(arguments);
+        command.args(["-m", "sh", "-c", &script, "_", program]).args(arguments);
         command
     }
 
     /// Starts the server and waits until it answers.
     pub fn start(&self) -> Server {
         let mut command = self.command("/usr/lib/openafs/ptserver", &[]);
-        let child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let server = Server { child };
         let mut asker = rx::question::Asker::new(address(), Duration::from_secs(4)).unwrap();
         let started = Instant::now();
         while asker.version().is_err() {
-            assert!(
-                started.elapsed() < Duration::from_secs(60),
-                "ptserver does not answer"
-            );
+            assert!(started.elapsed() < Duration::from_secs(60), "ptserver does not answer");
         }
         server
     }
@@ -108,10 +97,7 @@ pub fn address() -> SocketAddr {
 /// Gives the namespace that we are in the server's address, and another for us.
 pub fn take_addresses() {
     for address in ["10.77.0.11/24", "10.77.0.12/24"] {
-        assert!(super::namespace::run(
-            "ip",
-            &["addr", "add", address, "dev", "lo"]
-        ));
+        assert!(super::namespace::run("ip", &["addr", "add", address, "dev", "lo"]));
     }
     assert!(UdpSocket::bind("10.77.0.12:0").is_ok());
 }

@@ -70,18 +70,13 @@ impl Stage {
 
 /// A file of tests/programs.
 pub fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/programs")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name)
 }
 
 /// The library as cargo built it for these tests: beside the folder of the test's own program.
 pub fn built() -> PathBuf {
     let program = std::env::current_exe().expect("a running program has a path");
-    let built = program
-        .ancestors()
-        .map(|folder| folder.join("libtdb_capi.so"))
-        .find(|path| path.exists());
+    let built = program.ancestors().map(|folder| folder.join("libtdb_capi.so")).find(|path| path.exists());
     built.expect("cargo builds the library before its tests")
 }
 
@@ -98,8 +93,5 @@ pub fn printed(output: Output) -> String {
 
 /// Whether `program` can be run with these arguments.
 pub fn works(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program)
-        .args(arguments)
-        .output()
-        .is_ok_and(|output| output.status.success())
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }

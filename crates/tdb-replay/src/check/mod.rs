@@ -83,10 +83,7 @@ impl Verdict {
                 keys_of(history, &rows)
             }
             _ => {
-                let impossible = self
-                    .conflicts()
-                    .iter()
-                    .filter(|conflict| conflict.gave_up.is_none());
+                let impossible = self.conflicts().iter().filter(|conflict| conflict.gave_up.is_none());
                 impossible.map(|conflict| conflict.key).collect()
             }
         };

@@ -96,9 +96,7 @@ impl Report {
             more_contradictions: 0,
         };
         let plain = |rows: &[(u16, u32)]| {
-            rows.iter()
-                .map(|&(trace, row)| (trace, row, String::new()))
-                .collect::<Vec<_>>()
+            rows.iter().map(|&(trace, row)| (trace, row, String::new())).collect::<Vec<_>>()
         };
         match &verdict.sequential {
             Ok(explained) => {
@@ -109,14 +107,10 @@ impl Report {
             }
             Err(Unexplained::Keys(conflicts)) => report.keys(history, conflicts, Kind::Key),
             Err(Unexplained::Transaction(trace, row)) => {
-                report
-                    .contradictions
-                    .push(of_rows(history, Kind::Transaction, &plain(&[(*trace, *row)])));
+                report.contradictions.push(of_rows(history, Kind::Transaction, &plain(&[(*trace, *row)])));
             }
             Err(Unexplained::Cycle(rows)) => {
-                report
-                    .contradictions
-                    .push(of_rows(history, Kind::Cycle, &plain(rows)));
+                report.contradictions.push(of_rows(history, Kind::Cycle, &plain(rows)));
             }
         }
         report
@@ -140,10 +134,7 @@ fn of_key_rows(history: &History, kind: Kind, conflict: &KeyConflict) -> Contrad
     for (number, row, why) in &conflict.rows {
         let trace = &history.traces[usize::from(*number)];
         rows.push((*number, *row, why.clone()));
-        let started = trace
-            .groups
-            .iter()
-            .find(|group| group.is_transaction() && group.start == *row);
+        let started = trace.groups.iter().find(|group| group.is_transaction() && group.start == *row);
         let inside = started.map_or(0..0, |group| group.start + 1..group.end + 1);
         let on_key = inside.filter(|&row| key_of(trace.rows.row(row as usize)) == Some(conflict.key));
         rows.extend(on_key.map(|row| (*number, row, String::new())));
@@ -214,12 +205,8 @@ impl Display for Report {
                 times.keys, times.no_choice, times.searched, times.states, times.without_times
             )?;
         }
-        self.notes
-            .iter()
-            .try_for_each(|note| writeln!(out, "  note: {note}"))?;
-        self.contradictions
-            .iter()
-            .try_for_each(|contradiction| contradiction.fmt(out))?;
+        self.notes.iter().try_for_each(|note| writeln!(out, "  note: {note}"))?;
+        self.contradictions.iter().try_for_each(|contradiction| contradiction.fmt(out))?;
         if self.more_contradictions > 0 {
             writeln!(out, "and {} more", self.more_contradictions)?;
         }
@@ -231,18 +218,15 @@ impl Display for Contradiction {
     fn fmt(&self, out: &mut Formatter) -> fmt::Result {
         let key = self.key.as_deref().unwrap_or_default();
         match (self.gave_up_at, self.kind) {
-            (Some(bound), _) => writeln!(
-                out,
-                "key {key}: given up after {bound} states; an order may exist"
-            )?,
-            (None, Kind::Key) => writeln!(
-                out,
-                "key {key}: these operations have no order in which each result is true:"
-            )?,
-            (None, Kind::Times) => writeln!(
-                out,
-                "key {key}: these operations have no order that keeps their times:"
-            )?,
+            (Some(bound), _) => {
+                writeln!(out, "key {key}: given up after {bound} states; an order may exist")?
+            }
+            (None, Kind::Key) => {
+                writeln!(out, "key {key}: these operations have no order in which each result is true:")?
+            }
+            (None, Kind::Times) => {
+                writeln!(out, "key {key}: these operations have no order that keeps their times:")?
+            }
             (None, Kind::Transaction) => {
                 writeln!(out, "this contradicts what its own transaction did before:")?
             }

@@ -43,15 +43,8 @@ impl Timed {
         let chains = Hashing::recorded(history).chains(history);
         let units = Units::build(history, &chains, dead);
         let (by_key, starts) = divide(&units, chains.len());
-        let rules = Rules {
-            windows: Windows::Require,
-            limits,
-            ..Rules::default()
-        };
-        let mut timed = Timed {
-            effort: TimedEffort::default(),
-            conflicts: Vec::new(),
-        };
+        let rules = Rules { windows: Windows::Require, limits, ..Rules::default() };
+        let mut timed = Timed { effort: TimedEffort::default(), conflicts: Vec::new() };
         let mut solver = Solver::new();
         let mut problem = Vec::new();
         for (key, range) in (0u32..).zip(starts.windows(2)) {
@@ -77,17 +70,11 @@ impl Timed {
         problem.clear();
         for (index, &id) in ids.iter().enumerate() {
             let row = &units.rows[id as usize];
-            let joined = ids
-                .get(index + 1)
-                .is_some_and(|&next| row.joins(&units.rows[next as usize]));
+            let joined = ids.get(index + 1).is_some_and(|&next| row.joins(&units.rows[next as usize]));
             let times = times(history, usize::from(row.trace), row.row as usize);
             self.effort.without_times += u64::from(times.is_none());
             let window = times.unwrap_or(Window::ANYWHERE);
-            problem.push(Unit {
-                window,
-                advances: false,
-                ..row.unit(id, joined)
-            });
+            problem.push(Unit { window, advances: false, ..row.unit(id, joined) });
         }
     }
 }
@@ -98,21 +85,12 @@ fn times(history: &History, trace: usize, row: usize) -> Option<Window> {
     let first = trace.rows.stamp(row)?;
     let mut latest = first.end_ns();
     let at = trace.groups.partition_point(|group| (group.start as usize) < row);
-    let starting = trace.groups[at..]
-        .iter()
-        .take_while(|group| group.start as usize == row);
+    let starting = trace.groups[at..].iter().take_while(|group| group.start as usize == row);
     for group in starting.filter(|group| group.is_transaction()) {
         // One that its process left open ended with the process.
-        latest = if group.open {
-            u64::MAX / 2
-        } else {
-            trace.rows.stamp(group.end as usize)?.end_ns()
-        };
+        latest = if group.open { u64::MAX / 2 } else { trace.rows.stamp(group.end as usize)?.end_ns() };
     }
-    Some(Window {
-        earliest: 2 * first.start_ns,
-        latest: 2 * latest,
-    })
+    Some(Window { earliest: 2 * first.start_ns, latest: 2 * latest })
 }
 
 fn conflict(key: u32, failure: Failure, problem: &[Unit], units: &Units) -> KeyConflict {
@@ -124,9 +102,5 @@ fn conflict(key: u32, failure: Failure, problem: &[Unit], units: &Units) -> KeyC
         let unit = &units.rows[id as usize];
         (unit.trace, unit.row, why)
     };
-    KeyConflict {
-        key,
-        gave_up,
-        rows: rows.into_iter().map(place).collect(),
-    }
+    KeyConflict { key, gave_up, rows: rows.into_iter().map(place).collect() }
 }

@@ -25,17 +25,12 @@ impl<'a> Memory<'a> {
     /// An empty database with room for the keys of `history`.
     pub fn new(history: &'a History) -> Memory<'a> {
         let keys = &history.records.keys;
-        Memory {
-            keys,
-            slots: (0..keys.len()).map(|_| Mutex::new(None)).collect(),
-        }
+        Memory { keys, slots: (0..keys.len()).map(|_| Mutex::new(None)).collect() }
     }
 
     fn slot(&self, id: u32) -> MutexGuard<'_, Option<Vec<u8>>> {
         // A worker that panicked is reported as such; the value it left is as good as any.
-        self.slots[id as usize]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.slots[id as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -45,11 +40,7 @@ impl Engine for Memory<'_> {
     }
 
     fn session(&self, _trace: &Trace) -> Result<Box<dyn Session + '_>, EngineError> {
-        Ok(Box::new(MemorySession {
-            database: self,
-            transaction: None,
-            scratch: Vec::new(),
-        }))
+        Ok(Box::new(MemorySession { database: self, transaction: None, scratch: Vec::new() }))
     }
 }
 
@@ -97,9 +88,7 @@ fn replace(slot: &mut Option<Vec<u8>>, value: &[u8]) {
 impl Session for MemorySession<'_> {
     fn fetch(&mut self, key: Key<'_>, value: &mut Vec<u8>) -> Answer<bool> {
         value.clear();
-        Ok(self.look(key.id, |found| {
-            found.map(|found| value.extend_from_slice(found)).is_some()
-        }))
+        Ok(self.look(key.id, |found| found.map(|found| value.extend_from_slice(found)).is_some()))
     }
 
     fn exists(&mut self, key: Key<'_>) -> Answer<bool> {
@@ -121,9 +110,7 @@ impl Session for MemorySession<'_> {
     }
 
     fn append(&mut self, key: Key<'_>, more: &[u8]) -> Answer<()> {
-        self.change(key.id, |slot| {
-            slot.get_or_insert_default().extend_from_slice(more)
-        });
+        self.change(key.id, |slot| slot.get_or_insert_default().extend_from_slice(more));
         Ok(())
     }
 
@@ -181,9 +168,7 @@ impl Session for MemorySession<'_> {
         let mut value = std::mem::take(&mut self.scratch);
         for id in 0..database.slots.len() as u32 {
             value.clear();
-            if !self.look(id, |found| {
-                found.map(|found| value.extend_from_slice(found)).is_some()
-            }) {
+            if !self.look(id, |found| found.map(|found| value.extend_from_slice(found)).is_some()) {
                 continue;
             }
             shown += 1;

@@ -36,16 +36,10 @@ pub struct TdbFile {
 impl TdbFile {
     /// Makes a new, empty database at `path`; what was there is gone.
     pub fn create(path: &Path, settings: Settings) -> Result<TdbFile, EngineError> {
-        let engine = TdbFile {
-            path: path.to_owned(),
-            settings,
-        };
+        let engine = TdbFile { path: path.to_owned(), settings };
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(EngineError {
-                    message: format!("{}: {error}", path.display()),
-                    io: true,
-                });
+                return Err(EngineError { message: format!("{}: {error}", path.display()), io: true });
             }
             _ => {}
         }
@@ -77,19 +71,13 @@ impl Engine for TdbFile {
     }
 
     fn session(&self, trace: &Trace) -> Result<Box<dyn Session + '_>, EngineError> {
-        let database = self
-            .options(trace.opened.tdb_flags)
-            .open(&self.path)
-            .map_err(opening)?;
+        let database = self.options(trace.opened.tdb_flags).open(&self.path).map_err(opening)?;
         Ok(Box::new(TdbSession { database }))
     }
 }
 
 fn opening(error: OpenError) -> EngineError {
-    EngineError {
-        message: error.to_string(),
-        io: true,
-    }
+    EngineError { message: error.to_string(), io: true }
 }
 
 /// A session; inside a traversal the database is lent, not owned.
@@ -108,10 +96,7 @@ fn failed<E: std::error::Error + Coded>(call: &'static str) -> impl FnOnce(E) ->
     move |error| {
         let io = matches!(error.code(), ErrorCode::Io | ErrorCode::OutOfMemory);
         // The error's text has its cause in it.
-        EngineError {
-            message: format!("{call}: {error}"),
-            io,
-        }
+        EngineError { message: format!("{call}: {error}"), io }
     }
 }
 
@@ -122,9 +107,7 @@ fn kind(write: bool) -> LockKind {
 impl<D: Borrow<Database>> Session for TdbSession<D> {
     fn fetch(&mut self, key: Key<'_>, value: &mut Vec<u8>) -> Answer<bool> {
         value.clear();
-        let found = self
-            .database()
-            .parse_record(key.bytes, |bytes| value.extend_from_slice(bytes));
+        let found = self.database().parse_record(key.bytes, |bytes| value.extend_from_slice(bytes));
         found.map(|found| found.is_some()).map_err(failed("fetch"))
     }
 
@@ -154,51 +137,35 @@ impl<D: Borrow<Database>> Session for TdbSession<D> {
     }
 
     fn lock_chain(&mut self, key: Key<'_>, write: bool) -> Answer<()> {
-        self.database()
-            .lock_chain(key.bytes, kind(write), Wait::Yes)
-            .map_err(failed("chainlock"))
+        self.database().lock_chain(key.bytes, kind(write), Wait::Yes).map_err(failed("chainlock"))
     }
 
     fn unlock_chain(&mut self, key: Key<'_>, write: bool) -> Answer<()> {
-        self.database()
-            .unlock_chain(key.bytes, kind(write))
-            .map_err(failed("chainunlock"))
+        self.database().unlock_chain(key.bytes, kind(write)).map_err(failed("chainunlock"))
     }
 
     fn lock_all(&mut self, write: bool) -> Answer<()> {
-        self.database()
-            .lock_all(kind(write), Wait::Yes)
-            .map_err(failed("lockall"))
+        self.database().lock_all(kind(write), Wait::Yes).map_err(failed("lockall"))
     }
 
     fn unlock_all(&mut self, write: bool) -> Answer<()> {
-        self.database()
-            .unlock_all(kind(write))
-            .map_err(failed("unlockall"))
+        self.database().unlock_all(kind(write)).map_err(failed("unlockall"))
     }
 
     fn start_transaction(&mut self) -> Answer<()> {
-        self.database()
-            .transaction_start(Wait::Yes)
-            .map_err(failed("transaction_start"))
+        self.database().transaction_start(Wait::Yes).map_err(failed("transaction_start"))
     }
 
     fn prepare_commit(&mut self) -> Answer<()> {
-        self.database()
-            .transaction_prepare_commit()
-            .map_err(failed("transaction_prepare_commit"))
+        self.database().transaction_prepare_commit().map_err(failed("transaction_prepare_commit"))
     }
 
     fn commit(&mut self) -> Answer<()> {
-        self.database()
-            .transaction_commit()
-            .map_err(failed("transaction_commit"))
+        self.database().transaction_commit().map_err(failed("transaction_commit"))
     }
 
     fn cancel(&mut self) -> Answer<()> {
-        self.database()
-            .transaction_cancel()
-            .map_err(failed("transaction_cancel"))
+        self.database().transaction_cancel().map_err(failed("transaction_cancel"))
     }
 
     fn traverse(&mut self, write: bool, visit: Visit<'_>) -> Answer<u64> {
@@ -206,11 +173,7 @@ impl<D: Borrow<Database>> Session for TdbSession<D> {
             visit(&mut TdbSession { database }, key, value)
         };
         let database = self.database();
-        let shown = if write {
-            database.traverse(show)
-        } else {
-            database.traverse_read(show)
-        };
+        let shown = if write { database.traverse(show) } else { database.traverse_read(show) };
         shown.map_err(failed("traverse"))
     }
 
@@ -219,10 +182,7 @@ impl<D: Borrow<Database>> Session for TdbSession<D> {
     }
 
     fn next_key(&mut self, after: Key<'_>, key: &mut Vec<u8>) -> Answer<bool> {
-        put(
-            self.database().next_key(after.bytes).map_err(failed("nextkey"))?,
-            key,
-        )
+        put(self.database().next_key(after.bytes).map_err(failed("nextkey"))?, key)
     }
 }
 

@@ -26,11 +26,7 @@ impl Hashing {
         let opened = history.traces.first().map(|trace| trace.opened);
         let hash_size = opened.map_or(0, |opened| opened.hash_size);
         Hashing {
-            hash_size: if hash_size == 0 {
-                DEFAULT_HASH_SIZE
-            } else {
-                hash_size
-            },
+            hash_size: if hash_size == 0 { DEFAULT_HASH_SIZE } else { hash_size },
             jenkins: opened.is_some_and(|opened| opened.tdb_flags & INCOMPATIBLE_HASH != 0),
         }
     }
@@ -38,18 +34,12 @@ impl Hashing {
     /// The chain of every key of `history`.
     pub fn chains(&self, history: &History) -> Vec<u32> {
         let keys = &history.records.keys;
-        (0..keys.len())
-            .map(|key| self.chain(keys.bytes(key as u32)))
-            .collect()
+        (0..keys.len()).map(|key| self.chain(keys.bytes(key as u32))).collect()
     }
 
     /// The chain of a key.
     pub fn chain(&self, key: &[u8]) -> u32 {
-        let hash = if self.jenkins {
-            jenkins_hash(key)
-        } else {
-            old_hash(key)
-        };
+        let hash = if self.jenkins { jenkins_hash(key) } else { old_hash(key) };
         hash % self.hash_size
     }
 }

@@ -38,11 +38,7 @@ struct Table {
 
 impl Table {
     fn new(traces: usize) -> Table {
-        Table {
-            last: vec![0; CLASSES * traces],
-            changes: [0; CLASSES],
-            traces,
-        }
+        Table { last: vec![0; CLASSES * traces], changes: [0; CLASSES], traces }
     }
 
     fn set(&mut self, class: Class, trace: usize, finished: u32) {
@@ -80,11 +76,7 @@ pub struct Needs {
 impl Needs {
     /// Nothing is needed.
     pub fn new(traces: usize) -> Needs {
-        Needs {
-            rows: vec![0; traces],
-            touched: Vec::new(),
-            named: 0,
-        }
+        Needs { rows: vec![0; traces], touched: Vec::new(), named: 0 }
     }
 
     /// The first `rows` rows of `trace` must have finished.
@@ -142,11 +134,8 @@ impl Conflicts {
         };
         self.database.collect(database, needs, trace);
         if let Scope::Chain { chain, write } = scope {
-            let own: &[Class] = if write {
-                &[ChainRead, ChainWrite, ReadOp, WriteOp]
-            } else {
-                &[ChainWrite, WriteOp]
-            };
+            let own: &[Class] =
+                if write { &[ChainRead, ChainWrite, ReadOp, WriteOp] } else { &[ChainWrite, WriteOp] };
             self.chains[&chain].collect(own, needs, trace);
         }
     }
@@ -175,11 +164,7 @@ impl Conflicts {
         if let Momentary::Chain { chain, write } = what
             && let Some(table) = self.chains.get(&chain)
         {
-            let own: &[Class] = if write {
-                &[ChainWrite, ChainRead]
-            } else {
-                &[ChainWrite]
-            };
+            let own: &[Class] = if write { &[ChainWrite, ChainRead] } else { &[ChainWrite] };
             table.collect(own, needs, trace);
         }
     }
@@ -224,8 +209,7 @@ impl Conflicts {
                 }
             }
             Momentary::Step { write } => {
-                self.database
-                    .set(if write { WriteStep } else { ReadStep }, trace, finished)
+                self.database.set(if write { WriteStep } else { ReadStep }, trace, finished)
             }
             Momentary::Wipe => self.database.set(AllWrite, trace, finished),
             Momentary::Transaction { changes } => {
@@ -238,23 +222,7 @@ impl Conflicts {
     }
 }
 
-const EVERYTHING: &[Class] = &[
-    ReadOp,
-    WriteOp,
-    ReadStep,
-    WriteStep,
-    AllRead,
-    AllWrite,
-    ChainRead,
-    ChainWrite,
-    Transaction,
-];
-const BEFORE_TRANSACTION: &[Class] = &[
-    Transaction,
-    TraverseWrite,
-    TraverseRead,
-    AllWrite,
-    ChainWrite,
-    WriteOp,
-    WriteStep,
-];
+const EVERYTHING: &[Class] =
+    &[ReadOp, WriteOp, ReadStep, WriteStep, AllRead, AllWrite, ChainRead, ChainWrite, Transaction];
+const BEFORE_TRANSACTION: &[Class] =
+    &[Transaction, TraverseWrite, TraverseRead, AllWrite, ChainWrite, WriteOp, WriteStep];

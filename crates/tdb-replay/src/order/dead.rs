@@ -19,11 +19,7 @@ pub fn tails(history: &History) -> Vec<u32> {
 
 /// Every row of every trace counts.
 pub fn none(history: &History) -> Vec<u32> {
-    history
-        .traces
-        .iter()
-        .map(|trace| trace.rows.len() as u32)
-        .collect()
+    history.traces.iter().map(|trace| trace.rows.len() as u32).collect()
 }
 
 fn tail(trace: &Trace) -> u32 {
@@ -37,11 +33,7 @@ fn tail(trace: &Trace) -> u32 {
         start -= 1;
     }
     // The first line with this number may be one that worked and found nothing; the next one is the first sure one.
-    if (length - start) as u32 > SHORTEST {
-        start as u32
-    } else {
-        length as u32
-    }
+    if (length - start) as u32 > SHORTEST { start as u32 } else { length as u32 }
 }
 
 /// Whether a row could not have come out like this on a dead database.

@@ -102,24 +102,14 @@ impl<'a> Walker<'a> {
     pub fn starting(&self) -> Option<Active> {
         let event = self.event?;
         let group = self.group_at(event.row).filter(|group| !group.is_transaction())?;
-        Some(Active {
-            group: self.next_group as u32,
-            end: group.end,
-            kind: group.kind,
-            scope: event.scope,
-        })
+        Some(Active { group: self.next_group as u32, end: group.end, kind: group.kind, scope: event.scope })
     }
 
     /// Goes on to the next event; `released` hears of every group that ended with the current one.
     pub fn advance(&mut self, mut released: impl FnMut(Active)) {
         let Some(event) = self.event else { return };
         self.active.extend(self.starting());
-        while self
-            .trace
-            .groups
-            .get(self.next_group)
-            .is_some_and(|group| group.start <= event.end)
-        {
+        while self.trace.groups.get(self.next_group).is_some_and(|group| group.start <= event.end) {
             self.next_group += 1;
         }
         self.active.retain(|active| {
@@ -137,10 +127,7 @@ impl<'a> Walker<'a> {
     }
 
     fn group_at(&self, row: u32) -> Option<&'a Group> {
-        self.trace
-            .groups
-            .get(self.next_group)
-            .filter(|group| group.start == row)
+        self.trace.groups.get(self.next_group).filter(|group| group.start == row)
     }
 
     fn at(&self, row: u32, not_before: u64) -> Option<Event> {
@@ -179,9 +166,7 @@ impl<'a> Walker<'a> {
     }
 
     fn transaction(&self, event: &mut Event, group: &Group) -> (u64, u64) {
-        let changes = self.input.units.rows[event.units()]
-            .iter()
-            .any(|unit| unit.advances());
+        let changes = self.input.units.rows[event.units()].iter().any(|unit| unit.advances());
         event.end = group.end.min(self.rows - 1);
         event.moment = Some(Momentary::Transaction { changes });
         let seq = self.trace.rows.seq(event.row as usize);
@@ -197,10 +182,7 @@ impl<'a> Walker<'a> {
             GroupKind::Traverse { write: false } => (self.input.history.dialect == Dialect::Classic)
                 .then_some(Scope::Transaction { write: false }),
             GroupKind::AllRecord { write } => Some(Scope::All { write }),
-            GroupKind::Chain { key, write } => Some(Scope::Chain {
-                chain: self.chain(key),
-                write,
-            }),
+            GroupKind::Chain { key, write } => Some(Scope::Chain { chain: self.chain(key), write }),
         }
     }
 
@@ -213,10 +195,8 @@ impl<'a> Walker<'a> {
         match op {
             Op::WipeAll => Some(Momentary::Wipe),
             Op::Traverse | Op::Traversefn | Op::TraverseEnd => {
-                let innermost = self
-                    .active
-                    .iter()
-                    .rfind(|active| matches!(active.kind, GroupKind::Traverse { .. }));
+                let innermost =
+                    self.active.iter().rfind(|active| matches!(active.kind, GroupKind::Traverse { .. }));
                 let write =
                     innermost.is_some_and(|active| active.kind == GroupKind::Traverse { write: true });
                 Some(Momentary::Step { write })
@@ -227,10 +207,7 @@ impl<'a> Walker<'a> {
                 let key = self.input.units.rows[event.units()].first().map(|unit| unit.key);
                 let key = key.unwrap_or_else(|| self.trace.rows.row(row as usize).key);
                 debug_assert_ne!(key, NONE);
-                Some(Momentary::Chain {
-                    chain: self.chain(key),
-                    write,
-                })
+                Some(Momentary::Chain { chain: self.chain(key), write })
             }
             _ => None,
         }
@@ -242,10 +219,7 @@ impl<'a> Walker<'a> {
         if self.trace.rows.op(event.row as usize) == Op::WipeAll {
             return seq + 1;
         }
-        event
-            .units()
-            .next()
-            .map_or(seq, |unit| self.input.solution.cells[unit])
+        event.units().next().map_or(seq, |unit| self.input.solution.cells[unit])
     }
 
     /// A lock is taken at the number on its line, except that `tdb_lockall` is written before the lock is held: the

@@ -16,9 +16,7 @@ pub fn narrow(history: &History, units: &mut Units) {
     }
     let mut versioned = Vec::new();
     for (index, unit) in (0u32..).zip(&mut units.rows) {
-        let stamp = history.traces[usize::from(unit.trace)]
-            .rows
-            .stamp(unit.row as usize);
+        let stamp = history.traces[usize::from(unit.trace)].rows.stamp(unit.row as usize);
         let Some(version) = stamp.and_then(|stamp| stamp.version) else {
             continue;
         };

@@ -119,12 +119,7 @@ impl Attempt {
         if target != recorded {
             chains = target.chains(history);
         }
-        Attempt {
-            units,
-            solution,
-            chains,
-            dead,
-        }
+        Attempt { units, solution, chains, dead }
     }
 
     /// How many keys have no order that obeys the sequence numbers.
@@ -143,62 +138,27 @@ impl Attempt {
             return Err(Unexplained::Transaction(violation.trace, violation.row));
         }
         if !self.solution.unsolved.is_empty() {
-            let conflicts = self
-                .solution
-                .unsolved
-                .iter()
-                .map(|unsolved| self.conflict(unsolved));
+            let conflicts = self.solution.unsolved.iter().map(|unsolved| self.conflict(unsolved));
             return Err(Unexplained::Keys(conflicts.collect()));
         }
-        let Attempt {
-            units,
-            solution,
-            chains,
-            dead,
-        } = &self;
-        let merged = merge(Input {
-            history,
-            units,
-            solution,
-            chains,
-            dead,
-        });
+        let Attempt { units, solution, chains, dead } = &self;
+        let merged = merge(Input { history, units, solution, chains, dead });
         let merged = match merged {
             Ok(merged) => merged,
             Err(MergeError::Cycle(rows)) => return Err(Unexplained::Cycle(rows)),
             Err(MergeError::Inconsistent(trace, row)) => return Err(Unexplained::Cycle(vec![(trace, row)])),
         };
-        let planted = self
-            .solution
-            .planted()
-            .map(|(key, value)| self.planted(key, value))
-            .collect();
-        Ok(Explained {
-            merged,
-            planted,
-            effort: self.solution.effort,
-            dead: self.dead,
-            notes,
-        })
+        let planted = self.solution.planted().map(|(key, value)| self.planted(key, value)).collect();
+        Ok(Explained { merged, planted, effort: self.solution.effort, dead: self.dead, notes })
     }
 
     fn planted(&self, key: u32, value: u32) -> Planted {
-        let units = || {
-            self.solution
-                .of_key(key)
-                .iter()
-                .map(|&id| &self.units.rows[id as usize])
-        };
+        let units = || self.solution.of_key(key).iter().map(|&id| &self.units.rows[id as usize]);
         let finder = units()
             .find(|unit| unit.asks())
             .or(units().next())
             .expect("a planted key has a unit that asks for it");
-        Planted {
-            key,
-            value,
-            trace: finder.trace,
-            row: finder.row,
-        }
+        Planted { key, value, trace: finder.trace, row: finder.row }
     }
 
     fn conflict(&self, unsolved: &Unsolved) -> KeyConflict {
@@ -210,10 +170,6 @@ impl Attempt {
             let unit = &self.units.rows[*id as usize];
             (unit.trace, unit.row, why.clone())
         };
-        KeyConflict {
-            key: unsolved.key,
-            gave_up,
-            rows: units.iter().map(row).collect(),
-        }
+        KeyConflict { key: unsolved.key, gave_up, rows: units.iter().map(row).collect() }
     }
 }

@@ -49,10 +49,7 @@ pub struct Keys<'a> {
 }
 
 /// In a turn's place: the unit takes no part.
-const LEFT_OUT: Turn = Turn {
-    writes: NONE,
-    reads: 0,
-};
+const LEFT_OUT: Turn = Turn { writes: NONE, reads: 0 };
 
 impl<'a> Keys<'a> {
     /// Before the first unit.
@@ -69,21 +66,11 @@ impl<'a> Keys<'a> {
                 if units.rows[id as usize].keeps() {
                     turn.reads += 1;
                 } else {
-                    turn = Turn {
-                        writes: turn.writes + 1,
-                        reads: 0,
-                    };
+                    turn = Turn { writes: turn.writes + 1, reads: 0 };
                 }
             }
         }
-        let key = |&value: &u32| Key {
-            writes: 0,
-            reads: 0,
-            value,
-            written: 0,
-            readers: NONE,
-            writer: 0,
-        };
+        let key = |&value: &u32| Key { writes: 0, reads: 0, value, written: 0, readers: NONE, writer: 0 };
         Keys {
             units,
             keys: solution.initial.iter().map(key).collect(),
@@ -163,11 +150,7 @@ impl<'a> Keys<'a> {
             }
             at = reader.next;
         }
-        let reader = Reader {
-            finished,
-            next: self.keys[key].readers,
-            trace,
-        };
+        let reader = Reader { finished, next: self.keys[key].readers, trace };
         self.keys[key].readers = match self.free {
             NONE => {
                 self.readers.push(reader);

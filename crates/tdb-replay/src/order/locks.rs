@@ -61,10 +61,7 @@ struct Holders {
 
 impl Holders {
     fn new(traces: usize) -> Holders {
-        Holders {
-            by_trace: vec![0; traces],
-            total: 0,
-        }
+        Holders { by_trace: vec![0; traces], total: 0 }
     }
 
     fn others(&self, trace: usize) -> bool {
@@ -90,10 +87,7 @@ struct Lock {
 
 impl Lock {
     fn new(traces: usize) -> Lock {
-        Lock {
-            read: Holders::new(traces),
-            write: Holders::new(traces),
-        }
+        Lock { read: Holders::new(traces), write: Holders::new(traces) }
     }
 
     fn holders(&mut self, write: bool) -> &mut Holders {
@@ -168,13 +162,7 @@ impl Locks {
             Scope::Chain { chain, write } => {
                 how(self.chains.holders(write), trace);
                 let traces = self.traces;
-                how(
-                    self.chain
-                        .entry(chain)
-                        .or_insert_with(|| Lock::new(traces))
-                        .holders(write),
-                    trace,
-                );
+                how(self.chain.entry(chain).or_insert_with(|| Lock::new(traces)).holders(write), trace);
             }
         }
     }

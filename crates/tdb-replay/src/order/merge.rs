@@ -103,26 +103,15 @@ impl<'a> Merge<'a> {
     fn new(input: Input<'a>) -> Merge<'a> {
         let traces = input.history.traces.len();
         let walkers: Vec<_> = (0..traces).map(|trace| Walker::new(input, trace)).collect();
-        let first = (0..)
-            .zip(&walkers)
-            .filter_map(|(trace, walker)| Some(Reverse((walker.event?.priority, trace))));
-        let rows = || {
-            input
-                .history
-                .traces
-                .iter()
-                .map(|trace| vec![0; trace.rows.len()])
-                .collect()
-        };
-        let locked = input
-            .history
-            .traces
-            .iter()
-            .flat_map(|trace| &trace.groups)
-            .filter_map(|group| match group.kind {
+        let first =
+            (0..).zip(&walkers).filter_map(|(trace, walker)| Some(Reverse((walker.event?.priority, trace))));
+        let rows = || input.history.traces.iter().map(|trace| vec![0; trace.rows.len()]).collect();
+        let locked = input.history.traces.iter().flat_map(|trace| &trace.groups).filter_map(|group| {
+            match group.kind {
                 GroupKind::Chain { key, .. } => Some(input.chains[key as usize]),
                 _ => None,
-            });
+            }
+        });
         Merge {
             heap: first.collect(),
             keys: Keys::new(input.units, input.solution),
@@ -136,11 +125,7 @@ impl<'a> Merge<'a> {
             depths: rows(),
             scratch: Vec::new(),
             rank: 0,
-            result: Merged {
-                ranks: rows(),
-                waits: vec![Vec::new(); traces],
-                ..Merged::default()
-            },
+            result: Merged { ranks: rows(), waits: vec![Vec::new(); traces], ..Merged::default() },
             walkers,
         }
     }
@@ -152,19 +137,13 @@ impl<'a> Merge<'a> {
     /// Runs the next event of `trace`, or parks it. The trace goes back to the heap after every event: going on with
     /// the same one would let it overtake a trace that it has just woken.
     fn turn(&mut self, trace: usize) -> Result<(), MergeError> {
-        let event = self.walkers[trace]
-            .event
-            .expect("only traces with a next event are in the heap");
+        let event = self.walkers[trace].event.expect("only traces with a next event are in the heap");
         if let Some(key) = event.units().find_map(|unit| self.keys.waits_for(unit)) {
             self.waiting_for_key.entry(key).or_default().push(trace as u16);
             return Ok(());
         }
-        let free = event
-            .scope
-            .is_none_or(|scope| self.locks.scope_free(trace, scope))
-            && event
-                .moment
-                .is_none_or(|moment| self.locks.moment_free(trace, moment));
+        let free = event.scope.is_none_or(|scope| self.locks.scope_free(trace, scope))
+            && event.moment.is_none_or(|moment| self.locks.moment_free(trace, moment));
         if !free {
             self.waiting_for_lock.push(trace as u16);
             return Ok(());
@@ -187,15 +166,11 @@ impl<'a> Merge<'a> {
             self.conflicts.before_moment(trace, moment, &mut self.needs);
         }
         self.needs.take(&mut self.scratch);
-        let before = event
-            .row
-            .checked_sub(1)
-            .map_or(0, |row| self.depths[trace][row as usize]);
+        let before = event.row.checked_sub(1).map_or(0, |row| self.depths[trace][row as usize]);
         let mut depth = before;
         // Latest first: what the latest has seen makes earlier ones superfluous.
         let ranks = &self.result.ranks;
-        self.scratch
-            .sort_unstable_by_key(|&(on, rows)| Reverse(ranks[on as usize][rows as usize - 1]));
+        self.scratch.sort_unstable_by_key(|&(on, rows)| Reverse(ranks[on as usize][rows as usize - 1]));
         let mut waited = false;
         for &(on, rows) in &self.scratch {
             depth = depth.max(self.depths[on as usize][rows as usize - 1]);
@@ -203,11 +178,7 @@ impl<'a> Merge<'a> {
                 continue;
             }
             self.clocks.learn(trace, on as usize, rows);
-            self.result.waits[trace].push(Wait {
-                row: event.row,
-                rows,
-                on,
-            });
+            self.result.waits[trace].push(Wait { row: event.row, rows, on });
             waited = true;
         }
         if waited {
@@ -233,10 +204,9 @@ impl<'a> Merge<'a> {
         if let Some(moment) = event.moment {
             self.conflicts.after_moment(trace, moment, finished);
         }
-        let needs_all_records = matches!(
-            event.moment,
-            Some(Momentary::Wipe | Momentary::Transaction { changes: true })
-        ) || event.scope == Some(Scope::All { write: true });
+        let needs_all_records =
+            matches!(event.moment, Some(Momentary::Wipe | Momentary::Transaction { changes: true }))
+                || event.scope == Some(Scope::All { write: true });
         if needs_all_records {
             self.traversals.blocked_by(trace);
         }
@@ -289,10 +259,7 @@ impl<'a> Merge<'a> {
             self.conflicts.after_scope(trace, scope, active.end + 1);
         }
         if matches!(active.kind, GroupKind::Traverse { .. }) && self.traversals.ended(trace, active.group) {
-            self.result.splits.push(GroupOf {
-                trace: trace as u16,
-                group: active.group,
-            });
+            self.result.splits.push(GroupOf { trace: trace as u16, group: active.group });
         }
     }
 
@@ -320,10 +287,7 @@ impl<'a> Merge<'a> {
                     continue;
                 };
                 self.locks.release(trace, scope);
-                self.result.given_up.push(GroupOf {
-                    trace: trace as u16,
-                    group: active.group,
-                });
+                self.result.given_up.push(GroupOf { trace: trace as u16, group: active.group });
                 given_up += 1;
             }
         }
@@ -336,11 +300,8 @@ impl<'a> Merge<'a> {
 
     /// Every trace with something left waits for another one.
     fn stuck(&self) -> MergeError {
-        let rows = self
-            .walkers
-            .iter()
-            .zip(0..)
-            .filter_map(|(walker, trace)| Some((trace, walker.event?.row)));
+        let rows =
+            self.walkers.iter().zip(0..).filter_map(|(walker, trace)| Some((trace, walker.event?.row)));
         MergeError::Cycle(rows.collect())
     }
 

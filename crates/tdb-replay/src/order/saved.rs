@@ -72,23 +72,14 @@ pub fn save(
     let mut bytes = MAGIC.to_vec();
     bytes.extend(hash(&out.bytes).to_le_bytes());
     bytes.append(&mut out.bytes);
-    std::fs::write(path, bytes).map_err(|source| SavedError::File {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::write(path, bytes).map_err(|source| SavedError::File { path: path.to_owned(), source })
 }
 
 /// Reads an order that was saved for the same traces and the same target.
 pub fn load(path: &Path, history: &History, target: Hashing) -> Result<Explained, SavedError> {
-    let bytes = std::fs::read(path).map_err(|source| SavedError::File {
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes = std::fs::read(path).map_err(|source| SavedError::File { path: path.to_owned(), source })?;
     let path = || path.to_owned();
-    let Some((sum, rest)) = bytes
-        .strip_prefix(MAGIC)
-        .and_then(|rest| rest.split_first_chunk::<8>())
-    else {
+    let Some((sum, rest)) = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk::<8>()) else {
         return Err(SavedError::NotAnOrder { path: path() });
     };
     let damaged = |what| SavedError::Damaged { path: path(), what };
@@ -155,10 +146,7 @@ fn difference(saved: &[u32], now: &[u32]) -> Option<String> {
     let first = (1..).zip(traces).find(|(_, (saved, now))| saved != now);
     Some(match first {
         Some((number, (saved, now))) if saved[0] != now[0] => {
-            format!(
-                "a trace {number} of {} lines, and this one has {}",
-                saved[0], now[0]
-            )
+            format!("a trace {number} of {} lines, and this one has {}", saved[0], now[0])
         }
         Some((number, _)) => format!("another trace {number}"),
         None => "traces with other keys or values".into(),
@@ -167,12 +155,7 @@ fn difference(saved: &[u32], now: &[u32]) -> Option<String> {
 
 /// Whether every number is one that the traces have, and every wait can end.
 fn check(history: &History, explained: &Explained) -> Result<(), &'static str> {
-    let Explained {
-        merged,
-        planted,
-        dead,
-        ..
-    } = explained;
+    let Explained { merged, planted, dead, .. } = explained;
     let rows: Vec<usize> = history.traces.iter().map(|trace| trace.rows.len()).collect();
     let (keys, values) = (history.records.keys.len(), history.records.values.len());
     let lengths = |lists: &[Vec<u32>]| lists.iter().map(Vec::len).eq(rows.iter().copied());
@@ -188,9 +171,7 @@ fn check(history: &History, explained: &Explained) -> Result<(), &'static str> {
     let is_planted = |planted: &Planted| {
         (planted.key as usize) < keys
             && (planted.value as usize) < values
-            && rows
-                .get(usize::from(planted.trace))
-                .is_some_and(|&rows| (planted.row as usize) < rows)
+            && rows.get(usize::from(planted.trace)).is_some_and(|&rows| (planted.row as usize) < rows)
     };
     if !planted.iter().all(is_planted) {
         return Err("a planted record is not the traces'");
@@ -237,10 +218,7 @@ fn check_waits(explained: &Explained) -> Result<(), &'static str> {
 
 fn put(out: &mut Out, explained: &Explained) {
     let merged = &explained.merged;
-    for ranks in [&merged.last_values, &explained.dead]
-        .into_iter()
-        .chain(&merged.ranks)
-    {
+    for ranks in [&merged.last_values, &explained.dead].into_iter().chain(&merged.ranks) {
         out.list(ranks);
     }
     for waits in &merged.waits {
@@ -262,13 +240,7 @@ fn put(out: &mut Out, explained: &Explained) {
     out.number(merged.dependencies);
     out.words([merged.critical_path, merged.events]);
     let effort = &explained.effort;
-    out.words([
-        effort.keys,
-        effort.no_choice,
-        effort.greedy,
-        effort.searched,
-        effort.without_windows,
-    ]);
+    out.words([effort.keys, effort.no_choice, effort.greedy, effort.searched, effort.without_windows]);
     out.number(effort.states);
     out.number(explained.notes.len() as u64);
     for note in &explained.notes {
@@ -279,10 +251,7 @@ fn put(out: &mut Out, explained: &Explained) {
 
 /// The counterpart of [`put`]; nothing when the bytes end too early or a number does not fit.
 fn take(from: &mut In) -> Option<Explained> {
-    let mut merged = Merged {
-        last_values: from.list()?,
-        ..Merged::default()
-    };
+    let mut merged = Merged { last_values: from.list()?, ..Merged::default() };
     let dead = from.list()?;
     for _ in 0..dead.len() {
         merged.ranks.push(from.list()?);
@@ -302,35 +271,17 @@ fn take(from: &mut In) -> Option<Explained> {
     merged.given_up = from.items(group)?;
     let planted = from.items(|[key, value, trace, row]: [u32; 4]| {
         let trace = u16::try_from(trace).ok()?;
-        Some(Planted {
-            key,
-            value,
-            trace,
-            row,
-        })
+        Some(Planted { key, value, trace, row })
     })?;
     merged.dependencies = from.number()?;
     [merged.critical_path, merged.events] = from.words()?;
     let [keys, no_choice, greedy, searched, without_windows] = from.words()?;
-    let effort = Effort {
-        keys,
-        no_choice,
-        greedy,
-        searched,
-        without_windows,
-        states: from.number()?,
-    };
+    let effort = Effort { keys, no_choice, greedy, searched, without_windows, states: from.number()? };
     let mut notes = Vec::new();
     for _ in 0..from.number()? {
         notes.push(from.text()?);
     }
-    Some(Explained {
-        merged,
-        planted,
-        dead,
-        effort,
-        notes,
-    })
+    Some(Explained { merged, planted, dead, effort, notes })
 }
 
 #[derive(Default)]
@@ -344,8 +295,7 @@ impl Out {
     }
 
     fn words<const N: usize>(&mut self, words: [u32; N]) {
-        self.bytes
-            .extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        self.bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
     }
 
     fn list(&mut self, list: &[u32]) {

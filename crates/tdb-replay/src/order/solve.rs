@@ -72,10 +72,7 @@ impl Solution {
         let mut work = Work {
             units,
             solver: Solver::new(),
-            rules: Rules {
-                limits,
-                ..Rules::default()
-            },
+            rules: Rules { limits, ..Rules::default() },
             problem: Vec::new(),
             solution: Solution {
                 cells: vec![0; units.rows.len()],
@@ -101,10 +98,7 @@ impl Solution {
 
     /// Keys that existed before the traces began, with their values.
     pub fn planted(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        (0..)
-            .zip(&self.initial)
-            .filter(|&(_, &value)| value != ABSENT)
-            .map(|(key, &value)| (key, value))
+        (0..).zip(&self.initial).filter(|&(_, &value)| value != ABSENT).map(|(key, &value)| (key, value))
     }
 }
 
@@ -146,9 +140,7 @@ impl Work<'_> {
         self.problem.clear();
         for (index, &id) in ids.iter().enumerate() {
             let row = &self.units.rows[id as usize];
-            let joined = ids
-                .get(index + 1)
-                .is_some_and(|&next| row.joins(&self.units.rows[next as usize]));
+            let joined = ids.get(index + 1).is_some_and(|&next| row.joins(&self.units.rows[next as usize]));
             self.problem.push(row.unit(id, joined));
         }
         let effort = &mut self.solution.effort;
@@ -188,11 +180,8 @@ impl Work<'_> {
         if order.len() < end - start {
             let mut taken = order.to_vec();
             taken.sort_unstable();
-            let missing = self
-                .problem
-                .iter()
-                .map(|unit| unit.id)
-                .filter(|id| taken.binary_search(id).is_err());
+            let missing =
+                self.problem.iter().map(|unit| unit.id).filter(|id| taken.binary_search(id).is_err());
             self.solution.left_out.extend(missing);
         }
         let left_out = self.solution.left_out.len() - (end - start - order.len());
@@ -207,15 +196,9 @@ pub(crate) fn why_not(failure: Failure, problem: &[Unit]) -> WhyNot {
         Failure::GaveUp { bound } => return WhyNot::GaveUp { bound },
         Failure::Impossible(contradiction) => contradiction,
     };
-    let ids: Vec<u32> = contradiction
-        .conflicts
-        .iter()
-        .map(|conflict| problem[conflict.unit as usize].id)
-        .collect();
-    let whys = contradiction
-        .conflicts
-        .into_iter()
-        .map(|conflict| numbered(&conflict.why, &ids));
+    let ids: Vec<u32> =
+        contradiction.conflicts.iter().map(|conflict| problem[conflict.unit as usize].id).collect();
+    let whys = contradiction.conflicts.into_iter().map(|conflict| numbered(&conflict.why, &ids));
     WhyNot::Impossible(ids.iter().copied().zip(whys).collect())
 }
 

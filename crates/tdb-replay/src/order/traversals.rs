@@ -25,22 +25,13 @@ pub struct Traversals {
 impl Traversals {
     /// None is open.
     pub fn new(traces: usize) -> Traversals {
-        Traversals {
-            open: (0..traces).map(|_| Vec::new()).collect(),
-            blockers: vec![0; traces],
-            total: 0,
-        }
+        Traversals { open: (0..traces).map(|_| Vec::new()).collect(), blockers: vec![0; traces], total: 0 }
     }
 
     /// `trace` started a traversal at `row`.
     pub fn started(&mut self, trace: usize, group: u32, row: u32) {
         let blockers = self.total - self.blockers[trace];
-        self.open[trace].push(Open {
-            group,
-            first_step: row + 1,
-            blockers,
-            waited: false,
-        });
+        self.open[trace].push(Open { group, first_step: row + 1, blockers, waited: false });
     }
 
     /// `trace` waits before `row`.

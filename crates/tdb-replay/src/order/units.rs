@@ -62,10 +62,7 @@ impl UnitRow {
     /// The solver's form; `joined` when the key's next unit ran under the same lock.
     pub fn unit(&self, id: u32, joined: bool) -> Unit {
         let (earliest, latest) = if self.advances {
-            (
-                2 * u64::from(self.low) + 1,
-                (2 * u64::from(self.high)).saturating_sub(1),
-            )
+            (2 * u64::from(self.low) + 1, (2 * u64::from(self.high)).saturating_sub(1))
         } else {
             (2 * u64::from(self.low), 2 * u64::from(self.high))
         };
@@ -78,11 +75,7 @@ impl UnitRow {
                 ABSENT_OR_EMPTY => Need::AbsentOrEmpty,
                 value => Need::Exactly(ValueId(value)),
             },
-            effect: if self.keeps() {
-                Effect::Keep
-            } else {
-                Effect::Put(ValueId(self.effect))
-            },
+            effect: if self.keeps() { Effect::Keep } else { Effect::Put(ValueId(self.effect)) },
             window: Window { earliest, latest },
             advances: self.advances,
             joined,
@@ -181,12 +174,7 @@ pub(crate) fn meaning(row: Row, in_read_traversal: bool) -> Option<Meaning> {
     };
     // A conditional storev's result is not recorded.
     let uncertain = row.op == Op::Storev && matches!(row.store_flag(), 2 | 3);
-    Some(Meaning {
-        key,
-        need,
-        effect,
-        uncertain,
-    })
+    Some(Meaning { key, need, effect, uncertain })
 }
 
 struct Builder<'a> {
@@ -220,10 +208,7 @@ impl Builder<'_> {
                 self.transaction(row, end, group);
                 row = end + 1;
                 // Groups inside it are atomic with it.
-                while groups
-                    .get(next_group)
-                    .is_some_and(|group| (group.start as usize) < row)
-                {
+                while groups.get(next_group).is_some_and(|group| (group.start as usize) < row) {
                     next_group += 1;
                 }
                 continue;
@@ -240,9 +225,7 @@ impl Builder<'_> {
             self.last = self.last.max(row.seq.saturating_add(1));
             return;
         }
-        let reading = active
-            .iter()
-            .any(|group| group.kind == GroupKind::Traverse { write: false });
+        let reading = active.iter().any(|group| group.kind == GroupKind::Traverse { write: false });
         if let Some(meaning) = meaning(row, reading) {
             let lock = self.lock_over(meaning.key, active);
             self.units.rows.push(UnitRow {
@@ -327,11 +310,7 @@ impl Builder<'_> {
             self.wipe(start, seq, Some(&touched.states));
         }
         // The tracer of 2009 shows the number from before the transaction until its end; today's counts inside.
-        self.last = if changes {
-            self.trace.rows.seq(end).max(seq)
-        } else {
-            seq
-        };
+        self.last = if changes { self.trace.rows.seq(end).max(seq) } else { seq };
     }
 
     fn touched(&mut self, start: usize, end: usize) -> Touched {
@@ -352,10 +331,7 @@ impl Builder<'_> {
                 continue;
             };
             if !touched.add(&meaning) {
-                self.units.violations.push(Violation {
-                    trace: self.number,
-                    row: index as u32,
-                });
+                self.units.violations.push(Violation { trace: self.number, row: index as u32 });
             }
         }
         touched
@@ -384,10 +360,7 @@ impl Touched {
         let start = if self.wiped { ABSENT } else { KEEP };
         let state = self.states.entry(meaning.key).or_insert_with(|| {
             self.order.push(meaning.key);
-            State {
-                need: ANYTHING,
-                now: start,
-            }
+            State { need: ANYTHING, now: start }
         });
         let mut possible = true;
         if state.now == KEEP {

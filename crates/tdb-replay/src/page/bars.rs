@@ -15,11 +15,7 @@ pub fn draw(out: &mut fmt::Formatter<'_>, doublings: &[u64]) -> fmt::Result {
         bars[doubling.saturating_sub(FIRST).min(BARS - 1)] += count;
     }
     let highest = bars.iter().copied().max().unwrap_or(0).max(1) as f64;
-    write!(
-        out,
-        "<svg class=\"bars\" viewBox=\"0 0 {} {HEIGHT}\" role=\"img\">",
-        BARS as f64 * WIDTH
-    )?;
+    write!(out, "<svg class=\"bars\" viewBox=\"0 0 {} {HEIGHT}\" role=\"img\">", BARS as f64 * WIDTH)?;
     for (nth, count) in bars.into_iter().enumerate().filter(|(_, count)| *count > 0) {
         // A single slow operation among millions must still be seen.
         let height = (count as f64 / highest * (HEIGHT - 2.0)).max(1.5);

@@ -30,11 +30,7 @@ pub fn draw(
     let height = row * timeline.lanes.len() as f64 + 24.0;
     let end = timeline.end().max(1) as f64;
     let x = |time: f64| LABEL + time / end * WIDTH;
-    writeln!(
-        out,
-        "<svg viewBox=\"0 0 {} {height}\" role=\"img\">",
-        LABEL + WIDTH + 10.0
-    )?;
+    writeln!(out, "<svg viewBox=\"0 0 {} {height}\" role=\"img\">", LABEL + WIDTH + 10.0)?;
     for (trace, lane) in timeline.lanes.iter().enumerate() {
         let y = row * trace as f64 + 4.0;
         let name = names.get(trace).map_or("", String::as_str);
@@ -76,10 +72,7 @@ fn strip(out: &mut fmt::Formatter<'_>, slices: &[f64], part: f64, y: f64, height
     let mut from = 0;
     while from < lived {
         let this = level(slices[from]);
-        let length = slices[from..lived]
-            .iter()
-            .take_while(|&&next| level(next) == this)
-            .count();
+        let length = slices[from..lived].iter().take_while(|&&next| level(next) == this).count();
         let to = from + length;
         let width = |slices_count: usize| slices_count as f64 / slices.len() as f64 * WIDTH;
         let right = if to == lived { part * WIDTH } else { width(to) };

@@ -49,10 +49,7 @@ impl Display for Escaped<'_> {
 impl Display for Page<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.timeline.critical_path();
-        writeln!(
-            out,
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-        )?;
+        writeln!(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">")?;
         writeln!(out, "<meta name=\"viewport\" content=\"width=device-width\">")?;
         writeln!(
             out,
@@ -75,32 +72,16 @@ impl Page<'_> {
         let verdict = match (report.checked, report.mismatches) {
             (false, _) => "results were not compared".to_owned(),
             (true, 0) => format!("all {} results were the recorded ones", grouped(report.compared)),
-            (true, some) => format!(
-                "{} of {} results differed",
-                grouped(some),
-                grouped(report.compared)
-            ),
+            (true, some) => format!("{} of {} results differed", grouped(some), grouped(report.compared)),
         };
-        let class = if report.checked && report.mismatches == 0 {
-            "good"
-        } else {
-            "bad"
-        };
-        writeln!(
-            out,
-            "<h1>Replay of {} traces on {}</h1>",
-            report.traces,
-            Escaped(&report.engine)
-        )?;
+        let class = if report.checked && report.mismatches == 0 { "good" } else { "bad" };
+        writeln!(out, "<h1>Replay of {} traces on {}</h1>", report.traces, Escaped(&report.engine))?;
         writeln!(out, "<p class=\"{class}\">{verdict}</p><dl class=\"cards\">")?;
         let cards = [
             ("operations", grouped(report.operations)),
             ("keys", grouped(report.keys as u64)),
             ("replayed in", duration(report.replay_median_seconds)),
-            (
-                "operations a second",
-                grouped(report.operations_per_second as u64),
-            ),
+            ("operations a second", grouped(report.operations_per_second as u64)),
             ("read in", duration(report.parse_seconds)),
             ("ordered in", duration(report.order_seconds)),
             ("planted records", grouped(report.planted as u64)),
@@ -137,21 +118,11 @@ impl Page<'_> {
             duration(self.report.waits.seconds),
         )?;
         let end = self.timeline.end().max(1) as f64;
-        writeln!(
-            out,
-            "<table><tr><th>trace<th>on the critical path<th>waiting<th>waits</tr>"
-        )?;
+        writeln!(out, "<table><tr><th>trace<th>on the critical path<th>waiting<th>waits</tr>")?;
         for (trace, lane) in self.timeline.lanes.iter().enumerate() {
             let on_path = path.iter().filter(|segment| usize::from(segment.trace) == trace);
-            let share = on_path
-                .map(|segment| (segment.to - segment.from) as f64)
-                .sum::<f64>()
-                / end;
-            let waited = lane
-                .waits
-                .iter()
-                .map(|wait| (wait.to - wait.from) as f64)
-                .sum::<f64>()
+            let share = on_path.map(|segment| (segment.to - segment.from) as f64).sum::<f64>() / end;
+            let waited = lane.waits.iter().map(|wait| (wait.to - wait.from) as f64).sum::<f64>()
                 / lane.end.max(1) as f64;
             let name = self.names.get(trace).map_or("", String::as_str);
             writeln!(
@@ -205,10 +176,7 @@ impl Page<'_> {
         )?;
         for (title, rows) in [("Hot keys", &keys.hot), ("Contended keys", &keys.contended)] {
             writeln!(out, "<h3>{title}</h3><table>")?;
-            writeln!(
-                out,
-                "<tr><th>key<th>operations<th>changes<th>traces<th>writers</tr>"
-            )?;
+            writeln!(out, "<tr><th>key<th>operations<th>changes<th>traces<th>writers</tr>")?;
             for key in rows {
                 writeln!(
                     out,
@@ -232,24 +200,15 @@ impl Page<'_> {
         list(
             out,
             "Results that differed",
-            mismatches.map(|one| {
-                format!(
-                    "{}:{}: expected {}, got {}",
-                    one.file, one.line, one.expected, one.got
-                )
-            }),
+            mismatches
+                .map(|one| format!("{}:{}: expected {}, got {}", one.file, one.line, one.expected, one.got)),
         )?;
         list(out, "Split traversals", report.split_list.iter().cloned())?;
         let planted = report.planted_list.iter();
         list(
             out,
             "Records that were there before",
-            planted.map(|one| {
-                format!(
-                    "{}: {} bytes, found at {}",
-                    one.key, one.value_bytes, one.found_at
-                )
-            }),
+            planted.map(|one| format!("{}: {} bytes, found at {}", one.key, one.value_bytes, one.found_at)),
         )
     }
 }
@@ -299,10 +258,7 @@ mod tests {
     /// R24: nothing in a trace can become markup.
     #[test]
     fn text_from_traces_is_escaped() {
-        assert_eq!(
-            Escaped("<a href=\"x\">&").to_string(),
-            "&lt;a href=&quot;x&quot;&gt;&amp;"
-        );
+        assert_eq!(Escaped("<a href=\"x\">&").to_string(), "&lt;a href=&quot;x&quot;&gt;&amp;");
     }
 
     /// R24: numbers are readable.

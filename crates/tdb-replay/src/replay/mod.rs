@@ -45,12 +45,7 @@ pub struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options {
-            check: true,
-            latency: true,
-            timeline: false,
-            pause: None,
-        }
+        Options { check: true, latency: true, timeline: false, pause: None }
     }
 }
 
@@ -112,11 +107,7 @@ fn plant(history: &History, schedule: &Schedule, engine: &dyn Engine) -> Result<
     let mut session = engine.session(first)?;
     for &Planted { key, value, .. } in &schedule.planted {
         let bytes = history.records.keys.bytes(key);
-        session.store(
-            Key { id: key, bytes },
-            history.records.values.bytes(value),
-            StoreMode::Replace,
-        )?;
+        session.store(Key { id: key, bytes }, history.records.values.bytes(value), StoreMode::Replace)?;
     }
     Ok(())
 }
@@ -128,25 +119,14 @@ fn work(
     options: &Options<'_>,
 ) -> Result<Run, RunError> {
     let turns = Turns::new(history.traces.len());
-    let crew = Crew {
-        history,
-        schedule,
-        engine,
-        options,
-        turns: &turns,
-        epoch: Instant::now(),
-    };
+    let crew = Crew { history, schedule, engine, options, turns: &turns, epoch: Instant::now() };
     if history.traces.len() == 1 {
         // In this thread, where a debugger finds it.
         let start = Instant::now();
         let (mut tally, result) = crew.trace(0, || ());
         let time = start.elapsed();
         let timeline = crew.timeline(start, vec![std::mem::take(&mut tally.lane)]);
-        return result.map_err(|halt| crew.error(0, halt)).map(|()| Run {
-            time,
-            tally,
-            timeline,
-        });
+        return result.map_err(|halt| crew.error(0, halt)).map(|()| Run { time, tally, timeline });
     }
     crew.all()
 }
@@ -211,14 +191,7 @@ impl Crew<'_> {
             }
         }
         let timeline = self.timeline(start, lanes);
-        failed.map_or(
-            Ok(Run {
-                time,
-                tally,
-                timeline,
-            }),
-            Err,
-        )
+        failed.map_or(Ok(Run { time, tally, timeline }), Err)
     }
 
     /// The workers' times, counted from the moment when all were ready.
@@ -236,10 +209,7 @@ impl Crew<'_> {
 
     /// Opens a session and runs a trace on it; `ready` is called once in any case.
     fn trace(&self, number: usize, ready: impl FnOnce()) -> (Tally, Result<(), Halt>) {
-        let mut guard = StopUnlessDone {
-            turns: self.turns,
-            done: false,
-        };
+        let mut guard = StopUnlessDone { turns: self.turns, done: false };
         let session = self.engine.session(&self.history.traces[number]);
         ready();
         let mut session = match session {
@@ -256,10 +226,9 @@ impl Crew<'_> {
     fn error(&self, number: usize, halt: Halt) -> RunError {
         match halt {
             Halt::Stopped => RunError::Panicked,
-            Halt::Engine(row, error) => RunError::Engine {
-                place: self.history.place(number, row as usize),
-                error,
-            },
+            Halt::Engine(row, error) => {
+                RunError::Engine { place: self.history.place(number, row as usize), error }
+            }
         }
     }
 }
@@ -287,11 +256,7 @@ fn compare_end(
             let key = bytes.escape_ascii();
             let text = |value: Option<&[u8]>| match value {
                 Some(value) => {
-                    format!(
-                        "key \"{key}\" with {} bytes \"{}\"",
-                        value.len(),
-                        value.escape_ascii()
-                    )
+                    format!("key \"{key}\" with {} bytes \"{}\"", value.len(), value.escape_ascii())
                 }
                 None => format!("no key \"{key}\""),
             };
@@ -302,13 +267,7 @@ fn compare_end(
     let records = session.traverse(false, &mut |_, _, _| std::ops::ControlFlow::Continue(()))?;
     tally.compared += 1;
     if records != expected_records {
-        tally.mismatch(|| {
-            at_end(
-                first,
-                format!("{expected_records} records"),
-                format!("{records} records"),
-            )
-        });
+        tally.mismatch(|| at_end(first, format!("{expected_records} records"), format!("{records} records")));
     }
     Ok(())
 }

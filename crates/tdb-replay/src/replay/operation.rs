@@ -92,11 +92,7 @@ impl Worker<'_> {
     fn append(&mut self, session: &mut dyn Session, row: Row) -> Result<(), Halt> {
         let key = self.key(row.key);
         let values = &self.history.records.values;
-        let before = if row.a == ABSENT_OR_EMPTY {
-            0
-        } else {
-            values.bytes(row.a).len()
-        };
+        let before = if row.a == ABSENT_OR_EMPTY { 0 } else { values.bytes(row.a).len() };
         let more = &values.bytes(row.b)[before..];
         self.timed(session, |_, session| session.append(key, more))
     }
@@ -140,11 +136,7 @@ impl Worker<'_> {
             self.tally.not_run += 1;
             return Ok(());
         }
-        let key = if row.key == NONE {
-            None
-        } else {
-            Some(self.key(row.key))
-        };
+        let key = if row.key == NONE { None } else { Some(self.key(row.key)) };
         // A lock that did not have to wait does not have to wait here either, except for the moment that some single
         // operation takes: so all locks wait.
         self.timed(session, |_, session| match (row.op, key) {

@@ -105,8 +105,7 @@ impl Tally {
             match (mine, theirs) {
                 (_, None) => {}
                 (Some(mine), Some(theirs)) => {
-                    mine.add(&*theirs)
-                        .expect("both grow as needed, so everything fits");
+                    mine.add(&*theirs).expect("both grow as needed, so everything fits");
                 }
                 (empty @ None, theirs) => *empty = theirs,
             }
@@ -122,16 +121,10 @@ mod tests {
     #[test]
     fn latencies_of_any_length_are_kept() {
         let mut tally = Tally::default();
-        for time in [
-            Duration::from_nanos(90),
-            Duration::from_millis(5),
-            Duration::from_secs(120),
-        ] {
+        for time in [Duration::from_nanos(90), Duration::from_millis(5), Duration::from_secs(120)] {
             tally.took(Op::Fetch, time);
         }
-        let histogram = tally.latency[Op::Fetch as usize]
-            .as_ref()
-            .expect("fetches were noted");
+        let histogram = tally.latency[Op::Fetch as usize].as_ref().expect("fetches were noted");
         let within = |value: u64, nanos: u64| value.abs_diff(nanos) <= nanos / 50;
         assert!(within(histogram.value_at_quantile(0.5), 5_000_000));
         assert!(within(histogram.max(), 120_000_000_000));

@@ -59,18 +59,10 @@ impl Timeline {
         let mut path = Vec::new();
         // Each step goes back in time; at most all waits are passed.
         while let Some(wait) = self.wait_before(trace, to) {
-            path.push(Segment {
-                trace: trace as u16,
-                from: wait.to,
-                to,
-            });
+            path.push(Segment { trace: trace as u16, from: wait.to, to });
             (trace, to) = (usize::from(wait.on), wait.to);
         }
-        path.push(Segment {
-            trace: trace as u16,
-            from: 0,
-            to,
-        });
+        path.push(Segment { trace: trace as u16, from: 0, to });
         path.retain(|segment| segment.from < segment.to);
         path.reverse();
         path
@@ -106,41 +98,15 @@ mod tests {
 
     fn two_lanes() -> Timeline {
         // The first works until 40; the second waits for it from 10 to 41, then works until 100.
-        let wait = Span {
-            from: 10,
-            to: 41,
-            on: 0,
-        };
-        Timeline {
-            lanes: vec![
-                Lane {
-                    waits: vec![],
-                    end: 60,
-                },
-                Lane {
-                    waits: vec![wait],
-                    end: 100,
-                },
-            ],
-        }
+        let wait = Span { from: 10, to: 41, on: 0 };
+        Timeline { lanes: vec![Lane { waits: vec![], end: 60 }, Lane { waits: vec![wait], end: 100 }] }
     }
 
     /// R23, R24: the critical path leads from the last worker over its waits to the start.
     #[test]
     fn the_critical_path_follows_waits_back_to_the_start() {
         let path = two_lanes().critical_path();
-        let expected = [
-            Segment {
-                trace: 0,
-                from: 0,
-                to: 41,
-            },
-            Segment {
-                trace: 1,
-                from: 41,
-                to: 100,
-            },
-        ];
+        let expected = [Segment { trace: 0, from: 0, to: 41 }, Segment { trace: 1, from: 41, to: 100 }];
         assert_eq!(path, expected);
     }
 

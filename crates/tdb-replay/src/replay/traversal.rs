@@ -52,10 +52,7 @@ impl Worker<'_> {
             }
         }
         let last = self.trace.rows.row(end as usize);
-        Recorded {
-            steps,
-            stopped: last.op != Op::TraverseEnd || last.b == 1,
-        }
+        Recorded { steps, stopped: last.op != Op::TraverseEnd || last.b == 1 }
     }
 
     /// The engine's traversal, without anything in its callbacks.
@@ -183,11 +180,7 @@ struct Recorded {
 impl Recorded {
     /// What to answer to the callback that was the `shown`-th.
     fn after(&self, shown: u64) -> ControlFlow<()> {
-        if self.stopped && shown >= self.steps {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if self.stopped && shown >= self.steps { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

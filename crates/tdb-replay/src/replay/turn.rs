@@ -47,10 +47,7 @@ impl Turns {
             wanted: AtomicU32::new(u32::MAX),
             parked: Mutex::new(Vec::new()),
         };
-        Turns {
-            counters: (0..traces).map(counter).collect(),
-            stopped: AtomicBool::new(false),
-        }
+        Turns { counters: (0..traces).map(counter).collect(), stopped: AtomicBool::new(false) }
     }
 
     /// Whether the first `rows` rows of `trace` have finished.
@@ -99,11 +96,7 @@ impl Turns {
     }
 
     fn going(&self, parked: bool) -> Result<bool, Stopped> {
-        if self.stopped.load(Ordering::Acquire) {
-            Err(Stopped)
-        } else {
-            Ok(parked)
-        }
+        if self.stopped.load(Ordering::Acquire) { Err(Stopped) } else { Ok(parked) }
     }
 }
 

@@ -112,11 +112,7 @@ impl<'a> Worker<'a> {
             let row = self.row;
             let group = self.group_here();
             match group {
-                Some(Group {
-                    kind: GroupKind::Traverse { write },
-                    end,
-                    ..
-                }) => {
+                Some(Group { kind: GroupKind::Traverse { write }, end, .. }) => {
                     self.traversal(session, write, end.min(self.plan.end - 1))?;
                     continue;
                 }
@@ -135,16 +131,10 @@ impl<'a> Worker<'a> {
     /// The group that starts at this row.
     fn group_here(&mut self) -> Option<Group> {
         let groups = &self.trace.groups;
-        while groups
-            .get(self.next_group)
-            .is_some_and(|group| group.start < self.row)
-        {
+        while groups.get(self.next_group).is_some_and(|group| group.start < self.row) {
             self.next_group += 1;
         }
-        groups
-            .get(self.next_group)
-            .filter(|group| group.start == self.row)
-            .copied()
+        groups.get(self.next_group).filter(|group| group.start == self.row).copied()
     }
 
     /// A row that is neither a traversal's nor starts a transaction.
@@ -161,10 +151,7 @@ impl<'a> Worker<'a> {
             _ => self.operation(session)?,
         }
         // A transaction whose end is missing died with its process.
-        if self
-            .transaction
-            .is_some_and(|group| group.open && group.end == self.row)
-        {
+        if self.transaction.is_some_and(|group| group.open && group.end == self.row) {
             self.transaction = None;
             self.answered(session.cancel())?;
         }
@@ -181,11 +168,7 @@ impl<'a> Worker<'a> {
         if self.row == group.end {
             self.transaction = None;
             let end = |_: &mut Self, session: &mut dyn Session| {
-                if committed {
-                    session.commit()
-                } else {
-                    session.cancel()
-                }
+                if committed { session.commit() } else { session.cancel() }
             };
             self.timed(session, end)?;
         } else if op == Op::TransactionPrepareCommit && self.row + 1 == group.end {
@@ -197,12 +180,7 @@ impl<'a> Worker<'a> {
     /// Waits as the schedule says before this row.
     pub(super) fn wait(&mut self) -> Result<(), Halt> {
         self.pause(Point::BeforeWait);
-        while let Some(wait) = self
-            .plan
-            .waits
-            .get(self.next_wait)
-            .filter(|wait| wait.row <= self.row)
-        {
+        while let Some(wait) = self.plan.waits.get(self.next_wait).filter(|wait| wait.row <= self.row) {
             self.next_wait += 1;
             if self.turns.reached(wait.on as usize, wait.rows) {
                 continue;
@@ -215,11 +193,7 @@ impl<'a> Worker<'a> {
             if self.options.timeline {
                 let from = start.duration_since(self.epoch).as_nanos() as u64;
                 let on = wait.on;
-                self.tally.lane.waits.push(Span {
-                    from,
-                    to: self.now(),
-                    on,
-                });
+                self.tally.lane.waits.push(Span { from, to: self.now(), on });
             }
         }
         self.pause(Point::BeforeRow);
@@ -229,11 +203,7 @@ impl<'a> Worker<'a> {
     /// This row has finished: counts it, announces it, goes to the next.
     pub(super) fn finish_row(&mut self) {
         let row = self.trace.rows.row(self.row as usize);
-        let lines = if row.op == Op::Traversefn {
-            u64::from(row.a)
-        } else {
-            1
-        };
+        let lines = if row.op == Op::Traversefn { u64::from(row.a) } else { 1 };
         self.tally.operations[row.op as usize] += lines;
         self.row += 1;
         if self.plan.announce.get(self.next_announce) == Some(&self.row) {
@@ -269,8 +239,7 @@ impl<'a> Worker<'a> {
         }
         let start = Instant::now();
         let answer = what(self, session);
-        self.tally
-            .took(self.trace.rows.op(self.row as usize), start.elapsed());
+        self.tally.took(self.trace.rows.op(self.row as usize), start.elapsed());
         self.answered(answer)
     }
 
@@ -279,10 +248,7 @@ impl<'a> Worker<'a> {
     }
 
     pub(super) fn key(&self, id: u32) -> Key<'a> {
-        Key {
-            id,
-            bytes: self.history.records.keys.bytes(id),
-        }
+        Key { id, bytes: self.history.records.keys.bytes(id) }
     }
 
     /// Notes that this row's result was not the recorded one.

@@ -41,9 +41,7 @@ pub fn write(history: &History, selection: &Selection, folder: &Path) -> Result<
     }
     fs::create_dir_all(folder).map_err(at(folder))?;
     if source::expand(folder).is_ok() {
-        return Err(WriteError::InUse {
-            path: folder.to_owned(),
-        });
+        return Err(WriteError::InUse { path: folder.to_owned() });
     }
     let mut written: Vec<PathBuf> = Vec::new();
     for (trace, keep) in history.traces.iter().zip(&selection.keep) {
@@ -65,15 +63,8 @@ pub fn write(history: &History, selection: &Selection, folder: &Path) -> Result<
 /// A trace's file name without the ending of its packing; ".trace" is in it, so that folders of traces show it.
 fn name(path: &Path, number: Option<u32>) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = [".zst", ".gz"]
-        .iter()
-        .find_map(|ending| name.strip_suffix(ending))
-        .unwrap_or(&name);
-    let name = if name.contains(".trace") {
-        name.to_owned()
-    } else {
-        format!("{name}.trace")
-    };
+    let name = [".zst", ".gz"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
+    let name = if name.contains(".trace") { name.to_owned() } else { format!("{name}.trace") };
     number.map_or(name.clone(), |number| format!("{name}.{number}"))
 }
 

@@ -32,13 +32,7 @@ pub struct Selection {
 impl Selection {
     /// Everything.
     pub fn all(history: &History) -> Selection {
-        Selection {
-            keep: history
-                .traces
-                .iter()
-                .map(|trace| vec![true; trace.rows.len()])
-                .collect(),
-        }
+        Selection { keep: history.traces.iter().map(|trace| vec![true; trace.rows.len()]).collect() }
     }
 
     /// How many rows are chosen.
@@ -118,11 +112,7 @@ impl Selection {
             drop_loose_ends(trace, keep);
             // Groups may lie in each other, so one that gains its ends may put them into another.
             while complete_groups(trace, keep) {}
-            if let Some(last) = keep
-                .len()
-                .checked_sub(1)
-                .filter(|&last| trace.rows.op(last) == Op::Close)
-            {
+            if let Some(last) = keep.len().checked_sub(1).filter(|&last| trace.rows.op(last) == Op::Close) {
                 keep[last] = keep[..last].contains(&true);
             }
         }
@@ -150,22 +140,14 @@ impl Selection {
         // A line outside of all groups needs nothing else.
         let in_group = |(trace, index): (usize, usize)| {
             let groups = &history.traces[trace].groups;
-            groups
-                .iter()
-                .any(|group| (group.start as usize..=group.end as usize).contains(&index))
+            groups.iter().any(|group| (group.start as usize..=group.end as usize).contains(&index))
         };
-        let witness = witnesses()
-            .find(|&place| !in_group(place))
-            .or_else(|| witnesses().next());
+        let witness = witnesses().find(|&place| !in_group(place)).or_else(|| witnesses().next());
         if let Some((number, index)) = witness {
             let (trace, keep) = (&history.traces[number], &mut self.keep[number]);
             keep[index] = true;
             while complete_groups(trace, keep) {}
-            if let Some(last) = keep
-                .len()
-                .checked_sub(1)
-                .filter(|&last| trace.rows.op(last) == Op::Close)
-            {
+            if let Some(last) = keep.len().checked_sub(1).filter(|&last| trace.rows.op(last) == Op::Close) {
                 keep[last] = true;
             }
         }
@@ -180,19 +162,13 @@ fn flags_tell(trace: &Trace) -> bool {
 /// Whether a line of today's dialect could not stand in a classic trace.
 fn tells(history: &History, row: Row) -> bool {
     let value = |id: u32| {
-        if id == 0 {
-            &[][..]
-        } else {
-            history.records.values.bytes(id)
-        }
+        if id == 0 { &[][..] } else { history.records.values.bytes(id) }
     };
     match row.op {
         Op::Storev | Op::ChainlockReadNonblock => true,
         Op::Append => {
             let (before, after) = (value(row.a), value(row.b));
-            after
-                .get(before.len()..)
-                .is_some_and(|appended| !appended.ends_with(before))
+            after.get(before.len()..).is_some_and(|appended| !appended.ends_with(before))
         }
         _ => false,
     }

@@ -64,24 +64,12 @@ pub fn reduce(
     let base = history.restricted(&whole.keep).ok()?;
     let atoms = atoms(&base);
     let support = Support::of(&base, &atoms);
-    let mut work = Work {
-        atoms,
-        support,
-        base,
-        judge,
-        tries,
-        most_tries,
-    };
+    let mut work = Work { atoms, support, base, judge, tries, most_tries };
     let mut kept: Vec<usize> = (0..work.atoms.len()).collect();
     work.drop_traces(&mut kept);
     let minimal = work.drop_runs(&mut kept);
     let selection = work.in_whole(history, &whole, &kept);
-    Some(Reduced {
-        selection,
-        operations: kept.len(),
-        tries: work.tries,
-        minimal,
-    })
+    Some(Reduced { selection, operations: kept.len(), tries: work.tries, minimal })
 }
 
 /// One suspected key, if that alone fails; otherwise everything.
@@ -99,9 +87,8 @@ fn beginning(
         part.narrow_to_keys(history, &wanted);
         part.complete(history);
         *tries += 1;
-        let failing = history
-            .restricted(&part.keep)
-            .is_ok_and(|part| matches!(judge(&part), Judged::Fails { .. }));
+        let failing =
+            history.restricted(&part.keep).is_ok_and(|part| matches!(judge(&part), Judged::Fails { .. }));
         if failing {
             return part;
         }
@@ -117,10 +104,7 @@ fn atoms(base: &History) -> Vec<Atom> {
         for group in &trace.groups {
             let (start, end) = (group.start as usize, group.end as usize);
             if group.is_transaction() {
-                atoms.push(Atom {
-                    trace: number,
-                    rows: (start..=end).collect(),
-                });
+                atoms.push(Atom { trace: number, rows: (start..=end).collect() });
                 inside[start..=end].fill(true);
             } else {
                 boundary[start] = true;
@@ -130,10 +114,7 @@ fn atoms(base: &History) -> Vec<Atom> {
         }
         for index in 0..trace.rows.len() {
             if !inside[index] && !boundary[index] && trace.rows.op(index) != Op::Close {
-                atoms.push(Atom {
-                    trace: number,
-                    rows: vec![index],
-                });
+                atoms.push(Atom { trace: number, rows: vec![index] });
             }
         }
     }
@@ -143,12 +124,8 @@ fn atoms(base: &History) -> Vec<Atom> {
 
 impl Work<'_> {
     fn selection(&self, kept: &[usize]) -> Selection {
-        let mut keep: Vec<Vec<bool>> = self
-            .base
-            .traces
-            .iter()
-            .map(|trace| vec![false; trace.rows.len()])
-            .collect();
+        let mut keep: Vec<Vec<bool>> =
+            self.base.traces.iter().map(|trace| vec![false; trace.rows.len()]).collect();
         for &atom in kept {
             let Atom { trace, rows } = &self.atoms[atom];
             rows.iter().for_each(|&row| keep[*trace][row] = true);
@@ -169,11 +146,7 @@ impl Work<'_> {
             keep[trace][row] &= weakened(self.base.traces[trace].rows.row(row)).is_some();
         }
         let change = |trace, index, row| {
-            if doubted.contains(&(trace, index)) {
-                weakened(row).unwrap_or(row)
-            } else {
-                row
-            }
+            if doubted.contains(&(trace, index)) { weakened(row).unwrap_or(row) } else { row }
         };
         let part = self.base.restricted_and(&keep, change);
         part.is_ok_and(|part| matches!((self.judge)(&part), Judged::Fails { .. }))
@@ -181,10 +154,7 @@ impl Work<'_> {
 
     /// Leaves out the atoms that `leave` names if what remains still fails.
     fn drop(&mut self, kept: &mut Vec<usize>, leave: impl Fn(usize, &Atom) -> bool) -> bool {
-        let staying = kept
-            .iter()
-            .enumerate()
-            .filter(|&(place, &atom)| !leave(place, &self.atoms[atom]));
+        let staying = kept.iter().enumerate().filter(|&(place, &atom)| !leave(place, &self.atoms[atom]));
         let without: Vec<usize> = staying.map(|(_, &atom)| atom).collect();
         let smaller = without.len() < kept.len() && self.fails(&without);
         if smaller {
@@ -231,12 +201,7 @@ impl Work<'_> {
         let mut keep = Vec::new();
         for (whole, part) in whole.keep.iter().zip(&part.keep) {
             let mut part = part.iter();
-            keep.push(
-                whole
-                    .iter()
-                    .map(|&kept| kept && part.next().copied().unwrap_or(false))
-                    .collect(),
-            );
+            keep.push(whole.iter().map(|&kept| kept && part.next().copied().unwrap_or(false)).collect());
         }
         let mut selection = Selection { keep };
         selection.complete(history);
@@ -246,10 +211,8 @@ impl Work<'_> {
 
 /// The keys that the rows of a history name, for a caller who suspects rows.
 pub fn keys_of(history: &History, rows: &[(usize, usize)]) -> Vec<u32> {
-    let mut keys: Vec<u32> = rows
-        .iter()
-        .filter_map(|&(trace, row)| key_of(history.traces[trace].rows.row(row)))
-        .collect();
+    let mut keys: Vec<u32> =
+        rows.iter().filter_map(|&(trace, row)| key_of(history.traces[trace].rows.row(row))).collect();
     keys.sort_unstable();
     keys.dedup();
     keys

@@ -35,10 +35,7 @@ struct Needing {
 impl Support {
     /// What the atoms of `base` need of each other.
     pub fn of(base: &History, atoms: &[Atom]) -> Support {
-        let mut support = Support {
-            needed_by: Vec::new(),
-            provides: vec![Vec::new(); atoms.len()],
-        };
+        let mut support = Support { needed_by: Vec::new(), provides: vec![Vec::new(); atoms.len()] };
         let mut states: HashMap<(u32, u32), u32> = HashMap::new();
         for (number, atom) in (0..).zip(atoms) {
             for &index in &atom.rows {
@@ -51,21 +48,13 @@ impl Support {
                     support.needed_by.len() as u32 - 1
                 });
                 let conditional = row.op == Op::Storev;
-                let needing = Needing {
-                    atom: number,
-                    trace: atom.trace,
-                    row: index,
-                    conditional,
-                };
+                let needing = Needing { atom: number, trace: atom.trace, row: index, conditional };
                 support.needed_by[state as usize].push(needing);
             }
         }
         let nothing = |value: u32| matches!(value, ABSENT | ABSENT_OR_EMPTY);
-        let wiped: Vec<u32> = states
-            .iter()
-            .filter(|((_, value), _)| nothing(*value))
-            .map(|(_, state)| *state)
-            .collect();
+        let wiped: Vec<u32> =
+            states.iter().filter(|((_, value), _)| nothing(*value)).map(|(_, state)| *state).collect();
         for (atom, provides) in atoms.iter().zip(&mut support.provides) {
             for &row in &atom.rows {
                 let row = base.traces[atom.trace].rows.row(row);
@@ -88,11 +77,7 @@ impl Support {
     pub fn doubted(&self, gone: &mut [bool]) -> HashSet<(usize, usize)> {
         let mut doubted = HashSet::new();
         let mut broken = vec![false; self.needed_by.len()];
-        let mut work: Vec<u32> = (0..)
-            .zip(&*gone)
-            .filter(|(_, gone)| **gone)
-            .map(|(atom, _)| atom)
-            .collect();
+        let mut work: Vec<u32> = (0..).zip(&*gone).filter(|(_, gone)| **gone).map(|(atom, _)| atom).collect();
         while let Some(atom) = work.pop() {
             for &state in &self.provides[atom as usize] {
                 if std::mem::replace(&mut broken[state as usize], true) {
@@ -125,12 +110,7 @@ pub fn weakened(row: Row) -> Option<Row> {
     match row.op {
         _ if !changes(row) => None,
         Op::Delete => Some(Row { b: 1, ..row }),
-        Op::Append => Some(Row {
-            op: Op::Store,
-            a: row.b,
-            b: 0,
-            ..row
-        }),
+        Op::Append => Some(Row { op: Op::Store, a: row.b, b: 0, ..row }),
         _ => Some(Row { b: 0, ..row }),
     }
 }

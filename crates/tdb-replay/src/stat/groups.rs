@@ -134,12 +134,7 @@ impl Transactions {
 impl Traversals {
     pub(super) fn of(history: &History) -> Traversals {
         let mut sizes = Distribution::default();
-        let mut traversals = Traversals {
-            read: 0,
-            write: 0,
-            without_end: 0,
-            visited: sizes.sizes(),
-        };
+        let mut traversals = Traversals { read: 0, write: 0, without_end: 0, visited: sizes.sizes() };
         for trace in &history.traces {
             for group in &trace.groups {
                 let GroupKind::Traverse { write } = group.kind else {

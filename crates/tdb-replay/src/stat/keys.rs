@@ -61,19 +61,11 @@ impl KeyUse {
         for (number, trace) in (1..).zip(&history.traces) {
             count(trace, number, &mut counts);
         }
-        let mut used: Vec<u32> = (0..)
-            .zip(&counts)
-            .filter(|(_, count)| count.operations > 0)
-            .map(|(key, _)| key)
-            .collect();
+        let mut used: Vec<u32> =
+            (0..).zip(&counts).filter(|(_, count)| count.operations > 0).map(|(key, _)| key).collect();
         let of = |key: &u32| counts[*key as usize];
         let sum = |fits: &dyn Fn(&Count) -> bool| counts.iter().filter(|&count| fits(count)).count();
-        let name = |keys: &[u32]| {
-            keys.iter()
-                .take(top)
-                .map(|key| named(history, *key, of(key)))
-                .collect()
-        };
+        let name = |keys: &[u32]| keys.iter().take(top).map(|key| named(history, *key, of(key))).collect();
         used.sort_by_key(|key| std::cmp::Reverse(of(key).operations));
         let hot = name(&used);
         used.retain(|key| of(key).writers > 1);
@@ -92,20 +84,8 @@ impl KeyUse {
 }
 
 fn named(history: &History, key: u32, count: Count) -> Key {
-    let Count {
-        operations,
-        changes,
-        traces,
-        writers,
-        ..
-    } = count;
-    Key {
-        key: name(history, key),
-        operations,
-        changes,
-        traces,
-        writers,
-    }
+    let Count { operations, changes, traces, writers, .. } = count;
+    Key { key: name(history, key), operations, changes, traces, writers }
 }
 
 /// A key's bytes as text for people.
@@ -125,9 +105,7 @@ fn count(trace: &Trace, number: u16, counts: &mut [Count]) {
     for index in 0..trace.rows.len() {
         let row = trace.rows.row(index);
         while cancelled.next_if(|group| (group.end as usize) < index).is_some() {}
-        let counts_not = cancelled
-            .peek()
-            .is_some_and(|group| group.start as usize <= index);
+        let counts_not = cancelled.peek().is_some_and(|group| group.start as usize <= index);
         let Some(key) = key_of(row) else { continue };
         let count = &mut counts[key as usize];
         count.operations += 1;

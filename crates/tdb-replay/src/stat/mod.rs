@@ -70,10 +70,7 @@ impl Statistics {
     /// Looks at `history`; of hot and contended keys the first `top` are named.
     pub fn of(history: &History, top: usize) -> Statistics {
         let mut bytes = RecordBytes::default();
-        history
-            .traces
-            .iter()
-            .for_each(|trace| bytes.trace(history, trace));
+        history.traces.iter().for_each(|trace| bytes.trace(history, trace));
         Statistics {
             traces: history.traces.len(),
             lines: history.lines(),
@@ -104,11 +101,7 @@ fn operations(history: &History) -> Vec<OperationCount> {
         for index in 0..trace.rows.len() {
             let row = trace.rows.row(index);
             let (count, failed, durations) = &mut counts[row.op as usize];
-            *count += if row.op == Op::Traversefn {
-                u64::from(row.a)
-            } else {
-                1
-            };
+            *count += if row.op == Op::Traversefn { u64::from(row.a) } else { 1 };
             // The result of a storev is not recorded.
             *failed += u64::from(row.failed() && row.op != Op::Storev);
             if let Some(stamp) = trace.rows.stamp(index) {

@@ -15,12 +15,7 @@ pub struct Distribution {
 impl Default for Distribution {
     fn default() -> Self {
         let histogram = Histogram::new(3).expect("three significant digits are allowed");
-        Distribution {
-            histogram,
-            total: 0,
-            least: u64::MAX,
-            most: 0,
-        }
+        Distribution { histogram, total: 0, least: u64::MAX, most: 0 }
     }
 }
 
@@ -42,11 +37,8 @@ impl Distribution {
     /// The few numbers that describe it; all 0 when nothing was counted.
     pub fn sizes(&self) -> Sizes {
         let count = self.histogram.len();
-        let at = |share: f64| {
-            self.histogram
-                .value_at_quantile(share)
-                .clamp(self.least.min(self.most), self.most)
-        };
+        let at =
+            |share: f64| self.histogram.value_at_quantile(share).clamp(self.least.min(self.most), self.most);
         Sizes {
             count,
             total: u64::try_from(self.total).unwrap_or(u64::MAX),

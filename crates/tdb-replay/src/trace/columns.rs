@@ -162,13 +162,7 @@ impl Columns {
     /// Gives back what growing took too much.
     pub(super) fn shrink(&mut self) {
         self.op.shrink_to_fit();
-        for column in [
-            &mut self.line,
-            &mut self.seq,
-            &mut self.key,
-            &mut self.a,
-            &mut self.b,
-        ] {
+        for column in [&mut self.line, &mut self.seq, &mut self.key, &mut self.a, &mut self.b] {
             column.shrink_to_fit();
         }
     }

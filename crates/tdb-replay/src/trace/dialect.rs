@@ -50,15 +50,11 @@ fn written_today(trace: &Trace, records: &Records) -> bool {
     if trace.opened.tdb_flags & INCOMPATIBLE_HASH != 0 {
         return true;
     }
-    (0..trace.rows.len())
-        .map(|index| trace.rows.row(index))
-        .any(|row| match row.op {
-            Op::Append => {
-                row.b == ABSENT || !records.values.bytes(row.b).ends_with(records.values.bytes(row.a))
-            }
-            Op::Storev | Op::ChainlockReadNonblock => true,
-            _ => false,
-        })
+    (0..trace.rows.len()).map(|index| trace.rows.row(index)).any(|row| match row.op {
+        Op::Append => row.b == ABSENT || !records.values.bytes(row.b).ends_with(records.values.bytes(row.a)),
+        Op::Storev | Op::ChainlockReadNonblock => true,
+        _ => false,
+    })
 }
 
 /// OLD and APPENDED, to before and after.

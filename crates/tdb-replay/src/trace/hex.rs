@@ -53,12 +53,7 @@ fn decode_eight(text: [u8; 8]) -> Option<[u8; 4]> {
     }
     // High digit first: bytes 0, 2, 4, 6 are high nibbles.
     let joined = (nibbles << 4) | (nibbles >> 8);
-    Some([
-        joined as u8,
-        (joined >> 16) as u8,
-        (joined >> 32) as u8,
-        (joined >> 48) as u8,
-    ])
+    Some([joined as u8, (joined >> 16) as u8, (joined >> 32) as u8, (joined >> 48) as u8])
 }
 
 fn digit(byte: u8) -> Option<u8> {

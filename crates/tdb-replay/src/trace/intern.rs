@@ -78,9 +78,7 @@ impl Interner {
 
     /// Reads the slot where the search for this tag begins, so that it is near afterwards. The number means nothing.
     pub fn touch_slot(&self, Tag(tag): Tag) -> u32 {
-        self.slots
-            .get(home(tag, self.slots.len()))
-            .map_or(0, |slot| slot.tag)
+        self.slots.get(home(tag, self.slots.len())).map_or(0, |slot| slot.tag)
     }
 
     /// The string that most likely has this tag; any, if none has it.

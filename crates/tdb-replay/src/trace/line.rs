@@ -48,12 +48,7 @@ impl Default for Records {
         let mut values = Interner::default();
         values.reserve();
         values.intern(b"");
-        Records {
-            keys: Interner::default(),
-            values,
-            scratch: Vec::new(),
-            waiting: Vec::new(),
-        }
+        Records { keys: Interner::default(), values, scratch: Vec::new(), waiting: Vec::new() }
     }
 }
 
@@ -73,11 +68,7 @@ impl Records {
                 true => &mut self.keys,
                 false => &mut self.values,
             };
-            place(
-                waiting.row,
-                waiting.column,
-                interner.intern_tagged(waiting.tag, bytes),
-            );
+            place(waiting.row, waiting.column, interner.intern_tagged(waiting.tag, bytes));
             start = waiting.end;
         }
         self.scratch.clear();
@@ -116,13 +107,7 @@ impl Records {
             false => self.values.tag(bytes),
         };
         let end = self.scratch.len();
-        self.waiting.push(Waiting {
-            row,
-            end,
-            column,
-            is_key,
-            tag,
-        });
+        self.waiting.push(Waiting { row, end, column, is_key, tag });
     }
 
     /// Where the next record starts in the scratch.
@@ -148,10 +133,7 @@ pub struct BadLine {
 }
 
 fn bad<T>(expected: impl Into<String>, found: &[u8]) -> Result<T, BadLine> {
-    Err(BadLine {
-        expected: expected.into(),
-        found: show(found),
-    })
+    Err(BadLine { expected: expected.into(), found: show(found) })
 }
 
 /// Text for people, cut where it gets long; what is no text is escaped.
@@ -192,15 +174,7 @@ pub fn open_line(line: &[u8]) -> Result<(Opened, Option<Stamp>), BadLine> {
     scan.space("open flags")?;
     let open_flags = scan.hexadecimal("open flags")?;
     let stamp = scan.stamp()?;
-    Ok((
-        Opened {
-            seq,
-            hash_size,
-            tdb_flags,
-            open_flags,
-        },
-        stamp,
-    ))
+    Ok((Opened { seq, hash_size, tdb_flags, open_flags }, stamp))
 }
 
 /// Reads any line but the first, and its stamp if it is in the extended form.
@@ -221,22 +195,13 @@ pub(super) fn read(
     number: usize,
     records: &mut Records,
 ) -> Result<(Row, Option<Stamp>), BadLine> {
-    let mut scan = Scan {
-        rest: line,
-        row: number,
-    };
+    let mut scan = Scan { rest: line, row: number };
     let seq = scan.seq()?;
     let name = scan.word();
     let Some(op) = Op::from_name(name) else {
         return bad("an operation", name);
     };
-    let mut row = Row {
-        op,
-        seq,
-        key: NONE,
-        a: 0,
-        b: 0,
-    };
+    let mut row = Row { op, seq, key: NONE, a: 0, b: 0 };
     scan.arguments(&mut row, records)?;
     let stamp = scan.stamp()?;
     Ok((row, stamp))
@@ -398,11 +363,7 @@ impl<'a> Scan<'a> {
 
     /// Up to the next space.
     fn word(&mut self) -> &'a [u8] {
-        let end = self
-            .rest
-            .iter()
-            .position(|&byte| byte == b' ')
-            .unwrap_or(self.rest.len());
+        let end = self.rest.iter().position(|&byte| byte == b' ').unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
         word
@@ -426,21 +387,14 @@ impl<'a> Scan<'a> {
 
     /// The end of the line, or what the extended form adds there.
     fn stamp(&self) -> Result<Option<Stamp>, BadLine> {
-        if self.rest.is_empty() {
-            Ok(None)
-        } else {
-            Stamp::parse(self.rest).map(Some)
-        }
+        if self.rest.is_empty() { Ok(None) } else { Stamp::parse(self.rest).map(Some) }
     }
 
     fn unsigned(&mut self, what: &str) -> Result<u32, BadLine> {
         let mut number = 0u64;
         let mut used = 0;
-        while let Some(digit) = self
-            .rest
-            .get(used)
-            .map(|byte| byte.wrapping_sub(b'0'))
-            .filter(|&digit| digit < 10)
+        while let Some(digit) =
+            self.rest.get(used).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10)
         {
             number = number * 10 + u64::from(digit);
             used += 1;
@@ -472,9 +426,7 @@ impl<'a> Scan<'a> {
         let word = self.word();
         let value = match word.strip_prefix(b"0x") {
             Some(digits) if digits.len() <= 8 && digits.iter().all(u8::is_ascii_hexdigit) => {
-                std::str::from_utf8(digits)
-                    .ok()
-                    .and_then(|text| u32::from_str_radix(text, 16).ok())
+                std::str::from_utf8(digits).ok().and_then(|text| u32::from_str_radix(text, 16).ok())
             }
             None if word == b"0" => Some(0),
             _ => None,

@@ -128,13 +128,7 @@ impl History {
         for trace in &mut traces {
             trace.rows.shrink();
         }
-        Ok(History {
-            traces,
-            records,
-            dialect,
-            warnings,
-            text_bytes,
-        })
+        Ok(History { traces, records, dialect, warnings, text_bytes })
     }
 
     /// Reads traces that are in memory, under the names `0`, `1` and so on.
@@ -149,13 +143,7 @@ impl History {
         }
         let dialect = dialect::settle(&mut traces, &mut records);
         let text_bytes = texts.iter().map(|text| text.len() as u64).sum();
-        Ok(History {
-            traces,
-            records,
-            dialect,
-            warnings,
-            text_bytes,
-        })
+        Ok(History { traces, records, dialect, warnings, text_bytes })
     }
 
     /// Lines of all traces.
@@ -165,11 +153,7 @@ impl History {
 
     /// `file:line` of a row.
     pub fn place(&self, trace: usize, row: usize) -> String {
-        format!(
-            "{}:{}",
-            self.traces[trace].path.display(),
-            self.traces[trace].rows.line(row)
-        )
+        format!("{}:{}", self.traces[trace].path.display(), self.traces[trace].rows.line(row))
     }
 
     /// Bytes of memory held.
@@ -224,19 +208,14 @@ impl<'a> Reader<'a> {
 
     fn read(self, progress: &mut dyn FnMut(u64)) -> Result<Trace, ReadError> {
         let path = self.path;
-        let mut source = source::open(path).map_err(|source| ReadError::File {
-            path: path.to_owned(),
-            source,
-        })?;
+        let mut source =
+            source::open(path).map_err(|source| ReadError::File { path: path.to_owned(), source })?;
         self.read_from(&mut source, progress)
     }
 
     fn read_from(mut self, source: &mut dyn Read, progress: &mut dyn FnMut(u64)) -> Result<Trace, ReadError> {
         let path = self.path;
-        let file_error = |source| ReadError::File {
-            path: path.to_owned(),
-            source,
-        };
+        let file_error = |source| ReadError::File { path: path.to_owned(), source };
         let mut buffer = vec![0; CHUNK];
         let mut kept = 0;
         loop {
@@ -276,10 +255,7 @@ impl<'a> Reader<'a> {
     }
 
     fn line(&mut self, text: &[u8]) -> Result<(), ReadError> {
-        self.line = self
-            .line
-            .checked_add(1)
-            .ok_or_else(|| self.error("fewer than 2^32 lines", "more"))?;
+        self.line = self.line.checked_add(1).ok_or_else(|| self.error("fewer than 2^32 lines", "more"))?;
         if text == self.run && !self.closed && !text.is_empty() {
             self.rows.extend_run();
             return Ok(());
@@ -354,8 +330,7 @@ impl<'a> Reader<'a> {
             } else {
                 "no tdb_close at the end"
             };
-            self.warnings
-                .push(format!("{}:{}: {what}", self.path.display(), self.line));
+            self.warnings.push(format!("{}:{}: {what}", self.path.display(), self.line));
         }
         let path = self.path.to_owned();
         Ok(Trace {

@@ -44,10 +44,7 @@ const BY_NAME: [u8; 128] = {
     let mut number = 0;
     while number < Op::COUNT {
         let slot = slot(Op::ALL[number].name().as_bytes());
-        assert!(
-            table[slot] == u8::MAX,
-            "two names in one place: search for another multiplier"
-        );
+        assert!(table[slot] == u8::MAX, "two names in one place: search for another multiplier");
         table[slot] = number as u8;
         number += 1;
     }

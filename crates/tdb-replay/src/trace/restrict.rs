@@ -33,11 +33,8 @@ impl History {
         for (number, (trace, keep)) in self.traces.iter().zip(keep).enumerate() {
             let mut rows = Columns::default();
             for index in (0..trace.rows.len()).filter(|&index| keep[index]) {
-                let row = moved(
-                    change(number, index, trace.rows.row(index)),
-                    &self.records,
-                    &mut part.records,
-                );
+                let row =
+                    moved(change(number, index, trace.rows.row(index)), &self.records, &mut part.records);
                 rows.push(trace.rows.line(index), row, trace.rows.stamp(index));
             }
             let groups = structure::groups(&rows).map_err(|(row, bad)| (number, row, bad))?;
@@ -58,11 +55,7 @@ impl History {
 /// The row with the numbers that its records have in `to`.
 fn moved(mut row: Row, from: &Records, to: &mut Records) -> Row {
     let mut key = |id: u32| {
-        if id == NONE {
-            NONE
-        } else {
-            to.keys.intern(from.keys.bytes(id))
-        }
+        if id == NONE { NONE } else { to.keys.intern(from.keys.bytes(id)) }
     };
     row.key = key(row.key);
     if matches!(row.op, Op::Firstkey | Op::Nextkey) {

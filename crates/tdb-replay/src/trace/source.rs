@@ -32,9 +32,7 @@ pub fn open(path: &Path) -> io::Result<Source> {
         return Ok(Box::new(zstd::stream::read::Decoder::new(file)?));
     }
     if magic.starts_with(&GZIP) {
-        return Ok(Box::new(flate2::read::MultiGzDecoder::new(
-            BufReader::with_capacity(1 << 16, file),
-        )));
+        return Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file))));
     }
     Ok(Box::new(file))
 }
@@ -48,9 +46,7 @@ pub fn expand(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let entry = entry?.path();
-        let named = entry
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().contains(".trace"));
+        let named = entry.file_name().is_some_and(|name| name.to_string_lossy().contains(".trace"));
         if named && entry.is_file() {
             found.push(entry);
         }

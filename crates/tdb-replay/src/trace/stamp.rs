@@ -39,44 +39,25 @@ impl Stamp {
 
     /// Reads what stands after a plain line's end.
     pub(super) fn parse(text: &[u8]) -> Result<Stamp, BadLine> {
-        let wrong = |expected: &str| BadLine {
-            expected: expected.into(),
-            found: show(text),
-        };
+        let wrong = |expected: &str| BadLine { expected: expected.into(), found: show(text) };
         let Some(rest) = text.strip_prefix(b" #") else {
             return Err(wrong("the end of the line"));
         };
         let (start_ns, rest) = number(rest).ok_or_else(|| wrong("\" #\" and a start time in nanoseconds"))?;
-        let rest = rest
-            .strip_prefix(b"+")
-            .ok_or_else(|| wrong("\" #START+DURATION\""))?;
+        let rest = rest.strip_prefix(b"+").ok_or_else(|| wrong("\" #START+DURATION\""))?;
         let (duration_ns, rest) = number(rest).ok_or_else(|| wrong("\"+\" and a duration in nanoseconds"))?;
-        if start_ns
-            .checked_add(duration_ns)
-            .is_none_or(|end| end > Stamp::LATEST_NS)
-        {
+        if start_ns.checked_add(duration_ns).is_none_or(|end| end > Stamp::LATEST_NS) {
             return Err(wrong("times below 2^62 nanoseconds"));
         }
         if rest.is_empty() {
-            return Ok(Stamp {
-                start_ns,
-                duration_ns,
-                version: None,
-            });
+            return Ok(Stamp { start_ns, duration_ns, version: None });
         }
-        let version = rest
-            .strip_prefix(b" v")
-            .and_then(number)
-            .filter(|(_, rest)| rest.is_empty());
+        let version = rest.strip_prefix(b" v").and_then(number).filter(|(_, rest)| rest.is_empty());
         match version.map(|(version, _)| u32::try_from(version)) {
-            Some(Ok(version)) if version != NO_VERSION => Ok(Stamp {
-                start_ns,
-                duration_ns,
-                version: Some(version),
-            }),
-            _ => Err(wrong(
-                "\" vVERSION\" below 2^32 - 1, or the end of the line, after the duration",
-            )),
+            Some(Ok(version)) if version != NO_VERSION => {
+                Ok(Stamp { start_ns, duration_ns, version: Some(version) })
+            }
+            _ => Err(wrong("\" vVERSION\" below 2^32 - 1, or the end of the line, after the duration")),
         }
     }
 
@@ -120,11 +101,7 @@ impl Stamps {
     pub fn of(&self, row: usize) -> Option<Stamp> {
         let start_ns = *self.start.get(row).filter(|&&start| start != NO_STAMP)?;
         let version = Some(self.version[row]).filter(|&version| version != NO_VERSION);
-        Some(Stamp {
-            start_ns,
-            duration_ns: self.duration[row],
-            version,
-        })
+        Some(Stamp { start_ns, duration_ns: self.duration[row], version })
     }
 
     /// Whether no row has one.
@@ -147,11 +124,7 @@ mod tests {
     fn a_printed_stamp_is_read_back() {
         for version in [None, Some(0), Some(17)] {
             for (start_ns, duration_ns) in [(0, 0), (12_345, 678), (1 << 61, 1 << 61)] {
-                let stamp = Stamp {
-                    start_ns,
-                    duration_ns,
-                    version,
-                };
+                let stamp = Stamp { start_ns, duration_ns, version };
                 let mut text = Vec::new();
                 stamp.print(&mut text);
                 assert_eq!(Stamp::parse(&text).expect("it was printed"), stamp);

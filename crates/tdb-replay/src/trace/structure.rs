@@ -58,11 +58,7 @@ impl Group {
 /// Finds all groups of a trace, sorted by start, or the row that misses its partner.
 pub fn groups(rows: &Columns) -> Result<Vec<Group>, (usize, BadLine)> {
     let mut groups = transactions(rows)?;
-    let mut pairs = Pairs {
-        rows,
-        open: Vec::new(),
-        done: Vec::new(),
-    };
+    let mut pairs = Pairs { rows, open: Vec::new(), done: Vec::new() };
     for index in 0..rows.len() {
         pairs.row(index)?;
     }
@@ -137,9 +133,7 @@ fn transaction(rows: &Columns, start: usize) -> Group {
     let last = rows.len() - 1 - usize::from(rows.op(rows.len() - 1) == Op::Close);
     let open = end.is_none();
     Group {
-        kind: GroupKind::Transaction {
-            committed: committed && !open,
-        },
+        kind: GroupKind::Transaction { committed: committed && !open },
         start: start as u32,
         end: end.unwrap_or(last) as u32,
         open,
@@ -171,51 +165,23 @@ impl Pairs<'_> {
             Op::LockallReadNonblock if !row.failed() => {
                 self.start(index, GroupKind::AllRecord { write: false })
             }
-            Op::Chainlock => self.start(
-                index,
-                GroupKind::Chain {
-                    key: row.key,
-                    write: true,
-                },
-            ),
-            Op::ChainlockRead => self.start(
-                index,
-                GroupKind::Chain {
-                    key: row.key,
-                    write: false,
-                },
-            ),
-            Op::ChainlockNonblock if !row.failed() => self.start(
-                index,
-                GroupKind::Chain {
-                    key: row.key,
-                    write: true,
-                },
-            ),
+            Op::Chainlock => self.start(index, GroupKind::Chain { key: row.key, write: true }),
+            Op::ChainlockRead => self.start(index, GroupKind::Chain { key: row.key, write: false }),
+            Op::ChainlockNonblock if !row.failed() => {
+                self.start(index, GroupKind::Chain { key: row.key, write: true })
+            }
             Op::ChainlockReadNonblock if !row.failed() => {
-                self.start(
-                    index,
-                    GroupKind::Chain {
-                        key: row.key,
-                        write: false,
-                    },
-                );
+                self.start(index, GroupKind::Chain { key: row.key, write: false });
             }
             Op::Traverse | Op::Traversefn => self.step(index)?,
-            Op::TraverseEnd => self.end(
-                index,
-                "a tdb_traverse_start or tdb_traverse_read_start",
-                traversal,
-            )?,
+            Op::TraverseEnd => {
+                self.end(index, "a tdb_traverse_start or tdb_traverse_read_start", traversal)?
+            }
             Op::Unlockall => {
-                self.end(index, "a tdb_lockall", |kind| {
-                    kind == GroupKind::AllRecord { write: true }
-                })?;
+                self.end(index, "a tdb_lockall", |kind| kind == GroupKind::AllRecord { write: true })?;
             }
             Op::UnlockallRead => {
-                self.end(index, "a tdb_lockall_read", |kind| {
-                    kind == GroupKind::AllRecord { write: false }
-                })?;
+                self.end(index, "a tdb_lockall_read", |kind| kind == GroupKind::AllRecord { write: false })?;
             }
             Op::Chainunlock => self.end_chain(index, row.key, true)?,
             Op::ChainunlockRead => self.end_chain(index, row.key, false)?,
@@ -225,11 +191,7 @@ impl Pairs<'_> {
     }
 
     fn start(&mut self, index: usize, kind: GroupKind) {
-        self.open.push(OpenGroup {
-            kind,
-            start: index as u32,
-            last_step: index as u32,
-        });
+        self.open.push(OpenGroup { kind, start: index as u32, last_step: index as u32 });
     }
 
     /// A callback belongs to the innermost traversal.
@@ -257,12 +219,7 @@ impl Pairs<'_> {
             return missing(index, start, self.rows.op(index));
         };
         let OpenGroup { kind, start, .. } = self.open.remove(at);
-        self.done.push(Group {
-            kind,
-            start,
-            end: index as u32,
-            open: false,
-        });
+        self.done.push(Group { kind, start, end: index as u32, open: false });
         Ok(())
     }
 
@@ -272,34 +229,16 @@ impl Pairs<'_> {
         if self.open.iter().any(|group| group.kind == exact) {
             return self.end(index, "", |kind| kind == exact);
         }
-        let start = if write {
-            "a tdb_chainlock"
-        } else {
-            "a tdb_chainlock_read"
-        };
-        self.end(
-            index,
-            start,
-            |kind| matches!(kind, GroupKind::Chain { write: held, .. } if held == write),
-        )
+        let start = if write { "a tdb_chainlock" } else { "a tdb_chainlock_read" };
+        self.end(index, start, |kind| matches!(kind, GroupKind::Chain { write: held, .. } if held == write))
     }
 
     /// Closing the database releases every lock; a traversal without an end ended after its last callback.
     fn finish(&mut self) {
         let last = (self.rows.len().max(1) - 1) as u32;
-        for OpenGroup {
-            kind,
-            start,
-            last_step,
-        } in self.open.drain(..)
-        {
+        for OpenGroup { kind, start, last_step } in self.open.drain(..) {
             let end = if traversal(kind) { last_step } else { last };
-            self.done.push(Group {
-                kind,
-                start,
-                end,
-                open: true,
-            });
+            self.done.push(Group { kind, start, end, open: true });
         }
     }
 }

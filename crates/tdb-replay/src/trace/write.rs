@@ -76,11 +76,8 @@ pub fn print(call: &Call, out: &mut Vec<u8>) {
         Call::Open(opened) => {
             name(Op::Open, out);
             out.extend_from_slice(
-                format!(
-                    " {} 0x{:x} 0x{:x}",
-                    opened.hash_size, opened.tdb_flags, opened.open_flags
-                )
-                .as_bytes(),
+                format!(" {} 0x{:x} 0x{:x}", opened.hash_size, opened.tdb_flags, opened.open_flags)
+                    .as_bytes(),
             );
         }
         Call::Bare(op) => name(op, out),
@@ -108,18 +105,9 @@ pub fn print(call: &Call, out: &mut Vec<u8>) {
             out.extend_from_slice(b" =");
             argument(found, out);
         }
-        Call::Store {
-            key,
-            value,
-            flag,
-            result,
-        } => store(Op::Store, key, &[value], flag, result, out),
+        Call::Store { key, value, flag, result } => store(Op::Store, key, &[value], flag, result, out),
         Call::Storev { key, pieces, flag } => store(Op::Storev, key, pieces, flag, -1, out),
-        Call::Append {
-            key,
-            before,
-            appended,
-        } => {
+        Call::Append { key, before, appended } => {
             name(Op::Append, out);
             argument(key, out);
             argument(before, out);
@@ -137,12 +125,7 @@ fn store(op: Op, key: Bytes, pieces: &[Bytes], flag: u32, number: i32, out: &mut
     }
     // C's `%#x`: no prefix before a zero.
     out.extend_from_slice(
-        if flag == 0 {
-            b" 0".to_vec()
-        } else {
-            format!(" {flag:#x}").into_bytes()
-        }
-        .as_slice(),
+        if flag == 0 { b" 0".to_vec() } else { format!(" {flag:#x}").into_bytes() }.as_slice(),
     );
     result(number, out);
 }
@@ -221,20 +204,12 @@ impl<'a> Call<'a> {
             }
             Op::Storev => {
                 pieces[0] = Some(value(row.a).unwrap_or_default());
-                Call::Storev {
-                    key,
-                    pieces,
-                    flag: row.store_flag(),
-                }
+                Call::Storev { key, pieces, flag: row.store_flag() }
             }
             Op::Append => {
                 let (before, after) = (value(row.a), value(row.b).unwrap_or_default());
                 let appended = after.get(before.map_or(0, <[u8]>::len)..);
-                Call::Append {
-                    key,
-                    before,
-                    appended,
-                }
+                Call::Append { key, before, appended }
             }
             Op::Delete | Op::ParseRecord | Op::Exists | Op::ChainlockNonblock | Op::ChainlockReadNonblock => {
                 Call::KeyResult(row.op, key, row.a as i32)

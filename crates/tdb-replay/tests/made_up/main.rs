@@ -29,9 +29,8 @@ struct Seen {
 fn round(style: Style, seed: u64, seen: &mut Seen) {
     let texts = Simulation::new(style, seed).run();
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let paths: Vec<PathBuf> = (0..texts.len())
-        .map(|number| folder.path().join(format!("p{number}.trace")))
-        .collect();
+    let paths: Vec<PathBuf> =
+        (0..texts.len()).map(|number| folder.path().join(format!("p{number}.trace"))).collect();
     for (path, text) in paths.iter().zip(&texts) {
         std::fs::write(path, text).expect("a small file can be written");
     }
@@ -39,10 +38,7 @@ fn round(style: Style, seed: u64, seen: &mut Seen) {
         .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     let hashing = Hashing::recorded(&history);
     let mut explained = explain(&history, hashing, Default::default()).unwrap_or_else(|failure| {
-        panic!(
-            "seed {seed}, {style:?}: {}",
-            tdb_replay::report::explain_failure(&history, &failure)
-        )
+        panic!("seed {seed}, {style:?}: {}", tdb_replay::report::explain_failure(&history, &failure))
     });
     assert_eq!(
         explained.effort.without_windows, 0,
@@ -60,16 +56,9 @@ fn round(style: Style, seed: u64, seen: &mut Seen) {
             std::thread::sleep(std::time::Duration::from_micros(20));
         }
     };
-    let options = Options {
-        pause: Some(&pause),
-        latency: false,
-        ..Options::default()
-    };
-    let file = TdbFile::create(
-        &folder.path().join("scratch.tdb"),
-        Settings { hashing, sync: false },
-    )
-    .unwrap_or_else(|error| panic!("{error}"));
+    let options = Options { pause: Some(&pause), latency: false, ..Options::default() };
+    let file = TdbFile::create(&folder.path().join("scratch.tdb"), Settings { hashing, sync: false })
+        .unwrap_or_else(|error| panic!("{error}"));
     let engines: [&dyn Engine; 2] = [&Memory::new(&history), &file];
     for engine in engines {
         let run =
@@ -93,44 +82,23 @@ fn rounds(test: &str, style: Style) {
         round(style, seed.wrapping_add(number), &mut seen);
     }
     assert!(seen.waits > 0, "nobody ever waited");
-    eprintln!(
-        "{test}: {} waits, {} splits, {} locks given up",
-        seen.waits, seen.splits, seen.given_up
-    );
+    eprintln!("{test}: {} waits, {} splits, {} locks given up", seen.waits, seen.splits, seen.given_up);
 }
 
 /// R6, R9, R12, R16: single operations, chain locks, locks of everything, transactions, traversals; today's dialect.
 #[test]
 fn made_up_histories_of_today_replay_under_delays() {
-    rounds(
-        "made_up_histories_of_today_replay_under_delays",
-        Style {
-            classic: false,
-            values: 200,
-        },
-    );
+    rounds("made_up_histories_of_today_replay_under_delays", Style { classic: false, values: 200 });
 }
 
 /// R6, R8, R16: the same with three values only, so that many orders look alike.
 #[test]
 fn made_up_histories_with_equal_values_replay_under_delays() {
-    rounds(
-        "made_up_histories_with_equal_values_replay_under_delays",
-        Style {
-            classic: false,
-            values: 3,
-        },
-    );
+    rounds("made_up_histories_with_equal_values_replay_under_delays", Style { classic: false, values: 3 });
 }
 
 /// R6, R9, R12, R16: the classic dialect, whose read traversals keep transactions out.
 #[test]
 fn made_up_classic_histories_replay_under_delays() {
-    rounds(
-        "made_up_classic_histories_replay_under_delays",
-        Style {
-            classic: true,
-            values: 200,
-        },
-    );
+    rounds("made_up_classic_histories_replay_under_delays", Style { classic: true, values: 200 });
 }

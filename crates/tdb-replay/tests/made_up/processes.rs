@@ -69,10 +69,8 @@ fn key_text(key: u8) -> String {
 impl Simulation {
     pub fn new(style: Style, seed: u64) -> Simulation {
         let flags = if style.classic { "0x0" } else { "0x801" };
-        let process = |_| Process {
-            text: format!("0 tdb_open {HASH_SIZE} {flags} 0x42\n"),
-            ..Process::default()
-        };
+        let process =
+            |_| Process { text: format!("0 tdb_open {HASH_SIZE} {flags} 0x42\n"), ..Process::default() };
         Simulation {
             style,
             random: fastrand::Rng::with_seed(seed),
@@ -122,11 +120,7 @@ impl Simulation {
 
     fn line(&mut self, who: usize, text: &str) {
         let process = &mut self.processes[who];
-        let seq = if process.scopes.contains(&Scope::Transaction) {
-            process.private_seq
-        } else {
-            self.seq
-        };
+        let seq = if process.scopes.contains(&Scope::Transaction) { process.private_seq } else { self.seq };
         writeln!(process.text, "{seq} {text}").expect("a string grows");
     }
 
@@ -185,13 +179,8 @@ impl Simulation {
     }
 
     fn others(&self, who: usize, what: impl Fn(Scope) -> bool) -> bool {
-        let all = self
-            .processes
-            .iter()
-            .enumerate()
-            .filter(|&(other, _)| other != who);
-        all.flat_map(|(_, process)| &process.scopes)
-            .any(|&scope| what(scope))
+        let all = self.processes.iter().enumerate().filter(|&(other, _)| other != who);
+        all.flat_map(|(_, process)| &process.scopes).any(|&scope| what(scope))
     }
 
     fn may_take(&self, who: usize, scope: Scope) -> bool {
@@ -213,10 +202,7 @@ impl Simulation {
     }
 
     fn may_step(&self, who: usize, write: bool) -> bool {
-        !self.others(
-            who,
-            |held| matches!(held, Scope::Chain(_, held) | Scope::All(held) if held || write),
-        )
+        !self.others(who, |held| matches!(held, Scope::Chain(_, held) | Scope::All(held) if held || write))
     }
 
     fn may_commit(&self, who: usize) -> bool {
@@ -229,19 +215,13 @@ impl Simulation {
             return true;
         }
         // Upgrades of a process's own read lock are not simulated.
-        let own = process
-            .scopes
-            .iter()
-            .any(|scope| matches!(scope, Scope::Chain(_, false) | Scope::All(false)));
+        let own =
+            process.scopes.iter().any(|scope| matches!(scope, Scope::Chain(_, false) | Scope::All(false)));
         self.may_take(who, Scope::Chain(self.chain(key), write)) && !(own && write)
     }
 
     fn chain(&self, key: u8) -> u32 {
-        Hashing {
-            hash_size: HASH_SIZE,
-            jenkins: !self.style.classic,
-        }
-        .chain(&[b'a' + key])
+        Hashing { hash_size: HASH_SIZE, jenkins: !self.style.classic }.chain(&[b'a' + key])
     }
 
     fn start(&mut self, who: usize, scope: Scope) {
@@ -260,11 +240,7 @@ impl Simulation {
         process.changed.clear();
         process.private_seq = self.seq;
         process.steps_left = self.values.len() as u32;
-        process.budget = if scope == Scope::Transaction {
-            self.random.u32(..6)
-        } else {
-            0
-        };
+        process.budget = if scope == Scope::Transaction { self.random.u32(..6) } else { 0 };
     }
 
     fn start_chain(&mut self, who: usize) {
@@ -275,11 +251,7 @@ impl Simulation {
         if !self.may_take(who, scope) {
             return;
         }
-        let name = if write {
-            "tdb_chainlock"
-        } else {
-            "tdb_chainlock_read"
-        };
+        let name = if write { "tdb_chainlock" } else { "tdb_chainlock_read" };
         self.line(who, &format!("{name} {}", key_text(key)));
         let process = &mut self.processes[who];
         process.scopes.push(scope);
@@ -330,10 +302,7 @@ impl Simulation {
     fn look(&self, who: usize, key: u8) -> Option<Vec<u8>> {
         let changed = self.processes[who].changed.get(&key);
         let inside = self.processes[who].scopes.contains(&Scope::Transaction);
-        changed
-            .filter(|_| inside)
-            .cloned()
-            .unwrap_or_else(|| self.values.get(&key).cloned())
+        changed.filter(|_| inside).cloned().unwrap_or_else(|| self.values.get(&key).cloned())
     }
 
     fn put(&mut self, who: usize, key: u8, value: Option<Vec<u8>>) {
@@ -364,10 +333,7 @@ impl Simulation {
         let (text, may_be_late) = if !write {
             match self.random.bool() {
                 true => (format!("tdb_fetch {name} = {}", record(before.as_deref())), true),
-                false => (
-                    format!("tdb_exists {name} = {}", u8::from(before.is_some())),
-                    true,
-                ),
+                false => (format!("tdb_exists {name} = {}", u8::from(before.is_some())), true),
             }
         } else {
             self.change(who, key, before)
@@ -388,10 +354,7 @@ impl Simulation {
                 if found {
                     self.put(who, key, None);
                 }
-                (
-                    format!("tdb_delete {name} = {}", if found { 0 } else { -1 }),
-                    true,
-                )
+                (format!("tdb_delete {name} = {}", if found { 0 } else { -1 }), true)
             }
             2 => {
                 let (old, more) = (record(before.as_deref()), record(Some(&value)));

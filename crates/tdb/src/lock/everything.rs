@@ -26,11 +26,7 @@ impl Database {
             self.must_be_lockable(kind)?;
             self.lock_chains_and_records(kind, wait)?;
         }
-        self.locks.allrecord.set(AllRecord {
-            count: 1,
-            kind,
-            upgradable,
-        });
+        self.locks.allrecord.set(AllRecord { count: 1, kind, upgradable });
         match self.needs_recovery() {
             Ok(false) => Ok(()),
             Ok(true) => {
@@ -50,22 +46,15 @@ impl Database {
         let all = self.locks.allrecord.get();
         let same = all.kind == kind || (all.upgradable && kind == LockKind::Write);
         if all.count > 0 && same {
-            self.locks.allrecord.set(AllRecord {
-                count: all.count + 1,
-                ..all
-            });
+            self.locks.allrecord.set(AllRecord { count: all.count + 1, ..all });
             return Ok(true);
         }
         if all.count > 0 {
-            return Err(LockError::Conflict {
-                why: "all records are locked in the other way already",
-            });
+            return Err(LockError::Conflict { why: "all records are locked in the other way already" });
         }
         // A transaction has looked already, before it took its own lock.
         if !for_transaction && self.has_extra_locks() {
-            return Err(LockError::Conflict {
-                why: "single chains are locked; release them first",
-            });
+            return Err(LockError::Conflict { why: "single chains are locked; release them first" });
         }
         Ok(false)
     }
@@ -73,11 +62,7 @@ impl Database {
     /// Counts everything as locked without asking the kernel.
     pub(crate) fn mark_allrecord(&self, kind: LockKind) -> Result<(), LockError> {
         if !self.count_allrecord(kind, false)? {
-            self.locks.allrecord.set(AllRecord {
-                count: 1,
-                kind,
-                upgradable: false,
-            });
+            self.locks.allrecord.set(AllRecord { count: 1, kind, upgradable: false });
         }
         Ok(())
     }
@@ -86,15 +71,10 @@ impl Database {
     pub(crate) fn unlock_allrecord_as(&self, kind: LockKind, release: bool) -> Result<(), LockError> {
         let all = self.locks.allrecord.get();
         if all.count == 0 || (all.kind != kind && !(all.upgradable && kind == LockKind::Write)) {
-            return Err(LockError::NotHeld {
-                byte: FREELIST_HEAD.into(),
-            });
+            return Err(LockError::NotHeld { byte: FREELIST_HEAD.into() });
         }
         if all.count > 1 {
-            self.locks.allrecord.set(AllRecord {
-                count: all.count - 1,
-                ..all
-            });
+            self.locks.allrecord.set(AllRecord { count: all.count - 1, ..all });
             return Ok(());
         }
         self.locks.allrecord.set(NONE);
@@ -118,9 +98,7 @@ impl Database {
     pub(crate) fn upgrade_allrecord(&self) -> Result<(), LockError> {
         let all = self.locks.allrecord.get();
         if all.count != 1 || !all.upgradable {
-            return Err(LockError::Conflict {
-                why: "only a transaction's lock can be upgraded, held once",
-            });
+            return Err(LockError::Conflict { why: "only a transaction's lock can be upgraded, held once" });
         }
         if !self.has_no_lock() {
             self.must_be_lockable(LockKind::Write)?;
@@ -129,11 +107,7 @@ impl Database {
                 None => self.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, false)?,
             }
         }
-        self.locks.allrecord.set(AllRecord {
-            kind: LockKind::Write,
-            upgradable: false,
-            ..all
-        });
+        self.locks.allrecord.set(AllRecord { kind: LockKind::Write, upgradable: false, ..all });
         Ok(())
     }
 
@@ -191,11 +165,10 @@ impl Database {
         if wait == Wait::No {
             return self.lock_range(kind, start, len, wait, true);
         }
-        self.lock_patiently(kind, start, len, HOLD_HALF)
-            .map_err(|error| match error {
-                LockError::Deadlock { .. } => LockError::WouldBlock,
-                other => other,
-            })
+        self.lock_patiently(kind, start, len, HOLD_HALF).map_err(|error| match error {
+            LockError::Deadlock { .. } => LockError::WouldBlock,
+            other => other,
+        })
     }
 
     /// Whether locks are held that neither a transaction nor a lock of everything may be combined with.
@@ -247,13 +220,7 @@ impl Database {
     /// can step on it meanwhile.
     #[inline]
     pub(crate) fn record_is_stood_on(&self, at: Offset) -> Result<bool, LockError> {
-        if self
-            .locks
-            .records
-            .borrow()
-            .iter()
-            .any(|(record, _)| *record == at)
-        {
+        if self.locks.records.borrow().iter().any(|(record, _)| *record == at) {
             return Ok(true);
         }
         // With everything locked there are no others; a transaction meets them when it upgrades.
@@ -263,9 +230,6 @@ impl Database {
         let Some(file) = self.lock_file() else {
             return Ok(false);
         };
-        ofd::held_by_another(file, at.into(), 1).map_err(|source| LockError::Io {
-            byte: at.into(),
-            source,
-        })
+        ofd::held_by_another(file, at.into(), 1).map_err(|source| LockError::Io { byte: at.into(), source })
     }
 }

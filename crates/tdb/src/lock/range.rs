@@ -30,11 +30,7 @@ impl Database {
         if wait == Wait::Yes && !ordered {
             return self.lock_patiently(kind, start, len, PATIENCE);
         }
-        let attempt = if wait == Wait::Yes {
-            Attempt::Blocking
-        } else {
-            Attempt::Once
-        };
+        let attempt = if wait == Wait::Yes { Attempt::Blocking } else { Attempt::Once };
         loop {
             match self.attempt(file, kind, start, len, attempt) {
                 Ok(()) => return Ok(()),
@@ -63,9 +59,7 @@ impl Database {
             match self.judge(error, start) {
                 Err(LockError::WouldBlock) if Instant::now() < give_up => std::thread::sleep(nap),
                 Err(LockError::WouldBlock) => {
-                    return Err(LockError::Deadlock {
-                        seconds: patience.as_secs(),
-                    });
+                    return Err(LockError::Deadlock { seconds: patience.as_secs() });
                 }
                 Err(error) => return Err(error),
                 Ok(()) => {}

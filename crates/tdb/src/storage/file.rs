@@ -21,10 +21,7 @@ const FILL: usize = 64 * 1024;
 
 impl FileStorage {
     pub fn new(file: File) -> FileStorage {
-        FileStorage {
-            file,
-            start: Cell::new(0),
-        }
+        FileStorage { file, start: Cell::new(0) }
     }
 
     /// From now on the database begins at `start`.
@@ -61,12 +58,7 @@ impl Storage for FileStorage {
         loop {
             // SAFETY: a system call on a descriptor that we own; no memory involved.
             let result = unsafe {
-                libc::fallocate(
-                    self.file.as_raw_fd(),
-                    0,
-                    from as libc::off_t,
-                    (to - from) as libc::off_t,
-                )
+                libc::fallocate(self.file.as_raw_fd(), 0, from as libc::off_t, (to - from) as libc::off_t)
             };
             if result == 0 {
                 return Ok(());

@@ -14,9 +14,7 @@ pub struct MemoryStorage {
 impl MemoryStorage {
     /// Storage that begins with `bytes`; empty for a new database.
     pub fn new(bytes: Vec<u8>) -> MemoryStorage {
-        MemoryStorage {
-            bytes: RefCell::new(bytes),
-        }
+        MemoryStorage { bytes: RefCell::new(bytes) }
     }
 
     /// The bytes as they are now.

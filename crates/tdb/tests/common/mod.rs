@@ -16,23 +16,15 @@ pub fn folder() -> TempDir {
 
 /// The Python that has libtdb's module, if any here does.
 pub fn python() -> Option<PathBuf> {
-    ["/usr/bin/python3", "python3"]
-        .into_iter()
-        .map(PathBuf::from)
-        .find(|python| {
-            let probe = Command::new(python)
-                .args(["-c", "import tdb"])
-                .stderr(Stdio::null())
-                .status();
-            probe.is_ok_and(|status| status.success())
-        })
+    ["/usr/bin/python3", "python3"].into_iter().map(PathBuf::from).find(|python| {
+        let probe = Command::new(python).args(["-c", "import tdb"]).stderr(Stdio::null()).status();
+        probe.is_ok_and(|status| status.success())
+    })
 }
 
 /// Runs a Python script with `tdb`, `os` and `sys` imported and the file's path in `path`; returns what it printed.
 pub fn run_python(python: &Path, path: &Path, script: &str) -> String {
-    let output = python_command(python, path, script)
-        .output()
-        .expect("python starts");
+    let output = python_command(python, path, script).output().expect("python starts");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "python failed:\n{script}\n{error}");
     String::from_utf8(output.stdout).expect("python prints text")
@@ -41,19 +33,12 @@ pub fn run_python(python: &Path, path: &Path, script: &str) -> String {
 /// Starts such a script.
 pub fn start_python(python: &Path, path: &Path, script: &str) -> Child {
     let mut command = python_command(python, path, script);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python starts")
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python starts")
 }
 
 fn python_command(python: &Path, path: &Path, script: &str) -> Command {
     let mut command = Command::new(python);
-    command
-        .arg("-c")
-        .arg(format!("import tdb, os, sys\npath = sys.argv[1]\n{script}"))
-        .arg(path);
+    command.arg("-c").arg(format!("import tdb, os, sys\npath = sys.argv[1]\n{script}")).arg(path);
     command
 }
 
@@ -70,19 +55,13 @@ pub fn peer_check(path: &Path) -> Option<String> {
     if !has("tdbtool") {
         return None;
     }
-    let output = Command::new("tdbtool")
-        .arg(path)
-        .arg("check")
-        .output()
-        .expect("tdbtool starts");
+    let output = Command::new("tdbtool").arg(path).arg("check").output().expect("tdbtool starts");
     Some(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
 }
 
 /// Fails unless our check passes, and libtdb's where it is installed; returns the number of records.
 pub fn must_be_sound(database: &tdb::Database) -> u64 {
-    let report = database
-        .check(|_, _| true)
-        .expect("the database passes our check");
+    let report = database.check(|_, _| true).expect("the database passes our check");
     if let Some(said) = peer_check(database.name()) {
         assert!(said.contains("integrity is OK"), "tdbtool check: {said}");
         assert!(

@@ -45,9 +45,7 @@ fn open_state(image: &[u8]) -> Result<(Content, Vec<Event>), String> {
         .map_err(|error| format!("open: {error}"))?;
     let content = content(&database)?;
     let recovery = recording.events();
-    database
-        .check(|_, _| true)
-        .map_err(|error| format!("check: {error}"))?;
+    database.check(|_, _| true).map_err(|error| format!("check: {error}"))?;
     Ok((content, recovery))
 }
 
@@ -65,22 +63,14 @@ fn content(database: &Database) -> Result<Content, String> {
 fn crash(run: &Run, bound: Bound, rng: &mut Rng) -> Tally {
     let mut tally = Tally::default();
     let mut deeper = rng.fork();
-    let nested = Bound {
-        cuts: 3,
-        combinations: bound.combinations / 16,
-        random: bound.random / 8 + 1,
-    };
+    let nested = Bound { cuts: 3, combinations: bound.combinations / 16, random: bound.random / 8 + 1 };
     enumerate(&run.base, &run.events, bound, rng, &mut |at, image| {
         tally.states += 1;
         let allowed = run.allowed(at);
         let (content, recovery) = match open_state(&image) {
             Ok(found) => found,
             Err(error) => {
-                panic!(
-                    "{}: crash after {at} events ({:?}): {error}",
-                    run.name,
-                    around(&run.events, at)
-                )
+                panic!("{}: crash after {at} events ({:?}): {error}", run.name, around(&run.events, at))
             }
         };
         assert!(
@@ -109,10 +99,7 @@ fn around(events: &[Event], at: usize) -> Vec<String> {
         Event::Write { at, bytes } => format!("write {} at {at}", bytes.len()),
         other => format!("{other:?}"),
     };
-    events[at.saturating_sub(3)..events.len().min(at + 2)]
-        .iter()
-        .map(describe)
-        .collect()
+    events[at.saturating_sub(3)..events.len().min(at + 2)].iter().map(describe).collect()
 }
 
 /// A crash of a recovery changes nothing about what is found in the end; nor does a crash of the recovery after it.
@@ -130,18 +117,11 @@ fn crash_recovery(
     enumerate(image, recovery, bound, rng, &mut |at, image| {
         states += 1;
         let (content, recovery) = open_state(&image).unwrap_or_else(|error| {
-            panic!(
-                "{name}: recovery crashed after {at} events ({:?}): {error}",
-                around(recovery, at)
-            )
+            panic!("{name}: recovery crashed after {at} events ({:?}): {error}", around(recovery, at))
         });
         assert!(content == *expected, "{name}: recovery crashed after {at} events");
         if again && !recovery.is_empty() && deeper.u8(..) < 6 {
-            let few = Bound {
-                cuts: 2,
-                combinations: 16,
-                random: 4,
-            };
+            let few = Bound { cuts: 2, combinations: 16, random: 4 };
             nested += crash_recovery(name, &image, &recovery, expected, few, &mut deeper, false).0;
         }
     });
@@ -185,27 +165,11 @@ fn variants() -> Vec<(&'static str, OpenOptions)> {
 /// crash of the recovery, twice in a row, changes nothing about that.
 #[test]
 fn every_crash_leaves_whole_transactions_and_a_sound_file() {
-    let mut rng = Rng::with_seed(testbed::seed(
-        "every_crash_leaves_whole_transactions_and_a_sound_file",
-    ));
+    let mut rng = Rng::with_seed(testbed::seed("every_crash_leaves_whole_transactions_and_a_sound_file"));
     let (bound, rounds) = if long() {
-        (
-            Bound {
-                cuts: 64,
-                combinations: 4096,
-                random: 500,
-            },
-            4,
-        )
+        (Bound { cuts: 64, combinations: 4096, random: 500 }, 4)
     } else {
-        (
-            Bound {
-                cuts: 4,
-                combinations: 64,
-                random: 12,
-            },
-            1,
-        )
+        (Bound { cuts: 4, combinations: 64, random: 12 }, 1)
     };
     let mut total = Tally::default();
     for (name, options) in variants() {
@@ -224,10 +188,7 @@ fn every_crash_leaves_whole_transactions_and_a_sound_file() {
         }
     }
     println!("crash: {total:?}");
-    assert!(
-        total.recoveries > 0 && total.second > 0 && total.third > 0,
-        "some crash fell into each phase"
-    );
+    assert!(total.recoveries > 0 && total.second > 0 && total.third > 0, "some crash fell into each phase");
 }
 
 /// T4, T13: what our commit leaves when killed at any write, libtdb recovers to the same content, and its check passes.
@@ -242,11 +203,7 @@ fn libtdb_recovers_what_our_killed_commits_leave() {
     let (mut states, mut recoveries) = (0, 0);
     for (name, options) in variants() {
         let run = Run::record(name, &options, &SHAPES, &mut rng);
-        let flags = if name == "jenkins" {
-            peer::INCOMPATIBLE_HASH
-        } else {
-            0
-        };
+        let flags = if name == "jenkins" { peer::INCOMPATIBLE_HASH } else { 0 };
         let mut image = run.base.clone();
         for (nth, event) in run.events.iter().enumerate() {
             recording::apply(&mut image, event);
@@ -256,10 +213,7 @@ fn libtdb_recovers_what_our_killed_commits_leave() {
             let path = folder.path().join("state.tdb");
             std::fs::write(&path, &image).expect("the state can be written");
             let (ours, recovery) = open_state(&image).expect("we open the state");
-            assert!(
-                peer.dump(&path, flags) == ours,
-                "{name}: libtdb and we disagree after {nth} events"
-            );
+            assert!(peer.dump(&path, flags) == ours, "{name}: libtdb and we disagree after {nth} events");
             peer.run("check", &path, &[], flags);
             states += 1;
             recoveries += u32::from(!recovery.is_empty());

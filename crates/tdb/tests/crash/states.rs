@@ -49,10 +49,8 @@ pub fn enumerate(
     let mut synced = base.to_vec();
     let mut start = 0;
     while start < events.len() {
-        let len = events[start..]
-            .iter()
-            .position(|event| *event == Event::Sync)
-            .unwrap_or(events.len() - start);
+        let len =
+            events[start..].iter().position(|event| *event == Event::Sync).unwrap_or(events.len() - start);
         let epoch = &events[start..start + len];
         // The crash comes right before the sync is done.
         let at = start + len;
@@ -73,13 +71,7 @@ fn killed(base: &[u8], events: &[Event], bound: Bound, new: &mut impl FnMut(usiz
             let step = (bytes.len() / bound.cuts.max(1)).max(1);
             for cut in (1..bytes.len()).step_by(step) {
                 let mut torn = image.clone();
-                apply(
-                    &mut torn,
-                    &Event::Write {
-                        at: *at,
-                        bytes: bytes[..cut].to_vec(),
-                    },
-                );
+                apply(&mut torn, &Event::Write { at: *at, bytes: bytes[..cut].to_vec() });
                 new(nth, torn);
             }
         }
@@ -101,17 +93,11 @@ struct Versions {
 impl Versions {
     fn of(synced: &[u8], epoch: &[Event]) -> Versions {
         let mut image = synced.to_vec();
-        let mut versions = Versions {
-            sectors: BTreeMap::new(),
-            sizes: vec![image.len()],
-        };
+        let mut versions = Versions { sectors: BTreeMap::new(), sizes: vec![image.len()] };
         for event in epoch {
             if let Event::Write { at, bytes } = event {
                 for number in at / SECTOR..(at + bytes.len()).div_ceil(SECTOR) {
-                    versions
-                        .sectors
-                        .entry(number)
-                        .or_insert_with(|| vec![sector(&image, number)]);
+                    versions.sectors.entry(number).or_insert_with(|| vec![sector(&image, number)]);
                 }
             }
             apply(&mut image, event);
@@ -130,11 +116,7 @@ impl Versions {
 
     /// How many choices there are at each place; the size is the last one.
     fn choices(&self) -> Vec<usize> {
-        self.sectors
-            .values()
-            .map(Vec::len)
-            .chain([self.sizes.len()])
-            .collect()
+        self.sectors.values().map(Vec::len).chain([self.sizes.len()]).collect()
     }
 
     fn image(&self, synced: &[u8], chosen: &[usize]) -> Vec<u8> {
@@ -163,9 +145,7 @@ fn sector(image: &[u8], number: usize) -> [u8; SECTOR] {
 
 fn sectors(synced: &[u8], epoch: &[Event], bound: Bound, rng: &mut Rng, new: &mut impl FnMut(Vec<u8>)) {
     let versions = Versions::of(synced, epoch);
-    combine(&versions.choices(), bound, rng, |chosen| {
-        new(versions.image(synced, chosen))
-    });
+    combine(&versions.choices(), bound, rng, |chosen| new(versions.image(synced, chosen)));
 }
 
 fn writes(synced: &[u8], epoch: &[Event], bound: Bound, rng: &mut Rng, new: &mut impl FnMut(Vec<u8>)) {
@@ -185,18 +165,9 @@ fn writes(synced: &[u8], epoch: &[Event], bound: Bound, rng: &mut Rng, new: &mut
                 Event::Write { at, bytes } if nth == torn && !is_word(*at, bytes) => {
                     let cut = rng.usize(1..bytes.len());
                     // Either end of the write may be the one that is there.
-                    let (at, part) = if rng.bool() {
-                        (*at, &bytes[..cut])
-                    } else {
-                        (at + cut, &bytes[cut..])
-                    };
-                    apply(
-                        &mut image,
-                        &Event::Write {
-                            at,
-                            bytes: part.to_vec(),
-                        },
-                    );
+                    let (at, part) =
+                        if rng.bool() { (*at, &bytes[..cut]) } else { (at + cut, &bytes[cut..]) };
+                    apply(&mut image, &Event::Write { at, bytes: part.to_vec() });
                 }
                 event if rng.u8(..4) > 0 => apply(&mut image, event),
                 _ => {}
@@ -208,9 +179,7 @@ fn writes(synced: &[u8], epoch: &[Event], bound: Bound, rng: &mut Rng, new: &mut
 
 /// Every choice at every place if that is within the bound; otherwise one place against all others, and random ones.
 fn combine(choices: &[usize], bound: Bound, rng: &mut Rng, mut with: impl FnMut(&[usize])) {
-    let all = choices
-        .iter()
-        .try_fold(1usize, |product, count| product.checked_mul(*count));
+    let all = choices.iter().try_fold(1usize, |product, count| product.checked_mul(*count));
     let mut chosen = vec![0; choices.len()];
     if all.is_some_and(|all| all <= bound.combinations) {
         loop {
@@ -239,11 +208,7 @@ fn combine(choices: &[usize], bound: Bound, rng: &mut Rng, mut with: impl FnMut(
         // Mostly old, mostly new, or half and half.
         let bias = rng.u8(1..10);
         for (place, count) in choices.iter().enumerate() {
-            chosen[place] = if rng.u8(..10) < bias {
-                count - 1
-            } else {
-                rng.usize(..*count)
-            };
+            chosen[place] = if rng.u8(..10) < bias { count - 1 } else { rng.usize(..*count) };
         }
         with(&chosen);
     }

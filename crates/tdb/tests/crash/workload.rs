@@ -37,43 +37,25 @@ impl Run {
             .rposition(|step| step.returned <= events)
             .expect("the first step is the new database");
         let next = self.steps.get(nth + 1).filter(|step| step.began < events);
-        [Some(&self.steps[nth].after), next.map(|step| &step.after)]
-            .into_iter()
-            .flatten()
-            .collect()
+        [Some(&self.steps[nth].after), next.map(|step| &step.after)].into_iter().flatten().collect()
     }
 
     /// Records transactions on a new database made by `options`.
     pub fn record(name: &str, options: &OpenOptions, transactions: &[Shape], rng: &mut Rng) -> Run {
         let recording = Recording::default();
         let mut options = options.clone();
-        let database = options
-            .create(true)
-            .open_storage(name, Box::new(recording.clone()))
-            .expect("a new database");
+        let database =
+            options.create(true).open_storage(name, Box::new(recording.clone())).expect("a new database");
         let base = recording.image();
         let created = recording.len();
         let mut content = Content::new();
-        let mut steps = vec![Step {
-            began: 0,
-            returned: 0,
-            after: content.clone(),
-        }];
+        let mut steps = vec![Step { began: 0, returned: 0, after: content.clone() }];
         for shape in transactions {
             let began = recording.len() - created;
             shape.run(&database, &mut content, rng);
-            steps.push(Step {
-                began,
-                returned: recording.len() - created,
-                after: content.clone(),
-            });
+            steps.push(Step { began, returned: recording.len() - created, after: content.clone() });
         }
-        Run {
-            name: name.to_owned(),
-            base,
-            events: recording.events().split_off(created),
-            steps,
-        }
+        Run { name: name.to_owned(), base, events: recording.events().split_off(created), steps }
     }
 }
 

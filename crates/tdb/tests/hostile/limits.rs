@@ -45,21 +45,13 @@ const LIMIT: u64 = 1 << 32;
 fn nearly_full(folder: &Path, len: u64) -> (PathBuf, Content) {
     let path = folder.join("large.tdb");
     let _ = std::fs::remove_file(&path);
-    let database = OpenOptions::new()
-        .create(true)
-        .open(&path)
-        .expect("a new database");
+    let database = OpenOptions::new().create(true).open(&path).expect("a new database");
     for number in 0..50 {
-        database
-            .store(format!("key{number}").as_bytes(), &[1; 90], StoreMode::Insert)
-            .expect("store");
+        database.store(format!("key{number}").as_bytes(), &[1; 90], StoreMode::Insert).expect("store");
     }
     let content = content(&database);
     drop(database);
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .expect("the file opens");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("the file opens");
     file.set_len(len).expect("a file can have a hole");
     (path, content)
 }
@@ -70,17 +62,10 @@ fn a_file_of_four_gibibytes_takes_no_more_and_stays_sound() {
     let folder = common::folder();
     for no_mmap in [true, false] {
         let (path, mut expected) = nearly_full(folder.path(), LIMIT - 64 * PAGE);
-        let database = OpenOptions::new()
-            .no_mmap(no_mmap)
-            .no_sync(true)
-            .open(&path)
-            .expect("it opens");
+        let database = OpenOptions::new().no_mmap(no_mmap).no_sync(true).open(&path).expect("it opens");
         let transaction = database.transaction().expect("a transaction");
         let error = fill(&transaction, &mut Content::new(), 9000);
-        assert!(
-            matches!(error, StoreError::Access(AccessError::Full { .. })),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::Access(AccessError::Full { .. })), "{error}");
         let committed = transaction.commit();
         assert!(
             matches!(committed, Err(TransactionError::Access(AccessError::Full { .. }))),
@@ -88,16 +73,11 @@ fn a_file_of_four_gibibytes_takes_no_more_and_stays_sound() {
         );
         assert!(content(&database) == expected);
         let error = fill(&database, &mut expected, 1000);
-        assert!(
-            matches!(error, StoreError::Access(AccessError::Full { .. })),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::Access(AccessError::Full { .. })), "{error}");
         assert!(content(&database) == expected);
         assert!(expected.len() > 100, "the last pages were used");
         database.delete(b"fill3").expect("delete");
-        database
-            .store(b"again", &[2; 900], StoreMode::Insert)
-            .expect("there is room again");
+        database.store(b"again", &[2; 900], StoreMode::Insert).expect("there is room again");
         // Every byte is read; through a mapping that would take memory for the hole.
         if no_mmap {
             let report = database.check(|_, _| true).expect("the check passes");
@@ -118,19 +98,11 @@ fn a_file_longer_than_four_gibibytes_is_refused() {
 /// T12: a value that no file can hold is refused before anything is done.
 #[test]
 fn a_value_longer_than_any_file_is_refused() {
-    let database = OpenOptions::new()
-        .internal(true)
-        .open("memory")
-        .expect("in memory");
+    let database = OpenOptions::new().internal(true).open("memory").expect("in memory");
     let part = vec![0; 1 << 20];
     let parts = vec![&part[..]; 4096];
-    let error = database
-        .storev(b"key", &parts, StoreMode::Replace)
-        .expect_err("too long");
-    assert!(
-        matches!(error, StoreError::TooLong { length } if length > 1 << 32),
-        "{error}"
-    );
+    let error = database.storev(b"key", &parts, StoreMode::Replace).expect_err("too long");
+    assert!(matches!(error, StoreError::TooLong { length } if length > 1 << 32), "{error}");
     assert!(content(&database).is_empty());
 }
 
@@ -157,18 +129,13 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
-        assert!(
-            unmounted.is_ok_and(|status| status.success()),
-            "the small disk is unmounted"
-        );
+        assert!(unmounted.is_ok_and(|status| status.success()), "the small disk is unmounted");
     }
 }
 
 fn mount(arguments: &[&str], at: &Path) -> Result<bool, String> {
     let output = Command::new("mount").args(arguments).arg(at).output();
-    output
-        .map(|output| output.status.success())
-        .map_err(|error| format!("no mount command: {error}"))
+    output.map(|output| output.status.success()).map_err(|error| format!("no mount command: {error}"))
 }
 
 /// T14: on a full disk stores and commits fail, the database is as before, and deleting makes room again.
@@ -181,11 +148,7 @@ fn a_full_disk_gives_errors_and_changes_nothing() {
             Err(reason) => return testbed::skip(NAME, &reason),
         };
         let path = disk.path().join("full.tdb");
-        let database = OpenOptions::new()
-            .create(true)
-            .no_mmap(no_mmap)
-            .open(&path)
-            .expect("a new database");
+        let database = OpenOptions::new().create(true).no_mmap(no_mmap).open(&path).expect("a new database");
         let mut expected = Content::new();
         let error = fill(&database, &mut expected, 3000);
         must_say_no_room(&error);
@@ -200,25 +163,18 @@ fn a_full_disk_gives_errors_and_changes_nothing() {
         }
         transaction.delete(b"fill1").expect("delete");
         let committed = transaction.commit();
-        assert!(
-            matches!(committed, Err(TransactionError::Access(AccessError::Io { .. }))),
-            "{committed:?}"
-        );
+        assert!(matches!(committed, Err(TransactionError::Access(AccessError::Io { .. }))), "{committed:?}");
         assert!(content(&database) == expected);
         common::must_be_sound(&database);
         database.delete(b"fill2").expect("delete");
-        database
-            .store(b"fill2", &[4; 2900], StoreMode::Insert)
-            .expect("there is room again");
+        database.store(b"fill2", &[4; 2900], StoreMode::Insert).expect("there is room again");
         assert!(content(&database).len() == expected.len());
         common::must_be_sound(&database);
     }
 }
 
 fn must_say_no_room(error: &StoreError) {
-    let StoreError::Access(AccessError::Io { source, .. }) = error else {
-        panic!("{error}")
-    };
+    let StoreError::Access(AccessError::Io { source, .. }) = error else { panic!("{error}") };
     assert_eq!(source.raw_os_error(), Some(libc::ENOSPC), "{error}");
     assert!(error.to_string().contains("No space left"), "{error}");
 }
@@ -232,28 +188,15 @@ fn a_read_only_file_system_can_be_read() {
         Err(reason) => return testbed::skip(NAME, &reason),
     };
     let path = disk.path().join("read.tdb");
-    let database = OpenOptions::new()
-        .create(true)
-        .open(&path)
-        .expect("a new database");
-    database
-        .store(b"key", b"value", StoreMode::Insert)
-        .expect("store");
+    let database = OpenOptions::new().create(true).open(&path).expect("a new database");
+    database.store(b"key", b"value", StoreMode::Insert).expect("store");
     drop(database);
     assert_eq!(mount(&["-o", "remount,ro"], disk.path()), Ok(true));
     let error = Database::open(&path).expect_err("it cannot be written");
-    let OpenError::Io { source, .. } = &error else {
-        panic!("{error}")
-    };
+    let OpenError::Io { source, .. } = &error else { panic!("{error}") };
     assert_eq!(source.raw_os_error(), Some(libc::EROFS));
-    let database = OpenOptions::new()
-        .read_only(true)
-        .open(&path)
-        .expect("it can be read");
-    assert_eq!(
-        database.fetch(b"key").expect("fetch").as_deref(),
-        Some(&b"value"[..])
-    );
+    let database = OpenOptions::new().read_only(true).open(&path).expect("it can be read");
+    assert_eq!(database.fetch(b"key").expect("fetch").as_deref(), Some(&b"value"[..]));
     let stored = database.store(b"key", b"other", StoreMode::Replace);
     assert!(matches!(stored, Err(StoreError::ReadOnly { .. })), "{stored:?}");
     assert!(database.transaction().is_err());
@@ -272,16 +215,11 @@ fn signals_interrupt_a_wait_only_if_asked_to() {
         libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut());
     }
     let folder = common::folder();
-    let holder = OpenOptions::new()
-        .create(true)
-        .open(folder.path().join("a"))
-        .expect("a new database");
+    let holder = OpenOptions::new().create(true).open(folder.path().join("a")).expect("a new database");
     let waiter = holder.another().expect("a second handle");
     waiter.set_interrupt_flag(Some(&STOP));
     for stopped in [false, true] {
-        holder
-            .lock_chain(b"key", LockKind::Write, Wait::Yes)
-            .expect("the lock is free");
+        holder.lock_chain(b"key", LockKind::Write, Wait::Yes).expect("the lock is free");
         STOP.store(0, Ordering::SeqCst);
         let (begin, begun) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
@@ -289,9 +227,7 @@ fn signals_interrupt_a_wait_only_if_asked_to() {
             waiter.set_interrupt_flag(Some(&STOP));
             let thread = scope.spawn(move || {
                 // SAFETY: no arguments, no memory.
-                begin
-                    .send(unsafe { libc::pthread_self() })
-                    .expect("the test waits for this");
+                begin.send(unsafe { libc::pthread_self() }).expect("the test waits for this");
                 waiter.chain_lock(b"key", LockKind::Write, Wait::Yes).map(drop)
             });
             let id = begun.recv().expect("the thread has begun");
@@ -310,9 +246,7 @@ fn signals_interrupt_a_wait_only_if_asked_to() {
             if !stopped {
                 assert!(!thread.is_finished(), "the lock is held, and the wait is over");
             }
-            holder
-                .unlock_chain(b"key", LockKind::Write)
-                .expect("it was locked");
+            holder.unlock_chain(b"key", LockKind::Write).expect("it was locked");
             let waited = thread.join().expect("the thread does not panic");
             match (stopped, waited) {
                 (true, Err(LockError::Interrupted)) | (false, Ok(())) => {}

@@ -24,24 +24,15 @@ fn valid_files(rng: &mut Rng) -> Vec<Vec<u8>> {
     {
         let path = folder.path().join(nth.to_string());
         let mut options = OpenOptions::new();
-        options
-            .flags(flags | Flags::NOSYNC)
-            .create(true)
-            .hash_size(3)
-            .byte_order(order)
-            .hash(hash);
+        options.flags(flags | Flags::NOSYNC).create(true).hash_size(3).byte_order(order).hash(hash);
         let database = options.open(&path).expect("a new database");
         files.push(std::fs::read(&path).expect("the file can be read"));
         for number in 0..40 {
             let key = format!("key{number}");
-            database
-                .store(key.as_bytes(), &vec![b'v'; rng.usize(..120)], StoreMode::Replace)
-                .expect("store");
+            database.store(key.as_bytes(), &vec![b'v'; rng.usize(..120)], StoreMode::Replace).expect("store");
         }
         for number in (0..40).step_by(3) {
-            database
-                .delete(format!("key{number}").as_bytes())
-                .expect("delete");
+            database.delete(format!("key{number}").as_bytes()).expect("delete");
         }
         files.push(std::fs::read(&path).expect("the file can be read"));
         let mut transaction = database.transaction().expect("a transaction");
@@ -102,11 +93,7 @@ fn mutate(file: &mut Vec<u8>, rng: &mut Rng) {
                 } else {
                     rng.u32(..file.len() as u32) & !3
                 };
-                let bytes = if rng.u8(..3) == 0 {
-                    word.to_be_bytes()
-                } else {
-                    word.to_le_bytes()
-                };
+                let bytes = if rng.u8(..3) == 0 { word.to_be_bytes() } else { word.to_le_bytes() };
                 file[at & !3..(at & !3) + 4].copy_from_slice(&bytes);
             }
             _ => {}
@@ -126,10 +113,7 @@ fn damaged_files_do_no_harm() {
         mutate(&mut file, &mut rng);
         fuzz_file::file(&file);
     }
-    println!(
-        "damaged: {count} files, at most {} KiB allocated at once",
-        most_allocated() / 1024
-    );
+    println!("damaged: {count} files, at most {} KiB allocated at once", most_allocated() / 1024);
     assert!(most_allocated() < MOST_MEMORY);
 }
 
@@ -148,9 +132,7 @@ fn files_cut_off_anywhere_do_no_harm() {
 fn seeds(target: &str) -> Vec<PathBuf> {
     let folder = testbed::repository().join("fuzz/seeds").join(target);
     let entries = std::fs::read_dir(folder).expect("the seeds are in the repository");
-    entries
-        .map(|entry| entry.expect("the seeds can be listed").path())
-        .collect()
+    entries.map(|entry| entry.expect("the seeds can be listed").path()).collect()
 }
 
 /// T11: what the fuzzers found worth keeping is replayed.

@@ -19,10 +19,7 @@ fn truncated_child() {
     let database = OpenOptions::new().open(path).expect("the file opens");
     assert!(database.fetch(b"key1").expect("fetch").is_some());
     // Another opening of the file, as another process would.
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .open(path)
-        .expect("the file opens");
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("the file opens");
     file.set_len(0).expect("the file can be cut");
     let mut errors = Vec::new();
     for number in 0..200 {
@@ -36,34 +33,20 @@ fn truncated_child() {
         errors.extend(stored.err().map(|error| error.to_string()));
     }
     assert!(database.check(|_, _| true).is_err());
-    println!(
-        "\nerrors {}: {}",
-        errors.len(),
-        errors.first().map_or("none", String::as_str)
-    );
+    println!("\nerrors {}: {}", errors.len(), errors.first().map_or("none", String::as_str));
     assert!(errors.len() >= 200, "{errors:?}");
 }
 
 fn run_child(guard: &str) -> (ExitStatus, String) {
     let folder = common::folder();
     let path = folder.path().join("short.tdb");
-    let database = OpenOptions::new()
-        .create(true)
-        .open(&path)
-        .expect("a new database");
+    let database = OpenOptions::new().create(true).open(&path).expect("a new database");
     for number in 0..200 {
-        database
-            .store(format!("key{number}").as_bytes(), &[5; 400], StoreMode::Insert)
-            .expect("store");
+        database.store(format!("key{number}").as_bytes(), &[5; 400], StoreMode::Insert).expect("store");
     }
     drop(database);
     let output = Command::new(std::env::current_exe().expect("this program has a path"))
-        .args([
-            "--exact",
-            "truncated::truncated_child",
-            "--ignored",
-            "--nocapture",
-        ])
+        .args(["--exact", "truncated::truncated_child", "--ignored", "--nocapture"])
         .env(CHILD, format!("{}\t{guard}", path.display()))
         .output()
         .expect("this program starts");

@@ -45,10 +45,7 @@ pub struct Faulty(Arc<Mutex<Shared>>);
 
 impl Faulty {
     pub fn new(bytes: Vec<u8>) -> Faulty {
-        Faulty(Arc::new(Mutex::new(Shared {
-            bytes,
-            ..Shared::default()
-        })))
+        Faulty(Arc::new(Mutex::new(Shared { bytes, ..Shared::default() })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -103,9 +100,7 @@ impl Storage for Faulty {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let shared = self.call(&[Call::Read]).map_err(|_| failure())?;
         let start = offset as usize;
-        let place = start
-            .checked_add(out.len())
-            .and_then(|end| shared.bytes.get(start..end));
+        let place = start.checked_add(out.len()).and_then(|end| shared.bytes.get(start..end));
         out.copy_from_slice(place.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -118,18 +113,13 @@ impl Storage for Faulty {
             Err((Call::ShortWrite, shared)) if bytes.len() > 4 => (bytes.len() / 2, shared, Err(failure())),
             Err((_, shared)) => (0, shared, Err(failure())),
         };
-        let place = shared
-            .bytes
-            .get_mut(start..start + bytes.len())
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let place = shared.bytes.get_mut(start..start + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         place[..len].copy_from_slice(&bytes[..len]);
         result
     }
 
     fn grow(&self, _from: u64, to: u64) -> io::Result<()> {
-        let mut shared = self
-            .call(&[Call::Grow])
-            .map_err(|_| io::Error::from(io::ErrorKind::StorageFull))?;
+        let mut shared = self.call(&[Call::Grow]).map_err(|_| io::Error::from(io::ErrorKind::StorageFull))?;
         let len = shared.bytes.len().max(to as usize);
         shared.bytes.resize(len, 0);
         Ok(())

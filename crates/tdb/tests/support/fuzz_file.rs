@@ -25,22 +25,15 @@ impl Storage for Bounded {
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let bytes = self.bytes.lock().expect("not poisoned");
-        let place = (offset as usize)
-            .checked_add(out.len())
-            .and_then(|end| bytes.get(offset as usize..end));
+        let place = (offset as usize).checked_add(out.len()).and_then(|end| bytes.get(offset as usize..end));
         out.copy_from_slice(place.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn write_at(&self, offset: u64, new: &[u8]) -> io::Result<()> {
         let mut bytes = self.bytes.lock().expect("not poisoned");
-        let end = (offset as usize)
-            .checked_add(new.len())
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        bytes
-            .get_mut(offset as usize..end)
-            .ok_or(io::ErrorKind::UnexpectedEof)?
-            .copy_from_slice(new);
+        let end = (offset as usize).checked_add(new.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        bytes.get_mut(offset as usize..end).ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(new);
         Ok(())
     }
 
@@ -75,17 +68,11 @@ struct Reading {
 
 /// Works on a file with these bytes in every way. Panics if a sound file is not treated as one.
 pub fn file(bytes: &[u8]) {
-    let storage = Bounded {
-        bytes: Arc::new(Mutex::new(bytes.to_vec())),
-        most: bytes.len() + MOST_GROWTH,
-    };
+    let storage = Bounded { bytes: Arc::new(Mutex::new(bytes.to_vec())), most: bytes.len() + MOST_GROWTH };
     let given = OpenOptions::new().open_storage("given", Box::new(storage)).ok();
     let in_memory = given.as_ref().map(read);
-    let folder = if std::path::Path::new("/dev/shm").exists() {
-        "/dev/shm".into()
-    } else {
-        std::env::temp_dir()
-    };
+    let folder =
+        if std::path::Path::new("/dev/shm").exists() { "/dev/shm".into() } else { std::env::temp_dir() };
     let mut temporary = tempfile::NamedTempFile::new_in(folder).expect("a temporary file can be made");
     io::Write::write_all(&mut temporary, bytes).expect("the temporary file can be written");
     let mapped = OpenOptions::new().no_sync(true).open(temporary.path()).ok();
@@ -117,25 +104,13 @@ fn read(database: &Database) -> Reading {
         }
     }
     for key in content.keys().take(20) {
-        let _ = (
-            database.fetch(key),
-            database.exists(key),
-            database.parse_record(key, <[u8]>::len),
-        );
+        let _ = (database.fetch(key), database.exists(key), database.parse_record(key, <[u8]>::len));
     }
-    let _ = (
-        database.fetch(b"key1"),
-        database.seqnum(),
-        database.summary().map(|summary| summary.to_string()),
-    );
+    let _ =
+        (database.fetch(b"key1"), database.seqnum(), database.summary().map(|summary| summary.to_string()));
     let _ = (database.freelist_size(), database.validate_freelist());
     let rescued = database.rescue(|_, _| {}).ok();
-    Reading {
-        sound: sound.is_some(),
-        shown,
-        keys: count_keys(database),
-        rescued,
-    }
+    Reading { sound: sound.is_some(), shown, keys: count_keys(database), rescued }
 }
 
 fn count_keys(database: &Database) -> usize {
@@ -156,28 +131,16 @@ fn count_keys(database: &Database) -> usize {
 fn write(database: &Database, sound: bool) {
     let must = |ok: bool, what: &str| assert!(ok || !sound, "{what} on a sound file");
     let value = vec![7; 700];
-    must(
-        database.store(b"key1", &value, StoreMode::Replace).is_ok(),
-        "store",
-    );
-    must(
-        matches!(database.fetch(b"key1"), Ok(Some(found)) if found == value),
-        "fetch after store",
-    );
+    must(database.store(b"key1", &value, StoreMode::Replace).is_ok(), "store");
+    must(matches!(database.fetch(b"key1"), Ok(Some(found)) if found == value), "fetch after store");
     must(database.append(b"key2", b"more").is_ok(), "append");
     must(database.delete(b"key2").is_ok(), "delete");
     let _ = database.traverse(|database, key, _| {
-        let _ = (
-            database.delete(key),
-            database.store(key, b"again", StoreMode::Replace),
-        );
+        let _ = (database.delete(key), database.store(key, b"again", StoreMode::Replace));
         ControlFlow::Continue(())
     });
     let checked = database.check(|_, _| true);
-    must(
-        checked.is_ok(),
-        &format!("check after changes ({:?})", checked.err()),
-    );
+    must(checked.is_ok(), &format!("check after changes ({:?})", checked.err()));
     if let Ok(transaction) = database.transaction() {
         let _ = transaction.store(b"key3", &value, StoreMode::Insert);
         let _ = transaction.append(b"key1", &value);
@@ -187,16 +150,9 @@ fn write(database: &Database, sound: bool) {
     let repacked = database.repack();
     must(repacked.is_ok(), &format!("repack ({:?})", repacked.err()));
     let checked = database.check(|_, _| true);
-    must(
-        checked.is_ok(),
-        &format!("check after repack ({:?})", checked.err()),
-    );
+    must(checked.is_ok(), &format!("check after repack ({:?})", checked.err()));
     if database.wipe_all().is_ok() {
-        assert_eq!(
-            database.traverse_read(|_, _, _| ControlFlow::Continue(())).ok(),
-            Some(0),
-            "wiped"
-        );
+        assert_eq!(database.traverse_read(|_, _, _| ControlFlow::Continue(())).ok(), Some(0), "wiped");
         let stored = database.store(b"key1", &value, StoreMode::Replace);
         must(stored.is_ok(), "store after wiping");
         if stored.is_ok() {

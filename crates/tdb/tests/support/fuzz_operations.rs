@@ -54,25 +54,12 @@ pub fn operations(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let first = choices.byte().unwrap_or(0);
     let mut options = OpenOptions::new();
-    options
-        .hash_size(u32::from(first & 7) + 1)
-        .seqnum(first & 8 != 0)
-        .volatile(first & 16 != 0);
-    options.byte_order(if first & 32 != 0 {
-        ByteOrder::FOREIGN
-    } else {
-        ByteOrder::NATIVE
-    });
-    options.hash(if first & 64 != 0 {
-        HashFunction::Jenkins
-    } else {
-        HashFunction::Old
-    });
+    options.hash_size(u32::from(first & 7) + 1).seqnum(first & 8 != 0).volatile(first & 16 != 0);
+    options.byte_order(if first & 32 != 0 { ByteOrder::FOREIGN } else { ByteOrder::NATIVE });
+    options.hash(if first & 64 != 0 { HashFunction::Jenkins } else { HashFunction::Old });
     let storage = Faulty::default();
-    let database = options
-        .create(true)
-        .open_storage("fuzzed", Box::new(storage.clone()))
-        .expect("a new database");
+    let database =
+        options.create(true).open_storage("fuzzed", Box::new(storage.clone())).expect("a new database");
     let mut run = Run {
         storage,
         options,
@@ -123,29 +110,19 @@ impl Run {
         match what {
             0..=2 => {
                 let (key, value) = (choices.key(), choices.value());
-                self.database()
-                    .store(&key, &value, StoreMode::Replace)
-                    .map_err(text)?;
+                self.database().store(&key, &value, StoreMode::Replace).map_err(text)?;
                 self.content.insert(key, value);
             }
             3 => {
                 let (key, value) = (choices.key(), choices.value());
-                let expected = if self.content.contains_key(&key) {
-                    Err(ErrorCode::Exists)
-                } else {
-                    Ok(())
-                };
+                let expected = if self.content.contains_key(&key) { Err(ErrorCode::Exists) } else { Ok(()) };
                 same(self.database().store(&key, &value, StoreMode::Insert), expected)?;
                 self.content.entry(key).or_insert(value);
             }
             4 => {
                 let (key, value) = (choices.key(), choices.value());
                 let there = self.content.contains_key(&key);
-                let expected = if there {
-                    Ok(())
-                } else {
-                    Err(ErrorCode::NoSuchRecord)
-                };
+                let expected = if there { Ok(()) } else { Err(ErrorCode::NoSuchRecord) };
                 same(self.database().store(&key, &value, StoreMode::Modify), expected)?;
                 self.content.entry(key).and_modify(|old| *old = value);
             }
@@ -157,11 +134,7 @@ impl Run {
             6 | 7 => {
                 let key = choices.key();
                 let there = self.content.contains_key(&key);
-                let expected = if there {
-                    Ok(())
-                } else {
-                    Err(ErrorCode::NoSuchRecord)
-                };
+                let expected = if there { Ok(()) } else { Err(ErrorCode::NoSuchRecord) };
                 same(self.database().delete(&key), expected)?;
                 self.content.remove(&key);
             }
@@ -172,9 +145,7 @@ impl Run {
             }
             9 => assert_eq!(read(self.database())?, self.content),
             10 | 11 => {
-                self.database()
-                    .transaction_start(Wait::Yes)
-                    .map_err(|error| error.to_string())?;
+                self.database().transaction_start(Wait::Yes).map_err(|error| error.to_string())?;
                 self.before.push(self.content.clone());
             }
             12 | 13 => self.commit(what == 13)?,
@@ -196,9 +167,7 @@ impl Run {
                 self.reopen();
             }
             _ => {
-                self.database()
-                    .check(|_, _| true)
-                    .map_err(|error| error.to_string())?;
+                self.database().check(|_, _| true).map_err(|error| error.to_string())?;
             }
         }
         Ok(())
@@ -206,32 +175,22 @@ impl Run {
 
     fn commit(&mut self, prepare: bool) -> Result<(), String> {
         if self.before.is_empty() {
-            assert!(
-                self.database().transaction_commit().is_err(),
-                "there is no transaction"
-            );
+            assert!(self.database().transaction_commit().is_err(), "there is no transaction");
             return Ok(());
         }
         if self.condemned && self.before.len() == 1 {
-            assert!(
-                self.database().transaction_commit().is_err(),
-                "an inner transaction was cancelled"
-            );
+            assert!(self.database().transaction_commit().is_err(), "an inner transaction was cancelled");
             self.cancelled();
             return Ok(());
         }
         if prepare && self.before.len() == 1 {
-            self.database()
-                .transaction_prepare_commit()
-                .map_err(|error| error.to_string())?;
+            self.database().transaction_prepare_commit().map_err(|error| error.to_string())?;
         }
         if self.condemned {
             // What an inner commit says after a cancel does not matter: the outermost one will be refused.
             let _ = self.database().transaction_cancel();
         } else {
-            self.database()
-                .transaction_commit()
-                .map_err(|error| error.to_string())?;
+            self.database().transaction_commit().map_err(|error| error.to_string())?;
         }
         self.before.pop();
         Ok(())
@@ -241,9 +200,7 @@ impl Run {
         if self.before.is_empty() {
             return Ok(());
         }
-        self.database()
-            .transaction_cancel()
-            .map_err(|error| error.to_string())?;
+        self.database().transaction_cancel().map_err(|error| error.to_string())?;
         if self.before.len() == 1 {
             self.cancelled();
         } else {
@@ -273,10 +230,7 @@ impl Run {
         self.content = old;
         if call != Some(Call::Grow) {
             // Not a transaction: reading and checking must still not do harm.
-            let _ = (
-                read(self.database()),
-                self.database().check(|_, _| true).map_err(|error| error.code()),
-            );
+            let _ = (read(self.database()), self.database().check(|_, _| true).map_err(|error| error.code()));
             return false;
         }
         self.must_be_right();
@@ -291,9 +245,7 @@ impl Run {
             self.cancelled();
         }
         let mut options = self.options.clone();
-        let database = options
-            .create(false)
-            .open_storage("fuzzed", Box::new(self.storage.clone()));
+        let database = options.create(false).open_storage("fuzzed", Box::new(self.storage.clone()));
         self.database = Some(database.expect("the database opens again"));
         self.must_be_right();
     }
@@ -320,10 +272,7 @@ fn same(result: Result<(), StoreError>, expected: Result<(), ErrorCode>) -> Resu
 fn read(database: &Database) -> Result<Content, String> {
     let mut content = Content::new();
     let shown = database.traverse_read(|_, key, value| {
-        assert!(
-            content.insert(key.to_vec(), value.to_vec()).is_none(),
-            "a key is shown twice"
-        );
+        assert!(content.insert(key.to_vec(), value.to_vec()).is_none(), "a key is shown twice");
         ControlFlow::Continue(())
     });
     shown.map_err(|error| error.to_string())?;

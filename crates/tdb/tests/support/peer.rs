@@ -41,37 +41,26 @@ impl Peer {
         }
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         // With the header there, the program is wrong, and that is no reason to skip.
-        assert!(
-            said.contains("tdb.h: No such file"),
-            "peer.c does not compile: {said}"
-        );
+        assert!(said.contains("tdb.h: No such file"), "peer.c does not compile: {said}");
         Err("libtdb's header is not installed".to_owned())
     }
 
     pub fn command(&self, what: &str, file: &Path, arguments: &[u64], flags: u32) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(what).arg(file);
-        command
-            .args(arguments.iter().map(u64::to_string))
-            .arg(flags.to_string());
+        command.args(arguments.iter().map(u64::to_string)).arg(flags.to_string());
         command.stdin(Stdio::null());
         command
     }
 
     /// Starts it with its output in a pipe.
     pub fn start(&self, what: &str, file: &Path, arguments: &[u64], flags: u32) -> Child {
-        self.command(what, file, arguments, flags)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the peer starts")
+        self.command(what, file, arguments, flags).stdout(Stdio::piped()).spawn().expect("the peer starts")
     }
 
     /// Runs it to its end, which must be a good one; returns what it printed.
     pub fn run(&self, what: &str, file: &Path, arguments: &[u64], flags: u32) -> String {
-        let output = self
-            .command(what, file, arguments, flags)
-            .output()
-            .expect("the peer starts");
+        let output = self.command(what, file, arguments, flags).output().expect("the peer starts");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "libtdb {what}: {text}");
         text
@@ -80,13 +69,8 @@ impl Peer {
     /// What libtdb reads in the file, as pairs of bytes.
     pub fn dump(&self, file: &Path, flags: u32) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
         let text = self.run("dump", file, &[], flags);
-        let pair = |line: &str| {
-            line.split_once(' ')
-                .map(|(key, value)| (unhex(key), unhex(value)))
-        };
-        text.lines()
-            .map(|line| pair(line).expect("a line has a key and a value"))
-            .collect()
+        let pair = |line: &str| line.split_once(' ').map(|(key, value)| (unhex(key), unhex(value)));
+        text.lines().map(|line| pair(line).expect("a line has a key and a value")).collect()
     }
 }
 

@@ -42,16 +42,11 @@ pub struct Recording(Arc<Mutex<Shared>>);
 
 impl Recording {
     pub fn new(image: Vec<u8>) -> Recording {
-        Recording(Arc::new(Mutex::new(Shared {
-            image,
-            events: Vec::new(),
-        })))
+        Recording(Arc::new(Mutex::new(Shared { image, events: Vec::new() })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.0
-            .lock()
-            .expect("no test panics while it holds the recording")
+        self.0.lock().expect("no test panics while it holds the recording")
     }
 
     /// How many events there are so far.
@@ -84,9 +79,7 @@ impl Storage for Recording {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let shared = self.lock();
         let start = offset as usize;
-        let place = start
-            .checked_add(out.len())
-            .and_then(|end| shared.image.get(start..end));
+        let place = start.checked_add(out.len()).and_then(|end| shared.image.get(start..end));
         out.copy_from_slice(place.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -96,10 +89,7 @@ impl Storage for Recording {
         if at + bytes.len() > self.lock().image.len() {
             return Err(io::Error::other("a write beyond the end"));
         }
-        self.happen(Event::Write {
-            at,
-            bytes: bytes.to_vec(),
-        });
+        self.happen(Event::Write { at, bytes: bytes.to_vec() });
         Ok(())
     }
 

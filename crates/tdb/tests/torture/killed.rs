@@ -16,9 +16,8 @@ fn is_half_done(path: &Path) -> bool {
     let header: &[u8; HEADER_SIZE] = bytes[..HEADER_SIZE].try_into().expect("a header");
     let header = Header::from_bytes(header).expect("the header is a database's");
     let at = header.recovery_start as usize;
-    let magic = bytes
-        .get(at + 20..at + 24)
-        .map(|bytes| header.order.word([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    let magic =
+        bytes.get(at + 20..at + 24).map(|bytes| header.order.word([bytes[0], bytes[1], bytes[2], bytes[3]]));
     at != 0 && magic == Some(RECOVERY_VALID)
 }
 
@@ -33,9 +32,7 @@ fn kill_while_committing(mut child: Child, rng: &mut Rng) -> u64 {
         assert!(!line.starts_with("fail "), "{line}");
         if let Some(number) = line.strip_prefix("committed ") {
             // The last line may be cut short by the kill only if it has no end of line; numbers grow.
-            *acknowledged = number
-                .parse::<u64>()
-                .map_or(*acknowledged, |number| number.max(*acknowledged));
+            *acknowledged = number.parse::<u64>().map_or(*acknowledged, |number| number.max(*acknowledged));
         }
         true
     };
@@ -83,10 +80,7 @@ fn a_killed_process_of_either_kind_leaves_whole_transactions() {
                 peer.start("commit", &path, &[1], flags)
             };
             let acknowledged = kill_while_committing(child, &mut rng);
-            assert!(
-                acknowledged > number,
-                "the worker was killed before it did anything"
-            );
+            assert!(acknowledged > number, "the worker was killed before it did anything");
             half_done[usize::from(ours)] += u32::from(is_half_done(&path));
             if rng.bool() {
                 // libtdb is the one that recovers.
@@ -96,9 +90,7 @@ fn a_killed_process_of_either_kind_leaves_whole_transactions() {
             }
             let database = worker::open(&path, flags);
             let found = worker::balances(&database);
-            let report = database
-                .check(|_, _| true)
-                .expect("our check passes after a kill");
+            let report = database.check(|_, _| true).expect("our check passes after a kill");
             assert!(
                 found == acknowledged.max(number) || found == acknowledged.max(number) + 1,
                 "{found}, {acknowledged}"
@@ -125,10 +117,7 @@ fn a_commit_of_libtdb_that_dies_anywhere_is_recovered_by_us() {
     let peer = match Peer::compile() {
         Ok(peer) => peer,
         Err(reason) => {
-            return testbed::skip(
-                "a_commit_of_libtdb_that_dies_anywhere_is_recovered_by_us",
-                &reason,
-            );
+            return testbed::skip("a_commit_of_libtdb_that_dies_anywhere_is_recovered_by_us", &reason);
         }
     };
     let folder = common::folder();
@@ -151,10 +140,7 @@ fn a_commit_of_libtdb_that_dies_anywhere_is_recovered_by_us() {
     }
     println!("dying: libtdb died at {deaths} places in commits, {recoveries} of them needed recovery");
     println!("dying: libtdb's check stumbles over {leftovers} old recovery areas that it left behind");
-    assert!(
-        recoveries > 0,
-        "no death fell between the recovery area's validity and its end"
-    );
+    assert!(recoveries > 0, "no death fell between the recovery area's validity and its end");
 }
 
 #[derive(Default)]
@@ -171,21 +157,15 @@ fn die_everywhere(peer: &Peer, base: &Path, before: u64) -> Deaths {
     let mut deaths = Deaths::default();
     for nth in 1.. {
         std::fs::copy(base, &path).expect("the base can be copied");
-        let ended = peer
-            .command("dying", &path, &[nth], NOMMAP)
-            .output()
-            .expect("the peer starts");
+        let ended = peer.command("dying", &path, &[nth], NOMMAP).output().expect("the peer starts");
         std::fs::copy(&path, &untouched).expect("the result can be copied");
         deaths.half_done += u32::from(is_half_done(&path));
         let database = worker::open(&path, 0);
         let found = worker::balances(&database);
         let our_check = database.check(|_, _| true);
         drop(database);
-        let passes = |file| {
-            peer.command("check", file, &[], 0)
-                .output()
-                .is_ok_and(|output| output.status.success())
-        };
+        let passes =
+            |file| peer.command("check", file, &[], 0).output().is_ok_and(|output| output.status.success());
         if passes(&untouched) {
             let report = our_check.expect("our check passes where libtdb's does");
             // libtdb's check takes everything behind lost space for lost, too, and then misses what is there: with an

@@ -34,13 +34,8 @@ pub struct Ledger {
 
 /// The bytes of a worker's own record; both kinds of worker compute them.
 pub fn own_value(id: u32, key: u32, version: u32, len: u32) -> Vec<u8> {
-    let start = id
-        .wrapping_mul(131)
-        .wrapping_add(key * 31)
-        .wrapping_add(version.wrapping_mul(17));
-    (0..len)
-        .map(|at| start.wrapping_add(at * 7).wrapping_add(at >> 8) as u8)
-        .collect()
+    let start = id.wrapping_mul(131).wrapping_add(key * 31).wrapping_add(version.wrapping_mul(17));
+    (0..len).map(|at| start.wrapping_add(at * 7).wrapping_add(at >> 8) as u8).collect()
 }
 
 impl Ledger {
@@ -53,10 +48,7 @@ impl Ledger {
             let kind = words.next().unwrap_or_default();
             let numbers: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
             if kind == "worker" && numbers.len() == 1 {
-                ledgers.push(Ledger {
-                    id: numbers[0] as u32,
-                    ..Ledger::default()
-                });
+                ledgers.push(Ledger { id: numbers[0] as u32, ..Ledger::default() });
             } else if let Some(ledger) = ledgers.last_mut() {
                 ledger.read_line(kind, &numbers);
             }
@@ -95,11 +87,7 @@ impl fmt::Display for Ledger {
         for (key, (version, len)) in &self.own {
             writeln!(out, "own {key} {version} {len}")?;
         }
-        writeln!(
-            out,
-            "pairs {}\nrefused {}\nops {}",
-            self.pairs, self.refused, self.operations
-        )
+        writeln!(out, "pairs {}\nrefused {}\nops {}", self.pairs, self.refused, self.operations)
     }
 }
 
@@ -107,10 +95,7 @@ impl fmt::Display for Ledger {
 pub fn content(database: &Database) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut content = BTreeMap::new();
     let shown = database.traverse_read(|_, key, value| {
-        assert!(
-            content.insert(key.to_vec(), value.to_vec()).is_none(),
-            "a key is there twice"
-        );
+        assert!(content.insert(key.to_vec(), value.to_vec()).is_none(), "a key is there twice");
         ControlFlow::Continue(())
     });
     shown.expect("the database can be traversed");
@@ -125,30 +110,18 @@ pub fn must_agree(mut content: BTreeMap<Vec<u8>, Vec<u8>>, ledgers: &[Ledger]) {
         assert_eq!(value, pairs, "{side} counts the committed transactions");
     }
     for counter in 0..COUNTERS {
-        let sum: u64 = ledgers
-            .iter()
-            .filter_map(|ledger| ledger.counted.get(&counter))
-            .sum();
-        let value = content
-            .remove(format!("count/0/{counter}").as_bytes())
-            .map_or(0, |value| number(&value));
+        let sum: u64 = ledgers.iter().filter_map(|ledger| ledger.counted.get(&counter)).sum();
+        let value = content.remove(format!("count/0/{counter}").as_bytes()).map_or(0, |value| number(&value));
         assert_eq!(value, sum, "counter {counter}");
     }
     for log in 0..LOGS {
-        let value = content
-            .remove(format!("log/0/{log}").as_bytes())
-            .unwrap_or_default();
+        let value = content.remove(format!("log/0/{log}").as_bytes()).unwrap_or_default();
         tokens_must_agree(log, &value, ledgers);
     }
     for ledger in ledgers {
         for (key, (version, len)) in &ledger.own {
             let value = content.remove(format!("own/{}/{key}", ledger.id).as_bytes());
-            assert_eq!(
-                value,
-                Some(own_value(ledger.id, *key, *version, *len)),
-                "own/{}/{key}",
-                ledger.id
-            );
+            assert_eq!(value, Some(own_value(ledger.id, *key, *version, *len)), "own/{}/{key}", ledger.id);
         }
     }
     let rest: Vec<_> = content.keys().map(|key| String::from_utf8_lossy(key)).collect();
@@ -174,8 +147,5 @@ fn tokens_must_agree(log: u32, value: &[u8], ledgers: &[Ledger]) {
         let found = next.remove(&ledger.id).unwrap_or(0);
         assert_eq!(found, appended, "log {log}: tokens of worker {}", ledger.id);
     }
-    assert!(
-        next.is_empty(),
-        "log {log} has tokens of workers that do not exist: {next:?}"
-    );
+    assert!(next.is_empty(), "log {log} has tokens of workers that do not exist: {next:?}");
 }

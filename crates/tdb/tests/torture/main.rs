@@ -27,19 +27,10 @@ pub fn long() -> bool {
 
 /// Starts this program again as a worker.
 pub fn start_ours(what: &str, file: &Path, numbers: &[u64]) -> Child {
-    let mut task = vec![
-        what.to_owned(),
-        file.to_str().expect("test files have plain names").to_owned(),
-    ];
+    let mut task = vec![what.to_owned(), file.to_str().expect("test files have plain names").to_owned()];
     task.extend(numbers.iter().map(u64::to_string));
     Command::new(std::env::current_exe().expect("this program has a path"))
-        .args([
-            "--exact",
-            "worker_process",
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args(["--exact", "worker_process", "--ignored", "--nocapture", "--test-threads=1"])
         .env(WORKER, task.join("\t"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -52,10 +43,7 @@ pub fn start_ours(what: &str, file: &Path, numbers: &[u64]) -> Child {
 fn worker_process() {
     let Ok(task) = std::env::var(WORKER) else { return };
     let words: Vec<&str> = task.split('\t').collect();
-    let numbers: Vec<u64> = words[2..]
-        .iter()
-        .map(|word| word.parse().expect("a number"))
-        .collect();
+    let numbers: Vec<u64> = words[2..].iter().map(|word| word.parse().expect("a number")).collect();
     let path = PathBuf::from(words[1]);
     // The test harness has begun a line.
     println!();
@@ -97,11 +85,8 @@ fn torture(peer: &Peer, torture: &Torture, operations: u64) -> (u64, u64) {
     let folder = common::folder();
     let path = folder.path().join("tortured.tdb");
     if torture.made_by_us {
-        let order = if torture.made_with & CONVERT != 0 {
-            tdb::ByteOrder::FOREIGN
-        } else {
-            tdb::ByteOrder::NATIVE
-        };
+        let order =
+            if torture.made_with & CONVERT != 0 { tdb::ByteOrder::FOREIGN } else { tdb::ByteOrder::NATIVE };
         let flags = tdb::Flags(torture.made_with & !CONVERT);
         let chains = torture.chains as u32;
         tdb::OpenOptions::new()
@@ -123,24 +108,13 @@ fn torture(peer: &Peer, torture: &Torture, operations: u64) -> (u64, u64) {
         id += 1;
     }
     for (threads, flags) in torture.ours {
-        children.push(start_ours(
-            "torture",
-            &path,
-            &[id, *threads, each, seed, (*flags).into()],
-        ));
+        children.push(start_ours("torture", &path, &[id, *threads, each, seed, (*flags).into()]));
         id += threads;
     }
     let ledgers = collect(children);
-    assert_eq!(
-        ledgers.len() as u64,
-        workers,
-        "every worker has given its account"
-    );
+    assert_eq!(ledgers.len() as u64, workers, "every worker has given its account");
     judge(peer, &path, &ledgers);
-    (
-        ledgers.iter().map(|ledger| ledger.operations).sum(),
-        ledgers.iter().map(|ledger| ledger.refused).sum(),
-    )
+    (ledgers.iter().map(|ledger| ledger.operations).sum(), ledgers.iter().map(|ledger| ledger.refused).sum())
 }
 
 fn collect(children: Vec<Child>) -> Vec<Ledger> {
@@ -202,10 +176,7 @@ const TORTURES: [Torture; 5] = [
         made_with: CONVERT | INCOMPATIBLE_HASH,
         made_by_us: true,
         chains: 131,
-        theirs: &[
-            NOSYNC | NOMMAP | INCOMPATIBLE_HASH,
-            NOSYNC | NOMMAP | INCOMPATIBLE_HASH,
-        ],
+        theirs: &[NOSYNC | NOMMAP | INCOMPATIBLE_HASH, NOSYNC | NOMMAP | INCOMPATIBLE_HASH],
         ours: &[(2, NOSYNC | NOMMAP), (1, NOSYNC | NOMMAP)],
     },
 ];
@@ -218,10 +189,7 @@ fn processes_of_both_kinds_torture_one_file_and_nothing_is_lost() {
     let peer = match Peer::compile() {
         Ok(peer) => peer,
         Err(reason) => {
-            return testbed::skip(
-                "processes_of_both_kinds_torture_one_file_and_nothing_is_lost",
-                &reason,
-            );
+            return testbed::skip("processes_of_both_kinds_torture_one_file_and_nothing_is_lost", &reason);
         }
     };
     let mut total = (0, 0);
@@ -235,9 +203,6 @@ fn processes_of_both_kinds_torture_one_file_and_nothing_is_lost() {
         );
         total = (total.0 + done, total.1 + refused);
     }
-    println!(
-        "torture: {} operations in all, {} locks refused",
-        total.0, total.1
-    );
+    println!("torture: {} operations in all, {} locks refused", total.0, total.1);
     assert!(!long() || total.0 >= 1_000_000);
 }

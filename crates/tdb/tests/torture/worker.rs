@@ -21,10 +21,7 @@ const BALANCE_BYTES: usize = 700;
 
 /// Opens an existing file with libtdb's flags.
 pub fn open(path: &Path, flags: u32) -> Database {
-    OpenOptions::new()
-        .flags(Flags(flags))
-        .open(path)
-        .expect("the file of the torture opens")
+    OpenOptions::new().flags(Flags(flags)).open(path).expect("the file of the torture opens")
 }
 
 /// One worker: a handle and what must be in the file because of it.
@@ -38,15 +35,7 @@ pub struct Worker<'a> {
 impl<'a> Worker<'a> {
     pub fn new(database: &'a Database, id: u32, seed: u64) -> Worker<'a> {
         let rng = Rng::with_seed(seed ^ (u64::from(id) << 32));
-        Worker {
-            database,
-            rng,
-            ledger: Ledger {
-                id,
-                ..Ledger::default()
-            },
-            versions: 0,
-        }
+        Worker { database, rng, ledger: Ledger { id, ..Ledger::default() }, versions: 0 }
     }
 
     /// Random operations, at least so many; returns the account of them.
@@ -86,11 +75,7 @@ impl<'a> Worker<'a> {
             self.ledger.own.remove(&key);
             return;
         }
-        let len = if self.rng.u32(..20) == 0 {
-            self.rng.u32(..MOST_BYTES)
-        } else {
-            self.rng.u32(..300)
-        };
+        let len = if self.rng.u32(..20) == 0 { self.rng.u32(..MOST_BYTES) } else { self.rng.u32(..300) };
         self.versions += 1;
         self.ledger.own.insert(key, (self.versions, len));
         let mode = match (self.rng.bool(), there) {
@@ -99,24 +84,16 @@ impl<'a> Worker<'a> {
             (false, false) => StoreMode::Insert,
         };
         let value = self.own_bytes(key).unwrap_or_default();
-        self.database
-            .store(&name, &value, mode)
-            .expect("an own record is stored");
+        self.database.store(&name, &value, mode).expect("an own record is stored");
     }
 
     fn fetch_own(&mut self) {
         let key = self.rng.u32(..OWN);
         let name = self.own_key(key);
         let expected = self.own_bytes(key);
-        assert_eq!(
-            self.database.fetch(&name).expect("fetch"),
-            expected,
-            "own record {key}"
-        );
+        assert_eq!(self.database.fetch(&name).expect("fetch"), expected, "own record {key}");
         assert_eq!(self.database.exists(&name).expect("exists"), expected.is_some());
-        let same = self
-            .database
-            .parse_record(&name, |value| Some(value) == expected.as_deref());
+        let same = self.database.parse_record(&name, |value| Some(value) == expected.as_deref());
         assert_ne!(same.expect("parse"), Some(false), "own record {key}");
     }
 
@@ -125,9 +102,7 @@ impl<'a> Worker<'a> {
         let nth = self.ledger.appended.entry(log).or_default();
         let mut token = self.ledger.id.to_le_bytes().to_vec();
         token.extend(nth.to_le_bytes());
-        self.database
-            .append(format!("log/0/{log}").as_bytes(), &token)
-            .expect("append");
+        self.database.append(format!("log/0/{log}").as_bytes(), &token).expect("append");
         *nth += 1;
     }
 
@@ -142,18 +117,13 @@ impl<'a> Worker<'a> {
         let counter = self.rng.u32(..COUNTERS);
         let by = self.rng.u64(1..6);
         let name = format!("count/0/{counter}");
-        let _chain = self
-            .database
-            .chain_lock(name.as_bytes(), LockKind::Write, Wait::Yes)
-            .expect("chain lock");
+        let _chain =
+            self.database.chain_lock(name.as_bytes(), LockKind::Write, Wait::Yes).expect("chain lock");
         self.add_to(counter, by);
     }
 
     fn count_all_locked(&mut self) {
-        let _all = self
-            .database
-            .lock_all_guard(LockKind::Write, Wait::Yes)
-            .expect("lock of everything");
+        let _all = self.database.lock_all_guard(LockKind::Write, Wait::Yes).expect("lock of everything");
         for _ in 0..3 {
             let counter = self.rng.u32(..COUNTERS);
             self.add_to(counter, 1);
@@ -161,10 +131,8 @@ impl<'a> Worker<'a> {
     }
 
     fn pairs_agree(&mut self) {
-        let _all = self
-            .database
-            .lock_all_guard(LockKind::Read, Wait::Yes)
-            .expect("lock of everything for reading");
+        let _all =
+            self.database.lock_all_guard(LockKind::Read, Wait::Yes).expect("lock of everything for reading");
         let [left, right] =
             ["pair/left", "pair/right"].map(|side| self.database.fetch(side.as_bytes()).expect("fetch"));
         assert_eq!(left, right, "half a transaction is visible");
@@ -172,15 +140,11 @@ impl<'a> Worker<'a> {
 
     fn transaction(&mut self) {
         let before = self.ledger.clone();
-        self.database
-            .transaction_start(Wait::Yes)
-            .expect("a transaction starts");
+        self.database.transaction_start(Wait::Yes).expect("a transaction starts");
         let inner = self.rng.u8(..4) == 0;
         let cancel = self.rng.u8(..4) == 0;
         if inner {
-            self.database
-                .transaction_start(Wait::Yes)
-                .expect("an inner transaction starts");
+            self.database.transaction_start(Wait::Yes).expect("an inner transaction starts");
         }
         let steps = self.rng.u64(1..7);
         for _ in 0..steps {
@@ -214,11 +178,8 @@ impl<'a> Worker<'a> {
 
     /// Commits; `false` if readers never left, in which case nothing has happened.
     fn commit(&mut self) -> bool {
-        let prepared = if self.rng.u8(..4) == 0 {
-            self.database.transaction_prepare_commit()
-        } else {
-            Ok(())
-        };
+        let prepared =
+            if self.rng.u8(..4) == 0 { self.database.transaction_prepare_commit() } else { Ok(()) };
         match prepared.and_then(|()| self.database.transaction_commit()) {
             Ok(()) => true,
             Err(TransactionError::Lock(LockError::Deadlock { .. })) => {
@@ -238,16 +199,10 @@ impl<'a> Worker<'a> {
             let Some(key) = name.strip_prefix(own.as_bytes()) else {
                 return ControlFlow::Continue(());
             };
-            let key: u32 = String::from_utf8_lossy(key)
-                .parse()
-                .expect("own keys end in a number");
-            let (version, len) = unseen
-                .remove(&key)
-                .expect("an own record is shown once, and only if it is there");
-            assert!(
-                value == own_value(ledger.id, key, version, len),
-                "own record {key} in a traverse"
-            );
+            let key: u32 = String::from_utf8_lossy(key).parse().expect("own keys end in a number");
+            let (version, len) =
+                unseen.remove(&key).expect("an own record is shown once, and only if it is there");
+            assert!(value == own_value(ledger.id, key, version, len), "own record {key} in a traverse");
             if deleting && rng.u8(..8) == 0 {
                 match database.delete(name) {
                     Ok(()) => {
@@ -259,25 +214,16 @@ impl<'a> Worker<'a> {
             }
             ControlFlow::Continue(())
         };
-        let shown = if deleting {
-            self.database.traverse(see)
-        } else {
-            self.database.traverse_read(see)
-        };
+        let shown = if deleting { self.database.traverse(see) } else { self.database.traverse_read(see) };
         shown.expect("traverse");
-        assert!(
-            unseen.is_empty(),
-            "a traverse has not shown own records {unseen:?}"
-        );
+        assert!(unseen.is_empty(), "a traverse has not shown own records {unseen:?}");
     }
 }
 
 /// Adds to a number of 8 bytes; the caller holds a lock. Returns the new number.
 fn add(database: &Database, name: &str, by: u64) -> u64 {
     let old = database.fetch(name.as_bytes()).expect("fetch of a number");
-    let old = old.map_or(0, |bytes| {
-        u64::from_le_bytes(bytes.try_into().expect("a number has 8 bytes"))
-    });
+    let old = old.map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("a number has 8 bytes")));
     database
         .store(name.as_bytes(), &(old + by).to_le_bytes(), StoreMode::Replace)
         .expect("store of a number");
@@ -306,10 +252,7 @@ pub fn torture_in_threads(
                 scope.spawn(move || Worker::new(&own, first_id + nth, seed).torture(operations))
             })
             .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("a thread of the torture"))
-            .collect()
+        threads.into_iter().map(|thread| thread.join().expect("a thread of the torture")).collect()
     })
 }
 
@@ -321,15 +264,10 @@ pub fn commit_one(database: &Database) -> u64 {
         let name = format!("balance/0/{balance}");
         let old = transaction.fetch(name.as_bytes()).expect("fetch of a balance");
         let old = old.map_or(0, |value| balance_number(&value));
-        assert!(
-            balance == 0 || old == number,
-            "balance {balance} is {old}, the first is {number}"
-        );
+        assert!(balance == 0 || old == number, "balance {balance} is {old}, the first is {number}");
         number = old;
         let value = balance_value(balance, number + 1);
-        transaction
-            .store(name.as_bytes(), &value, StoreMode::Replace)
-            .expect("store of a balance");
+        transaction.store(name.as_bytes(), &value, StoreMode::Replace).expect("store of a balance");
     }
     transaction.commit().expect("commit");
     number + 1
@@ -362,10 +300,7 @@ pub fn balances(database: &Database) -> u64 {
         let expected = balance_value(balance, number);
         assert_eq!(balance_number(value), number, "balance {balance}");
         assert_eq!(value.len(), expected.len(), "balance {balance} at {number}");
-        assert!(
-            value[8..BALANCE_BYTES] == expected[8..BALANCE_BYTES],
-            "balance {balance} at {number}"
-        );
+        assert!(value[8..BALANCE_BYTES] == expected[8..BALANCE_BYTES], "balance {balance} at {number}");
     }
     assert_eq!(content.len(), BALANCES as usize);
     number

@@ -25,9 +25,7 @@ pub struct FileStore {
 impl FileStore {
     /// The database at `prefix`, for instance `/var/lib/openafs/db/prdb`.
     pub fn new(prefix: impl Into<PathBuf>) -> Self {
-        FileStore {
-            prefix: prefix.into(),
-        }
+        FileStore { prefix: prefix.into() }
     }
 
     fn path(&self, suffix: &str) -> PathBuf {
@@ -38,21 +36,13 @@ impl FileStore {
 
     /// Makes a rename or a new file safe: the directory has to be synced, not the file alone.
     fn sync_directory(&self) -> io::Result<()> {
-        let parent = self
-            .prefix
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let parent =
+            self.prefix.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(parent)?.sync_all()
     }
 
     fn open_for_update(path: &Path) -> io::Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
     }
 }
 
@@ -92,19 +82,8 @@ impl PhysicalStore for FileStore {
 
     fn begin_replacement(&self) -> io::Result<Box<dyn Replacement>> {
         let path = self.path(".DB0.TMP");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)?;
-        Ok(Box::new(Received {
-            store: self.clone(),
-            file,
-            path,
-            length: 0,
-            committed: false,
-        }))
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        Ok(Box::new(Received { store: self.clone(), file, path, length: 0, committed: false }))
     }
 
     fn load_promise(&self) -> io::Result<PromiseRecord> {
@@ -239,10 +218,7 @@ mod tests {
         replacement.append(b"new").unwrap();
         replacement.commit(Version::new(6, 2)).unwrap();
         let (new, label) = store.open().unwrap();
-        assert_eq!(
-            (contents(&*new), label),
-            (b"brand new".to_vec(), Some(Version::new(6, 2)))
-        );
+        assert_eq!((contents(&*new), label), (b"brand new".to_vec(), Some(Version::new(6, 2))));
         assert_eq!(contents(&*old), b"old");
     }
 
@@ -271,10 +247,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = FileStore::new(directory.path().join("x"));
         assert_eq!(store.load_promise().unwrap(), PromiseRecord::default());
-        let record = PromiseRecord {
-            max_epoch: 9,
-            to: Some(ubik_proto::cell::ServerId::new(0)),
-        };
+        let record = PromiseRecord { max_epoch: 9, to: Some(ubik_proto::cell::ServerId::new(0)) };
         store.save_promise(record).unwrap();
         assert_eq!(store.load_promise().unwrap(), record);
     }

@@ -32,10 +32,7 @@ struct Medium {
 
 impl Medium {
     fn write(&mut self, position: usize, bytes: &[u8]) {
-        let operation = Operation::Write {
-            position,
-            bytes: bytes.to_vec(),
-        };
+        let operation = Operation::Write { position, bytes: bytes.to_vec() };
         apply(&mut self.current, &operation);
         self.pending.push(operation);
     }
@@ -63,10 +60,7 @@ impl Medium {
                         if keep() {
                             apply(
                                 &mut self.safe,
-                                &Operation::Write {
-                                    position: sector,
-                                    bytes: part.to_vec(),
-                                },
+                                &Operation::Write { position: sector, bytes: part.to_vec() },
                             );
                         }
                     }
@@ -143,9 +137,7 @@ struct Disk {
 pub struct MemoryStore(Arc<Mutex<Disk>>);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .expect("no code here panics while it holds this lock")
+    mutex.lock().expect("no code here panics while it holds this lock")
 }
 
 impl MemoryStore {
@@ -200,11 +192,7 @@ impl MemoryStore {
     /// An operation that makes a file longer by `grows` bytes.
     fn burn_for_space(&self, grows: usize) -> io::Result<MutexGuard<'_, Disk>> {
         let disk = self.burn()?;
-        if disk.fuse.full && grows > 0 {
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        } else {
-            Ok(disk)
-        }
+        if disk.fuse.full && grows > 0 { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(disk) }
     }
 }
 
@@ -216,13 +204,7 @@ impl PhysicalStore for MemoryStore {
             let bytes = lock(&medium);
             decode_label(&bytes.current[..bytes.current.len().min(16)])?
         };
-        Ok((
-            Arc::new(MemoryFile {
-                store: self.clone(),
-                medium,
-            }),
-            label,
-        ))
+        Ok((Arc::new(MemoryFile { store: self.clone(), medium }), label))
     }
 
     fn write_log(&self, bytes: &[u8]) -> io::Result<()> {
@@ -248,10 +230,7 @@ impl PhysicalStore for MemoryStore {
 
     fn begin_replacement(&self) -> io::Result<Box<dyn Replacement>> {
         drop(self.burn()?);
-        Ok(Box::new(Received {
-            store: self.clone(),
-            bytes: Vec::new(),
-        }))
+        Ok(Box::new(Received { store: self.clone(), bytes: Vec::new() }))
     }
 
     fn load_promise(&self) -> io::Result<PromiseRecord> {
@@ -275,10 +254,7 @@ impl StoreFile for MemoryFile {
     fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
         drop(self.store.burn()?);
         let medium = lock(&self.medium);
-        let from = medium
-            .current
-            .get((HEADER_LEN + position) as usize..)
-            .unwrap_or(&[]);
+        let from = medium.current.get((HEADER_LEN + position) as usize..).unwrap_or(&[]);
         let count = from.len().min(buffer.len());
         buffer[..count].copy_from_slice(&from[..count]);
         Ok(count)
@@ -335,11 +311,7 @@ impl Replacement for Received {
         let mut whole = encode_label(version).to_vec();
         whole.resize(HEADER_LEN as usize, 0);
         whole.extend_from_slice(&self.bytes);
-        let medium = Medium {
-            current: whole.clone(),
-            safe: whole,
-            pending: Vec::new(),
-        };
+        let medium = Medium { current: whole.clone(), safe: whole, pending: Vec::new() };
         disk.data = Arc::new(Mutex::new(medium));
         Ok(())
     }
@@ -367,10 +339,7 @@ mod tests {
         file.read_at(0, &mut bytes).unwrap();
         assert!(bytes.contains(&1) && bytes.contains(&2), "torn at sectors");
         assert_eq!(bytes[447], 1);
-        assert_eq!(
-            bytes[448], 2,
-            "the second sector of the file begins 64 bytes early"
-        );
+        assert_eq!(bytes[448], 2, "the second sector of the file begins 64 bytes early");
     }
 
     #[test]

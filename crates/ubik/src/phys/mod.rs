@@ -131,25 +131,17 @@ pub fn decode_label(header: &[u8]) -> io::Result<Option<Version>> {
         return Ok(None);
     }
     let word = |at: usize| -> io::Result<u32> {
-        let bytes = header
-            .get(at..at + 4)
-            .ok_or_else(|| bad_label("its header is cut short"))?;
+        let bytes = header.get(at..at + 4).ok_or_else(|| bad_label("its header is cut short"))?;
         Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     };
     if word(0)? != LABEL_MAGIC {
         return Err(bad_label("its first word is not that of a Ubik database"));
     }
-    Ok(Some(Version {
-        epoch: word(8)?,
-        counter: word(12)?,
-    }))
+    Ok(Some(Version { epoch: word(8)?, counter: word(12)? }))
 }
 
 fn bad_label(what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("{what}; move the file away to start empty"),
-    )
+    io::Error::new(io::ErrorKind::InvalidData, format!("{what}; move the file away to start empty"))
 }
 
 /// The bytes in which a promise is kept: magic, epoch, server plus one, and a check of both.
@@ -174,13 +166,8 @@ pub fn decode_promise(bytes: &[u8]) -> io::Result<Option<PromiseRecord>> {
         16 if &bytes[..4] == b"QPRM" && word(12) == promise_check(word(4), word(8)) && word(8) <= 20 => {}
         _ => return Err(bad_label("the promise file is damaged")),
     }
-    let to = (word(8) as usize)
-        .checked_sub(1)
-        .map(ubik_proto::cell::ServerId::new);
-    Ok(Some(PromiseRecord {
-        max_epoch: word(4),
-        to,
-    }))
+    let to = (word(8) as usize).checked_sub(1).map(ubik_proto::cell::ServerId::new);
+    Ok(Some(PromiseRecord { max_epoch: word(4), to }))
 }
 
 fn promise_check(max_epoch: u32, to: u32) -> u32 {
@@ -205,10 +192,7 @@ mod tests {
 
     #[test]
     fn a_damaged_promise_is_refused() {
-        let record = PromiseRecord {
-            max_epoch: 77,
-            to: Some(ServerId::new(2)),
-        };
+        let record = PromiseRecord { max_epoch: 77, to: Some(ServerId::new(2)) };
         let bytes = encode_promise(record);
         assert_eq!(decode_promise(&bytes).unwrap(), Some(record));
         assert_eq!(decode_promise(&[]).unwrap(), None);

@@ -95,10 +95,8 @@ In keys and values a backslash and two hexadecimal digits stand for a byte; quot
 pub fn find(word: &str) -> Result<(Verb, usize), String> {
     let exact = VERBS.iter().find(|(name, _, _)| *name == word);
     exact.map(|(_, verb, count)| (*verb, *count)).ok_or_else(|| {
-        let near = VERBS
-            .iter()
-            .map(|(name, _, _)| *name)
-            .find(|name| word.len() > 1 && name.starts_with(word));
+        let near =
+            VERBS.iter().map(|(name, _, _)| *name).find(|name| word.len() > 1 && name.starts_with(word));
         match near {
             Some(name) => format!("no command is named `{word}`; did you mean `{name}`?"),
             None => format!("no command is named `{word}`; `help` lists them"),
@@ -157,10 +155,7 @@ fn hex_byte(digits: &[u8]) -> Result<u8, String> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
     match (digit(digits[0]), digit(digits[1])) {
         (Some(high), Some(low)) => Ok(high << 4 | low),
-        _ => Err(format!(
-            "`{}` is no pair of hexadecimal digits",
-            String::from_utf8_lossy(digits)
-        )),
+        _ => Err(format!("`{}` is no pair of hexadecimal digits", String::from_utf8_lossy(digits))),
     }
 }
 
@@ -171,10 +166,7 @@ mod tests {
     /// T7: keys and values can be given with spaces, and as bytes.
     #[test]
     fn words_are_split_at_spaces_outside_quotes_and_escapes_become_bytes() {
-        assert_eq!(
-            split(r#"store "a key" v\00"#),
-            Ok(vec!["store".into(), "a key".into(), r"v\00".into()])
-        );
+        assert_eq!(split(r#"store "a key" v\00"#), Ok(vec!["store".into(), "a key".into(), r"v\00".into()]));
         assert_eq!(split(r#"show """#), Ok(vec!["show".into(), String::new()]));
         assert!(split(r#"show "a"#).is_err());
         assert_eq!(unescape(r"v\00\fF"), Ok(vec![b'v', 0, 0xff]));

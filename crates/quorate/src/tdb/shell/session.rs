@@ -33,11 +33,7 @@ type Done = Result<(), Failure>;
 impl Session {
     /// A session without a database.
     pub fn new(no_lock: bool) -> Session {
-        Session {
-            open: None,
-            last_key: None,
-            no_lock,
-        }
+        Session { open: None, last_key: None, no_lock }
     }
 
     /// Opens a database in place of the one that is open.
@@ -54,11 +50,7 @@ impl Session {
     pub fn run_line(&mut self, line: &str) -> Result<Next, Failure> {
         let words = split(line).map_err(Failure::input)?;
         if words.is_empty() {
-            return if self.open.is_some() {
-                self.run(&["next".to_owned()])
-            } else {
-                Ok(Next::Go)
-            };
+            return if self.open.is_some() { self.run(&["next".to_owned()]) } else { Ok(Next::Go) };
         }
         self.run(&words)
     }
@@ -92,9 +84,7 @@ impl Session {
     }
 
     fn database(&self) -> Result<&(PathBuf, Database), Failure> {
-        self.open
-            .as_ref()
-            .ok_or_else(|| Failure::input("no database is open; `open FILE` opens one"))
+        self.open.as_ref().ok_or_else(|| Failure::input("no database is open; `open FILE` opens one"))
     }
 
     /// Shows the first record, or the one after the last that was shown.
@@ -117,11 +107,7 @@ impl Session {
     fn one_record(&self, verb: Verb, arguments: &[String]) -> Done {
         let (path, database) = self.database()?;
         let bytes = |word: &String| {
-            let decoded = if verb == Verb::StoreHex {
-                unhex(word)
-            } else {
-                unescape(word)
-            };
+            let decoded = if verb == Verb::StoreHex { unhex(word) } else { unescape(word) };
             decoded.map_err(Failure::input)
         };
         let key = bytes(&arguments[0])?;
@@ -139,15 +125,11 @@ impl Session {
     fn whole_database(&self, verb: Verb) -> Done {
         let (path, database) = self.database()?;
         match verb {
-            Verb::TransactionStart => database
-                .transaction_start(Wait::Yes)
-                .map_err(|error| failure(path, &error)),
-            Verb::TransactionCommit => database
-                .transaction_commit()
-                .map_err(|error| failure(path, &error)),
-            Verb::TransactionCancel => database
-                .transaction_cancel()
-                .map_err(|error| failure(path, &error)),
+            Verb::TransactionStart => {
+                database.transaction_start(Wait::Yes).map_err(|error| failure(path, &error))
+            }
+            Verb::TransactionCommit => database.transaction_commit().map_err(|error| failure(path, &error)),
+            Verb::TransactionCancel => database.transaction_cancel().map_err(|error| failure(path, &error)),
             Verb::Erase => database.wipe_all().map_err(|error| failure(path, &error)),
             Verb::Repack => database.repack().map_err(|error| failure(path, &error)),
             Verb::Dump => each(path, database, |out, key, value| write_record(out, key, value)),
@@ -164,9 +146,7 @@ fn figures(verb: Verb, path: &Path, database: &Database) -> Done {
     let text = match verb {
         Verb::Info => database.summary().map(|summary| summary.to_string()),
         Verb::FreelistSize => database.freelist_size().map(|size| format!("{size}\n")),
-        Verb::Check => database
-            .check(|_, _| true)
-            .map(|report| format!("sound, {} records\n", report.used)),
+        Verb::Check => database.check(|_, _| true).map(|report| format!("sound, {} records\n", report.used)),
         _ => return free(path, database),
     };
     print!("{}", text.map_err(|error| failure(path, &error))?);
@@ -183,12 +163,8 @@ fn show(path: &Path, database: &Database, key: &[u8]) -> Done {
 fn move_record(path: &Path, database: &Database, key: &[u8], to: &Path) -> Done {
     let value = database.fetch(key).map_err(|error| failure(path, &error))?;
     let value = value.ok_or_else(|| Failure::no("no such key"))?;
-    let target = OpenOptions::new()
-        .open(to)
-        .map_err(|error| open_failure(&error))?;
-    target
-        .store(key, &value, StoreMode::Insert)
-        .map_err(|error| failure(to, &error))?;
+    let target = OpenOptions::new().open(to).map_err(|error| open_failure(&error))?;
+    target.store(key, &value, StoreMode::Insert).map_err(|error| failure(to, &error))?;
     database.delete(key).map_err(|error| failure(path, &error))
 }
 
@@ -202,11 +178,7 @@ fn each(
     let mut written = Ok(());
     let visited = database.traverse_read(|_, key, value| {
         written = write(&mut out, key, value);
-        if written.is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     visited.map_err(|error| failure(path, &error))?;
     written?;
@@ -237,10 +209,7 @@ fn list(path: &Path, database: &Database) -> Done {
 fn free(path: &Path, database: &Database) -> Done {
     let mut rows = Vec::new();
     let count = database.freelist_records(|offset, length| rows.push((offset, length)));
-    println!(
-        "free list: {} records",
-        count.map_err(|error| failure(path, &error))?
-    );
+    println!("free list: {} records", count.map_err(|error| failure(path, &error))?);
     for (offset, length) in rows {
         println!("  {length:>10} bytes at {offset}");
     }
