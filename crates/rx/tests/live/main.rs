@@ -95,19 +95,35 @@ fn ask_everything(port: &Port, security: &dyn SecurityClass) {
     assert_eq!(Request::<()>::new(1, &()).call(&nowhere).unwrap_err(), AbortCode::INVALID_OPERATION);
 }
 
+/// A server that is no sync site tells the version of its database.
+fn ask_version_without_quorum(
+    server: openafs::Server,
+    folders: &Folders,
+    security: &dyn SecurityClass,
+    expected: Version,
+) {
+    drop(server);
+    folders.add_absent_server();
+    let _server = folders.start();
+    let port = client_port();
+    let version = disk::request::version().call(&connect(&port, disk::SERVICE, security)).unwrap();
+    assert_eq!(version, expected);
+}
+
 /// X2, X4, X6: calls of every kind to an OpenAFS server without security, and a database of 4 MiB from it.
 #[test]
 fn openafs_answers_calls_without_security() {
     in_namespace("openafs_answers_calls_without_security", true, || {
         openafs::take_addresses();
         let folders = Folders::new(false);
-        let (_server, expected) = start_with_database(&folders, false);
+        let (server, expected) = start_with_database(&folders, false);
         let port = client_port();
         ask_everything(&port, &NullSecurity);
         let (bytes, version) = fetch(&connect(&port, disk::SERVICE, &NullSecurity)).unwrap();
         assert!(bytes == expected, "the database arrived wrong");
         assert!(version.epoch > 0);
         eprintln!("{} bytes, version {version:?}, {:?}", bytes.len(), port.counters());
+        ask_version_without_quorum(server, &folders, &NullSecurity, version);
     });
 }
 
@@ -117,14 +133,16 @@ fn openafs_answers_authenticated_calls() {
     in_namespace("openafs_answers_authenticated_calls", true, || {
         openafs::take_addresses();
         let folders = Folders::new(true);
-        let (_server, expected) = start_with_database(&folders, true);
+        let (server, expected) = start_with_database(&folders, true);
         let port = client_port();
+        let mut version = None;
         let keys = rx::keys::read(&folders.key_file()).unwrap();
         for level in [Level::Clear, Level::Auth, Level::Crypt] {
             let security = rx::keys::client(&keys, level).unwrap();
             ask_everything(&port, &security);
-            let (bytes, _) = fetch(&connect(&port, disk::SERVICE, &security)).unwrap();
+            let (bytes, found) = fetch(&connect(&port, disk::SERVICE, &security)).unwrap();
             assert!(bytes == expected, "the database arrived wrong at {level:?}");
+            version = Some(found);
         }
         let refused = fetch(&connect(&port, disk::SERVICE, &NullSecurity)).unwrap_err();
         assert_eq!(refused, AbortCode(10_029));
@@ -134,6 +152,9 @@ fn openafs_answers_authenticated_calls() {
         let security = rx::keys::client(&keys, Level::Crypt).unwrap();
         let code = fetch(&connect(&port, disk::SERVICE, &security)).unwrap_err();
         assert_eq!(code, AbortCode::RXKAD_BAD_TICKET);
+        let keys = rx::keys::read(&folders.key_file()).unwrap();
+        let security = rx::keys::client(&keys, Level::Crypt).unwrap();
+        ask_version_without_quorum(server, &folders, &security, version.unwrap());
     });
 }
 

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// Its address.
 pub const ADDRESS: &str = "10.77.0.11";
+/// The address of a server that does not run. Not in the network of the loopback device, all of which is ours.
+const ABSENT: &str = "10.99.0.9";
 /// Its port.
 pub const PORT: u16 = 7002;
 /// The key of its cell.
@@ -35,6 +37,14 @@ impl Folders {
             std::fs::write(folders.path("var/local/NoAuth"), "").unwrap();
         }
         folders
+    }
+
+    /// Names a second server, which is not there: the next start has no quorum, and so no sync site.
+    pub fn add_absent_server(&self) {
+        for etc in ["etc", "etc/server"] {
+            let servers = format!(">test.ubik\t#test\n{ADDRESS}\t#one\n{ABSENT}\t#two\n");
+            std::fs::write(self.path(etc).join("CellServDB"), servers).unwrap();
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
