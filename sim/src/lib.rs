@@ -7,7 +7,7 @@
 //! * [`world`] keeps the events and carries out what the servers ask for;
 //! * [`node`] is one machine: clocks, disk, server;
 //! * [`net`] says whether and when a message arrives;
-//! * [`scenario`] is what goes wrong, and [`client`] what is asked meanwhile;
+//! * [`scenario`] is what goes wrong, and `client` what is asked meanwhile;
 //! * [`invariants`] are the properties that must hold, one a file.
 #![forbid(unsafe_code)]
 

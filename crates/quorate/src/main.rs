@@ -3,7 +3,7 @@
 //! * [`failure`]: how a subcommand ends when it does not end well, and with which exit code.
 //! * [`input`]: the traces that a subcommand is given.
 //! * [`replay`]: traces run again.
-//! * [`stat`], [`check`], [`reduce`], [`slice`], [`generate`]: traces counted, explained, cut, made up.
+//! * [`stat`], [`check`], [`reduce`], [`slice`](mod@slice), [`generate`]: traces counted, explained, cut, made up.
 //! * [`rx`]: questions to Rx servers, and measurements.
 //! * [`tdb`]: tools for TDB files.
 #![forbid(unsafe_code)]

@@ -48,7 +48,7 @@ pub enum Command {
 /// A server to ask.
 #[derive(Args)]
 pub struct Peer {
-    /// Address and port, e.g. db1.example.org:7002 or [::1]:7002
+    /// Address and port, e.g. db1.example.org:7002 or `[::1]:7002`
     peer: String,
     /// Give up after so many seconds
     #[arg(long, default_value_t = 5)]

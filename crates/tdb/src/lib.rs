@@ -22,7 +22,7 @@
 //! * `records`, `traverse`, `wipe`: the operations
 //! * `chain`, `freelist`: where records are, and where there is room
 //! * `transaction`, `recovery`: all or nothing
-//! * [`hash`], [`format`]: what the bytes mean
+//! * [`hash`], [`format`](mod@format): what the bytes mean
 //! * `space`, `overlay`: the bytes, as a transaction sees them
 //! * `mapping`, [`storage`], [`sigbus`]: the bytes
 //! * `check`, `rescue`, `summary`, [`dump`]: looking at a whole file

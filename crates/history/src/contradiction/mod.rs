@@ -8,7 +8,7 @@
 //! contradiction inside it.
 //!
 //! * [`forget`]: the history that is left when units are forgotten.
-//! * [`suspects`]: small sets that are worth a look before a long search.
+//! * [`suspects`](mod@suspects): small sets that are worth a look before a long search.
 //! * [`shrink`]: from an impossible set to a smallest one.
 
 mod forget;

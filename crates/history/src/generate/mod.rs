@@ -2,7 +2,7 @@
 //!
 //! Owns the run that is written down: operations are performed one after another on a map, so that what a
 //! generated history says is true, and each is noted with the sequence number and times at which its process came
-//! to write it down, which is later than it happened when the process was held up. [`plant`] then makes one lie.
+//! to write it down, which is later than it happened when the process was held up. [`plant`](fn@plant) then makes one lie.
 
 mod plant;
 mod random;

@@ -55,7 +55,7 @@ impl Endpoint {
         }
     }
 
-    /// Starts a call; `None` while all four channels are busy ([`Event::ChannelFree`] tells when not).
+    /// Starts a call; `None` while all four channels are busy ([`crate::Event::ChannelFree`] tells when not).
     ///
     /// # Errors
     /// The connection is closed or has failed.
@@ -74,7 +74,7 @@ impl Endpoint {
         result.unwrap_or(Err(StartError::Closed))
     }
 
-    /// Writes to a call; returns how many bytes were taken. 0 means: wait for [`Event::Progress`].
+    /// Writes to a call; returns how many bytes were taken. 0 means: wait for [`crate::Event::Progress`].
     ///
     /// # Errors
     /// The call has failed, with this code.

@@ -80,7 +80,7 @@ impl Transmit {
 pub enum Read {
     /// So many bytes.
     Bytes(usize),
-    /// Nothing yet; [`Event::Progress`] will tell.
+    /// Nothing yet; [`crate::Event::Progress`] will tell.
     Blocked,
     /// The peer's direction has ended.
     End,

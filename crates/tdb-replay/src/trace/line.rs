@@ -188,7 +188,7 @@ pub fn line(line: &[u8], records: &mut Records) -> Result<(Row, Option<Stamp>), 
     Ok((row, stamp))
 }
 
-/// [`line`], but the ids of records come when `records` are settled, for row `number`. After an error what waits in
+/// [`line`](fn@line), but the ids of records come when `records` are settled, for row `number`. After an error what waits in
 /// `records` is of no use.
 pub(super) fn read(
     line: &[u8],
