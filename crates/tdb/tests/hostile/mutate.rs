@@ -160,8 +160,10 @@ fn the_seeds_of_operations_do_no_harm() {
 /// T5, T14: random operations, with failures of the system at random places, against an ordered map.
 #[test]
 fn random_operations_with_failures_behave_as_a_map() {
-    let mut rng = Rng::with_seed(testbed::seed("random_operations_with_failures_behave_as_a_map"));
-    let count = if long() { 200_000 } else { 3_000 };
+    // The short form always runs the same sequences; the long form and the fuzzer look for new ones.
+    let name = "random_operations_with_failures_behave_as_a_map";
+    let (seed, count) = if long() { (testbed::seed(name), 200_000) } else { (1, 3_000) };
+    let mut rng = Rng::with_seed(seed);
     for _ in 0..count {
         let bytes: Vec<u8> = (0..rng.usize(8..600)).map(|_| rng.u8(..)).collect();
         fuzz_operations::operations(&bytes);
