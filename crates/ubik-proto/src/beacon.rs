@@ -161,7 +161,7 @@ impl Beaconer {
                 // It follows this epoch now, so what an earlier sync site granted is over; and so is what this one
                 // granted before, if the beacon it has just answered granted nothing.
                 link.floor = None;
-                if !flight.granting {
+                if !flight.granting || planted(Fault::GrantsForgotten) {
                     link.granted = None;
                 }
             }

@@ -231,7 +231,7 @@ impl Power {
         commands
     }
 
-    /// A beacon of a peer. The answer may be sent when a record in it is synced.
+    /// A beacon of a peer. The answer may be sent when a record in it is synced and [`Power::on_promise_saved`] was told.
     pub fn on_beacon(
         &mut self,
         now: Now,
@@ -287,6 +287,11 @@ impl Power {
         commands.push(Command::Notify(Event::Elected { epoch }));
         self.kick(now, &mut commands);
         commands
+    }
+
+    /// A record is on disk, whoever asked for it.
+    pub fn on_promise_saved(&mut self, record: PromiseRecord) {
+        self.voter.on_saved(record);
     }
 
     /// Whether a down peer answered its probe.

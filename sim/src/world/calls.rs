@@ -94,7 +94,7 @@ impl World {
                     self.statistics.transfers += 1;
                     let bytes = read_all(&database);
                     let version = database.version();
-                    self.tell(|| format!("server {node} sends {to} its database, version {version}"));
+                    self.tell(|| format!("server {node} sends its database, version {version}, to {to}"));
                     let after = self.transfer(bytes.len());
                     self.call(node, to, token, Request::Database(version, bytes), after);
                 }

@@ -8,6 +8,7 @@ mod troubles;
 mod watch;
 
 use std::collections::HashMap;
+use std::fmt;
 
 use ubik::effect::CallToken;
 use ubik::locks::{Held, Nothing};
@@ -19,6 +20,7 @@ use crate::event::{Event, Local, NodeId, Queue};
 use crate::invariants::{Found, Invariants};
 use crate::net::Net;
 use crate::node::Node;
+use crate::record::Record;
 use crate::scenario::Scenario;
 
 pub use statistics::Statistics;
@@ -30,6 +32,12 @@ pub struct Violation {
     pub at: u64,
     /// What.
     pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {:.3} s: {}", self.at as f64 / 1e6, self.what)
+    }
 }
 
 /// A cell and what is asked of it.
@@ -49,12 +57,15 @@ pub struct World {
     random: fastrand::Rng,
     invariants: Invariants,
     clients: Vec<Client>,
+    record: Record,
     fetches: HashMap<(NodeId, u64, CallToken), Box<dyn Replacement>>,
     violation: Option<Violation>,
     last_client: u64,
     /// When everything was mended.
     calm: Option<u64>,
     commits_since_calm: u64,
+    /// The clients have gone home.
+    closing: bool,
     held: Held<'static, Nothing>,
     /// Bytes a second that a transfer moves, if less than the network's.
     pub slow_transfers: Option<u64>,
@@ -79,12 +90,14 @@ impl World {
             queue: Queue::default(),
             random: fastrand::Rng::with_seed(seed ^ 0x5eed_5eed),
             invariants: Invariants::new(count, scenario.profile.promise.as_micros() as u64),
+            record: Record::default(),
             clients: (0..scenario.clients).map(|_| Client::default()).collect(),
             fetches: HashMap::new(),
             violation: None,
             last_client: 0,
             calm: None,
             commits_since_calm: 0,
+            closing: false,
             held: Held::thread_entry(),
             slow_transfers: None,
             scenario,
@@ -105,8 +118,23 @@ impl World {
     /// Runs to the end; returns what was found wrong.
     pub fn run(&mut self) -> Option<Violation> {
         self.run_until(self.scenario.end);
+        if self.calm.is_some() {
+            // Nobody asks for anything any more: a few beacons later all servers hold and show the same.
+            self.closing = true;
+            let quiet = self.scenario.profile.beacon * 6 + self.scenario.profile.promise;
+            self.run_until(self.scenario.end + quiet.as_micros() as u64);
+        }
         if self.violation.is_none() {
             self.check_well();
+        }
+        if self.violation.is_none() {
+            match self.record.check() {
+                Ok(operations) => self.statistics.checked += operations,
+                Err(what) => self.check(Err(what)),
+            }
+        }
+        if self.violation.is_some() {
+            self.tell_state();
         }
         self.violation.clone()
     }

@@ -21,7 +21,7 @@ impl World {
             Ok(()) => {
                 let version =
                     self.nodes[node].site.as_ref().map_or(Version::NONE, |site| site.database().version());
-                self.tell(|| format!("server {node} starts with version {version}"));
+                self.tell(|| format!("server {node} starts, holding version {version}"));
                 self.check_tail(node);
                 self.arm(node);
             }
@@ -61,15 +61,17 @@ impl World {
             }
             Local::Notify(event) => self.notify(node, event),
             Local::Effects(effects) => self.effects(node, effects),
-            Local::OwnVotePersisted(record) => {
-                let commands = self.with_power(node, |site, held| site.on_own_vote_persisted(held, record));
-                self.commands(node, commands);
-                self.check_power();
+            Local::SaveOwnVote(record) => {
+                if self.with_power(node, |site, held| site.save_promise(held, record)).is_ok() {
+                    let commands =
+                        self.with_power(node, |site, held| site.on_own_vote_persisted(held, record));
+                    self.commands(node, commands);
+                    self.check_power();
+                }
             }
-            Local::SendVote { to, number, asked_by, vote } => {
-                if let Some(delay) = self.net.delay(&mut self.random, node, to) {
-                    let what = Local::Vote { from: node, number, reply: vote };
-                    self.queue.push(self.now + delay, Event::Local { node: to, life: asked_by, what });
+            Local::SavePromise { record, to, number, asked_by, vote } => {
+                if self.with_power(node, |site, held| site.save_promise(held, record)).is_ok() {
+                    self.vote(node, to, number, asked_by, vote);
                 }
             }
             Local::Vote { from, number, reply } => {
@@ -107,7 +109,7 @@ impl World {
                 self.tell(|| format!("server {node} steps down, epoch {epoch}"));
             }
             PowerEvent::Follows { host, epoch } => {
-                self.tell(|| format!("server {node} promises {host}, epoch {epoch}"));
+                self.tell(|| format!("server {node} promises epoch {epoch} to {host}"));
             }
             _ => {}
         }
@@ -155,10 +157,14 @@ impl World {
         Some((result, cost))
     }
 
-    pub(super) fn disk_time(&mut self, node: NodeId, before: (u64, u64)) -> u64 {
+    fn disk_time(&mut self, node: NodeId, before: (u64, u64)) -> u64 {
         let after = self.nodes[node].store.work_done();
-        let syncs = after.1 - before.1;
-        let slow = if self.nodes[node].slow_disk { 100 } else { 1 };
+        self.sync_time(node, after.1 - before.1)
+    }
+
+    /// How long so many syncs take.
+    fn sync_time(&mut self, node: NodeId, syncs: u64) -> u64 {
+        let slow = self.nodes[node].slow_disk;
         if syncs == 0 { 0 } else { syncs * self.random.u64(100..4_000) * slow }
     }
 
@@ -178,25 +184,30 @@ impl World {
         let (vote, commands) =
             self.with_power(to, |site, held| site.on_beacon(held, host, (life << 32) | series, beacon));
         self.commands(to, commands);
-        let (reply, cost) = match vote {
-            Vote::No(_) => (VoteReply::No, 0),
-            Vote::Yes { persist: None } => (VoteReply::Yes(beacon.start), 0),
+        let reply = match vote {
+            Vote::No(_) => VoteReply::No,
+            Vote::Yes { persist: None } => VoteReply::Yes(beacon.start),
             Vote::Yes { persist: Some(record) } => {
-                let before = self.nodes[to].store.work_done();
-                if self.with_power(to, |site, _| site.save_promise(record)).is_err() {
-                    self.arm(to);
-                    return;
-                }
-                (VoteReply::Yes(beacon.start), self.disk_time(to, before))
+                let vote = VoteReply::Yes(beacon.start);
+                let after = self.sync_time(to, 1);
+                self.later(to, after, Local::SavePromise { record, to: from, number, asked_by: life, vote });
+                self.arm(to);
+                return;
             }
         };
-        let votes = self.nodes[to].is_voter();
-        if let (VoteReply::Yes(_), true) = (reply, votes) {
-            let found = self.invariants.promises_kept.yes(self.now, to, from);
-            self.check(found);
-        }
-        self.later(to, cost, Local::SendVote { to: from, number, asked_by: life, vote: reply });
+        self.vote(to, from, number, life, reply);
         self.arm(to);
+    }
+
+    /// Sends the answer to a beacon.
+    fn vote(&mut self, node: NodeId, to: NodeId, number: u64, asked_by: u64, reply: VoteReply) {
+        if let VoteReply::Yes(_) = reply {
+            self.check_promise(node, to);
+        }
+        if let Some(delay) = self.net.delay(&mut self.random, node, to) {
+            let what = Local::Vote { from: node, number, reply };
+            self.queue.push(self.now + delay, Event::Local { node: to, life: asked_by, what });
+        }
     }
 
     pub(super) fn commands(&mut self, node: NodeId, commands: Vec<Command>) {
@@ -225,11 +236,8 @@ impl World {
                 self.later(node, timeout, Local::Probe { to, answered: false });
             }
             Command::PersistOwnVote(record) => {
-                let before = self.nodes[node].store.work_done();
-                if self.with_power(node, |site, _| site.save_promise(record)).is_ok() {
-                    let cost = self.disk_time(node, before);
-                    self.later(node, cost, Local::OwnVotePersisted(record));
-                }
+                let after = self.sync_time(node, 1);
+                self.later(node, after, Local::SaveOwnVote(record));
             }
             Command::Notify(event) => {
                 let after = self.random.u64(..2_000);

@@ -4,12 +4,14 @@ use ubik_proto::version::Version;
 
 use super::World;
 use crate::event::NodeId;
-use crate::scenario::Trouble;
+use crate::scenario::{Course, Trouble};
 
 impl World {
     pub(super) fn trouble(&mut self, trouble: Trouble) {
-        if !matches!(trouble, Trouble::Restart(_)) {
-            self.tell(|| format!("{trouble:?}"));
+        self.statistics.troubles += u64::from(trouble.is_bad());
+        // Of a server's stop and start its own line tells.
+        if !matches!(trouble, Trouble::Restart(_) | Trouble::Crash(_)) {
+            self.tell(|| trouble.to_string());
         }
         match trouble {
             Trouble::Crash(node) => self.crash(node),
@@ -46,11 +48,11 @@ impl World {
                 self.net.late_per_mille = late;
             }
             Trouble::Heal => self.net.heal(),
-            Trouble::Drift(node, rate) => {
-                self.nodes[node].clocks.set_rate(self.now, rate);
-                self.nodes[node].power_timer = u64::MAX;
-                self.nodes[node].replica_timer = u64::MAX;
-                self.arm(node);
+            Trouble::Drift(node, rate) => self.set_rate(node, rate),
+            Trouble::JumpClock(node, by) => {
+                self.nodes[node].clocks.jump(by);
+                let rate = self.nodes[node].clocks.rate_ppm();
+                self.set_rate(node, rate);
             }
             Trouble::SetWall(node, error) => self.nodes[node].clocks.wall_error = error,
             Trouble::SlowDisk(node, slow) => self.nodes[node].slow_disk = slow,
@@ -59,11 +61,22 @@ impl World {
         }
     }
 
+    /// Sets how fast a clock runs; its timers come at other times then.
+    fn set_rate(&mut self, node: NodeId, rate: i64) {
+        self.nodes[node].clocks.set_rate(self.now, rate);
+        self.nodes[node].power_timer = u64::MAX;
+        self.nodes[node].replica_timer = u64::MAX;
+        self.arm(node);
+    }
+
     pub(super) fn mend(&mut self) {
         self.calm = Some(self.now);
         self.net.heal();
         for node in 0..self.nodes.len() {
-            self.nodes[node].slow_disk = false;
+            if self.scenario.course == Course::WildClocks {
+                self.set_rate(node, 0);
+            }
+            self.nodes[node].slow_disk = 1;
             self.nodes[node].store.set_full(false);
             // A server whose commit broke half way says so and is restarted, as an operator would.
             let broken = self.nodes[node].site.as_ref().is_some_and(|site| site.database().is_broken());
