@@ -156,6 +156,7 @@ impl Mapping {
     }
 
     /// Whether the `len` bytes at `at` are mapped, visible or not.
+    #[inline]
     pub fn covers(&self, at: u32, len: usize) -> bool {
         inside(at, len, self.len.get())
     }
@@ -200,6 +201,7 @@ impl Mapping {
     }
 
     /// Copies bytes out of the mapping even if they are hidden; `false` if they are not mapped.
+    #[inline]
     pub fn copy_hidden(&self, at: u32, out: &mut [u8]) -> bool {
         if !self.covers(at, out.len()) {
             return false;
