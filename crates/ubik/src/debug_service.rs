@@ -85,6 +85,10 @@ fn of_power(now: Now, power: &Power) -> SiteDebug {
     if let Some(following) = power.voter().following() {
         debug.last_yes_time = wall_of(now, following.last_yes);
         debug.last_yes_host = address(following.host);
+        if following.host < cell.me() || me.kind == ServerKind::Clone {
+            debug.lowest_host = address(following.host);
+            debug.lowest_time = debug.last_yes_time;
+        }
         debug.last_yes_state = following.claims_sync_site;
         debug.last_yes_claim = debug.last_yes_time;
         debug.sync_time = debug.last_yes_time;
@@ -131,7 +135,12 @@ fn of_link(now: Now, power: &Power, peer: ServerId) -> ServerDebug {
     let sent = link.last_sent.map_or(0, |at| wall_of(now, at));
     ServerDebug {
         address: server.address,
-        last_vote_time: if link.last_vote { sent } else { 0 },
+        // As in C: the voter's own clock, where it tells.
+        last_vote_time: match (link.last_vote, link.clock()) {
+            (true, Some(clock)) => clock,
+            (true, None) => sent,
+            (false, _) => 0,
+        },
         last_beacon_sent: sent,
         last_vote: link.last_vote,
         beacon_since_down: link.up && link.last_vote,
