@@ -78,6 +78,8 @@ fn of_power(now: Now, power: &Power) -> SiteDebug {
         is_sync_site: power.holds_mandate(now.moment),
         servers: cell.len() as i32,
         epoch_time: power.epoch().unwrap_or(0) as i32,
+        // What C has before it votes.
+        last_yes_host: u32::MAX,
         addresses: vec![me.address],
         is_clone: me.kind == ServerKind::Clone,
         ..SiteDebug::default()
@@ -101,6 +103,11 @@ fn of_power(now: Now, power: &Power) -> SiteDebug {
         debug.sync_transaction =
             TransactionId { epoch: power.epoch().unwrap_or(0), counter: power.claim().transaction };
         debug.sync_time = debug.now;
+        // Its own vote is renewed with every round.
+        let rounds = cell.peers().filter_map(|peer| power.beaconer().link(peer).last_sent);
+        let last = rounds.max().map_or(debug.now, |at| wall_of(now, at));
+        (debug.last_yes_host, debug.last_yes_state) = (me.address, true);
+        (debug.last_yes_time, debug.last_yes_claim) = (last, last);
     }
     debug
 }

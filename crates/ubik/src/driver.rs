@@ -415,8 +415,25 @@ fn carry_calls(shared: &Arc<Shared>, peer: ServerId, jobs: Receiver<Effect>) {
         }) else {
             continue;
         };
+        let silent = matches!(reply, Err(CallError::Unreachable));
         let effects = shared.site.on_reply(&mut held, token, reply);
         shared.carry_out(&mut held, effects);
+        if silent {
+            fail_waiting(shared, &mut held, &jobs);
+        }
+    }
+}
+
+/// The calls that waited behind one that was not answered fail with it: a commit would wait for each in turn.
+fn fail_waiting(shared: &Arc<Shared>, held: &mut Held<'_, Nothing>, jobs: &Receiver<Effect>) {
+    let waiting: Vec<Effect> = jobs.try_iter().collect();
+    for effect in waiting {
+        let (Effect::Call { token, .. } | Effect::Send { token, .. } | Effect::Fetch { token, .. }) = effect
+        else {
+            continue;
+        };
+        let effects = shared.site.on_reply(held, token, Err(CallError::Unreachable));
+        shared.carry_out(held, effects);
     }
 }
 

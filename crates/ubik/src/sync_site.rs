@@ -4,6 +4,7 @@
 //! [`ubik_proto::recovery`]'s and [`crate::commit`]'s; here they are carried out, one event at a time.
 
 mod beginners;
+mod unbound;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -61,6 +62,8 @@ pub struct SyncSite {
     /// OpenAFS servers that refused a transaction's beginning, and until when they are asked again: after a beacon that
     /// says the right version.
     begin_again: BTreeMap<ServerId, Moment>,
+    /// OpenAFS servers that were sent the database before they voted.
+    spared: ServerSet,
     claim: Claim,
 }
 
@@ -75,6 +78,7 @@ impl SyncSite {
             leases_until: None,
             label_again: None,
             begin_again: BTreeMap::new(),
+            spared: ServerSet::EMPTY,
             claim: Claim::default(),
         }
     }
@@ -230,6 +234,7 @@ impl Replica {
                 let overtaken = &mut role.overtaken[peer.index()];
                 *overtaken = if version == self.database.version() { 0 } else { *overtaken + 1 };
                 self.peer_holds(cx, peer, version);
+                self.spare_the_unbound(cx, peer);
             }
             (Purpose::Fetch, Ok(Reply::Database(version, received))) => {
                 role.recovery.holds(peer, version);
@@ -342,7 +347,7 @@ impl Replica {
     }
 
     fn recover(&mut self, cx: &mut Context<'_, '_>) {
-        let voted = self.voted(cx);
+        let voted = self.reached(cx);
         let tail = self.database.version();
         let Some(role) = &mut self.role else { return };
         let relabelling = role

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rx::{Port, PortConfig};
+use rx::rpc::ServedCall;
+use rx::security::SecurityClass;
+use rx::{Port, PortConfig, ServiceId};
 use ubik::driver::Server;
 use ubik::effect::CallError;
 use ubik::over_rx::{self, Membership, RxTransport};
@@ -66,6 +68,7 @@ impl Replica {
         if let Some(base) = setting.registers_at {
             Table::new(&server, base.into(), TABLE_PATIENCE).serve(&port, &setting.server_security);
         }
+        refuse_clients(&port, &setting.server_security);
         log(&describe(setting, &server, address));
         let peers = cell.peers().map(|id| (id, at(id))).collect();
         Ok(Replica { _server: server, transport, peers, own, log })
@@ -92,6 +95,17 @@ impl Replica {
                 Ok(_) | Err(_) => {}
             });
         }
+    }
+}
+
+/// The services for clients of OpenAFS's databases: ubik's own number (vlserver), ptserver's, budb's.
+const CLIENT_SERVICES: [ServiceId; 3] = [ServiceId(52), ServiceId(73), ServiceId(22314)];
+
+/// Answers OpenAFS's clients so that they go on to the next server: this one only keeps the bytes.
+fn refuse_clients(port: &Port, security: &[Arc<dyn SecurityClass>]) {
+    for service in CLIENT_SERVICES {
+        let refuse = |_: &mut dyn ServedCall| Err(rx::AbortCode(AbortCode::NO_QUORUM.0));
+        port.serve(service, security.to_vec(), Arc::new(refuse));
     }
 }
 
