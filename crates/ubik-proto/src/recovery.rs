@@ -125,6 +125,11 @@ impl Recovery {
         self.known[id.index()] = Known { version: None, busy: Busy::Idle, not_before };
     }
 
+    /// Leaves `id` alone until `not_before`, whatever it holds.
+    pub fn leave_alone(&mut self, id: ServerId, not_before: Moment) {
+        self.known[id.index()].not_before = not_before;
+    }
+
     /// Notes that `id` is not reached for now; its last version is void.
     pub fn forget(&mut self, id: ServerId) {
         self.known[id.index()].version = None;
