@@ -8,6 +8,8 @@
 //! are counted by the marks that are kept, and used again when none is left: their number follows from the number of
 //! keys and of traces, not of rows.
 
+use crate::near;
+
 /// A row that has finished, as those see it who come after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
@@ -92,6 +94,11 @@ impl Clocks {
     /// The row of trace `of` that runs now, at `rank`. To be kept, it must be put in its place by [`Clocks::replace`].
     pub fn mark(&self, of: usize, finished: u32, rank: u32, depth: u32) -> Mark {
         Mark { finished, rank, depth, picture: self.latest[of] }
+    }
+
+    /// This mark, which is kept, will be replaced soon.
+    pub fn approach(&self, mark: Mark) {
+        near::fetch(&self.holders, mark.picture as usize);
     }
 
     /// Keeps `mark` in `place` instead of what is there.

@@ -142,6 +142,11 @@ impl Conflicts {
         }
     }
 
+    /// Whether any trace ever locks a chain. If none does, no chain needs to be named.
+    pub fn know_chains(&self) -> bool {
+        !self.chains.is_empty()
+    }
+
     /// What must be finished before `trace` takes `scope`.
     pub fn before_scope(&self, trace: usize, scope: Scope, needs: &mut Needs, known: &[u32]) {
         let database: &[Class] = match scope {

@@ -5,27 +5,32 @@
 
 use super::clock::{Clocks, Mark};
 use super::conflicts::Needs;
-use super::solve::Solution;
+use super::solve::{LEFT_OUT, Solution};
 use super::units::Units;
+use crate::near;
 
 const NONE: u32 = u32::MAX;
 
-/// A reader of a key since its last write, in a list.
-#[derive(Clone, Copy)]
+/// A row that read a key since its last write.
+#[derive(Clone, Copy, Default)]
 struct Reader {
     mark: Mark,
+    /// The next one in a list.
     next: u32,
     trace: u16,
 }
 
+/// As large as a cache line, which most rows need nothing beside: few keys have more than one reader at a time.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 struct Key {
     /// Units done so far.
     done: u32,
     value: u32,
     /// The last write, by `writer`.
     written: Mark,
-    readers: u32,
+    /// A reader, if its row is one; its list has the others.
+    reader: Reader,
     writer: u16,
     /// Some trace waits for the key's turn to come on.
     awaited: bool,
@@ -35,47 +40,28 @@ struct Key {
 pub struct Keys<'a> {
     units: &'a Units,
     keys: Vec<Key>,
-    /// For each unit how many of its key's units must have been done: for a write all before it, for a read all up to
-    /// the last write before it.
-    turns: Vec<u32>,
+    /// See [`Solution::turns`].
+    turns: &'a [u32],
+    /// Readers beyond each key's first, and those that are free.
     readers: Vec<Reader>,
     free: u32,
 }
 
-/// In a turn's place: the unit takes no part.
-const LEFT_OUT: u32 = u32::MAX;
-
 impl<'a> Keys<'a> {
     /// Before the first unit.
-    pub fn new(units: &'a Units, solution: &Solution) -> Keys<'a> {
-        let mut turns = vec![LEFT_OUT; units.rows.len()];
-        let left_out: hashbrown::HashSet<u32> = solution.left_out.iter().copied().collect();
-        for key in 0..solution.initial.len() as u32 {
-            let (mut done, mut written) = (0, 0);
-            for &id in solution.of_key(key) {
-                if !left_out.is_empty() && left_out.contains(&id) {
-                    continue;
-                }
-                let keeps = units.rows[id as usize].keeps();
-                turns[id as usize] = if keeps { written } else { done };
-                done += 1;
-                if !keeps {
-                    written = done;
-                }
-            }
-        }
+    pub fn new(units: &'a Units, solution: &'a Solution) -> Keys<'a> {
         let key = |&value: &u32| Key {
             done: 0,
             value,
             written: Mark::default(),
-            readers: NONE,
+            reader: Reader { next: NONE, ..Reader::default() },
             writer: 0,
             awaited: false,
         };
         Keys {
             units,
             keys: solution.initial.iter().map(key).collect(),
-            turns,
+            turns: &solution.turns,
             readers: Vec::new(),
             free: NONE,
         }
@@ -87,6 +73,19 @@ impl<'a> Keys<'a> {
         // A read's turn cannot be over: the write after it waits for it.
         let ready = turn == LEFT_OUT || self.keys[row.key as usize].done >= turn;
         (!ready).then_some(row.key)
+    }
+
+    /// This unit comes soon.
+    pub fn approach(&self, unit: usize) {
+        near::fetch(&self.keys, self.units.rows[unit].key as usize);
+    }
+
+    /// This unit, which was approached, comes next.
+    pub fn approach_readers(&self, unit: usize, clocks: &Clocks) {
+        let key = &self.keys[self.units.rows[unit].key as usize];
+        near::fetch(&self.readers, key.reader.next as usize);
+        clocks.approach(key.reader.mark);
+        clocks.approach(key.written);
     }
 
     /// Somebody waits for this key.
@@ -113,13 +112,18 @@ impl<'a> Keys<'a> {
         if row.keeps() {
             return;
         }
-        let mut at = key.readers;
-        while at != NONE {
-            let reader = &self.readers[at as usize];
+        let mut reader = &key.reader;
+        if reader.mark.finished == 0 {
+            return;
+        }
+        loop {
             if reader.trace != row.trace {
                 needs.add(reader.trace as usize, reader.mark, known);
             }
-            at = reader.next;
+            if reader.next == NONE {
+                return;
+            }
+            reader = &self.readers[reader.next as usize];
         }
     }
 
@@ -147,8 +151,13 @@ impl<'a> Keys<'a> {
     }
 
     fn read(&mut self, key: usize, trace: u16, mark: Mark, clocks: &mut Clocks) {
-        let first = self.keys[key].readers;
-        let mut at = first;
+        let first = &mut self.keys[key].reader;
+        if first.trace == trace || first.mark.finished == 0 {
+            first.trace = trace;
+            clocks.replace(&mut first.mark, mark);
+            return;
+        }
+        let mut at = first.next;
         while at != NONE {
             let reader = &mut self.readers[at as usize];
             if reader.trace == trace {
@@ -157,9 +166,9 @@ impl<'a> Keys<'a> {
             }
             at = reader.next;
         }
-        let mut reader = Reader { mark: Mark::default(), next: first, trace };
+        let mut reader = Reader { mark: Mark::default(), next: first.next, trace };
         clocks.replace(&mut reader.mark, mark);
-        self.keys[key].readers = match self.free {
+        self.keys[key].reader.next = match self.free {
             NONE => {
                 self.readers.push(reader);
                 self.readers.len() as u32 - 1
@@ -176,7 +185,8 @@ impl<'a> Keys<'a> {
         let state = &mut self.keys[key];
         state.writer = trace;
         clocks.replace(&mut state.written, mark);
-        let mut at = std::mem::replace(&mut state.readers, NONE);
+        clocks.replace(&mut state.reader.mark, Mark::default());
+        let mut at = std::mem::replace(&mut state.reader.next, NONE);
         while at != NONE {
             let reader = &mut self.readers[at as usize];
             clocks.replace(&mut reader.mark, Mark::default());

@@ -68,6 +68,9 @@ pub enum MergeError {
     Inconsistent(u16, u32),
 }
 
+/// Keys of a trace's next event that are fetched ahead: a transaction can have very many.
+const SOON: usize = 16;
+
 /// Merges all traces.
 pub fn merge(input: Input<'_>) -> Result<Merged, MergeError> {
     let mut merge = Merge::new(input);
@@ -100,23 +103,27 @@ struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    fn new(input: Input<'a>) -> Merge<'a> {
+    fn new(mut input: Input<'a>) -> Merge<'a> {
         let traces = input.history.traces.len();
-        let walkers: Vec<_> = (0..traces).map(|trace| Walker::new(input, trace)).collect();
-        let first =
-            (0..).zip(&walkers).filter_map(|(trace, walker)| Some(Reverse((walker.event?.priority, trace))));
-        let rows = || input.history.traces.iter().map(|trace| vec![0; trace.rows.len()]).collect();
         let locked = input.history.traces.iter().flat_map(|trace| &trace.groups).filter_map(|group| {
             match group.kind {
                 GroupKind::Chain { key, .. } => Some(input.chains[key as usize]),
                 _ => None,
             }
         });
+        let conflicts = Conflicts::new(traces, locked);
+        if !conflicts.know_chains() {
+            input.chains = &[];
+        }
+        let walkers: Vec<_> = (0..traces).map(|trace| Walker::new(input, trace)).collect();
+        let first =
+            (0..).zip(&walkers).filter_map(|(trace, walker)| Some(Reverse((walker.event?.priority, trace))));
+        let rows = || input.history.traces.iter().map(|trace| vec![0; trace.rows.len()]).collect();
         Merge {
             heap: first.collect(),
             keys: Keys::new(input.units, input.solution),
             locks: Locks::new(traces),
-            conflicts: Conflicts::new(traces, locked),
+            conflicts,
             clocks: Clocks::new(traces),
             traversals: Traversals::new(traces),
             needs: Needs::new(traces),
@@ -137,6 +144,11 @@ impl<'a> Merge<'a> {
     /// Runs the next event of `trace`, or parks it. The trace goes back to the heap after every event: going on with
     /// the same one would let it overtake a trace that it has just woken.
     fn turn(&mut self, trace: usize) -> Result<(), MergeError> {
+        if let Some(&Reverse((_, next))) = self.heap.peek()
+            && let Some(unit) = self.walkers[next as usize].event.and_then(|event| event.units().next())
+        {
+            self.keys.approach_readers(unit, &self.clocks);
+        }
         let event = self.walkers[trace].event.expect("only traces with a next event are in the heap");
         if let Some(key) = event.units().find_map(|unit| self.keys.waits_for(unit)) {
             self.keys.await_turn(key);
@@ -251,6 +263,9 @@ impl<'a> Merge<'a> {
         }
         if any {
             self.wake_for_locks();
+        }
+        if let Some(next) = self.walkers[trace].event {
+            next.units().take(SOON).for_each(|unit| self.keys.approach(unit));
         }
         self.push(trace as u16);
     }
