@@ -37,10 +37,10 @@ pub enum Local {
     Notify(PowerEvent),
     /// Work of its disk is done: now the effects happen.
     Effects(Vec<Effect>),
-    /// Its own vote is on its disk.
-    OwnVotePersisted(PromiseRecord),
-    /// A vote that it gives is on its disk.
-    SendVote { to: NodeId, number: u64, asked_by: u64, vote: VoteReply },
+    /// The disk is about to have its own vote.
+    SaveOwnVote(PromiseRecord),
+    /// The disk is about to have a promise; then the vote is sent.
+    SavePromise { record: PromiseRecord, to: NodeId, number: u64, asked_by: u64, vote: VoteReply },
     /// A beacon of its own was answered, or not.
     Vote { from: NodeId, number: u64, reply: VoteReply },
     /// A probe of its own was answered, or not.

@@ -54,11 +54,21 @@ impl Clocks {
         self.base_real + (ahead * 1_000_000 / (1_000_000 + i128::from(self.rate_ppm))) as u64 + 1
     }
 
+    /// Parts per million by which it runs fast.
+    pub fn rate_ppm(&self) -> i64 {
+        self.rate_ppm
+    }
+
     /// Changes the rate from `real` on.
     pub fn set_rate(&mut self, real: u64, rate_ppm: i64) {
         self.base_local = self.local(real);
         self.base_real = real;
         self.rate_ppm = rate_ppm;
+    }
+
+    /// Puts the monotonic clock ahead.
+    pub fn jump(&mut self, micros: u64) {
+        self.base_local += micros;
     }
 
     fn wall(&self, real: u64) -> i64 {
@@ -89,8 +99,8 @@ pub struct Node {
     pub adopting: Option<Version>,
     /// What it last showed.
     pub visible: Option<Version>,
-    /// Whether its disk is slow now.
-    pub slow_disk: bool,
+    /// How many times as long as usual its disk takes now.
+    pub slow_disk: u64,
     config: Config,
 }
 
@@ -109,7 +119,7 @@ impl Node {
             tail: Version::FRESH,
             adopting: None,
             visible: None,
-            slow_disk: false,
+            slow_disk: 1,
             config,
         }
     }

@@ -2,8 +2,12 @@
 //!
 //! * [`skip`]: a test that cannot run here says so and is counted, never passed over in silence.
 //! * [`seed`]: every random test prints its seed, and one command reruns it.
+//! * [`namespace`]: network namespaces, and whole networks of them; [`lab`]: cells of servers on such a network.
 //! * [`shared`]: files that stand beside the repository and may be absent.
 #![forbid(unsafe_code)]
+
+pub mod lab;
+pub mod namespace;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

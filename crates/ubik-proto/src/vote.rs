@@ -78,6 +78,8 @@ pub struct Voter {
     profile: Profile,
     cell: Cell,
     record: PromiseRecord,
+    /// What is known to be on disk; every yes waits for the record it was given with.
+    saved: PromiseRecord,
     promised_until: Moment,
     /// The lowest address that asked of late while there was no sync site, and when.
     lower_asked: Option<(ServerId, Moment)>,
@@ -94,7 +96,7 @@ impl Voter {
         let alone = cell.voters().len() == 1 && cell.is_voter(cell.me());
         let promised_until =
             if alone || planted(Fault::PromiseForgotten) { Moment::START } else { now + profile.promise };
-        Voter { profile, cell, record, promised_until, lower_asked: None, following: None }
+        Voter { profile, cell, record, saved: record, promised_until, lower_asked: None, following: None }
     }
 
     /// Decides on a beacon. `series` names the connection it came on: a caller that had a call fail uses a new one.
@@ -179,16 +181,28 @@ impl Voter {
             series,
             dialect: self.cell.server(host).dialect,
         });
-        self.promised_until = now + self.profile.promise;
-        self.record(epoch, host)
+        let renewed = self.record.to == Some(host);
+        if !renewed || !planted(Fault::RenewalsBindNobody) {
+            self.promised_until = now + self.profile.promise;
+        }
+        let before = self.record;
+        self.record(epoch, host);
+        if planted(Fault::RenewalNotAwaited) {
+            return (self.record != before).then_some(self.record);
+        }
+        // An earlier yes may have waited in vain for its record, or may be waiting still.
+        let unsaved = self.record != self.saved && !planted(Fault::PromiseNotSaved);
+        unsaved.then_some(self.record)
     }
 
-    /// Takes the new promise over; returns it if it has to be written.
-    fn record(&mut self, epoch: u32, to: ServerId) -> Option<PromiseRecord> {
-        let record = PromiseRecord { max_epoch: epoch.max(self.record.max_epoch), to: Some(to) };
-        let changed = record != self.record;
-        self.record = record;
-        changed.then_some(record)
+    fn record(&mut self, epoch: u32, to: ServerId) {
+        let highest = if planted(Fault::OldEpochAccepted) { epoch } else { epoch.max(self.record.max_epoch) };
+        self.record = PromiseRecord { max_epoch: highest, to: Some(to) };
+    }
+
+    /// This record is on disk now.
+    pub fn on_saved(&mut self, record: PromiseRecord) {
+        self.saved = record;
     }
 
     /// Whether this server could vote for itself in `epoch` at `now`.
@@ -221,7 +235,7 @@ impl Voter {
     ///
     /// //= docs/ubik-protocol.md#own-promise
     pub fn bind_self(&mut self, until: Moment) {
-        if self.record.to == Some(self.cell.me()) {
+        if self.record.to == Some(self.cell.me()) && !planted(Fault::OwnPromiseFreed) {
             self.promised_until = self.promised_until.max(until);
         }
     }
@@ -313,6 +327,18 @@ mod tests {
     }
 
     const RENEWED: Vote = Vote::Yes { persist: None };
+
+    /// U35: a yes whose record could not be written, or is still being written, is not a promise yet: the next yes asks for
+    /// the same record again. (A voter whose disk was full once said yes to the renewal, lost power, and agreed to less.)
+    #[test]
+    fn a_yes_waits_until_its_record_is_saved() {
+        let mut voter = voter(2, PromiseRecord::default());
+        let record = PromiseRecord { max_epoch: 100, to: Some(id(0)) };
+        assert_eq!(voter.handle_beacon(at(76), id(0), 1, &candidate(100), false), yes(100, 0));
+        assert_eq!(voter.handle_beacon(at(91), id(0), 1, &candidate(100), false), yes(100, 0));
+        voter.on_saved(record);
+        assert_eq!(voter.handle_beacon(at(92), id(0), 1, &candidate(100), false), RENEWED);
+    }
 
     /// U14, U22: one promise per BIGTIME, on the monotonic clock, also right after a start.
     #[test]

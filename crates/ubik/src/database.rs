@@ -67,6 +67,8 @@ pub struct Database {
     store: Arc<dyn PhysicalStore>,
     cache_pages: usize,
     state: Mutex<State>,
+    /// The promise on disk, if it is known.
+    promise: Mutex<Option<PromiseRecord>>,
 }
 
 impl Database {
@@ -79,7 +81,7 @@ impl Database {
         let generation = Arc::new(Generation::new(file, cache_pages).map_err(OpenError::Store)?);
         let version = label.unwrap_or(Version::FRESH);
         let state = State { generation, point: 0, version, visible: None, broken: false };
-        let database = Database { store, cache_pages, state: Mutex::new(state) };
+        let database = Database { store, cache_pages, state: Mutex::new(state), promise: Mutex::default() };
         database.recover(label).map_err(OpenError::Replay)?;
         Ok(database)
     }
@@ -221,6 +223,10 @@ impl Database {
         self.check_whole()?;
         // A log that was emptied but not synced must not come back over another database.
         self.store.write_log(&[]).map_err(ApplyError::NotLogged)?;
+        if planted(Fault::OldDatabaseDropped) {
+            let file = self.state().generation.file.clone();
+            file.set_label(Version::NONE).and_then(|()| file.sync()).map_err(ApplyError::NotLogged)?;
+        }
         received.commit(version).map_err(ApplyError::NotLogged)?;
         let opened = self.store.open().and_then(|(file, _)| Generation::new(file, self.cache_pages));
         let generation = opened.map_err(|error| self.break_down(error))?;
@@ -258,12 +264,20 @@ impl Database {
         self.store.load_promise()
     }
 
-    /// Writes the promise.
+    /// Writes the promise, one at a time and never an older one over a newer; returns what is on disk now.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn save_promise(&self, record: PromiseRecord) -> io::Result<()> {
-        self.store.save_promise(record)
+    pub fn save_promise(&self, record: PromiseRecord) -> io::Result<PromiseRecord> {
+        let mut saved = self.promise.lock().expect("no code here panics while it holds this lock");
+        let newer = saved.is_none_or(|saved| record.max_epoch >= saved.max_epoch);
+        if newer || planted(Fault::OldEpochAccepted) {
+            // If this fails, anything may be on disk.
+            *saved = None;
+            self.store.save_promise(record)?;
+            *saved = Some(record);
+        }
+        Ok(saved.unwrap_or(record))
     }
 
     /// Whether `snapshot` is of the file in place, not of one that was replaced.
@@ -276,6 +290,16 @@ impl Database {
 mod tests {
     use super::*;
     use crate::phys::memory::MemoryStore;
+
+    /// U35: of two promises that are saved at once the later one stays, in whichever order they get to the disk.
+    #[test]
+    fn an_older_promise_is_never_written_over_a_newer() {
+        let database = Database::open(Arc::new(MemoryStore::new()), 4).unwrap();
+        let promise = |max_epoch| PromiseRecord { max_epoch, to: None };
+        assert_eq!(database.save_promise(promise(9)).unwrap(), promise(9));
+        assert_eq!(database.save_promise(promise(8)).unwrap(), promise(9));
+        assert_eq!(database.load_promise().unwrap(), promise(9));
+    }
 
     fn write(position: u32, bytes: &[u8]) -> Change {
         Change::Write { position, bytes: bytes.to_vec() }

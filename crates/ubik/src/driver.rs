@@ -33,6 +33,7 @@ use crate::locks::{Held, Nothing};
 use crate::phys::{PhysicalStore, Replacement};
 use crate::site::{Clock, Config, Site, StartError};
 use crate::transport::Transport;
+use crate::watch::{self, Log, Watch};
 
 /// No wait is longer, so that a server that is told to stop does.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -75,6 +76,7 @@ struct PeerQueues {
 
 pub(crate) struct Shared {
     pub(crate) site: Site,
+    watch: Watch,
     transport: Arc<dyn Transport>,
     peers: HashMap<ServerId, PeerQueues>,
     copy: Sender<CopyJob>,
@@ -108,6 +110,19 @@ impl Server {
         store: Arc<dyn PhysicalStore>,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, StartError> {
+        Self::start_logging(config, store, transport, watch::silent())
+    }
+
+    /// As [`Server::start`], and says what happens to `log`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_logging(
+        config: Config,
+        store: Arc<dyn PhysicalStore>,
+        transport: Arc<dyn Transport>,
+        log: Log,
+    ) -> Result<Self, StartError> {
         let cell = config.cell.clone();
         let site = Site::start(config, store, Arc::new(SystemClock))?;
         let (copy, copy_jobs) = channel();
@@ -121,6 +136,7 @@ impl Server {
         }
         let shared = Arc::new(Shared {
             site,
+            watch: Watch::new(log),
             transport,
             peers,
             copy,
@@ -183,7 +199,7 @@ impl Ear {
             Vote::No(_) => Some(VoteReply::No),
             Vote::Yes { persist: None } => Some(VoteReply::Yes(beacon.start)),
             Vote::Yes { persist: Some(record) } => {
-                shared.site.save_promise(record).ok().map(|()| VoteReply::Yes(beacon.start))
+                shared.site.save_promise(&mut held, record).ok().map(|()| VoteReply::Yes(beacon.start))
             }
         }
     }
@@ -191,6 +207,14 @@ impl Ear {
     /// A debug call; the answer's bytes, `None` if it asks about a server that there is not.
     pub fn serve_debug(&self, call: VoteCall) -> Option<Vec<u8>> {
         self.0.upgrade()?.site.debug(&mut Held::thread_entry(), call)
+    }
+
+    /// The address of the sync site as this server knows it; 0 if it knows none (U18).
+    pub fn sync_site_address(&self) -> u32 {
+        let Some(shared) = self.0.upgrade() else { return 0 };
+        shared.site.with_power(&mut Held::thread_entry(), |now, power| {
+            power.sync_site(now.moment).map_or(0, |id| power.cell().server(id).address)
+        })
     }
 
     /// Any call of the DISK service but `SendFile`.
@@ -256,7 +280,7 @@ impl Shared {
                 }
                 Command::Probe { to } => self.queue_vote(to, VoteJob::Probe),
                 Command::PersistOwnVote(record) => {
-                    if self.site.save_promise(record).is_ok() {
+                    if self.site.save_promise(held, record).is_ok() {
                         let commands = self.site.on_own_vote_persisted(held, record);
                         self.perform(held, commands);
                     }
@@ -328,6 +352,7 @@ fn keep_power_time(shared: &Arc<Shared>) {
         if !commands.is_empty() {
             shared.perform(&mut held, commands);
         }
+        shared.watch.look_at_votes(&shared.site, &mut held);
         let wait = shared.site.power_deadline(&mut held).since(SystemClock.now().moment).min(LONGEST_WAIT);
         let changed = lock(&shared.power_changed.0);
         let waited = shared.power_changed.1.wait_timeout_while(changed, wait, |changed| !*changed);
@@ -340,6 +365,7 @@ fn keep_power_time(shared: &Arc<Shared>) {
 fn work_on_copy(shared: &Arc<Shared>, jobs: &Receiver<CopyJob>) {
     let mut held = Held::thread_entry();
     while !shared.is_stopped() {
+        shared.watch.look_at_copy(&shared.site, &mut held);
         let deadline = shared.site.replica_deadline(&mut held);
         let wait = deadline.map_or(LONGEST_WAIT, |at| at.since(SystemClock.now().moment).min(LONGEST_WAIT));
         let effects = match jobs.recv_timeout(wait) {
@@ -389,8 +415,25 @@ fn carry_calls(shared: &Arc<Shared>, peer: ServerId, jobs: Receiver<Effect>) {
         }) else {
             continue;
         };
+        let silent = matches!(reply, Err(CallError::Unreachable));
         let effects = shared.site.on_reply(&mut held, token, reply);
         shared.carry_out(&mut held, effects);
+        if silent {
+            fail_waiting(shared, &mut held, &jobs);
+        }
+    }
+}
+
+/// The calls that waited behind one that was not answered fail with it: a commit would wait for each in turn.
+fn fail_waiting(shared: &Arc<Shared>, held: &mut Held<'_, Nothing>, jobs: &Receiver<Effect>) {
+    let waiting: Vec<Effect> = jobs.try_iter().collect();
+    for effect in waiting {
+        let (Effect::Call { token, .. } | Effect::Send { token, .. } | Effect::Fetch { token, .. }) = effect
+        else {
+            continue;
+        };
+        let effects = shared.site.on_reply(held, token, Err(CallError::Unreachable));
+        shared.carry_out(held, effects);
     }
 }
 

@@ -98,7 +98,10 @@ impl Replica {
             Event::SteppedDown { epoch } => self.stepped_down(cx, epoch),
             Event::Follows { .. } => self.follows(cx),
             Event::Heard { host, version, transaction } => self.heard(cx, host, version, transaction),
-            Event::Voted { .. } => {}
+            Event::Voted { peer } => {
+                self.unbound_voted(cx, peer);
+                self.begin_again(cx, peer);
+            }
             Event::Down { peer } => {
                 if let Some(role) = &mut self.role {
                     role.recovery.forget(peer);
@@ -274,6 +277,11 @@ impl Replica {
             let commands = cx.power().resign(now);
             cx.effects.extend(commands.into_iter().map(Effect::Power));
         }
+    }
+
+    /// The cell.
+    pub fn cell(&self) -> &Cell {
+        &self.cell
     }
 
     /// The copy.

@@ -11,7 +11,7 @@ use ubik::application::BeginError;
 use ubik::driver::Server;
 use ubik::effect::{ReadKind, WriteError};
 use ubik::locks::Held;
-use ubik::over_rx::{RxTransport, serve};
+use ubik::over_rx::{Membership, RxTransport, serve};
 use ubik::phys::memory::MemoryStore;
 use ubik::site::Config;
 use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerId, ServerKind};
@@ -30,18 +30,29 @@ fn address(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 77, 1 + index as u8)
 }
 
+/// Opens a port that a stopped server may still have for a moment: a thread that answered a call lets go of it last.
+fn open_port(address: SocketAddr) -> Port {
+    let begun = Instant::now();
+    loop {
+        match Port::open(address, PortConfig::default()) {
+            Ok(port) => return port,
+            Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
 fn start(index: usize, udp_port: u16, store: &MemoryStore) -> Running {
     let member =
         |nth| Member { address: address(nth).into(), kind: ServerKind::Voter, dialect: Dialect::Quorate };
     let cell = Cell::new((0..3).map(member).collect(), address(index).into()).unwrap();
-    let port = Arc::new(
-        Port::open(SocketAddr::new(address(index).into(), udp_port), PortConfig::default()).unwrap(),
-    );
+    let port = Arc::new(open_port(SocketAddr::new(address(index).into(), udp_port)));
     let udp_port = port.local_addr().unwrap().port();
     let addresses =
         (0..3).map(|nth| (ServerId::new(nth), SocketAddr::new(address(nth).into(), udp_port))).collect();
-    let members: HashMap<IpAddr, ServerId> =
+    let servers: HashMap<IpAddr, ServerId> =
         (0..3).map(|nth| (address(nth).into(), ServerId::new(nth))).collect();
+    let members = Membership { servers, needs_key: false, own_addresses: vec![address(index).into()] };
     let security: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
     let profile = Profile::brisk();
     let transport = RxTransport::new(port.clone(), cell.clone(), addresses, security.clone(), &profile);

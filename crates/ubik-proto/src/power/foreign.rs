@@ -1,0 +1,61 @@
+//! What is done otherwise for OpenAFS's servers: beacons that keep their claims to read short, and right about versions.
+//!
+//! //= docs/ubik-protocol.md#mixed-cells
+
+use super::{Command, Power, Standing};
+use crate::cell::{Dialect, ServerId};
+use crate::time::{Moment, Now};
+
+impl Power {
+    /// When the round began, for `to`: its own clock as it told it, for a server that counts its lease from there.
+    ///
+    /// //= docs/ubik-protocol.md#mixed-cells
+    pub(super) fn start_for(&self, now: Now, to: ServerId) -> i32 {
+        let shift = self.profile.foreign_start_shift_secs as i32;
+        let told = self.beaconer.link(to).clock.map(|(clock, _)| clock.saturating_sub(shift));
+        told.or(i32::try_from(now.wall).ok()).filter(|&start| start > 0).unwrap_or(1)
+    }
+
+    /// An OpenAFS server believes the last beacon over its own commit: whoever was told the version before one is told again.
+    pub(super) fn correct_versions(&mut self, now: Now, commands: &mut Vec<Command>) {
+        let mut any = false;
+        for to in self.cell.peers().filter(|&id| self.cell.server(id).dialect == Dialect::OpenAfs) {
+            let link = self.beaconer.link_mut(to);
+            let wrong = std::mem::take(&mut link.told_old_version);
+            link.wanted |= wrong;
+            any |= wrong;
+        }
+        if any {
+            self.send_wanted(now, commands);
+        }
+    }
+
+    /// Sends `peer` a beacon now, or when the one under way is answered.
+    pub fn tell_again(&mut self, now: Now, peer: ServerId) -> Vec<Command> {
+        let mut commands = Vec::new();
+        if self.holds_mandate(now.moment) {
+            self.beaconer.link_mut(peer).wanted = true;
+            self.send_wanted(now, &mut commands);
+        }
+        commands
+    }
+
+    /// When the next beacon to `peer`, an OpenAFS server, is due; its claims are short, so beacons come often.
+    pub(super) fn foreign_due(&self, peer: ServerId) -> Option<Moment> {
+        let link = self.beaconer.link(peer);
+        let foreign = self.cell.server(peer).dialect == Dialect::OpenAfs;
+        let speaks = self.standing != Standing::Follower && foreign && link.up && link.flight.is_none();
+        speaks.then(|| link.last_sent.map_or(Moment::START, |sent| sent + self.profile.foreign_beacon))
+    }
+
+    pub(super) fn beacon_foreigners(&mut self, now: Now, commands: &mut Vec<Command>) {
+        let due: Vec<ServerId> =
+            self.cell.peers().filter(|&id| self.foreign_due(id).is_some_and(|at| at <= now.moment)).collect();
+        for &to in &due {
+            self.beaconer.link_mut(to).wanted = true;
+        }
+        if !due.is_empty() {
+            self.send_wanted(now, commands);
+        }
+    }
+}
