@@ -15,23 +15,23 @@ const WORD: usize = 4;
 const FLAGS: usize = 64;
 /// Blocks a leaf of the table.
 const LEAF: usize = 1024;
+/// Blocks that are given memory together.
+const CHUNK: usize = 64;
+/// Chunks that are kept for the next transaction.
+const KEPT_CHUNKS: usize = 16;
 /// Ranges closer than this are saved as one: each costs 8 bytes of its own in the recovery area.
 const MERGE_GAP: usize = 8;
 
 /// Some bytes of the database as the transaction sees them.
 #[derive(Clone)]
-pub(crate) struct BlockBytes {
+pub(crate) struct Block {
     bytes: [u8; BLOCK],
     /// One bit for each word that was written.
     written: [u64; BLOCK / WORD / FLAGS],
 }
 
-type Block = Box<BlockBytes>;
-
-impl BlockBytes {
-    fn empty() -> Block {
-        Box::new(BlockBytes { bytes: [0; BLOCK], written: [0; BLOCK / WORD / FLAGS] })
-    }
+impl Block {
+    const EMPTY: Block = Block { bytes: [0; BLOCK], written: [0; BLOCK / WORD / FLAGS] };
 
     /// Puts `bytes` at `within`, which must leave room for them.
     pub fn put(&mut self, within: usize, bytes: &[u8]) {
@@ -65,11 +65,12 @@ impl BlockBytes {
 
 /// The changed blocks, and how long the database is with them.
 pub(crate) struct Overlay {
-    leaves: Vec<Option<Box<[Option<Block>]>>>,
-    /// Numbers of the blocks that exist, in order of their first write.
+    /// For each block of the database 0, or one more than its place in `chunks`.
+    leaves: Vec<Option<Box<[u32]>>>,
+    /// The blocks in order of their first write, and room for more.
+    chunks: Vec<Box<[Block]>>,
+    /// Numbers of the blocks that exist.
     touched: Vec<u32>,
-    /// Blocks of former transactions, to be used again.
-    spare: Vec<Block>,
     /// The database's size as this transaction sees it.
     pub size: u32,
     /// The file's size when the transaction began: what lies beyond reads as zeros.
@@ -90,8 +91,8 @@ impl Overlay {
     pub fn new(size: u32, former: Option<Overlay>) -> Overlay {
         let mut overlay = former.unwrap_or(Overlay {
             leaves: Vec::new(),
+            chunks: Vec::new(),
             touched: Vec::new(),
-            spare: Vec::new(),
             size,
             base_size: size,
             sealed: false,
@@ -104,14 +105,11 @@ impl Overlay {
 
     /// Forgets all changes, keeping some memory for the next transaction.
     pub fn clear(&mut self) {
-        const KEPT_BLOCKS: usize = 256;
         for number in std::mem::take(&mut self.touched) {
             let leaf = self.leaves[number as usize / LEAF].as_mut().expect("touched blocks have a leaf");
-            let block = leaf[number as usize % LEAF].take();
-            if self.spare.len() < KEPT_BLOCKS {
-                self.spare.extend(block);
-            }
+            leaf[number as usize % LEAF] = 0;
         }
+        self.chunks.truncate(KEPT_CHUNKS);
         if self.leaves.len() > 64 {
             self.leaves = Vec::new();
         }
@@ -124,8 +122,9 @@ impl Overlay {
     }
 
     #[inline]
-    fn written_block(&self, number: usize) -> Option<&BlockBytes> {
-        self.leaves.get(number / LEAF)?.as_ref()?[number % LEAF].as_deref()
+    fn written_block(&self, number: usize) -> Option<&Block> {
+        let place = self.leaves.get(number / LEAF)?.as_ref()?[number % LEAF].checked_sub(1)? as usize;
+        Some(&self.chunks[place / CHUNK][place % CHUNK])
     }
 
     /// The block for writing; `fill` gives its content in the file when it is new here.
@@ -133,32 +132,39 @@ impl Overlay {
         &mut self,
         number: usize,
         fill: impl FnOnce(&mut [u8; BLOCK]) -> Result<(), E>,
-    ) -> Result<&mut BlockBytes, E> {
+    ) -> Result<&mut Block, E> {
         if self.leaves.len() <= number / LEAF {
             self.leaves.resize_with(number / LEAF + 1, || None);
         }
-        let leaf = self.leaves[number / LEAF].get_or_insert_with(|| vec![None; LEAF].into_boxed_slice());
+        let leaf = self.leaves[number / LEAF].get_or_insert_with(|| vec![0; LEAF].into_boxed_slice());
         let slot = &mut leaf[number % LEAF];
-        if slot.is_none() {
-            let mut block = self.spare.pop().unwrap_or_else(BlockBytes::empty);
-            fill(&mut block.bytes)?;
-            block.written = [0; BLOCK / WORD / FLAGS];
-            self.touched.push(number as u32);
-            *slot = Some(block);
+        if *slot != 0 {
+            let place = *slot as usize - 1;
+            return Ok(&mut self.chunks[place / CHUNK][place % CHUNK]);
         }
-        Ok(slot.as_mut().expect("filled right above"))
+        let place = self.touched.len();
+        if place / CHUNK == self.chunks.len() {
+            self.chunks.push(vec![Block::EMPTY; CHUNK].into_boxed_slice());
+        }
+        let block = &mut self.chunks[place / CHUNK][place % CHUNK];
+        fill(&mut block.bytes)?;
+        block.written = Block::EMPTY.written;
+        self.touched.push(number as u32);
+        *slot = self.touched.len() as u32;
+        Ok(block)
     }
 
     /// The ranges in which the transaction differs from the file, ascending, none longer than a block's neighbours
     /// make it. `base` fills what it is given with what the file holds from a place on.
     pub fn changes<E>(
-        &mut self,
+        &self,
         mut base: impl FnMut(Offset, &mut [u8]) -> Result<(), E>,
     ) -> Result<Vec<Change>, E> {
-        self.touched.sort_unstable();
+        let mut touched = self.touched.clone();
+        touched.sort_unstable();
         let mut changes: Vec<Change> = Vec::new();
         let mut old = [0; BLOCK];
-        for number in &self.touched {
+        for number in &touched {
             let start = *number as usize * BLOCK;
             let Some(block) = self.written_block(*number as usize) else { continue };
             block.runs(|first, words| {

@@ -10,14 +10,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hashbrown::HashMap;
 
 use super::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
-use crate::trace::intern::Interner;
+use crate::trace::intern::Keys;
 use crate::trace::{History, Trace};
 
 type Slot = Mutex<Option<Vec<u8>>>;
 
 /// The database.
 pub struct Memory<'a> {
-    keys: &'a Interner,
+    keys: &'a Keys,
     slots: Vec<Slot>,
 }
 
