@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 use ubik_proto::beacon::VoteReply;
@@ -46,7 +46,8 @@ impl Clock for SystemClock {
     fn now(&self) -> Now {
         let boot = clock_gettime(ClockId::Boottime);
         let moment = Moment::from_micros(boot.tv_sec as u64 * 1_000_000 + boot.tv_nsec as u64 / 1000);
-        Now { moment, wall: clock_gettime(ClockId::Realtime).tv_sec }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        Now { moment, wall }
     }
 }
 
@@ -409,7 +410,7 @@ fn carry_calls(shared: &Arc<Shared>, peer: ServerId, jobs: Receiver<Effect>) {
     let mut held = Held::thread_entry();
     while !shared.is_stopped() {
         let Some((token, reply)) = (match jobs.recv_timeout(LONGEST_WAIT) {
-            Ok(effect) => carry(shared, peer, effect),
+            Ok(effect) => carry(shared, &mut held, peer, effect),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
         }) else {
@@ -437,16 +438,25 @@ fn fail_waiting(shared: &Arc<Shared>, held: &mut Held<'_, Nothing>, jobs: &Recei
     }
 }
 
-fn carry(shared: &Shared, peer: ServerId, effect: Effect) -> Option<(CallToken, Result<Reply, CallError>)> {
-    match effect {
-        Effect::Call { token, call, .. } => Some((token, shared.transport.call(peer, &call))),
+fn carry(
+    shared: &Shared,
+    held: &mut Held<'_, Nothing>,
+    peer: ServerId,
+    effect: Effect,
+) -> Option<(CallToken, Result<Reply, CallError>)> {
+    let (name, token, reply) = match effect {
+        Effect::Call { token, call, .. } => (call.name(), token, shared.transport.call(peer, &call)),
         Effect::Send { token, database, .. } => {
-            Some((token, shared.transport.send(peer, &database).map(|()| Reply::Done)))
+            ("SendFile", token, shared.transport.send(peer, &database).map(|()| Reply::Done))
         }
         Effect::Fetch { token, mut into, .. } => {
             let fetched = shared.transport.fetch(peer, &mut *into);
-            Some((token, fetched.map(|version| Reply::Database(version, into))))
+            ("GetFile", token, fetched.map(|version| Reply::Database(version, into)))
         }
-        Effect::Power(_) | Effect::Client(..) => None,
+        Effect::Power(_) | Effect::Client(..) => return None,
+    };
+    if let Err(CallError::Aborted(code)) = reply {
+        shared.watch.refused(&shared.site, held, peer, name, code);
     }
+    Some((token, reply))
 }
