@@ -69,17 +69,12 @@ enum CopyJob {
     LookAgain,
 }
 
-/// The queues of one peer's threads.
-struct PeerQueues {
-    votes: Sender<VoteJob>,
-    calls: Sender<Effect>,
-}
-
 pub(crate) struct Shared {
     pub(crate) site: Site,
     watch: Watch,
     transport: Arc<dyn Transport>,
-    peers: HashMap<ServerId, PeerQueues>,
+    /// The queues of the peers' vote threads.
+    votes: HashMap<ServerId, Sender<VoteJob>>,
     copy: Sender<CopyJob>,
     clients: Mutex<HashMap<ClientId, Sender<ClientEvent>>>,
     next_client: AtomicU64,
@@ -127,19 +122,21 @@ impl Server {
         let cell = config.cell.clone();
         let site = Site::start(config, store, Arc::new(SystemClock))?;
         let (copy, copy_jobs) = channel();
-        let mut peers = HashMap::new();
+        let (mut votes, mut calls) = (HashMap::new(), HashMap::new());
         let mut receivers = Vec::new();
         for peer in cell.peers() {
-            let (votes, vote_jobs) = channel();
-            let (calls, call_jobs) = channel();
-            peers.insert(peer, PeerQueues { votes, calls });
+            let (vote_queue, vote_jobs) = channel();
+            let (call_queue, call_jobs) = channel();
+            votes.insert(peer, vote_queue);
+            calls.insert(peer, call_queue);
             receivers.push((peer, vote_jobs, call_jobs));
         }
+        site.post_calls_to(Box::new(move |effect| post(&calls, effect)));
         let shared = Arc::new(Shared {
             site,
             watch: Watch::new(log),
             transport,
-            peers,
+            votes,
             copy,
             clients: Mutex::default(),
             next_client: AtomicU64::new(0),
@@ -294,8 +291,8 @@ impl Shared {
     }
 
     fn queue_vote(&self, to: ServerId, job: VoteJob) {
-        if let Some(peer) = self.peers.get(&to) {
-            let _ = peer.votes.send(job);
+        if let Some(votes) = self.votes.get(&to) {
+            let _ = votes.send(job);
         }
     }
 
@@ -305,11 +302,8 @@ impl Shared {
             match effect {
                 Effect::Power(command) => self.perform(held, vec![command]),
                 Effect::Client(client, event) => self.tell(client, event),
-                Effect::Call { to, .. } | Effect::Send { to, .. } | Effect::Fetch { to, .. } => {
-                    if let Some(peer) = self.peers.get(&to) {
-                        let _ = peer.calls.send(effect);
-                    }
-                }
+                // They went to the outbox.
+                Effect::Call { .. } | Effect::Send { .. } | Effect::Fetch { .. } => {}
             }
         }
         let _ = self.copy.send(CopyJob::LookAgain);
@@ -343,6 +337,18 @@ impl Shared {
         let (_guard, timeout) = waited.expect("no code here panics while it holds this lock");
         !timeout.timed_out()
     }
+}
+
+/// Puts calls into the queue of the peer's thread; called under the database lock, and never waits.
+fn post(calls: &HashMap<ServerId, Sender<Effect>>, effect: Effect) -> Option<Effect> {
+    let (Effect::Call { to, .. } | Effect::Send { to, .. } | Effect::Fetch { to, .. }) = effect else {
+        return Some(effect);
+    };
+    if let Some(queue) = calls.get(&to) {
+        // The receiver lives as long as its thread, which ends only when the server stops.
+        let _ = queue.send(effect);
+    }
+    None
 }
 
 /// The thread that keeps the time of votes and beacons.
@@ -455,7 +461,10 @@ fn carry(
         }
         Effect::Power(_) | Effect::Client(..) => return None,
     };
-    if let Err(CallError::Aborted(code)) = reply {
+    // A beacon may have ended the transaction before this did.
+    let ends = matches!(name, "ReleaseLocks" | "Abort");
+    if let (Err(CallError::Aborted(code)), false) = (&reply, ends) {
+        let code = *code;
         shared.watch.refused(&shared.site, held, peer, name, code);
     }
     Some((token, reply))
