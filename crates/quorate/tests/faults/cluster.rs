@@ -23,6 +23,11 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// Where Debian puts faketime's library.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
+/// The program under test; a long run names a copy, which no later build replaces.
+fn quorate() -> String {
+    std::env::var("QUORATE_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_quorate").to_owned())
+}
+
 /// Five servers of one database.
 pub struct Cluster {
     pub lab: Lab,
@@ -71,7 +76,8 @@ impl Cluster {
             "FAKETIME_CACHE_DURATION=1".to_owned(),
             "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
         ];
-        let quorate = env!("CARGO_BIN_EXE_quorate");
+        let quorate = quorate();
+        let quorate = quorate.as_str();
         let serve = [
             quorate,
             "serve",
@@ -113,7 +119,7 @@ impl Cluster {
         let port = PORT.to_string();
         let address = self.lab.nodes[node].address();
         let arguments = ["status", address, &port, "--json", "--patience-secs", "1"];
-        let mut command = self.lab.client.command(env!("CARGO_BIN_EXE_quorate"), &arguments);
+        let mut command = self.lab.client.command(&quorate(), &arguments);
         let output = command.output().unwrap();
         Some((serde_json::from_slice(&output.stdout).ok()?, output.status.success()))
     }

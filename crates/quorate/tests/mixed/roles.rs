@@ -72,7 +72,7 @@ fn all_in_step(cell: &Cell, node: usize) {
 /// Ours is sync site: what an application of ours writes reaches OpenAFS's followers, and what OpenAFS wrote before is
 /// served by them.
 pub fn sync_site(service: Service) {
-    let mut cell = lead(service);
+    let cell = lead(service);
     all_in_step(&cell, 0);
     let client = cell.client();
     for nth in 0..200 {
@@ -87,7 +87,6 @@ pub fn sync_site(service: Service) {
     assert_eq!(udebug.matches("dbcurrent=1, up=1 beaconSince=1").count(), 2, "{udebug}");
     let follower = cell.udebug(2);
     assert!(follower.contains("Sync host 10.77.0.11 was set"), "{follower}");
-    loses_a_follower(&mut cell, 2);
 }
 
 /// A follower dies while writes go on; says how long they stood still.
@@ -142,6 +141,9 @@ pub fn sync_site_through_elections(service: Service) {
     all_in_step(&cell, 0);
     let client = cell.client();
     client.write_register(3, 33).unwrap();
+    loses_a_follower(&mut cell, 2);
+    cell.start_openafs(&[2]);
+    all_in_step(&cell, 0);
     cell.lab.nodes[0].kill();
     let killed = Instant::now();
     wait_for("OpenAFS writes after ours", ELECTION, || cell.write(1).then_some(()));
