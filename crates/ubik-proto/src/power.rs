@@ -349,7 +349,7 @@ impl Power {
         commands
     }
 
-    /// This server cannot serve: it gives its mandate up and does not stand again for a promise's time.
+    /// This server cannot serve: it gives its mandate up, and stands again only when every other had the time to.
     pub fn resign(&mut self, now: Now) -> Vec<Command> {
         let mut commands = Vec::new();
         if let Standing::SyncSite { epoch } = self.standing {
@@ -357,6 +357,8 @@ impl Power {
         }
         if self.standing == Standing::Follower || matches!(self.standing, Standing::Candidate { .. }) {
             self.rest(now.moment);
+            // Its voters are free one promise after their last yes; being preferred, it must not be the first to ask then.
+            self.next_round = self.next_round + self.profile.promise * 2;
         }
         commands
     }
