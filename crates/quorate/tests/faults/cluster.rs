@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rx::security::NullSecurity;
 use rx::{Port, PortConfig};
 use serde_json::Value;
-use testbed::lab::{Lab, Node};
+use testbed::lab::{FAKETIME, Lab, Node};
 use testbed::namespace::run;
 use ubik::client::{Client, Patience};
 use ubik::registers::table;
@@ -20,12 +20,8 @@ const DISK_MIB: u32 = 4;
 /// Nothing that can be recovered from takes longer.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// Where Debian puts faketime's library.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
-
-/// The program under test; a long run names a copy, which no later build replaces.
 fn quorate() -> String {
-    std::env::var("QUORATE_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_quorate").to_owned())
+    testbed::program(env!("CARGO_BIN_EXE_quorate")).display().to_string()
 }
 
 /// Five servers of one database.

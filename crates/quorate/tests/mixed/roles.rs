@@ -1,10 +1,12 @@
 //! The scenarios: ours as follower and clone, ours as sync site, elections from one to the other.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rx::rpc::CallStream;
 use rx::security::{NullSecurity, SecurityClass};
 use rx::{AbortCode, Port, PortConfig, ServiceId, Timeouts};
+use testbed::lab::{FAKETIME, OPENAFS_SERVERS};
 use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
 use ubik_proto::version::{TransactionId, Version};
 
@@ -87,6 +89,34 @@ pub fn sync_site(service: Service) {
     assert_eq!(udebug.matches("dbcurrent=1, up=1 beaconSince=1").count(), 2, "{udebug}");
     let follower = cell.udebug(2);
     assert!(follower.contains("Sync host 10.77.0.11 was set"), "{follower}");
+}
+
+/// One of OpenAFS's followers has its clock nearly a minute ahead: it takes part like the other, and is told of.
+pub fn skewed_follower(service: Service) {
+    let mut cell = Cell::new(service, 3, &[]);
+    cell.seed(&[0, 1, 2]);
+    cell.start_ours(0);
+    // As above.
+    std::thread::sleep(Duration::from_secs(8));
+    let program = format!("{OPENAFS_SERVERS}/{}", service.program);
+    let preload = format!("LD_PRELOAD={FAKETIME}");
+    cell.lab.nodes[1].start(Path::new("/usr/bin/env"), &[&preload, "FAKETIME=+50s", &program]);
+    cell.start_openafs(&[2]);
+    serves_as_sync_site(&cell, 0);
+    let client = cell.client();
+    // It alone makes the quorum: without it nothing is written.
+    cell.lab.nodes[2].kill();
+    for nth in 0..100 {
+        client.write_register(nth, nth.into()).unwrap();
+    }
+    cell.wait_until_equal(&[0, 1]);
+    let (status, content) = cell.status(0).unwrap();
+    let skew = status["servers"][0]["skew_secs"].as_f64().unwrap();
+    assert!((45.0..55.0).contains(&skew) && !content, "{status:#}");
+    let complaints = status["complaints"].to_string();
+    assert!(complaints.contains("the clock of 10.77.0.12 is"), "{complaints}");
+    let said = cell.lab.nodes[0].said("quorate");
+    assert!(said.contains("the clock of 10.77.0.12 is"), "{said}");
 }
 
 /// A follower dies while writes go on; says how long they stood still.
