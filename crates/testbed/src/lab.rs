@@ -98,6 +98,11 @@ impl Node {
         self.server.as_mut().is_some_and(|server| server.try_wait().is_ok_and(|status| status.is_none()))
     }
 
+    /// The server's process id.
+    pub fn id(&self) -> Option<u32> {
+        self.server.as_ref().map(Child::id)
+    }
+
     /// Sends the server a signal, by its name.
     pub fn signal(&self, signal: &str) {
         if let Some(server) = &self.server {

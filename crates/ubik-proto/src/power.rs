@@ -383,7 +383,7 @@ impl Power {
             let Some((epoch, beacon)) = self.beacon_for(now, to) else {
                 continue;
             };
-            let granting = beacon.version != Version::NONE;
+            let granting = beacon.version.counter > 0;
             if self.claim.deciding {
                 self.beaconer.link_mut(to).told_old_version = true;
             }
@@ -410,8 +410,9 @@ impl Power {
             }
             Standing::SyncSite { epoch } => {
                 let start = self.start_for(now, to);
+                let granted = self.claim.in_step.contains(to).then_some(self.claim.version);
                 let version =
-                    if self.claim.in_step.contains(to) { self.claim.version } else { Version::NONE };
+                    granted.filter(|version| version.counter > 0).unwrap_or(self.no_version_for(to, epoch));
                 Some((
                     epoch,
                     Beacon { claims_sync_site: true, start, version, transaction: transaction(epoch) },

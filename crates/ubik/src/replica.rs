@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ubik_proto::cell::{Cell, Dialect, ServerId, ServerSet};
 use ubik_proto::messages::DiskCall;
 use ubik_proto::plant::{Fault, planted};
-use ubik_proto::power::{Event, Power};
+use ubik_proto::power::{Event, Power, Standing};
 use ubik_proto::profile::Profile;
 use ubik_proto::remote::Remote;
 use ubik_proto::time::{Moment, Now};
@@ -138,6 +138,10 @@ impl Replica {
 
     fn elected(&mut self, cx: &mut Context<'_, '_>, epoch: u32) {
         self.drop_role(cx);
+        // The event may come after that of the mandate's end, from another thread.
+        if cx.power().standing() != (Standing::SyncSite { epoch }) {
+            return;
+        }
         self.remote.clear();
         self.role = Some(SyncSite::new(&self.cell, epoch, self.bootstrap));
     }

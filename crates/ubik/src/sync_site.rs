@@ -9,7 +9,7 @@ mod unbound;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ubik_proto::cell::{Cell, ServerId, ServerSet};
+use ubik_proto::cell::{Cell, Dialect, ServerId, ServerSet};
 use ubik_proto::code::AbortCode;
 use ubik_proto::log::Change;
 use ubik_proto::messages::DiskCall;
@@ -195,7 +195,12 @@ impl Replica {
         relabel: Option<(Version, Version)>,
     ) {
         let from = relabel.map_or(self.database.version(), |(old, _)| old);
-        let takers = self.takers(cx, from);
+        let mut takers = self.takers(cx, from);
+        if relabel.is_some() {
+            // An OpenAFS server takes part once a beacon has said its version, and nothing is vouched for before the
+            // label is committed: it is sent the database instead.
+            takers.retain(|id| self.cell.server(id).dialect == Dialect::Quorate);
+        }
         let Some(role) = &mut self.role else { return };
         role.transactions += 1;
         role.begin_again.clear();

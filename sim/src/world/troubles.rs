@@ -16,12 +16,12 @@ impl World {
         match trouble {
             Trouble::Crash(node) => self.crash(node),
             Trouble::Restart(node) => {
-                if self.nodes[node].site.is_none() {
+                if !self.nodes[node].is_up() {
                     self.start(node);
                 }
             }
             Trouble::RestartEmpty(node) => {
-                if self.nodes[node].site.is_none() {
+                if !self.nodes[node].is_up() {
                     self.nodes[node].store.wipe();
                     self.nodes[node].tail = Version::FRESH;
                     self.invariants.versions_grow.wiped(node);
@@ -83,7 +83,7 @@ impl World {
             if broken {
                 self.crash(node);
             }
-            if self.nodes[node].site.is_none() {
+            if !self.nodes[node].is_up() {
                 self.start(node);
             }
         }

@@ -61,6 +61,21 @@ pub struct Cell {
     pub service: Service,
 }
 
+impl Drop for Cell {
+    /// A scenario that failed shows what the servers said.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for node in &self.lab.nodes {
+            eprintln!("-- {}\n{}", node.address(), node.said("quorate"));
+            for log in ["PtLog", "VLLog"] {
+                eprint!("{}", std::fs::read_to_string(node.path("log").join(log)).unwrap_or_default());
+            }
+        }
+    }
+}
+
 impl Cell {
     pub fn new(service: Service, servers: usize, clones: &[usize]) -> Cell {
         Cell { lab: Lab::new(servers, clones, service.keys).unwrap(), service }
@@ -146,7 +161,7 @@ impl Cell {
     /// Waits until these servers hold the same bytes, and are left alone long enough to say so.
     pub fn wait_until_equal(&self, nodes: &[usize]) -> Vec<u8> {
         let file = format!("{}.DB0", self.service.database);
-        wait_for("the databases are equal", Duration::from_secs(100), || {
+        wait_for("the databases are equal", ELECTION, || {
             let first = self.lab.nodes[nodes[0]].database(&file);
             let equal = nodes.iter().all(|&node| self.lab.nodes[node].database(&file) == first);
             (equal && first.len() > 64).then_some(first)

@@ -5,6 +5,7 @@
 use super::{Command, Power, Standing};
 use crate::cell::{Dialect, ServerId};
 use crate::time::{Moment, Now};
+use crate::version::Version;
 
 impl Power {
     /// When the round began, for `to`: its own clock as it told it, for a server that counts its lease from there.
@@ -14,6 +15,15 @@ impl Power {
         let shift = self.profile.foreign_start_shift_secs as i32;
         let told = self.beaconer.link(to).clock.map(|(clock, _)| clock.saturating_sub(shift));
         told.or(i32::try_from(now.wall).ok()).filter(|&start| start > 0).unwrap_or(1)
+    }
+
+    /// What is said to a server that may not read: a version that it cannot hold. OpenAFS's servers label a database
+    /// that they are receiving 0.0, also when that came to nothing, and would read it if they were told 0.0.
+    pub(super) fn no_version_for(&self, to: ServerId, epoch: u32) -> Version {
+        match self.cell.server(to).dialect {
+            Dialect::Quorate => Version::NONE,
+            Dialect::OpenAfs => Version::new(epoch, 0),
+        }
     }
 
     /// An OpenAFS server believes the last beacon over its own commit: whoever was told the version before one is told again.
