@@ -107,6 +107,8 @@ pub struct Node {
     pub adopting: Option<Version>,
     /// What it last showed.
     pub visible: Option<Version>,
+    /// Whether its disk is full.
+    pub full_disk: bool,
     /// How many times as long as usual its disk takes now.
     pub slow_disk: u64,
     config: Config,
@@ -129,6 +131,7 @@ impl Node {
             tail: Version::FRESH,
             adopting: None,
             visible: None,
+            full_disk: false,
             slow_disk: 1,
             config,
         }

@@ -51,7 +51,8 @@
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard};
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// Proof that the locks up to level `L`, and no lower one, may be held.
 #[derive(Debug)]

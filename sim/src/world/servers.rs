@@ -32,6 +32,12 @@ impl World {
                 self.check_tail(node);
                 self.arm(node);
             }
+            // It cannot make the commit that its log holds: it says so, and somebody starts it again.
+            Err(error) if self.nodes[node].full_disk => {
+                self.tell(|| format!("server {node} cannot start: {error}"));
+                let after = self.scenario.profile.promise.as_micros() as u64;
+                self.queue.push(now + after, Event::Trouble(Trouble::Restart(node)));
+            }
             Err(error) => self.check(Err(format!("server {node} cannot start: {error}"))),
         }
     }
