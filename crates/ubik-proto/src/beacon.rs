@@ -10,7 +10,6 @@ use crate::plant::{Fault, planted};
 use crate::profile::Profile;
 use crate::quorum::Quorum;
 use crate::time::Moment;
-use crate::version::Version;
 
 /// How a beacon was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
