@@ -6,6 +6,8 @@
 //!
 //! * [`library`]: a libtdb, ours or the system's, through the same C interface.
 //! * [`rounds`]: measuring in turn, medians, the printed table.
+//! * [`chart`]: figures as a picture.
 
+pub mod chart;
 pub mod library;
 pub mod rounds;

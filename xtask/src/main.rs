@@ -61,6 +61,8 @@ enum Task {
         /// Only this target.
         target: Option<String>,
     },
+    /// Run the engine's unsafe code under Miri (`rustup toolchain install nightly -c miri`).
+    Miri,
     /// Random suites in full length: solver against oracle, transport under faults, clusters.
     Sim,
     /// Benchmarks: this program and its peer side by side, ratios from one run.
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Task::Crash => suites::crash(),
         Task::Faults { minutes } => suites::faults(minutes),
         Task::Fuzz { seconds, target } => suites::fuzz(seconds, target.as_deref()),
+        Task::Miri => suites::miri(),
         Task::Sim => suites::sim(),
         Task::Bench { name } => suites::bench(name.as_deref()),
     };

@@ -1,5 +1,7 @@
 //! The long suites: the tests that `cargo test` runs in a short form, in full length.
 
+use std::process::Command;
+
 use anyhow::{Result, bail};
 
 use crate::command::{cargo, root, run};
@@ -44,6 +46,23 @@ pub fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
         let time = format!("-max_total_time={seconds}");
         // Without a sanitizer the stable compiler suffices; the targets hold no unsafe code of their own.
         run(&mut cargo(&["fuzz", "run", "--sanitizer", "none", target, "--", &time]))?;
+    }
+    Ok(())
+}
+
+/// The engine's unsafe code under Miri, as far as Miri goes: it maps no files and takes no locks on them.
+pub fn miri() -> Result<()> {
+    let runs: [&[&str]; 3] = [
+        &["--lib", "--", "--skip", "mutex"],
+        &["--test", "model", "--", "memory", "given_storage"],
+        &["--test", "threads", "--", "memory"],
+    ];
+    for arguments in runs {
+        let mut command = Command::new("cargo");
+        command.args(["+nightly", "miri", "test", "-p", "tdb"]).args(arguments).current_dir(root());
+        // A toolchain that this command was started by would win over the one asked for.
+        command.env_remove("RUSTUP_TOOLCHAIN").env("MIRIFLAGS", "-Zmiri-disable-isolation");
+        run(&mut command)?;
     }
     Ok(())
 }

@@ -15,13 +15,15 @@
 //! * [`stat`]: what a history consists of.
 //! * [`slice`](mod@slice): parts of a history, also the smallest that has no order.
 //! * [`generate`](mod@generate): generated histories as trace files.
-#![forbid(unsafe_code)]
+//! * [`near`]: memory asked for before it is needed; the only unsafe code.
+#![deny(unsafe_code)]
 
 pub mod check;
 pub mod engine;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod generate;
+mod near;
 pub mod order;
 pub mod page;
 pub mod replay;

@@ -10,7 +10,6 @@ use crate::plant::{Fault, planted};
 use crate::profile::Profile;
 use crate::quorum::Quorum;
 use crate::time::Moment;
-use crate::version::Version;
 
 /// How a beacon was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +129,7 @@ impl Beaconer {
 
     /// Notes that a beacon leaves; returns its number.
     pub(crate) fn sent(&mut self, now: Moment, to: ServerId, epoch: u32, beacon: &Beacon) -> u64 {
-        let granting = beacon.version != Version::NONE;
+        let granting = beacon.version.counter > 0;
         let (wait, foreign_lease) = (self.profile.lease_wait, self.profile.foreign_lease());
         self.flights += 1;
         let number = self.flights;
@@ -182,7 +181,7 @@ impl Beaconer {
                 // It follows this epoch now, so what an earlier sync site granted is over; and so is what this one
                 // granted before, if the beacon it has just answered granted nothing.
                 link.floor = None;
-                if !flight.granting {
+                if !flight.granting || planted(Fault::GrantsForgotten) {
                     link.granted = None;
                 }
             }

@@ -235,7 +235,7 @@ impl Power {
         commands
     }
 
-    /// A beacon of a peer. The answer may be sent when a record in it is synced.
+    /// A beacon of a peer. The answer may be sent when a record in it is synced and [`Power::on_promise_saved`] was told.
     pub fn on_beacon(
         &mut self,
         now: Now,
@@ -292,6 +292,11 @@ impl Power {
         commands.push(Command::Notify(Event::Elected { epoch }));
         self.kick(now, &mut commands);
         commands
+    }
+
+    /// A record is on disk, whoever asked for it.
+    pub fn on_promise_saved(&mut self, record: PromiseRecord) {
+        self.voter.on_saved(record);
     }
 
     /// Whether a down peer answered its probe.
@@ -404,8 +409,9 @@ impl Power {
             }
             Standing::SyncSite { epoch } => {
                 let start = self.start_for(now, to);
+                let granted = self.claim.in_step.contains(to).then_some(self.claim.version);
                 let version =
-                    if self.claim.in_step.contains(to) { self.claim.version } else { Version::NONE };
+                    granted.filter(|version| version.counter > 0).unwrap_or(self.no_version_for(to, epoch));
                 Some((
                     epoch,
                     Beacon { claims_sync_site: true, start, version, transaction: transaction(epoch) },

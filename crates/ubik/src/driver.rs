@@ -197,7 +197,7 @@ impl Ear {
             Vote::No(_) => Some(VoteReply::No),
             Vote::Yes { persist: None } => Some(VoteReply::Yes(beacon.start)),
             Vote::Yes { persist: Some(record) } => {
-                shared.site.save_promise(record).ok().map(|()| VoteReply::Yes(beacon.start))
+                shared.site.save_promise(&mut held, record).ok().map(|()| VoteReply::Yes(beacon.start))
             }
         }
     }
@@ -278,7 +278,7 @@ impl Shared {
                 }
                 Command::Probe { to } => self.queue_vote(to, VoteJob::Probe),
                 Command::PersistOwnVote(record) => {
-                    if self.site.save_promise(record).is_ok() {
+                    if self.site.save_promise(held, record).is_ok() {
                         let commands = self.site.on_own_vote_persisted(held, record);
                         self.perform(held, commands);
                     }

@@ -181,12 +181,14 @@ impl Site {
         self.power(held, |now, power| power.on_peer_seen(now, peer))
     }
 
-    /// Makes a promise safe; no lock is held.
+    /// Makes a promise safe; no lock is held meanwhile.
     ///
     /// # Errors
     /// Those of the store: the yes must not be sent.
-    pub fn save_promise(&self, record: PromiseRecord) -> std::io::Result<()> {
-        self.database.save_promise(record)
+    pub fn save_promise(&self, held: &mut Held<'_, Nothing>, record: PromiseRecord) -> std::io::Result<()> {
+        let saved = self.database.save_promise(record)?;
+        self.power(held, |_, power| power.on_promise_saved(saved));
+        Ok(())
     }
 
     /// This server's own vote is safe.

@@ -181,7 +181,7 @@ impl Replica {
         };
         let in_step = |id: ServerId| {
             let known = role.recovery.known(id);
-            known.version == Some(from) && known.busy == Busy::Idle
+            (known.version == Some(from) || planted(Fault::TakersOutOfStep)) && known.busy == Busy::Idle
         };
         voted.iter().filter(|&id| in_step(id)).collect()
     }

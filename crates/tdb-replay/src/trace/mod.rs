@@ -2,7 +2,7 @@
 //!
 //! Owns everything between the bytes of the files and [`History`]: after [`History::read`] returned, every row is
 //! grammatical, every group has a start, and appends of both dialects say what was there before and after. A trace
-//! streams through one buffer; what stays in memory is each distinct key and value once, and about 21 bytes a row.
+//! streams through one buffer; what stays in memory is each distinct key and value once, and about 17 bytes a row.
 //!
 //! * [`source`]: plain, gzip and zstd files, folders.
 //! * [`op`], [`line`](mod@line), [`hex`]: the grammar of a line.
@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use columns::Columns;
 use dialect::Dialect;
-use line::{BadLine, Opened, Records};
+use line::{BadLine, Full, Opened, Records};
 use op::Op;
 use stamp::Stamp;
 use structure::Group;
@@ -51,6 +51,8 @@ pub struct Trace {
     pub lines: u32,
     /// It ends with `tdb_close`.
     pub closed: bool,
+    /// Its last row was under way when its process died: nobody knows whether it happened.
+    pub unfinished: bool,
 }
 
 /// All traces of one database.
@@ -90,6 +92,12 @@ pub enum ReadError {
         /// What stood there.
         found: String,
     },
+    /// There are more different keys or values than can be named.
+    #[error("{}: by the end of this trace there are 16 GiB of distinct keys or values; replay fewer traces", path.display())]
+    Full {
+        /// Which file.
+        path: PathBuf,
+    },
 }
 
 impl ReadError {
@@ -124,7 +132,8 @@ impl History {
                 progress(text_bytes);
             })?);
         }
-        let dialect = dialect::settle(&mut traces, &mut records);
+        let dialect =
+            dialect::settle(&mut traces, &mut records).map_err(|full| full_at(paths.last(), full))?;
         for trace in &mut traces {
             trace.rows.shrink();
         }
@@ -141,7 +150,7 @@ impl History {
             let reader = Reader::new(&path, tolerance, &mut records, &mut warnings);
             traces.push(reader.read_from(&mut text, &mut |_| {})?);
         }
-        let dialect = dialect::settle(&mut traces, &mut records);
+        let dialect = dialect::settle(&mut traces, &mut records).map_err(|full| full_at(None, full))?;
         let text_bytes = texts.iter().map(|text| text.len() as u64).sum();
         Ok(History { traces, records, dialect, warnings, text_bytes })
     }
@@ -167,6 +176,10 @@ impl History {
     }
 }
 
+fn full_at(path: Option<&PathBuf>, Full: Full) -> ReadError {
+    ReadError::Full { path: path.cloned().unwrap_or_default() }
+}
+
 /// Reads one file.
 struct Reader<'a> {
     path: &'a Path,
@@ -178,11 +191,16 @@ struct Reader<'a> {
     opened_stamp: Option<Stamp>,
     line: u32,
     closed: bool,
+    /// What follows is behind the end of a trace whose process died.
+    dead: bool,
+    unfinished: bool,
     /// The text of the last line, if it was a `traversefn`.
     run: Vec<u8>,
 }
 
 const CHUNK: usize = 1 << 20;
+/// The first byte of a line that says what was under way when its process died.
+const UNDER_WAY: u8 = b'?';
 
 impl<'a> Reader<'a> {
     fn new(
@@ -202,6 +220,8 @@ impl<'a> Reader<'a> {
             opened_stamp: None,
             line: 0,
             closed: false,
+            dead: false,
+            unfinished: false,
             run: Vec::new(),
         }
     }
@@ -255,6 +275,9 @@ impl<'a> Reader<'a> {
     }
 
     fn line(&mut self, text: &[u8]) -> Result<(), ReadError> {
+        if self.dead || matches!(text.first(), Some(&UNDER_WAY | 0)) {
+            return self.after_death(text);
+        }
         self.line = self.line.checked_add(1).ok_or_else(|| self.error("fewer than 2^32 lines", "more"))?;
         if text == self.run && !self.closed && !text.is_empty() {
             self.rows.extend_run();
@@ -271,7 +294,7 @@ impl<'a> Reader<'a> {
         let (row, stamp) = line::read(text, self.rows.len(), self.records).map_err(|bad| self.bad(bad))?;
         self.rows.push(self.line, row, stamp);
         if self.records.is_full() {
-            self.settle();
+            self.settle()?;
         }
         self.closed = row.op == Op::Close;
         self.run.clear();
@@ -281,10 +304,45 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// What a recorder leaves whose process died (docs/trace-extended.md): a zero, or what was under way; after that
+    /// anything.
+    fn after_death(&mut self, text: &[u8]) -> Result<(), ReadError> {
+        if self.dead {
+            return Ok(());
+        }
+        if self.closed || self.opened.is_none() {
+            self.line += 1;
+            return Err(self.error("a line of a trace", line::show(text)));
+        }
+        self.dead = true;
+        if text[0] != UNDER_WAY {
+            return Ok(());
+        }
+        self.line += 1;
+        let body = text.split(|&byte| byte == b'#').next().unwrap_or_default();
+        // Its first digit is missing, and its number says nothing: it was written before the operation.
+        let mut body = body.trim_ascii_end().to_vec();
+        body[0] = b'0';
+        let (mut row, _) = line::read(&body, self.rows.len(), self.records).map_err(|bad| self.bad(bad))?;
+        row.seq = match self.rows.len() {
+            0 => self.opened.map_or(0, |opened| opened.seq),
+            rows => self.rows.seq(rows - 1),
+        };
+        self.rows.push(self.line, row, None);
+        self.unfinished = true;
+        let place = format!("{}:{}", self.path.display(), self.line);
+        self.warnings
+            .push(format!("{place}: its process died during this operation, which may have happened"));
+        Ok(())
+    }
+
     /// What stands after the last line end: nothing, in a whole file.
     fn last_line(&mut self, text: &[u8]) -> Result<(), ReadError> {
         if text.is_empty() {
             return Ok(());
+        }
+        if self.dead || matches!(text.first(), Some(&UNDER_WAY | 0)) {
+            return self.after_death(text);
         }
         self.line += 1;
         if !self.tolerance.cut_last_line {
@@ -303,13 +361,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Gives the records of the last rows their ids.
-    fn settle(&mut self) {
+    fn settle(&mut self) -> Result<(), ReadError> {
         let rows = &mut self.rows;
-        self.records.settle(|row, column, id| rows.place(row, column, id));
+        let settled = self.records.settle(|row, column, id| rows.place(row, column, id));
+        settled.map_err(|Full| ReadError::Full { path: self.path.to_owned() })
     }
 
     fn finish(mut self) -> Result<Trace, ReadError> {
-        self.settle();
+        self.settle()?;
         let Some(opened) = self.opened else {
             return Err(ReadError::Line {
                 path: self.path.to_owned(),
@@ -341,6 +400,7 @@ impl<'a> Reader<'a> {
             groups,
             lines: self.line,
             closed: self.closed,
+            unfinished: self.unfinished,
         })
     }
 

@@ -7,6 +7,7 @@ use crate::beacon::VoteReply;
 use crate::cell::{Dialect, ServerId};
 use crate::messages::Beacon;
 use crate::time::{Moment, Now};
+use crate::version::Version;
 
 impl Power {
     /// When the round began, for `to`: its own clock as it told it, for a server that counts its lease from there.
@@ -39,6 +40,15 @@ impl Power {
     pub(super) fn note_caller_clock(&mut self, now: Now, from: ServerId, beacon: &Beacon) {
         if self.cell.server(from).dialect == Dialect::OpenAfs || beacon.claims_sync_site {
             self.beaconer.link_mut(from).skew = Some(i64::from(beacon.start) - now.wall);
+        }
+    }
+
+    /// What is said to a server that may not read: a version that it cannot hold. OpenAFS's servers label a database
+    /// that they are receiving 0.0, also when that came to nothing, and would read it if they were told 0.0.
+    pub(super) fn no_version_for(&self, to: ServerId, epoch: u32) -> Version {
+        match self.cell.server(to).dialect {
+            Dialect::Quorate => Version::NONE,
+            Dialect::OpenAfs => Version::new(epoch, 0),
         }
     }
 
