@@ -86,6 +86,10 @@ pub struct Arguments {
     #[arg(long)]
     sync: bool,
 
+    /// Record what is replayed, a trace for each worker, in this folder (engine tdb)
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+
     /// Overwrite SCRATCH if it is a TDB database
     #[arg(long)]
     force: bool,
@@ -290,7 +294,13 @@ fn engine<'a>(history: &'a History, arguments: &Arguments) -> Result<Box<dyn Eng
     let settings = Settings { hashing: target(history, arguments), sync: arguments.sync };
     Ok(match arguments.engine {
         EngineName::Memory => Box::new(Memory::new(history)),
-        EngineName::Tdb => Box::new(TdbFile::create(&arguments.scratch, settings)?),
+        EngineName::Tdb => {
+            let file = TdbFile::create(&arguments.scratch, settings)?;
+            match &arguments.record {
+                Some(folder) => Box::new(file.recorded_in(folder)),
+                None => Box::new(file),
+            }
+        }
     })
 }
 

@@ -63,6 +63,8 @@ pub struct Report {
     pub split_list: Vec<String>,
     /// Locks that could not be held as recorded and were not taken.
     pub locks_given_up: usize,
+    /// Where they are taken in the traces.
+    pub locks_given_up_list: Vec<String>,
     /// Records that were there before the traces began.
     pub planted: usize,
     /// The first of them, with the line that found each.
@@ -159,7 +161,7 @@ impl Report {
         let mut tally = Tally::default();
         runs.into_iter().for_each(|run| tally.add(run.tally));
         let merged = &explained.merged;
-        let split = |of: &crate::order::merge::GroupOf| {
+        let place = |of: &crate::order::merge::GroupOf| {
             let start = history.traces[of.trace as usize].groups[of.group as usize].start;
             history.place(of.trace as usize, start as usize)
         };
@@ -181,8 +183,9 @@ impl Report {
             compared: tally.compared,
             mismatches: tally.mismatches,
             splits: merged.splits.len(),
-            split_list: merged.splits.iter().take(NAMED).map(split).collect(),
+            split_list: merged.splits.iter().take(NAMED).map(place).collect(),
             locks_given_up: merged.given_up.len(),
+            locks_given_up_list: merged.given_up.iter().take(NAMED).map(place).collect(),
             planted: schedule.planted.len(),
             planted_list: schedule
                 .planted

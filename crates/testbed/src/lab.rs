@@ -19,6 +19,9 @@ const KEY: &[u8; 32] = b"a key of the test cell, 32 bytes";
 /// Where Debian puts OpenAFS's servers.
 pub const OPENAFS_SERVERS: &str = "/usr/lib/openafs";
 
+/// Where Debian puts faketime's library for programs with threads.
+pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
 /// Why OpenAFS's servers and programs cannot be used here, if they cannot.
 pub fn openafs_is_missing() -> Option<String> {
     let needed = [

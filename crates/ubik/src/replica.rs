@@ -16,7 +16,7 @@ use ubik_proto::remote::Remote;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::{TransactionId, Version};
 
-use crate::database::{ApplyError, Database};
+use crate::database::Database;
 use crate::effect::{
     CallError, CallToken, ClientEvent, ClientId, Effect, ReadError, ReadKind, Reply, WriteError,
 };
@@ -274,13 +274,12 @@ impl Replica {
         token
     }
 
-    /// After a failure of the own disk: a server whose commit is half done gives its mandate up.
-    pub(crate) fn note_disk_failure(&mut self, cx: &mut Context<'_, '_>, error: &ApplyError) {
-        if !matches!(error, ApplyError::NotLogged(_)) {
-            let now = cx.now;
-            let commands = cx.power().resign(now);
-            cx.effects.extend(commands.into_iter().map(Effect::Power));
-        }
+    /// After a failure of the own disk, a full one too: a sync site that cannot log gives its mandate up, so that one that
+    /// can takes over.
+    pub(crate) fn note_disk_failure(&mut self, cx: &mut Context<'_, '_>) {
+        let now = cx.now;
+        let commands = cx.power().resign(now);
+        cx.effects.extend(commands.into_iter().map(Effect::Power));
     }
 
     /// The cell.

@@ -324,7 +324,7 @@ impl Replica {
                     role.recovery.fetched();
                 }
             }
-            Err(error) => self.note_disk_failure(cx, &error),
+            Err(_) => self.note_disk_failure(cx),
         }
     }
 
@@ -413,8 +413,8 @@ impl Replica {
         if !self.is_bound_to_self(cx) {
             return;
         }
-        if let Err(error) = self.database.relabel(label) {
-            self.note_disk_failure(cx, &error);
+        if self.database.relabel(label).is_err() {
+            self.note_disk_failure(cx);
             return;
         }
         if let Some(role) = &mut self.role {
@@ -495,7 +495,7 @@ impl Replica {
                 cx.tell(client, ClientEvent::Undecided(version));
             }
         }
-        self.note_disk_failure(cx, error);
+        self.note_disk_failure(cx);
     }
 
     /// The transaction never was: nothing of it is in any log.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rx::security::NullSecurity;
 use rx::{Port, PortConfig};
 use serde_json::Value;
-use testbed::lab::{Lab, Node};
+use testbed::lab::{FAKETIME, Lab, Node};
 use testbed::namespace::run;
 use ubik::client::{Client, Patience};
 use ubik::registers::table;
@@ -20,8 +20,9 @@ const DISK_MIB: u32 = 4;
 /// Nothing that can be recovered from takes longer.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// Where Debian puts faketime's library.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+fn quorate() -> String {
+    testbed::program(env!("CARGO_BIN_EXE_quorate")).display().to_string()
+}
 
 /// Five servers of one database.
 pub struct Cluster {
@@ -71,7 +72,8 @@ impl Cluster {
             "FAKETIME_CACHE_DURATION=1".to_owned(),
             "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
         ];
-        let quorate = env!("CARGO_BIN_EXE_quorate");
+        let quorate = quorate();
+        let quorate = quorate.as_str();
         let serve = [
             quorate,
             "serve",
@@ -113,7 +115,7 @@ impl Cluster {
         let port = PORT.to_string();
         let address = self.lab.nodes[node].address();
         let arguments = ["status", address, &port, "--json", "--patience-secs", "1"];
-        let mut command = self.lab.client.command(env!("CARGO_BIN_EXE_quorate"), &arguments);
+        let mut command = self.lab.client.command(&quorate(), &arguments);
         let output = command.output().unwrap();
         Some((serde_json::from_slice(&output.stdout).ok()?, output.status.success()))
     }

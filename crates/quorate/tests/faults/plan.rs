@@ -65,11 +65,11 @@ pub fn run(cluster: &mut Cluster, load: &Load, random: &mut Rng, length: Duratio
         let fault = waiting.pop().expect("it was filled above");
         wait_for_write(cluster, load, load.now(), "before a fault");
         let Some(sync_site) = cluster.sync_site() else { continue };
-        let at = load.now();
         if !inflict(cluster, fault, sync_site, random) {
             continue;
         }
-        let took = wait_for_write(cluster, load, at, &format!("{fault:?}"));
+        // Only a write that is called when the fault is there says that it was overcome.
+        let took = wait_for_write(cluster, load, load.now(), &format!("{fault:?}"));
         eprintln!(
             "{:6.1} s: {fault:?} at {sync_site}: {:.2} s",
             begun.elapsed().as_secs_f64(),

@@ -1,6 +1,6 @@
 //! What every scenario does with a mixed cell: waiting, writing by OpenAFS's commands or ours, asking what is true.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,10 @@ pub fn missing() -> Option<String> {
     lab::openafs_is_missing()
         .or_else(|| Lab::new(1, &[], false).err())
         .or_else(|| (!testbed::namespace::run("nft", &["--version"])).then(|| "nft is not there".to_owned()))
+}
+
+fn quorate() -> PathBuf {
+    testbed::program(env!("CARGO_BIN_EXE_quorate"))
 }
 
 /// Asks until there is an answer.
@@ -91,7 +95,7 @@ impl Cell {
         if !self.service.keys {
             arguments.push("--no-auth");
         }
-        self.lab.nodes[node].start(Path::new(env!("CARGO_BIN_EXE_quorate")), &arguments);
+        self.lab.nodes[node].start(&quorate(), &arguments);
     }
 
     /// A database that OpenAFS alone has made, with one entry, put onto these nodes.
@@ -147,8 +151,8 @@ impl Cell {
     pub fn status(&self, node: usize) -> Option<(Value, bool)> {
         let port = self.service.port.to_string();
         let arguments = ["status", self.lab.nodes[node].address(), &port, "--json", "--patience-secs", "3"];
-        let quorate = env!("CARGO_BIN_EXE_quorate");
-        let output = self.lab.client.command(quorate, &arguments).output().unwrap();
+        let quorate = quorate().display().to_string();
+        let output = self.lab.client.command(&quorate, &arguments).output().unwrap();
         Some((serde_json::from_slice(&output.stdout).ok()?, output.status.success()))
     }
 

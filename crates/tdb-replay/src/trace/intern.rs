@@ -63,6 +63,18 @@ impl Keys {
         self.strings.bytes(self.places[id as usize])
     }
 
+    /// This key, if it is one, will be looked at, not at once.
+    pub fn approach_place(&self, id: u32) {
+        near::fetch(&self.places, id as usize);
+    }
+
+    /// This key, if it is one, will be looked at soon.
+    pub fn approach(&self, id: u32) {
+        if let Some(&place) = self.places.get(id as usize) {
+            self.strings.approach_place(place);
+        }
+    }
+
     /// How many keys there are; ids are 0 to this number, exclusive.
     pub fn len(&self) -> usize {
         self.places.len()
