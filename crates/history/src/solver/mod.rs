@@ -26,7 +26,7 @@ use search::{Outcome, Search};
 /// How far a search may go before it gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// States that one key's search may visit in one attempt, besides one for each unit.
+    /// States that one key's search may make in one attempt, besides two for each unit.
     pub states: u64,
 }
 

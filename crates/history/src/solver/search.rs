@@ -13,6 +13,9 @@ use crate::register::Unit;
 
 /// Layers between two checkpoints.
 const SPACING: usize = 8;
+/// Beyond so many heads (64 MiB) older checkpoints are thinned out, but for the most recent ones.
+const MOST_SAVED_HEADS: usize = 1 << 24;
+const RECENT: usize = 64;
 /// The width of the first wide pass.
 const FIRST_WIDTH: usize = 8;
 /// Marks a node whose step was done in its other form.
@@ -276,6 +279,27 @@ impl Search {
         for at in 0..self.current.states.len() {
             self.saved.push(self.current.states[at], self.current.heads(at));
         }
+        if self.saved.head_count() > MOST_SAVED_HEADS && self.checkpoints.len() > 2 * RECENT {
+            self.thin_out();
+        }
+    }
+
+    /// Forgets every second of the older checkpoints: going back far need not be exact.
+    fn thin_out(&mut self) {
+        let old = self.checkpoints.len() - RECENT;
+        let (mut kept, mut from, mut to) = (0, 0, 0);
+        for at in 0..self.checkpoints.len() {
+            let checkpoint = self.checkpoints[at];
+            if at >= old || at.is_multiple_of(2) {
+                self.saved.shift(from, to, checkpoint.states);
+                to += checkpoint.states;
+                self.checkpoints[kept] = checkpoint;
+                kept += 1;
+            }
+            from += checkpoint.states;
+        }
+        self.checkpoints.truncate(kept);
+        self.saved.truncate(to);
     }
 
     /// Goes back to a checkpoint, farther the more often this dead end was met, to come again wider.
@@ -297,7 +321,7 @@ impl Search {
         let checkpoint = self.checkpoints[self.checkpoints.len() - 1];
         let progress = &mut self.progress;
         progress.width = FIRST_WIDTH << progress.escalation.min(26);
-        progress.wide_until = progress.dead_end + distance;
+        progress.wide_until = progress.dead_end + ((2 * SPACING) << progress.escalation.min(40));
         progress.layer = checkpoint.layer;
         progress.complete = checkpoint.complete;
         self.nodes.truncate(checkpoint.nodes);
