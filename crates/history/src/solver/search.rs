@@ -13,6 +13,8 @@ use crate::register::Unit;
 
 /// Layers between two checkpoints.
 const SPACING: usize = 8;
+/// States that a whole run may make for each step; a history where every tenth step is a dead end stays below.
+const STATES_PER_STEP: u64 = 16;
 /// Beyond so many heads (64 MiB) older checkpoints are thinned out, but for the most recent ones.
 const MOST_SAVED_HEADS: usize = 1 << 24;
 const RECENT: usize = 64;
@@ -77,6 +79,8 @@ struct Progress {
     /// The farthest dead end, and how often it was met.
     dead_end: usize,
     escalation: u32,
+    /// States made when that dead end was first met.
+    stuck_since: u64,
     /// The latest cell of the states that were last.
     stuck_at: u64,
     states: u64,
@@ -105,13 +109,14 @@ impl Search {
         if !self.begin(problem, start) {
             return Outcome::Impossible;
         }
-        let bound = limits.states + 2 * problem.steps.len() as u64;
+        let bound = limits.states + STATES_PER_STEP * problem.steps.len() as u64;
         loop {
             if let Some(last) = self.finished(problem) {
                 self.progress.last = last;
                 return Outcome::Found;
             }
-            if self.progress.states > bound {
+            let stuck_for = self.progress.states - self.progress.stuck_since;
+            if self.progress.states > bound || self.progress.escalation > 0 && stuck_for > limits.states {
                 return Outcome::GaveUp;
             }
             self.expand(problem);
@@ -309,6 +314,7 @@ impl Search {
         progress.steps_back += 1;
         if progress.layer > progress.dead_end + SPACING || progress.steps_back == 1 {
             progress.escalation = 0;
+            progress.stuck_since = progress.states;
         } else {
             progress.escalation += 1;
         }
