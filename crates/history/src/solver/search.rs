@@ -116,7 +116,8 @@ impl Search {
                 return Outcome::Found;
             }
             let stuck_for = self.progress.states - self.progress.stuck_since;
-            if self.progress.states > bound || self.progress.escalation > 0 && stuck_for > limits.states {
+            let is_stuck = self.progress.width > 1 && stuck_for > limits.states;
+            if self.progress.states > bound || is_stuck {
                 return Outcome::GaveUp;
             }
             self.expand(problem);
