@@ -20,6 +20,8 @@ const MOST_SAVED_HEADS: usize = 1 << 24;
 const RECENT: usize = 64;
 /// The width of the first wide pass.
 const FIRST_WIDTH: usize = 8;
+/// So many choices of a state are followed in the first wide pass.
+const FIRST_BREADTH: usize = 4;
 /// Marks a node whose step was done in its other form.
 const OTHER_FORM: u32 = 1 << 31;
 /// No node: the beginning.
@@ -229,6 +231,10 @@ impl Search {
         }
         let mut nth = 0;
         while let Some(choice) = self.choices.next_best(nth) {
+            if nth >= FIRST_BREADTH << self.progress.escalation.min(26) {
+                self.progress.complete = false;
+                return;
+            }
             nth += 1;
             let kept = self.nodes.len();
             self.heads.clear();
