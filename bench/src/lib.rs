@@ -7,5 +7,6 @@
 //! * [`library`]: a libtdb, ours or the system's, through the same C interface.
 //! * [`rounds`]: measuring in turn, medians, the printed table.
 
+pub mod clock;
 pub mod library;
 pub mod rounds;

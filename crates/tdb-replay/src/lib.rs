@@ -7,7 +7,7 @@
 //! * [`schedule`]: what each worker needs of that order.
 //! * [`engine`]: what a replay runs on.
 //! * [`replay`]: workers, turns, comparisons.
-//! * [`report`]: what came of it, for people and for programs; [`page`]: the same as one HTML page.
+//! * [`beside`]: the same on several engines. [`report`]: what came of it, for people and for programs; [`page`]: the same as one HTML page.
 //!
 //! Beside that flow:
 //!
@@ -15,8 +15,10 @@
 //! * [`stat`]: what a history consists of.
 //! * [`slice`](mod@slice): parts of a history, also the smallest that has no order.
 //! * [`generate`](mod@generate): generated histories as trace files.
-#![forbid(unsafe_code)]
+// In two modules only: one calls a C library, the other shares memory with processes.
+#![deny(unsafe_code)]
 
+pub mod beside;
 pub mod check;
 pub mod engine;
 #[doc(hidden)]
