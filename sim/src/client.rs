@@ -48,6 +48,12 @@ pub struct Transaction {
     pub register: u32,
     /// What it must find.
     pub floor: Version,
+    /// When it was begun, in microseconds of real time.
+    pub began: u64,
+    /// What it found in its register.
+    pub found: u64,
+    /// Whether the server was told to commit it.
+    pub submitted: bool,
 }
 
 /// One client.
@@ -61,13 +67,30 @@ pub struct Client {
 
 impl Transaction {
     /// A transaction as the seed has it.
-    pub fn random(random: &mut fastrand::Rng, id: ClientId, node: NodeId, life: u64, floor: Version) -> Self {
+    pub fn random(
+        random: &mut fastrand::Rng,
+        id: ClientId,
+        node: NodeId,
+        began: u64,
+        floor: Version,
+    ) -> Self {
         let kind = match random.u8(..10) {
             0..=3 => Kind::Write,
             4 => Kind::Read(ReadKind::Any),
             _ => Kind::Read(ReadKind::Newest),
         };
-        Transaction { id, kind, node, life, register: random.u32(..REGISTERS), floor }
+        let register = random.u32(..REGISTERS);
+        Transaction { id, kind, node, life: 0, register, floor, began, found: 0, submitted: false }
+    }
+
+    /// Whether it writes.
+    pub fn is_write(&self) -> bool {
+        self.kind == Kind::Write
+    }
+
+    /// Whether it wants to read what was acknowledged last.
+    pub fn is_newest_read(&self) -> bool {
+        self.kind == Kind::Read(ReadKind::Newest)
     }
 
     /// The value it writes.

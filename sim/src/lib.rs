@@ -6,9 +6,12 @@
 //!
 //! * [`world`] keeps the events and carries out what the servers ask for;
 //! * [`node`] is one machine: clocks, disk, server;
+//! * [`openafs`] is a server of OpenAFS's, for cells of both kinds;
 //! * [`net`] says whether and when a message arrives;
 //! * [`scenario`] is what goes wrong, and `client` what is asked meanwhile;
-//! * [`invariants`] are the properties that must hold, one a file.
+//! * [`invariants`] are the properties that must hold, one a file;
+//! * [`planted`] leaves out one rule at a time, and says how soon that is noticed;
+//! * `record` keeps what clients saw, for the history checker.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -16,6 +19,9 @@ mod event;
 pub mod invariants;
 pub mod net;
 pub mod node;
+pub mod openafs;
+pub mod planted;
+mod record;
 pub mod scenario;
 pub mod world;
 

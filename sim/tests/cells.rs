@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use sim::planted;
 use sim::scenario::{Scenario, Trouble};
 use sim::world::World;
-use ubik_proto::plant::{Fault, plant};
+use ubik_proto::plant::Fault;
 use ubik_proto::profile::Profile;
 
 fn long() -> bool {
@@ -39,34 +40,14 @@ fn a_seed_always_gives_the_same_run() {
     assert_ne!(run(7).1, run(8).1);
 }
 
-fn finds(fault: Fault, seeds: u64) -> Option<u64> {
-    plant(Some(fault));
-    let found = (0..seeds).find(|&seed| World::new(Scenario::random(seed), seed).run().is_some());
-    plant(None);
-    found
-}
+/// Every fault that is found within so many seeds is looked for in the short form too.
+const QUICK: u64 = 20;
 
-/// U44, U45: a rule left out is noticed within 60 runs.
+/// U44, U45: a rule left out is noticed within the stated number of runs.
 #[test]
 fn planted_faults_are_found() {
-    let easy = [
-        Fault::PromiseIgnored,
-        Fault::PromiseForgotten,
-        Fault::VersionsOfTheUnbound,
-        Fault::MandateTooLong,
-        Fault::EpochFromWallClock,
-        Fault::LeasesNotAwaited,
-        Fault::ShownBeforeQuorum,
-        Fault::FollowerShowsPending,
-        Fault::NoRelabel,
-        Fault::OwnCopyOnly,
-        Fault::FailedTakerKept,
-        Fault::UndecidedCalledFailed,
-        Fault::OlderDatabaseTaken,
-        Fault::LogNotSynced,
-    ];
-    for fault in easy {
-        assert!(finds(fault, 60).is_some(), "{fault:?} was not found in 60 runs");
+    for planted in planted::ALL.iter().filter(|planted| planted.within <= QUICK) {
+        assert!(planted.find().is_some(), "not found: {planted:?}");
     }
 }
 
@@ -79,11 +60,16 @@ fn rare_planted_faults_are_found() {
             "it runs thousands of seeds; set QUORATE_LONG=1",
         );
     }
-    for fault in
-        [Fault::OldEpochAccepted, Fault::OlderLeasesIgnored, Fault::LeaseFromReceipt, Fault::ReadsBehind]
-    {
-        assert!(finds(fault, 4000).is_some(), "{fault:?} was not found in 4000 runs");
+    for planted in planted::ALL.iter().filter(|planted| planted.within > QUICK) {
+        assert!(planted.find().is_some(), "not found: {planted:?}");
     }
+}
+
+/// Every fault that can be planted has its line in the table.
+#[test]
+fn every_fault_is_in_the_table() {
+    let listed: Vec<Fault> = planted::ALL.iter().map(|planted| planted.fault).collect();
+    assert_eq!(listed, Fault::ALL);
 }
 
 /// U20, U26: a transfer that takes longer than a mandate costs the sync site nothing: it stays, and writes go on.

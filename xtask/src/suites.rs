@@ -1,5 +1,7 @@
 //! The long suites: the tests that `cargo test` runs in a short form, in full length.
 
+use std::process::Command;
+
 use anyhow::{Result, bail};
 
 use crate::command::{cargo, root, run};
@@ -8,9 +10,10 @@ use crate::packages;
 /// Sets the full length for every suite that has one.
 const FULL: (&str, &str) = ("QUORATE_LONG", "1");
 
-/// libtdb's processes and ours on one file.
+/// libtdb's processes and ours on one file; OpenAFS's servers and ours in one cell.
 pub fn interop() -> Result<()> {
     packages::install_missing();
+    full(&["test", "--release", "-p", "quorate", "--test", "mixed", "--", "--nocapture"])?;
     full(&["test", "--release", "-p", "tdb", "--test", "interop", "--test", "torture", "--", "--nocapture"])
 }
 
@@ -22,6 +25,13 @@ pub fn crash() -> Result<()> {
 /// Random suites whose seeds are printed.
 pub fn sim() -> Result<()> {
     full(&["test", "--release", "-p", "history", "-p", "rx-proto", "-p", "sim", "--", "--nocapture"])
+}
+
+/// Five real servers under kills, partitions, full disks and the rest, for so many minutes.
+pub fn faults(minutes: u32) -> Result<()> {
+    let seconds = (u64::from(minutes) * 60).to_string();
+    let mut command = cargo(&["test", "--release", "-p", "quorate", "--test", "faults", "--", "--nocapture"]);
+    run(command.env("QUORATE_FAULT_SECS", seconds))
 }
 
 /// The coverage-guided fuzzers, one after the other.
@@ -36,6 +46,23 @@ pub fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
         let time = format!("-max_total_time={seconds}");
         // Without a sanitizer the stable compiler suffices; the targets hold no unsafe code of their own.
         run(&mut cargo(&["fuzz", "run", "--sanitizer", "none", target, "--", &time]))?;
+    }
+    Ok(())
+}
+
+/// The engine's unsafe code under Miri, as far as Miri goes: it maps no files and takes no locks on them.
+pub fn miri() -> Result<()> {
+    let runs: [&[&str]; 3] = [
+        &["--lib", "--", "--skip", "mutex"],
+        &["--test", "model", "--", "memory", "given_storage"],
+        &["--test", "threads", "--", "memory"],
+    ];
+    for arguments in runs {
+        let mut command = Command::new("cargo");
+        command.args(["+nightly", "miri", "test", "-p", "tdb"]).args(arguments).current_dir(root());
+        // A toolchain that this command was started by would win over the one asked for.
+        command.env_remove("RUSTUP_TOOLCHAIN").env("MIRIFLAGS", "-Zmiri-disable-isolation");
+        run(&mut command)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! * [`input`]: the traces that a subcommand is given.
 //! * [`replay`]: traces run again.
 //! * [`stat`], [`check`], [`reduce`], [`slice`](mod@slice), [`generate`]: traces counted, explained, cut, made up.
+//! * [`serve`]: replicas of databases; [`status`]: what a database server is and knows.
 //! * [`rx`]: questions to Rx servers, and measurements.
 //! * [`tdb`]: tools for TDB files.
 #![forbid(unsafe_code)]
@@ -15,8 +16,10 @@ mod input;
 mod reduce;
 mod replay;
 mod rx;
+mod serve;
 mod slice;
 mod stat;
+mod status;
 mod tdb;
 
 use std::process::ExitCode;
@@ -41,6 +44,8 @@ enum Command {
     Reduce(reduce::Arguments),
     Slice(slice::Arguments),
     Generate(generate::Arguments),
+    Serve(serve::Arguments),
+    Status(status::Arguments),
     /// Tools for TDB files: dump, restore, backup, check, repack, rescue, keys, info, shell.
     #[command(subcommand)]
     Tdb(tdb::Command),
@@ -57,6 +62,8 @@ fn main() -> ExitCode {
         Command::Reduce(arguments) => reduce::run(&arguments),
         Command::Slice(arguments) => slice::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
         Command::Tdb(command) => tdb::run(command),
         Command::Rx(command) => rx::run(command),
     };

@@ -15,7 +15,10 @@
 //! * [`stat`]: what a history consists of.
 //! * [`slice`](mod@slice): parts of a history, also the smallest that has no order.
 //! * [`generate`](mod@generate): generated histories as trace files.
-// In two modules only: one calls a C library, the other shares memory with processes.
+//! * [`near`]: memory asked for before it is needed.
+//!
+//! Unsafe code is there, where a C library is called (`engine/libtdb/library.rs`), and where processes are made and share
+//! memory (`replay/process.rs`, `replay/shared.rs`).
 #![deny(unsafe_code)]
 
 pub mod beside;
@@ -24,6 +27,7 @@ pub mod engine;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod generate;
+mod near;
 pub mod order;
 pub mod page;
 pub mod replay;

@@ -75,6 +75,8 @@ pub const PAD_BYTE: u8 = 0x42;
 pub const RECORD_HEADER: Length = 24;
 /// The record's whole length, repeated in its last 4 bytes.
 pub const TAILER: Length = 4;
+/// Where in a record's header its length is.
+pub const RECORD_LEN_IN_RECORD: Length = 4;
 /// Where the length of the value stands in a record.
 pub const DATA_LEN_IN_RECORD: Length = 12;
 /// Where the magic stands in a record.

@@ -29,6 +29,11 @@ pub(crate) struct Mapping {
 // SAFETY: the memory belongs to this value alone within the process, and nothing in it refers to a thread.
 unsafe impl Send for Mapping {}
 
+/// The kernel maps whole pages and rounds by itself; Miri wants it said.
+fn whole_pages(len: usize) -> usize {
+    len.next_multiple_of(4096)
+}
+
 impl Mapping {
     /// A mapping of nothing.
     pub fn empty(writable: bool) -> Mapping {
@@ -77,7 +82,8 @@ impl Mapping {
 
     fn remap(&self, old: (*mut u8, usize), len: usize) -> io::Result<*mut u8> {
         // SAFETY: `old` is a mapping of ours, and no slice into it is alive (`pins` is 0).
-        let base = unsafe { libc::mremap(old.0.cast(), old.1, len, libc::MREMAP_MAYMOVE) };
+        let base =
+            unsafe { libc::mremap(old.0.cast(), whole_pages(old.1), whole_pages(len), libc::MREMAP_MAYMOVE) };
         if base == libc::MAP_FAILED {
             let error = io::Error::last_os_error();
             self.release(old);
@@ -113,11 +119,12 @@ impl Mapping {
             None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
         };
         // SAFETY: a new mapping wherever the kernel likes; it replaces nothing.
-        let base = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, start) };
+        let base = unsafe { libc::mmap(ptr::null_mut(), whole_pages(len), protection, flags, fd, start) };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        if file.is_none() {
+        // Miri runs the memory without the advice.
+        if file.is_none() && !cfg!(miri) {
             // Chains jump all over the memory: large pages save most of the address lookups. Only advice.
             // SAFETY: the mapping just made.
             unsafe { libc::madvise(base, len, libc::MADV_HUGEPAGE) };
@@ -128,7 +135,7 @@ impl Mapping {
     fn release(&self, (base, len): (*mut u8, usize)) {
         if len != 0 {
             // SAFETY: a mapping of ours that nothing refers to any more.
-            unsafe { libc::munmap(base.cast(), len) };
+            unsafe { libc::munmap(base.cast(), whole_pages(len)) };
         }
     }
 
@@ -149,6 +156,7 @@ impl Mapping {
     }
 
     /// Whether the `len` bytes at `at` are mapped, visible or not.
+    #[inline]
     pub fn covers(&self, at: u32, len: usize) -> bool {
         inside(at, len, self.len.get())
     }
@@ -193,6 +201,7 @@ impl Mapping {
     }
 
     /// Copies bytes out of the mapping even if they are hidden; `false` if they are not mapped.
+    #[inline]
     pub fn copy_hidden(&self, at: u32, out: &mut [u8]) -> bool {
         if !self.covers(at, out.len()) {
             return false;

@@ -1,27 +1,76 @@
 //! What an open transaction has written and nobody else has seen: blocks of changed bytes in front of the file.
 //!
-//! A block is copied from the file when it is first written; reads look here first. Nothing of it reaches the file
-//! before the commit, which asks for the ranges that really differ. The table of blocks has two levels, so that a
-//! transaction that touches three blocks of a large file costs three blocks.
+//! A block is copied from the file when it is first written; reads look here first. Each block knows which of its
+//! words were written, so that the commit, which asks for the ranges that really differ, compares those only. Nothing
+//! reaches the file before the commit. The table of blocks has two levels, so that a transaction that touches three
+//! blocks of a large file costs three blocks.
 
 use crate::format::Offset;
 
 /// Bytes a block: small, because most stores touch one record and two words of list.
-pub(crate) const BLOCK: usize = 1024;
+pub(crate) const BLOCK: usize = 256;
+/// Bytes a word; ranges are whole words, so that none reaches into a neighbour, and least of all the recovery area.
+const WORD: usize = 4;
+/// Words for which one integer of a block says whether they were written.
+const FLAGS: usize = 64;
 /// Blocks a leaf of the table.
 const LEAF: usize = 1024;
+/// Blocks that are given memory together.
+const CHUNK: usize = 64;
+/// Chunks that are kept for the next transaction.
+const KEPT_CHUNKS: usize = 16;
 /// Ranges closer than this are saved as one: each costs 8 bytes of its own in the recovery area.
 const MERGE_GAP: usize = 8;
 
-type Block = Box<[u8; BLOCK]>;
+/// Some bytes of the database as the transaction sees them.
+#[derive(Clone)]
+pub(crate) struct Block {
+    bytes: [u8; BLOCK],
+    /// One bit for each word that was written.
+    written: [u64; BLOCK / WORD / FLAGS],
+}
+
+impl Block {
+    const EMPTY: Block = Block { bytes: [0; BLOCK], written: [0; BLOCK / WORD / FLAGS] };
+
+    /// Puts `bytes` at `within`, which must leave room for them.
+    pub fn put(&mut self, within: usize, bytes: &[u8]) {
+        self.bytes[within..within + bytes.len()].copy_from_slice(bytes);
+        for word in within / WORD..(within + bytes.len()).div_ceil(WORD) {
+            self.written[word / FLAGS] |= 1 << (word % FLAGS);
+        }
+    }
+
+    fn word(&self, nth: usize) -> &[u8] {
+        &self.bytes[nth * WORD..(nth + 1) * WORD]
+    }
+
+    /// Calls `with` with the first word and the number of each run of words that were written.
+    fn runs<E>(&self, mut with: impl FnMut(usize, usize) -> Result<(), E>) -> Result<(), E> {
+        let mut word = 0;
+        while word < BLOCK / WORD {
+            let left = self.written[word / FLAGS] >> (word % FLAGS);
+            if left & 1 == 0 {
+                // The rest of an integer without a bit is passed over at once.
+                word += (left.trailing_zeros() as usize).min(FLAGS - word % FLAGS);
+                continue;
+            }
+            let length = left.trailing_ones() as usize;
+            with(word, length)?;
+            word += length;
+        }
+        Ok(())
+    }
+}
 
 /// The changed blocks, and how long the database is with them.
 pub(crate) struct Overlay {
-    leaves: Vec<Option<Box<[Option<Block>]>>>,
-    /// Numbers of the blocks that exist, in order of their first write.
+    /// For each block of the database 0, or one more than its place in `chunks`.
+    leaves: Vec<Option<Box<[u32]>>>,
+    /// The blocks in order of their first write, and room for more.
+    chunks: Vec<Box<[Block]>>,
+    /// Numbers of the blocks that exist.
     touched: Vec<u32>,
-    /// Blocks of former transactions, to be used again.
-    spare: Vec<Block>,
     /// The database's size as this transaction sees it.
     pub size: u32,
     /// The file's size when the transaction began: what lies beyond reads as zeros.
@@ -42,8 +91,8 @@ impl Overlay {
     pub fn new(size: u32, former: Option<Overlay>) -> Overlay {
         let mut overlay = former.unwrap_or(Overlay {
             leaves: Vec::new(),
+            chunks: Vec::new(),
             touched: Vec::new(),
-            spare: Vec::new(),
             size,
             base_size: size,
             sealed: false,
@@ -56,14 +105,11 @@ impl Overlay {
 
     /// Forgets all changes, keeping some memory for the next transaction.
     pub fn clear(&mut self) {
-        const KEPT_BLOCKS: usize = 256;
         for number in std::mem::take(&mut self.touched) {
             let leaf = self.leaves[number as usize / LEAF].as_mut().expect("touched blocks have a leaf");
-            let block = leaf[number as usize % LEAF].take();
-            if self.spare.len() < KEPT_BLOCKS {
-                self.spare.extend(block);
-            }
+            leaf[number as usize % LEAF] = 0;
         }
+        self.chunks.truncate(KEPT_CHUNKS);
         if self.leaves.len() > 64 {
             self.leaves = Vec::new();
         }
@@ -72,47 +118,68 @@ impl Overlay {
     /// The block's bytes, if it was written.
     #[inline]
     pub fn block(&self, number: usize) -> Option<&[u8; BLOCK]> {
-        self.leaves.get(number / LEAF)?.as_ref()?[number % LEAF].as_deref()
+        self.written_block(number).map(|block| &block.bytes)
     }
 
-    /// The block's bytes for writing; `fill` gives its content in the file when it is new here.
+    #[inline]
+    fn written_block(&self, number: usize) -> Option<&Block> {
+        let place = self.leaves.get(number / LEAF)?.as_ref()?[number % LEAF].checked_sub(1)? as usize;
+        Some(&self.chunks[place / CHUNK][place % CHUNK])
+    }
+
+    /// The block for writing; `fill` gives its content in the file when it is new here.
     pub fn block_mut<E>(
         &mut self,
         number: usize,
         fill: impl FnOnce(&mut [u8; BLOCK]) -> Result<(), E>,
-    ) -> Result<&mut [u8; BLOCK], E> {
+    ) -> Result<&mut Block, E> {
         if self.leaves.len() <= number / LEAF {
             self.leaves.resize_with(number / LEAF + 1, || None);
         }
-        let leaf = self.leaves[number / LEAF].get_or_insert_with(|| vec![None; LEAF].into_boxed_slice());
+        let leaf = self.leaves[number / LEAF].get_or_insert_with(|| vec![0; LEAF].into_boxed_slice());
         let slot = &mut leaf[number % LEAF];
-        if slot.is_none() {
-            let mut block = self.spare.pop().unwrap_or_else(|| Box::new([0; BLOCK]));
-            fill(&mut block)?;
-            self.touched.push(number as u32);
-            *slot = Some(block);
+        if *slot != 0 {
+            let place = *slot as usize - 1;
+            return Ok(&mut self.chunks[place / CHUNK][place % CHUNK]);
         }
-        Ok(slot.as_mut().expect("filled right above"))
+        let place = self.touched.len();
+        if place / CHUNK == self.chunks.len() {
+            self.chunks.push(vec![Block::EMPTY; CHUNK].into_boxed_slice());
+        }
+        let block = &mut self.chunks[place / CHUNK][place % CHUNK];
+        fill(&mut block.bytes)?;
+        block.written = Block::EMPTY.written;
+        self.touched.push(number as u32);
+        *slot = self.touched.len() as u32;
+        Ok(block)
     }
 
     /// The ranges in which the transaction differs from the file, ascending, none longer than a block's neighbours
-    /// make it. `base` fills a block with what the file holds.
+    /// make it. `base` fills what it is given with what the file holds from a place on.
     pub fn changes<E>(
-        &mut self,
-        mut base: impl FnMut(usize, &mut [u8; BLOCK]) -> Result<(), E>,
+        &self,
+        mut base: impl FnMut(Offset, &mut [u8]) -> Result<(), E>,
     ) -> Result<Vec<Change>, E> {
-        self.touched.sort_unstable();
+        let mut touched = self.touched.clone();
+        touched.sort_unstable();
         let mut changes: Vec<Change> = Vec::new();
         let mut old = [0; BLOCK];
-        for number in &self.touched {
-            let number = *number as usize;
-            let Some(new) = self.block(number) else { continue };
-            base(number, &mut old)?;
-            // Bytes beyond the end exist in the block only.
-            let len = BLOCK.min((self.size as usize).saturating_sub(number * BLOCK));
-            differences(&old[..len], &new[..len], |start, end| {
-                push(&mut changes, (number * BLOCK + start) as u32, (end - start) as u32);
-            });
+        for number in &touched {
+            let start = *number as usize * BLOCK;
+            let Some(block) = self.written_block(*number as usize) else { continue };
+            block.runs(|first, words| {
+                let old = &mut old[..words * WORD];
+                base((start + first * WORD) as Offset, old)?;
+                for (nth, old) in old.chunks_exact(WORD).enumerate() {
+                    let at = start + (first + nth) * WORD;
+                    // Bytes beyond the end exist in the block only.
+                    let len = WORD.min((self.size as usize).saturating_sub(at));
+                    if block.word(first + nth)[..len] != old[..len] {
+                        push(&mut changes, at as Offset, len as u32);
+                    }
+                }
+                Ok(())
+            })?;
         }
         Ok(changes)
     }
@@ -125,31 +192,5 @@ fn push(changes: &mut Vec<Change>, at: Offset, len: u32) {
         last.len = at + len - last.at;
     } else {
         changes.push(Change { at, len });
-    }
-}
-
-/// Calls `found` with each run of bytes that differ; runs with a short gap between them are one.
-fn differences(old: &[u8], new: &[u8], mut found: impl FnMut(usize, usize)) {
-    // Whole words: then a range never reaches into a neighbour, and least of all into the recovery area.
-    const STEP: usize = 4;
-    let mut run: Option<(usize, usize)> = None;
-    let mut at = 0;
-    while at < new.len() {
-        let end = (at + STEP).min(new.len());
-        if old[at..end] != new[at..end] {
-            match &mut run {
-                Some((_, run_end)) if *run_end == at => *run_end = end,
-                _ => {
-                    if let Some((start, end)) = run {
-                        found(start, end);
-                    }
-                    run = Some((at, end));
-                }
-            }
-        }
-        at = end;
-    }
-    if let Some((start, end)) = run {
-        found(start, end);
     }
 }

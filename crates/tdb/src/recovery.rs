@@ -19,8 +19,9 @@ use std::ops::Range;
 use crate::database::{Database, LogLevel};
 use crate::error::{AccessError, TransactionError};
 use crate::format::{
-    FREELIST_HEAD, Length, MAGIC_IN_RECORD, Offset, PAD, RECORD_DEAD, RECORD_FREE, RECORD_HEADER,
-    RECORD_USED, RECOVERY_ENTRY_HEADER, RECOVERY_INVALID, RECOVERY_START_AT, RECOVERY_VALID, Record, TAILER,
+    FREELIST_HEAD, Length, MAGIC_IN_RECORD, Offset, RECORD_DEAD, RECORD_FREE, RECORD_HEADER,
+    RECORD_LEN_IN_RECORD, RECORD_USED, RECOVERY_ENTRY_HEADER, RECOVERY_INVALID, RECOVERY_START_AT,
+    RECOVERY_VALID, Record, TAILER, chain_head,
 };
 use crate::overlay::Change;
 
@@ -71,9 +72,15 @@ impl Database {
 
     /// Steps 2 to 4 of a commit; `changes` is what the transaction changes; returns what step 5 has to write.
     pub(crate) fn prepare_recovery(&self, changes: Vec<Change>) -> Result<Vec<Change>, TransactionError> {
-        let changes = without_pointer(changes);
         let file_end = self.space.base_size();
         let records_end = self.base_records_end()?;
+        let changes = if records_end < file_end {
+            self.free_lost_end(file_end)?;
+            self.space.overlay_changes()?
+        } else {
+            changes
+        };
+        let changes = without_pointer(changes);
         let present = self.present_area()?;
         let needed = payload_len(&changes, file_end);
         let (plan, changes) = match present.filter(|area| u64::from(area.room) >= needed) {
@@ -210,9 +217,9 @@ impl Database {
         self.space.write_through(end - TAILER, &order.bytes(RECORD_HEADER + area.room))
     }
 
-    /// Where the last record, or the recovery area, of the file itself ends: its size, unless a crash has left
-    /// something behind it that belongs to nothing.
-    pub(crate) fn base_records_end(&self) -> Result<Offset, AccessError> {
+    /// Where the last record, or the recovery area, of the file itself ends: its size, unless a crash or a failed
+    /// commit has left something behind it that belongs to nothing.
+    fn base_records_end(&self) -> Result<Offset, AccessError> {
         let size = self.space.base_size();
         if let Some(area) = self.present_area().unwrap_or(None)
             && area.at + RECORD_HEADER + area.room == size
@@ -229,27 +236,53 @@ impl Database {
                 return Ok(size);
             }
         }
-        self.search_base_records_end(size)
+        self.listed_end(size, size, &|at| self.space.base_word(at))
     }
 
-    /// Goes over all records; only after a crash is there something to find.
-    fn search_base_records_end(&self, size: u32) -> Result<Offset, AccessError> {
-        let area_at = self.space.base_word(RECOVERY_START_AT)?;
-        let mut at = self.first_record();
-        while size - at >= RECORD_HEADER {
-            let record = self.base_record(at)?;
-            let known = is_record(record.magic) || at == area_at;
-            if !known && (record.magic == RECOVERY_INVALID || record.magic == PAD) {
-                return Ok(at);
+    /// Where the last of what a list or the header leads to ends, looking at what begins before `limit` only in
+    /// a file of `size`; `limit` if the lists are damaged, since damage is not for us to use. Nobody may be changing anything.
+    ///
+    /// Not by going from record to record: a file that grew after a failed commit has a hole with records behind it.
+    fn listed_end(
+        &self,
+        limit: Offset,
+        size: u32,
+        word: &dyn Fn(Offset) -> Result<u32, AccessError>,
+    ) -> Result<Offset, AccessError> {
+        let mut end = self.first_record();
+        let mut left = limit / RECORD_HEADER + 1;
+        let heads = (0..self.hash_size).map(chain_head);
+        for head in heads.chain([FREELIST_HEAD, RECOVERY_START_AT]) {
+            let mut at = word(head)?;
+            while at != 0 {
+                let sound = left > 0 && at.is_multiple_of(4) && at >= self.first_record();
+                if !sound || at > size.saturating_sub(RECORD_HEADER) {
+                    return Ok(limit);
+                }
+                left -= 1;
+                let record_end =
+                    u64::from(at) + u64::from(RECORD_HEADER) + u64::from(word(at + RECORD_LEN_IN_RECORD)?);
+                if at < limit {
+                    if record_end > u64::from(limit) {
+                        return Ok(limit);
+                    }
+                    end = end.max(record_end as Offset);
+                }
+                at = if head == RECOVERY_START_AT { 0 } else { word(at)? };
             }
-            // Damage is not for us to use.
-            let fits = record.record_len <= size - at - RECORD_HEADER && record.record_len.is_multiple_of(4);
-            if !known || !fits {
-                return Ok(size);
-            }
-            at += RECORD_HEADER + record.record_len;
         }
-        Ok(size)
+        Ok(end)
+    }
+
+    /// Makes a free record, for the new database, of what a crash or a failed commit has left at the old end of the
+    /// file: libtdb's check takes everything behind such a hole for lost.
+    fn free_lost_end(&self, file_end: Offset) -> Result<(), AccessError> {
+        let file_end = file_end & !3;
+        let start = self.listed_end(file_end, self.space.size(), &|at| self.space.word(at))?;
+        if file_end.saturating_sub(start) >= LEAST_FREE {
+            self.free(start, file_end - start - RECORD_HEADER)?;
+        }
+        Ok(())
     }
 
     fn base_record(&self, at: Offset) -> Result<Record, AccessError> {

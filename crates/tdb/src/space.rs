@@ -147,11 +147,16 @@ impl Space {
         }
     }
 
-    #[cold]
     #[inline(never)]
     fn word_slowly(&self, at: Offset) -> Result<u32, AccessError> {
-        let mut bytes = [0; 4];
-        self.read_slowly(at, &mut bytes)?;
+        let bytes = match self.in_transaction(at) {
+            Some(bytes) => bytes,
+            None => {
+                let mut bytes = [0; 4];
+                self.read_slowly(at, &mut bytes)?;
+                bytes
+            }
+        };
         Ok(self.to_native(u32::from_ne_bytes(bytes)))
     }
 
@@ -171,11 +176,16 @@ impl Space {
         }
     }
 
-    #[cold]
     #[inline(never)]
     fn record_slowly(&self, at: Offset) -> Result<Record, AccessError> {
-        let mut bytes = [0; RECORD_HEADER as usize];
-        self.read_slowly(at, &mut bytes)?;
+        let bytes = match self.in_transaction(at) {
+            Some(bytes) => bytes,
+            None => {
+                let mut bytes = [0; RECORD_HEADER as usize];
+                self.read_slowly(at, &mut bytes)?;
+                bytes
+            }
+        };
         Ok(Record::from_bytes(&bytes, self.order()))
     }
 
@@ -191,6 +201,24 @@ impl Space {
             Some(equal) => Ok(equal),
             None => self.equals_slowly(at, bytes),
         }
+    }
+
+    /// What a transaction sees at `at`, where that is in one block of the overlay, or in none of them and mapped.
+    #[inline]
+    fn in_transaction<const LEN: usize>(&self, at: Offset) -> Option<[u8; LEN]> {
+        let overlay = self.overlay.borrow();
+        let overlay = overlay.as_ref()?;
+        let within = at as usize % BLOCK;
+        let end = at as usize + LEN;
+        if within + LEN > BLOCK || end > overlay.size as usize {
+            return None;
+        }
+        if let Some(block) = overlay.block(at as usize / BLOCK) {
+            return block[within..within + LEN].try_into().ok();
+        }
+        let mut bytes = [0; LEN];
+        let held = end <= overlay.base_size as usize && self.mapping.copy_hidden(at, &mut bytes);
+        held.then_some(bytes)
     }
 
     #[inline(never)]
@@ -314,7 +342,7 @@ impl Space {
             let step = (BLOCK - within).min(bytes.len() - done);
             let block =
                 overlay.block_mut(place / BLOCK, |block| self.fill_block(base_size, place / BLOCK, block))?;
-            block[within..within + step].copy_from_slice(&bytes[done..done + step]);
+            block.put(within, &bytes[done..done + step]);
             done += step;
         }
         Ok(())
@@ -488,7 +516,7 @@ impl Space {
             return Ok(Vec::new());
         };
         let base_size = overlay.base_size;
-        overlay.changes(|number, block| self.fill_block(base_size, number, block))
+        overlay.changes(|at, old| self.read_below(base_size, at, old))
     }
 
     /// No more writes in this transaction.

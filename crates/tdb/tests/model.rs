@@ -120,6 +120,8 @@ fn run(name: &str, database: &Database, steps: u32, transactions: bool) {
     let mut rng = Rng::with_seed(seed);
     let mut model = Model::new();
     let mut before = None;
+    // Miri is a thousand times slower.
+    let steps = if cfg!(miri) { steps / 60 } else { steps };
     for _ in 0..steps {
         if transactions && before.is_none() && rng.u8(..) < 8 {
             database.transaction_start(tdb::Wait::Yes).unwrap();

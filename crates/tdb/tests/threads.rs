@@ -10,7 +10,7 @@ use tdb::{
 };
 
 const THREADS: u64 = 8;
-const ROUNDS: u64 = 150;
+const ROUNDS: u64 = if cfg!(miri) { 20 } else { 150 };
 
 fn open(path: &Path) -> Database {
     OpenOptions::new().create(true).no_sync(true).hash_size(5).open(path).expect("it opens")

@@ -2,8 +2,12 @@
 //!
 //! * [`skip`]: a test that cannot run here says so and is counted, never passed over in silence.
 //! * [`seed`]: every random test prints its seed, and one command reruns it.
+//! * [`namespace`]: network namespaces, and whole networks of them; [`lab`]: cells of servers on such a network.
 //! * [`shared`]: files that stand beside the repository and may be absent.
 #![forbid(unsafe_code)]
+
+pub mod lab;
+pub mod namespace;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,6 +46,11 @@ pub fn seed(test: &str) -> u64 {
     };
     eprintln!("{test}: seed {seed}; rerun with QUORATE_SEED={seed} cargo test {test}");
     seed
+}
+
+/// The program under test: `built`, or what `QUORATE_BINARY` names. A long run names a copy, which no later build replaces.
+pub fn program(built: &str) -> PathBuf {
+    std::env::var_os("QUORATE_BINARY").map_or_else(|| PathBuf::from(built), PathBuf::from)
 }
 
 /// The root of the repository.

@@ -5,6 +5,7 @@
 //! (its lease cannot outlast that by more than `lease_wait`).
 
 use crate::cell::{Cell, ServerId};
+use crate::messages::Beacon;
 use crate::plant::{Fault, planted};
 use crate::profile::Profile;
 use crate::quorum::Quorum;
@@ -28,6 +29,8 @@ pub(crate) struct Flight {
     sent: Moment,
     epoch: u32,
     granting: bool,
+    /// The start that it names.
+    pub(crate) start: i32,
 }
 
 /// One peer, as the beaconer sees it.
@@ -49,12 +52,23 @@ pub struct Link {
     pub(crate) next_probe: Moment,
     /// When the last beacon of this epoch was sent that it answered with yes.
     pub(crate) yes_sent: Option<Moment>,
-    /// When the last beacon was sent that lets it read.
+    /// Until when the last beacon that lets it read may do so.
     granted: Option<Moment>,
+    /// Its wall clock when it voted, and when that vote was received, if it tells.
+    pub(crate) clock: Option<(i32, Moment)>,
+    /// A beacon was sent that named the version before a commit that it was told to make.
+    pub(crate) told_old_version: bool,
     /// Until when it may read by the grant of an earlier sync site.
     floor: Option<Moment>,
     /// Its answers "no" since its last yes.
     pub(crate) refusals: u32,
+}
+
+impl Link {
+    /// Its wall clock when it voted last, if it tells.
+    pub fn clock(&self) -> Option<i32> {
+        self.clock.map(|(clock, _)| clock)
+    }
 }
 
 /// The links to all peers.
@@ -81,6 +95,8 @@ impl Beaconer {
             next_probe: now,
             yes_sent: None,
             granted: None,
+            clock: None,
+            told_old_version: false,
             floor: None,
             refusals: 0,
         };
@@ -112,15 +128,19 @@ impl Beaconer {
     }
 
     /// Notes that a beacon leaves; returns its number.
-    pub(crate) fn sent(&mut self, now: Moment, to: ServerId, epoch: u32, granting: bool) -> u64 {
+    pub(crate) fn sent(&mut self, now: Moment, to: ServerId, epoch: u32, beacon: &Beacon) -> u64 {
+        let granting = beacon.version.counter > 0;
+        let (wait, foreign_lease) = (self.profile.lease_wait, self.profile.foreign_lease());
         self.flights += 1;
         let number = self.flights;
         let link = self.link_mut(to);
-        link.flight = Some(Flight { number, sent: now, epoch, granting });
+        link.flight = Some(Flight { number, sent: now, epoch, granting, start: beacon.start });
         link.last_sent = Some(now);
         link.wanted = false;
         if granting {
-            link.granted = Some(now);
+            // The claim of a server that told its clock is counted from there.
+            let until = link.clock.map_or(now + wait, |(_, received)| received + foreign_lease);
+            link.granted = link.granted.max(Some(until));
         }
         number
     }
@@ -161,7 +181,7 @@ impl Beaconer {
                 // It follows this epoch now, so what an earlier sync site granted is over; and so is what this one
                 // granted before, if the beacon it has just answered granted nothing.
                 link.floor = None;
-                if !flight.granting {
+                if !flight.granting || planted(Fault::GrantsForgotten) {
                     link.granted = None;
                 }
             }
@@ -199,8 +219,7 @@ impl Beaconer {
     /// Until when `id` may still serve reads of what was before a commit that it missed.
     pub fn obligation(&self, id: ServerId) -> Option<Moment> {
         let link = self.link(id);
-        let granted = link.granted.map(|sent| sent + self.profile.lease_wait);
-        granted.max(link.floor)
+        link.granted.max(link.floor)
     }
 
     /// Marks a peer down after a failed call of any kind; returns whether it was up.

@@ -1,7 +1,7 @@
-//! The answers of the debug calls, in C's layout, so that `udebug` prints them.
+//! The answers of the debug calls, in C's layout, so that `udebug` prints them, and so that C's servers can be asked.
 
 use crate::version::{TransactionId, Version};
-use crate::xdr::Encoder;
+use crate::xdr::{Decoder, Encoder, XdrError};
 
 /// The addresses in a debug answer.
 const ADDRESSES: usize = 256;
@@ -130,6 +130,90 @@ impl ServerDebug {
     }
 }
 
+impl SiteDebug {
+    /// Reads a reply of any generation.
+    ///
+    /// # Errors
+    /// If these are not the bytes of one.
+    pub fn decode(bytes: &[u8]) -> Result<Self, XdrError> {
+        let mut xdr = Decoder::new(bytes);
+        let version = |xdr: &mut Decoder<'_>| Ok(Version { epoch: xdr.u32()?, counter: xdr.u32()? });
+        let mut debug = SiteDebug {
+            now: xdr.i32()?,
+            last_yes_time: xdr.i32()?,
+            last_yes_host: xdr.u32()?,
+            last_yes_state: xdr.u32()? != 0,
+            last_yes_claim: xdr.i32()?,
+            lowest_host: xdr.u32()?,
+            lowest_time: xdr.i32()?,
+            sync_host: xdr.u32()?,
+            sync_time: xdr.i32()?,
+            sync_version: version(&mut xdr)?,
+            sync_transaction: TransactionId { epoch: xdr.u32()?, counter: xdr.u32()? },
+            is_sync_site: xdr.u32()? != 0,
+            sync_site_until: xdr.i32()?,
+            servers: xdr.i32()?,
+            locked_pages: xdr.i32()?,
+            write_locked_pages: xdr.i32()?,
+            local_version: version(&mut xdr)?,
+            active_write: xdr.u32()? != 0,
+            transaction_counter: xdr.i32()?,
+            any_read_locks: xdr.u32()? != 0,
+            any_write_locks: xdr.u32()? != 0,
+            recovery_state: xdr.i32()?,
+            current_transaction: xdr.u32()? != 0,
+            write_transaction: xdr.u32()? != 0,
+            epoch_time: xdr.i32()?,
+            addresses: Vec::new(),
+            is_clone: false,
+        };
+        (debug.addresses, debug.is_clone) = finish_reading(xdr, bytes.len() - OLD_SITE, ADDRESSES)?;
+        Ok(debug)
+    }
+}
+
+impl ServerDebug {
+    /// Reads a reply of any generation.
+    ///
+    /// # Errors
+    /// If these are not the bytes of one.
+    pub fn decode(bytes: &[u8]) -> Result<Self, XdrError> {
+        let mut xdr = Decoder::new(bytes);
+        let mut debug = ServerDebug {
+            address: xdr.u32()?,
+            last_vote_time: xdr.i32()?,
+            last_beacon_sent: xdr.i32()?,
+            last_vote: xdr.u32()? != 0,
+            remote_version: Version { epoch: xdr.u32()?, counter: xdr.u32()? },
+            current: xdr.u32()? != 0,
+            beacon_since_down: xdr.u32()? != 0,
+            up: xdr.u32()? != 0,
+            addresses: Vec::new(),
+            is_clone: false,
+        };
+        (debug.addresses, debug.is_clone) = finish_reading(xdr, bytes.len() - OLD_SERVER, ADDRESSES - 1)?;
+        Ok(debug)
+    }
+}
+
+/// Bytes of a reply without addresses.
+const OLD_SITE: usize = 112;
+const OLD_SERVER: usize = 36;
+
+/// What the later generations append, of which `left` bytes are there.
+fn finish_reading(mut xdr: Decoder<'_>, left: usize, count: usize) -> Result<(Vec<u32>, bool), XdrError> {
+    let mut addresses = Vec::new();
+    if left > 0 {
+        for _ in 0..count {
+            addresses.push(xdr.u32()?);
+        }
+        addresses.retain(|&address| address != 0);
+    }
+    let is_clone = left > 4 * count && xdr.u32()? != 0;
+    xdr.finish()?;
+    Ok((addresses, is_clone))
+}
+
 fn finish(
     mut xdr: Encoder,
     addresses: &[u32],
@@ -162,5 +246,28 @@ mod tests {
         };
         assert_eq!(sizes(&|generation| site.encode(generation)), [112, 1136, 1140]);
         assert_eq!(sizes(&|generation| server.encode(generation)), [36, 1056, 1060]);
+    }
+
+    #[test]
+    fn debug_answers_are_read_back_and_torn_ones_refused() {
+        let site = SiteDebug {
+            now: 7,
+            is_sync_site: true,
+            addresses: vec![9],
+            is_clone: true,
+            ..Default::default()
+        };
+        let bytes = site.encode(Generation::Kind);
+        assert_eq!(SiteDebug::decode(&bytes), Ok(site.clone()));
+        let old = SiteDebug { addresses: Vec::new(), is_clone: false, ..site.clone() };
+        assert_eq!(SiteDebug::decode(&site.encode(Generation::Old)), Ok(old));
+        let server = ServerDebug { address: 5, up: true, addresses: vec![6], ..Default::default() };
+        assert_eq!(ServerDebug::decode(&server.encode(Generation::Addresses)), Ok(server));
+        for cut in 0..bytes.len() {
+            assert_eq!(
+                SiteDebug::decode(&bytes[..cut]).is_ok(),
+                [OLD_SITE, OLD_SITE + 4 * ADDRESSES].contains(&cut)
+            );
+        }
     }
 }

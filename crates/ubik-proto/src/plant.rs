@@ -45,11 +45,25 @@ pub enum Fault {
     OlderDatabaseTaken,
     /// The log is not synced before the commit is acknowledged.
     LogNotSynced,
+    /// A sync site that stops is free at once, whatever its mandates promised.
+    OwnPromiseFreed,
+    /// A renewed yes does not lengthen the promise.
+    RenewalsBindNobody,
+    /// A yes is sent without its record on disk.
+    PromiseNotSaved,
+    /// A renewed yes does not wait for the record of the first.
+    RenewalNotAwaited,
+    /// Any yes, also to a beacon that grants, ends what its server may read.
+    GrantsForgotten,
+    /// A server is told of a transaction whatever version it holds.
+    TakersOutOfStep,
+    /// A server that receives a database voids its own first (C: label 0).
+    OldDatabaseDropped,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 20] = [
+    pub const ALL: [Fault; 27] = [
         Fault::PromiseIgnored,
         Fault::PromiseForgotten,
         Fault::OldEpochAccepted,
@@ -70,6 +84,13 @@ impl Fault {
         Fault::UndecidedCalledFailed,
         Fault::OlderDatabaseTaken,
         Fault::LogNotSynced,
+        Fault::OwnPromiseFreed,
+        Fault::RenewalsBindNobody,
+        Fault::PromiseNotSaved,
+        Fault::RenewalNotAwaited,
+        Fault::GrantsForgotten,
+        Fault::TakersOutOfStep,
+        Fault::OldDatabaseDropped,
     ];
 }
 

@@ -4,8 +4,11 @@
 //! (U15, U20). Call order: [`Power::poll`] whenever [`Power::next_deadline`] has come, the `on_` functions when
 //! something arrives; carry out the returned [`Command`]s in their order.
 
+mod epochs;
+mod foreign;
+
 use crate::beacon::{Beaconer, VoteReply};
-use crate::cell::{Cell, Dialect, ServerId, ServerSet};
+use crate::cell::{Cell, ServerId, ServerSet};
 use crate::messages::Beacon;
 use crate::plant::{Fault, planted};
 use crate::profile::Profile;
@@ -106,6 +109,8 @@ pub struct Claim {
     pub in_step: ServerSet,
     /// The counter of the running or next transaction.
     pub transaction: u32,
+    /// Servers are being told to commit, so some hold the next version already.
+    pub deciding: bool,
 }
 
 /// Votes and beacons of one server for one database.
@@ -128,9 +133,6 @@ pub struct Power {
     /// When the candidacy began.
     stands_since: Moment,
 }
-
-/// The farthest above the wall clock that refusals alone drive a proposal: 48 days.
-const MAX_EPOCH_STEP: u32 = 1 << 22;
 
 impl Power {
     /// A server that starts at `now` with the promise it found on disk and the label of its database.
@@ -159,7 +161,9 @@ impl Power {
     /// When to call [`Power::poll`] next.
     pub fn next_deadline(&self) -> Moment {
         let probes = self.cell.peers().map(|id| self.beaconer.link(id)).filter(|link| !link.up);
-        let first = probes.map(|link| link.next_probe).min().unwrap_or(self.next_round).min(self.next_round);
+        let foreign = self.cell.peers().filter_map(|id| self.foreign_due(id));
+        let first = probes.map(|link| link.next_probe).chain(foreign).min().unwrap_or(self.next_round);
+        let first = first.min(self.next_round);
         match (self.standing, self.mandate_end()) {
             (Standing::SyncSite { .. }, Some(end)) => first.min(end),
             _ => first,
@@ -174,6 +178,7 @@ impl Power {
         if now.moment >= self.next_round {
             self.begin_round(now, &mut commands);
         }
+        self.beacon_foreigners(now, &mut commands);
         commands
     }
 
@@ -211,12 +216,11 @@ impl Power {
     pub fn on_vote(&mut self, now: Now, from: ServerId, number: u64, reply: VoteReply) -> Vec<Command> {
         let mut commands = Vec::new();
         let epoch = self.epoch().unwrap_or(0);
+        let told = self.beaconer.link(from).flight.map(|flight| flight.start);
         if !self.beaconer.answered(now.moment, from, number, epoch, reply) {
             return commands;
         }
-        if let (VoteReply::Yes(clock), Dialect::OpenAfs) = (reply, self.cell.server(from).dialect) {
-            self.beaconer.link_mut(from).skew = Some(i64::from(clock) - now.wall);
-        }
+        self.note_clock(now, from, reply, told);
         match reply {
             VoteReply::Failed => commands.push(Command::Notify(Event::Down { peer: from })),
             VoteReply::No => {}
@@ -231,7 +235,7 @@ impl Power {
         commands
     }
 
-    /// A beacon of a peer. The answer may be sent when a record in it is synced.
+    /// A beacon of a peer. The answer may be sent when a record in it is synced and [`Power::on_promise_saved`] was told.
     pub fn on_beacon(
         &mut self,
         now: Now,
@@ -241,6 +245,7 @@ impl Power {
     ) -> (Vote, Vec<Command>) {
         let mut commands = Vec::new();
         self.check_mandate(now.moment, &mut commands);
+        self.note_caller_clock(now, from, beacon);
         let standing = matches!(self.standing, Standing::Candidate { .. });
         let before = self.voter.promise_record();
         let vote = self.voter.handle_beacon(now.moment, from, series, beacon, standing);
@@ -289,6 +294,11 @@ impl Power {
         commands
     }
 
+    /// A record is on disk, whoever asked for it.
+    pub fn on_promise_saved(&mut self, record: PromiseRecord) {
+        self.voter.on_saved(record);
+    }
+
     /// Whether a down peer answered its probe.
     pub fn on_probe(&mut self, now: Now, peer: ServerId, answered: bool) -> Vec<Command> {
         let mut commands = Vec::new();
@@ -319,8 +329,13 @@ impl Power {
         let mut commands = Vec::new();
         let news = claim.in_step != self.claim.in_step || claim.version.epoch != self.claim.version.epoch;
         self.claim = claim;
-        if news && self.holds_mandate(now.moment) {
+        if !self.holds_mandate(now.moment) {
+            return commands;
+        }
+        if news {
             self.kick(now, &mut commands);
+        } else if !claim.deciding {
+            self.correct_versions(now, &mut commands);
         }
         commands
     }
@@ -337,7 +352,7 @@ impl Power {
         commands
     }
 
-    /// This server cannot serve: it gives its mandate up and does not stand again for a promise's time.
+    /// This server cannot serve: it gives its mandate up, and stands again only when every other had the time to.
     pub fn resign(&mut self, now: Now) -> Vec<Command> {
         let mut commands = Vec::new();
         if let Standing::SyncSite { epoch } = self.standing {
@@ -345,6 +360,8 @@ impl Power {
         }
         if self.standing == Standing::Follower || matches!(self.standing, Standing::Candidate { .. }) {
             self.rest(now.moment);
+            // Its voters are free one promise after their last yes; being preferred, it must not be the first to ask then.
+            self.next_round = self.next_round + self.profile.promise * 2;
         }
         commands
     }
@@ -366,8 +383,10 @@ impl Power {
             let Some((epoch, beacon)) = self.beacon_for(now, to) else {
                 continue;
             };
-            let granting = beacon.version != Version::NONE;
-            let number = self.beaconer.sent(now.moment, to, epoch, granting);
+            if self.claim.deciding {
+                self.beaconer.link_mut(to).told_old_version = true;
+            }
+            let number = self.beaconer.sent(now.moment, to, epoch, &beacon);
             let series = self.beaconer.link(to).series;
             commands.push(Command::Beacon { to, series, number, beacon });
         }
@@ -389,9 +408,10 @@ impl Power {
                 Some((epoch, beacon))
             }
             Standing::SyncSite { epoch } => {
-                let start = i32::try_from(now.wall).ok().filter(|&wall| wall > 0).unwrap_or(1);
+                let start = self.start_for(now, to);
+                let granted = self.claim.in_step.contains(to).then_some(self.claim.version);
                 let version =
-                    if self.claim.in_step.contains(to) { self.claim.version } else { Version::NONE };
+                    granted.filter(|version| version.counter > 0).unwrap_or(self.no_version_for(to, epoch));
                 Some((
                     epoch,
                     Beacon { claims_sync_site: true, start, version, transaction: transaction(epoch) },
@@ -420,49 +440,11 @@ impl Power {
         self.beaconer.forget_votes();
     }
 
-    /// A refused proposal may have been too low: stand again, farther above the wall clock each time.
-    fn raise_proposal(&mut self, now: Now) {
-        if self.own_vote.is_none() {
-            let since = self.stands_since;
-            self.epoch_step = (self.epoch_step.max(1) * 16).min(MAX_EPOCH_STEP);
-            let was_candidate = matches!(self.standing, Standing::Candidate { .. });
-            self.stand(now);
-            if was_candidate {
-                self.stands_since = since;
-            }
-        }
-    }
-
     /// A candidate that wins no quorum lets its voters go: another may reach what it cannot.
     fn rest(&mut self, now: Moment) {
         self.standing = Standing::Follower;
         self.own_vote = None;
         self.next_round = now + self.profile.promise + self.stagger();
-    }
-
-    /// Whether a voter has refused for longer than any promise to another can last.
-    fn outbid(&mut self) -> bool {
-        let rounds = self.profile.promise.as_micros() / self.profile.beacon.as_micros().max(1) + 2;
-        let voters = self.cell.peers().filter(|&id| self.cell.is_voter(id));
-        let refusals = voters.map(|id| self.beaconer.link(id).refusals).max().unwrap_or(0);
-        if refusals == 0 && matches!(self.standing, Standing::SyncSite { .. }) {
-            self.epoch_step = 0;
-        }
-        u128::from(refusals) > rounds
-    }
-
-    /// An epoch that nobody else can propose, above all that this server has seen, and not below the wall clock.
-    ///
-    /// //= docs/ubik-protocol.md#epochs
-    fn propose(&self, now: Now) -> u32 {
-        let wall = u32::try_from(now.wall).unwrap_or(0).saturating_add(self.epoch_step);
-        let seen = self.voter.max_epoch().max(self.claim.version.epoch).max(1).saturating_add(1);
-        let floor =
-            if planted(Fault::EpochFromWallClock) { wall } else { wall.max(seen).max(self.epoch_floor) };
-        let servers = self.cell.len() as u32;
-        let below = floor - floor % servers + self.cell.me().index() as u32;
-        let epoch = if below >= floor { below } else { below.saturating_add(servers) };
-        epoch.min(i32::MAX as u32)
     }
 
     fn check_mandate(&mut self, now: Moment, commands: &mut Vec<Command>) {

@@ -21,6 +21,13 @@ pub struct Profile {
     pub lease_wait: Duration,
     /// After this time without an answer a call has failed (Rx dead time).
     pub call_timeout: Duration,
+    /// As `call_timeout`, for the calls of transactions and transfers; a peer that works answers Rx's pings.
+    pub disk_timeout: Duration,
+    /// Time between two beacons to an OpenAFS server.
+    pub foreign_beacon: Duration,
+    /// How far before its own clock an OpenAFS follower is told that the round began: the more, the sooner its claim to
+    /// read ends after the last beacon (it lasts until 61 s after that beginning).
+    pub foreign_start_shift_secs: u32,
     /// Time between two probes of a server that is down.
     pub probe: Duration,
     /// The most by which a clock's rate may differ from real time, in parts per thousand.
@@ -94,6 +101,9 @@ impl Profile {
             lease: Duration::from_secs(60),
             lease_wait: Duration::from_secs(62),
             call_timeout: Duration::from_secs(12),
+            disk_timeout: Duration::from_secs(4),
+            foreign_beacon: Duration::from_secs(1),
+            foreign_start_shift_secs: 56,
             probe: Duration::from_secs(30),
             drift_per_mille: 10,
             skew_limit: Duration::from_secs(10),
@@ -109,10 +119,21 @@ impl Profile {
             lease: Duration::from_millis(2500),
             lease_wait: Duration::from_millis(2600),
             call_timeout: Duration::from_millis(600),
+            disk_timeout: Duration::from_millis(600),
+            foreign_beacon: Duration::from_millis(750),
+            foreign_start_shift_secs: 56,
             probe: Duration::from_millis(1000),
             drift_per_mille: 10,
             skew_limit: Duration::from_secs(10),
         }
+    }
+
+    /// How long an OpenAFS follower may read after it gave the vote from whose time its claim was counted.
+    ///
+    /// Its claim ends when its own clock, of whole seconds, is 61 s past the start that it was told.
+    pub fn foreign_lease(&self) -> Duration {
+        let lasts = Duration::from_secs(61_u64.saturating_sub(self.foreign_start_shift_secs.into()));
+        lasts * (1000 + 2 * self.drift_per_mille) / 1000
     }
 
     /// Checks the inequalities I1 to I5.

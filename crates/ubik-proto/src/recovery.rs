@@ -125,6 +125,11 @@ impl Recovery {
         self.known[id.index()] = Known { version: None, busy: Busy::Idle, not_before };
     }
 
+    /// Leaves `id` alone until `not_before`, whatever it holds.
+    pub fn leave_alone(&mut self, id: ServerId, not_before: Moment) {
+        self.known[id.index()].not_before = not_before;
+    }
+
     /// Notes that `id` is not reached for now; its last version is void.
     pub fn forget(&mut self, id: ServerId) {
         self.known[id.index()].version = None;
@@ -211,8 +216,9 @@ impl Recovery {
 
     /// The newest version among enough servers, and who has it; the own copy wins a tie.
     ///
-    /// A copy that never was in a quorum proves nothing, so it does not count towards enough; only if every voter has
-    /// such a one is the cell new.
+    /// A copy that never was in a quorum proves nothing, so it does not count towards enough: its server may have lost
+    /// what it took. Answers of every voter are enough whatever they are; a new cell needs them, and so does one whose
+    /// first sync site labelled its copy and reached nobody.
     fn newest(&self, voted: ServerSet, own: Version) -> Option<(ServerId, Version)> {
         let others = voted.iter().filter_map(|id| Some((id, self.known[id.index()].version?)));
         let all: Vec<(ServerId, Version)> = others.chain(std::iter::once((self.me, own))).collect();
@@ -226,12 +232,12 @@ impl Recovery {
             .filter(|(_, version)| !version.is_fresh() || planted(Fault::EmptyCopyCounts))
             .map(|&(id, _)| id)
             .collect();
-        let new_cell = proven.is_empty()
-            && (answered.and(voters) == voters || (self.bootstrap && self.quorum.is_met(answered)));
-        if !self.quorum.is_met(proven) && !new_cell {
+        let everybody = answered.and(voters) == voters;
+        let declared_new = self.bootstrap && proven.is_empty() && self.quorum.is_met(answered);
+        if !self.quorum.is_met(proven) && !everybody && !declared_new {
             return None;
         }
-        if new_cell {
+        if proven.is_empty() {
             return Some((self.me, own));
         }
         all.into_iter().max_by_key(|&(id, version)| (version, id == self.me))
@@ -345,6 +351,21 @@ mod tests {
             voters.iter().for_each(|&index| recovery.holds(id(index), Version::FRESH));
             assert_eq!(recovery.next(NOW, peers(voters), Version::FRESH).first().copied(), expected);
         }
+    }
+
+    /// U25: the first sync site of a new cell labelled its copy and stopped before anybody else had the label: nobody's
+    /// copy is from a quorum, and the cell goes on when every voter has answered, with the one that is labelled.
+    #[test]
+    fn a_cell_whose_first_label_reached_nobody_begins_again() {
+        let mut recovery = Recovery::new(&cell(3), 100, false);
+        recovery.holds(id(1), Version::FRESH);
+        assert_eq!(recovery.next(NOW, peers(&[1]), OLD), [], "the third may have what a quorum took");
+        recovery.holds(id(2), Version::FRESH);
+        assert_eq!(recovery.next(NOW, peers(&[1, 2]), OLD), [Step::Relabel]);
+        let mut recovery = Recovery::new(&cell(3), 100, false);
+        recovery.holds(id(1), Version::FRESH);
+        recovery.holds(id(2), OLD);
+        assert_eq!(recovery.next(NOW, peers(&[1, 2]), Version::FRESH), [Step::Fetch(id(2))]);
     }
 
     /// U11: an epoch that is not above every epoch in the quorum is given up for a higher one.

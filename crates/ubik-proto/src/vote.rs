@@ -78,6 +78,8 @@ pub struct Voter {
     profile: Profile,
     cell: Cell,
     record: PromiseRecord,
+    /// What is known to be on disk; every yes waits for the record it was given with.
+    saved: PromiseRecord,
     promised_until: Moment,
     /// The lowest address that asked of late while there was no sync site, and when.
     lower_asked: Option<(ServerId, Moment)>,
@@ -94,7 +96,7 @@ impl Voter {
         let alone = cell.voters().len() == 1 && cell.is_voter(cell.me());
         let promised_until =
             if alone || planted(Fault::PromiseForgotten) { Moment::START } else { now + profile.promise };
-        Voter { profile, cell, record, promised_until, lower_asked: None, following: None }
+        Voter { profile, cell, record, saved: record, promised_until, lower_asked: None, following: None }
     }
 
     /// Decides on a beacon. `series` names the connection it came on: a caller that had a call fail uses a new one.
@@ -128,18 +130,23 @@ impl Voter {
         let start = u32::try_from(beacon.start).ok().filter(|&start| start > 0).ok_or(Refusal::BadStart)?;
         let epoch = if beacon.claims_sync_site { beacon.transaction.epoch } else { start };
         let lower_asks = self.lower_asks(now, from, beacon, standing);
+        // A sync site of OpenAFS's keeps its epoch whatever it is told, so a voter that agreed to a candidate's since would
+        // never follow it again. That candidate's mandate is over when this server is free.
+        let foreign_site = beacon.claims_sync_site && self.cell.server(from).dialect == Dialect::OpenAfs;
         if self.record.to == Some(from) && (beacon.claims_sync_site || self.cell.is_voter(self.cell.me())) {
-            return if epoch < self.record.max_epoch { Err(Refusal::OldEpoch) } else { Ok(epoch) };
+            let old = epoch < self.record.max_epoch && !foreign_site;
+            return if old { Err(Refusal::OldEpoch) } else { Ok(epoch) };
         }
+        let free = now > self.promised_until;
         if !self.cell.is_voter(self.cell.me()) {
             // A clone follows whoever is sync site; having no vote, it has none to promise.
-            let newer = beacon.claims_sync_site && epoch >= self.record.max_epoch;
-            return if newer { Ok(epoch) } else { Err(Refusal::IsClone) };
+            let newer = epoch >= self.record.max_epoch || (foreign_site && free);
+            return if beacon.claims_sync_site && newer { Ok(epoch) } else { Err(Refusal::IsClone) };
         }
-        if now <= self.promised_until && !planted(Fault::PromiseIgnored) {
+        if !free && !planted(Fault::PromiseIgnored) {
             return Err(Refusal::Promised);
         }
-        if epoch <= self.record.max_epoch && !planted(Fault::OldEpochAccepted) {
+        if epoch <= self.record.max_epoch && !foreign_site && !planted(Fault::OldEpochAccepted) {
             return Err(Refusal::OldEpoch);
         }
         if lower_asks { Err(Refusal::LowerAsks) } else { Ok(epoch) }
@@ -179,16 +186,28 @@ impl Voter {
             series,
             dialect: self.cell.server(host).dialect,
         });
-        self.promised_until = now + self.profile.promise;
-        self.record(epoch, host)
+        let renewed = self.record.to == Some(host);
+        if !renewed || !planted(Fault::RenewalsBindNobody) {
+            self.promised_until = now + self.profile.promise;
+        }
+        let before = self.record;
+        self.record(epoch, host);
+        if planted(Fault::RenewalNotAwaited) {
+            return (self.record != before).then_some(self.record);
+        }
+        // An earlier yes may have waited in vain for its record, or may be waiting still.
+        let unsaved = self.record != self.saved && !planted(Fault::PromiseNotSaved);
+        unsaved.then_some(self.record)
     }
 
-    /// Takes the new promise over; returns it if it has to be written.
-    fn record(&mut self, epoch: u32, to: ServerId) -> Option<PromiseRecord> {
-        let record = PromiseRecord { max_epoch: epoch.max(self.record.max_epoch), to: Some(to) };
-        let changed = record != self.record;
-        self.record = record;
-        changed.then_some(record)
+    fn record(&mut self, epoch: u32, to: ServerId) {
+        let highest = if planted(Fault::OldEpochAccepted) { epoch } else { epoch.max(self.record.max_epoch) };
+        self.record = PromiseRecord { max_epoch: highest, to: Some(to) };
+    }
+
+    /// This record is on disk now.
+    pub fn on_saved(&mut self, record: PromiseRecord) {
+        self.saved = record;
     }
 
     /// Whether this server could vote for itself in `epoch` at `now`.
@@ -221,7 +240,7 @@ impl Voter {
     ///
     /// //= docs/ubik-protocol.md#own-promise
     pub fn bind_self(&mut self, until: Moment) {
-        if self.record.to == Some(self.cell.me()) {
+        if self.record.to == Some(self.cell.me()) && !planted(Fault::OwnPromiseFreed) {
             self.promised_until = self.promised_until.max(until);
         }
     }
@@ -314,6 +333,18 @@ mod tests {
 
     const RENEWED: Vote = Vote::Yes { persist: None };
 
+    /// U35: a yes whose record could not be written, or is still being written, is not a promise yet: the next yes asks for
+    /// the same record again. (A voter whose disk was full once said yes to the renewal, lost power, and agreed to less.)
+    #[test]
+    fn a_yes_waits_until_its_record_is_saved() {
+        let mut voter = voter(2, PromiseRecord::default());
+        let record = PromiseRecord { max_epoch: 100, to: Some(id(0)) };
+        assert_eq!(voter.handle_beacon(at(76), id(0), 1, &candidate(100), false), yes(100, 0));
+        assert_eq!(voter.handle_beacon(at(91), id(0), 1, &candidate(100), false), yes(100, 0));
+        voter.on_saved(record);
+        assert_eq!(voter.handle_beacon(at(92), id(0), 1, &candidate(100), false), RENEWED);
+    }
+
     /// U14, U22: one promise per BIGTIME, on the monotonic clock, also right after a start.
     #[test]
     fn nobody_gets_a_vote_before_an_older_promise_has_run_out() {
@@ -379,6 +410,23 @@ mod tests {
             Vote::No(Refusal::LowerAsks)
         );
         assert_eq!(voter.handle_beacon(at(80), id(0), 1, &candidate(100), true), yes(100, 0));
+    }
+
+    /// U43: a sync site of OpenAFS's is followed in the epoch it has, also by a voter that agreed to a higher one meanwhile.
+    #[test]
+    fn a_foreign_sync_site_is_followed_in_its_old_epoch() {
+        let server = |address, dialect| Server { address, kind: ServerKind::Voter, dialect };
+        let servers =
+            vec![server(0, Dialect::OpenAfs), server(1, Dialect::Quorate), server(2, Dialect::Quorate)];
+        let record = PromiseRecord { max_epoch: 100, to: Some(id(1)) };
+        let cell = Cell::new(servers, 2).unwrap();
+        let mut voter = Voter::new(cell, Profile::openafs(), record, Version::FRESH, at(0));
+        let old = sync_site(90, Version::new(90, 2));
+        assert_eq!(voter.handle_beacon(at(75), id(0), 1, &old, false), Vote::No(Refusal::Promised));
+        assert_eq!(voter.handle_beacon(at(76), id(0), 1, &candidate(90), false), Vote::No(Refusal::OldEpoch));
+        assert_eq!(voter.handle_beacon(at(76), id(0), 1, &old, false), yes(100, 0));
+        voter.on_saved(PromiseRecord { max_epoch: 100, to: Some(id(0)) });
+        assert_eq!(voter.handle_beacon(at(91), id(0), 1, &old, false), RENEWED);
     }
 
     /// U22, U34: a lease counts from the yes that the next beacon of the same connection proves to have arrived.

@@ -105,6 +105,14 @@ impl Commit {
         }
     }
 
+    /// Whether a server has not even begun the transaction.
+    pub(crate) fn is_at_begin(&self, server: ServerId) -> bool {
+        let mut at = self.takers.iter().filter(|(id, _)| *id == server);
+        at.any(|(_, taker)| {
+            matches!(taker, Taker::Preparing(calls) if matches!(calls.front(), Some(DiskCall::Begin(_))))
+        })
+    }
+
     /// Whether every server has everything or has failed.
     pub(crate) fn is_prepared(&self) -> bool {
         self.takers.iter().all(|(_, taker)| !matches!(taker, Taker::Preparing(_)))

@@ -78,6 +78,8 @@ fn of_power(now: Now, power: &Power) -> SiteDebug {
         is_sync_site: power.holds_mandate(now.moment),
         servers: cell.len() as i32,
         epoch_time: power.epoch().unwrap_or(0) as i32,
+        // What C has before it votes.
+        last_yes_host: u32::MAX,
         addresses: vec![me.address],
         is_clone: me.kind == ServerKind::Clone,
         ..SiteDebug::default()
@@ -85,6 +87,10 @@ fn of_power(now: Now, power: &Power) -> SiteDebug {
     if let Some(following) = power.voter().following() {
         debug.last_yes_time = wall_of(now, following.last_yes);
         debug.last_yes_host = address(following.host);
+        if following.host < cell.me() || me.kind == ServerKind::Clone {
+            debug.lowest_host = address(following.host);
+            debug.lowest_time = debug.last_yes_time;
+        }
         debug.last_yes_state = following.claims_sync_site;
         debug.last_yes_claim = debug.last_yes_time;
         debug.sync_time = debug.last_yes_time;
@@ -97,6 +103,11 @@ fn of_power(now: Now, power: &Power) -> SiteDebug {
         debug.sync_transaction =
             TransactionId { epoch: power.epoch().unwrap_or(0), counter: power.claim().transaction };
         debug.sync_time = debug.now;
+        // Its own vote is renewed with every round.
+        let rounds = cell.peers().filter_map(|peer| power.beaconer().link(peer).last_sent);
+        let last = rounds.max().map_or(debug.now, |at| wall_of(now, at));
+        (debug.last_yes_host, debug.last_yes_state) = (me.address, true);
+        (debug.last_yes_time, debug.last_yes_claim) = (last, last);
     }
     debug
 }
@@ -131,7 +142,12 @@ fn of_link(now: Now, power: &Power, peer: ServerId) -> ServerDebug {
     let sent = link.last_sent.map_or(0, |at| wall_of(now, at));
     ServerDebug {
         address: server.address,
-        last_vote_time: if link.last_vote { sent } else { 0 },
+        // As in C: the voter's own clock, where it tells.
+        last_vote_time: match (link.last_vote, link.clock()) {
+            (true, Some(clock)) => clock,
+            (true, None) => sent,
+            (false, _) => 0,
+        },
         last_beacon_sent: sent,
         last_vote: link.last_vote,
         beacon_since_down: link.up && link.last_vote,

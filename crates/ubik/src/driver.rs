@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 use ubik_proto::beacon::VoteReply;
@@ -33,6 +33,7 @@ use crate::locks::{Held, Nothing};
 use crate::phys::{PhysicalStore, Replacement};
 use crate::site::{Clock, Config, Site, StartError};
 use crate::transport::Transport;
+use crate::watch::{self, Log, Watch};
 
 /// No wait is longer, so that a server that is told to stop does.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -45,7 +46,8 @@ impl Clock for SystemClock {
     fn now(&self) -> Now {
         let boot = clock_gettime(ClockId::Boottime);
         let moment = Moment::from_micros(boot.tv_sec as u64 * 1_000_000 + boot.tv_nsec as u64 / 1000);
-        Now { moment, wall: clock_gettime(ClockId::Realtime).tv_sec }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        Now { moment, wall }
     }
 }
 
@@ -67,16 +69,12 @@ enum CopyJob {
     LookAgain,
 }
 
-/// The queues of one peer's threads.
-struct PeerQueues {
-    votes: Sender<VoteJob>,
-    calls: Sender<Effect>,
-}
-
 pub(crate) struct Shared {
     pub(crate) site: Site,
+    watch: Watch,
     transport: Arc<dyn Transport>,
-    peers: HashMap<ServerId, PeerQueues>,
+    /// The queues of the peers' vote threads.
+    votes: HashMap<ServerId, Sender<VoteJob>>,
     copy: Sender<CopyJob>,
     clients: Mutex<HashMap<ClientId, Sender<ClientEvent>>>,
     next_client: AtomicU64,
@@ -108,21 +106,37 @@ impl Server {
         store: Arc<dyn PhysicalStore>,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, StartError> {
+        Self::start_logging(config, store, transport, watch::silent())
+    }
+
+    /// As [`Server::start`], and says what happens to `log`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_logging(
+        config: Config,
+        store: Arc<dyn PhysicalStore>,
+        transport: Arc<dyn Transport>,
+        log: Log,
+    ) -> Result<Self, StartError> {
         let cell = config.cell.clone();
         let site = Site::start(config, store, Arc::new(SystemClock))?;
         let (copy, copy_jobs) = channel();
-        let mut peers = HashMap::new();
+        let (mut votes, mut calls) = (HashMap::new(), HashMap::new());
         let mut receivers = Vec::new();
         for peer in cell.peers() {
-            let (votes, vote_jobs) = channel();
-            let (calls, call_jobs) = channel();
-            peers.insert(peer, PeerQueues { votes, calls });
+            let (vote_queue, vote_jobs) = channel();
+            let (call_queue, call_jobs) = channel();
+            votes.insert(peer, vote_queue);
+            calls.insert(peer, call_queue);
             receivers.push((peer, vote_jobs, call_jobs));
         }
+        site.post_calls_to(Box::new(move |effect| post(&calls, effect)));
         let shared = Arc::new(Shared {
             site,
+            watch: Watch::new(log),
             transport,
-            peers,
+            votes,
             copy,
             clients: Mutex::default(),
             next_client: AtomicU64::new(0),
@@ -183,7 +197,7 @@ impl Ear {
             Vote::No(_) => Some(VoteReply::No),
             Vote::Yes { persist: None } => Some(VoteReply::Yes(beacon.start)),
             Vote::Yes { persist: Some(record) } => {
-                shared.site.save_promise(record).ok().map(|()| VoteReply::Yes(beacon.start))
+                shared.site.save_promise(&mut held, record).ok().map(|()| VoteReply::Yes(beacon.start))
             }
         }
     }
@@ -191,6 +205,14 @@ impl Ear {
     /// A debug call; the answer's bytes, `None` if it asks about a server that there is not.
     pub fn serve_debug(&self, call: VoteCall) -> Option<Vec<u8>> {
         self.0.upgrade()?.site.debug(&mut Held::thread_entry(), call)
+    }
+
+    /// The address of the sync site as this server knows it; 0 if it knows none (U18).
+    pub fn sync_site_address(&self) -> u32 {
+        let Some(shared) = self.0.upgrade() else { return 0 };
+        shared.site.with_power(&mut Held::thread_entry(), |now, power| {
+            power.sync_site(now.moment).map_or(0, |id| power.cell().server(id).address)
+        })
     }
 
     /// Any call of the DISK service but `SendFile`.
@@ -256,7 +278,7 @@ impl Shared {
                 }
                 Command::Probe { to } => self.queue_vote(to, VoteJob::Probe),
                 Command::PersistOwnVote(record) => {
-                    if self.site.save_promise(record).is_ok() {
+                    if self.site.save_promise(held, record).is_ok() {
                         let commands = self.site.on_own_vote_persisted(held, record);
                         self.perform(held, commands);
                     }
@@ -269,8 +291,8 @@ impl Shared {
     }
 
     fn queue_vote(&self, to: ServerId, job: VoteJob) {
-        if let Some(peer) = self.peers.get(&to) {
-            let _ = peer.votes.send(job);
+        if let Some(votes) = self.votes.get(&to) {
+            let _ = votes.send(job);
         }
     }
 
@@ -280,11 +302,8 @@ impl Shared {
             match effect {
                 Effect::Power(command) => self.perform(held, vec![command]),
                 Effect::Client(client, event) => self.tell(client, event),
-                Effect::Call { to, .. } | Effect::Send { to, .. } | Effect::Fetch { to, .. } => {
-                    if let Some(peer) = self.peers.get(&to) {
-                        let _ = peer.calls.send(effect);
-                    }
-                }
+                // They went to the outbox.
+                Effect::Call { .. } | Effect::Send { .. } | Effect::Fetch { .. } => {}
             }
         }
         let _ = self.copy.send(CopyJob::LookAgain);
@@ -320,6 +339,18 @@ impl Shared {
     }
 }
 
+/// Puts calls into the queue of the peer's thread; called under the database lock, and never waits.
+fn post(calls: &HashMap<ServerId, Sender<Effect>>, effect: Effect) -> Option<Effect> {
+    let (Effect::Call { to, .. } | Effect::Send { to, .. } | Effect::Fetch { to, .. }) = effect else {
+        return Some(effect);
+    };
+    if let Some(queue) = calls.get(&to) {
+        // The receiver lives as long as its thread, which ends only when the server stops.
+        let _ = queue.send(effect);
+    }
+    None
+}
+
 /// The thread that keeps the time of votes and beacons.
 fn keep_power_time(shared: &Arc<Shared>) {
     let mut held = Held::thread_entry();
@@ -328,6 +359,7 @@ fn keep_power_time(shared: &Arc<Shared>) {
         if !commands.is_empty() {
             shared.perform(&mut held, commands);
         }
+        shared.watch.look_at_votes(&shared.site, &mut held);
         let wait = shared.site.power_deadline(&mut held).since(SystemClock.now().moment).min(LONGEST_WAIT);
         let changed = lock(&shared.power_changed.0);
         let waited = shared.power_changed.1.wait_timeout_while(changed, wait, |changed| !*changed);
@@ -340,6 +372,7 @@ fn keep_power_time(shared: &Arc<Shared>) {
 fn work_on_copy(shared: &Arc<Shared>, jobs: &Receiver<CopyJob>) {
     let mut held = Held::thread_entry();
     while !shared.is_stopped() {
+        shared.watch.look_at_copy(&shared.site, &mut held);
         let deadline = shared.site.replica_deadline(&mut held);
         let wait = deadline.map_or(LONGEST_WAIT, |at| at.since(SystemClock.now().moment).min(LONGEST_WAIT));
         let effects = match jobs.recv_timeout(wait) {
@@ -383,27 +416,56 @@ fn carry_calls(shared: &Arc<Shared>, peer: ServerId, jobs: Receiver<Effect>) {
     let mut held = Held::thread_entry();
     while !shared.is_stopped() {
         let Some((token, reply)) = (match jobs.recv_timeout(LONGEST_WAIT) {
-            Ok(effect) => carry(shared, peer, effect),
+            Ok(effect) => carry(shared, &mut held, peer, effect),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
         }) else {
             continue;
         };
+        let silent = matches!(reply, Err(CallError::Unreachable));
         let effects = shared.site.on_reply(&mut held, token, reply);
         shared.carry_out(&mut held, effects);
+        if silent {
+            fail_waiting(shared, &mut held, &jobs);
+        }
     }
 }
 
-fn carry(shared: &Shared, peer: ServerId, effect: Effect) -> Option<(CallToken, Result<Reply, CallError>)> {
-    match effect {
-        Effect::Call { token, call, .. } => Some((token, shared.transport.call(peer, &call))),
+/// The calls that waited behind one that was not answered fail with it: a commit would wait for each in turn.
+fn fail_waiting(shared: &Arc<Shared>, held: &mut Held<'_, Nothing>, jobs: &Receiver<Effect>) {
+    let waiting: Vec<Effect> = jobs.try_iter().collect();
+    for effect in waiting {
+        let (Effect::Call { token, .. } | Effect::Send { token, .. } | Effect::Fetch { token, .. }) = effect
+        else {
+            continue;
+        };
+        let effects = shared.site.on_reply(held, token, Err(CallError::Unreachable));
+        shared.carry_out(held, effects);
+    }
+}
+
+fn carry(
+    shared: &Shared,
+    held: &mut Held<'_, Nothing>,
+    peer: ServerId,
+    effect: Effect,
+) -> Option<(CallToken, Result<Reply, CallError>)> {
+    let (name, token, reply) = match effect {
+        Effect::Call { token, call, .. } => (call.name(), token, shared.transport.call(peer, &call)),
         Effect::Send { token, database, .. } => {
-            Some((token, shared.transport.send(peer, &database).map(|()| Reply::Done)))
+            ("SendFile", token, shared.transport.send(peer, &database).map(|()| Reply::Done))
         }
         Effect::Fetch { token, mut into, .. } => {
             let fetched = shared.transport.fetch(peer, &mut *into);
-            Some((token, fetched.map(|version| Reply::Database(version, into))))
+            ("GetFile", token, fetched.map(|version| Reply::Database(version, into)))
         }
-        Effect::Power(_) | Effect::Client(..) => None,
+        Effect::Power(_) | Effect::Client(..) => return None,
+    };
+    // A beacon may have ended the transaction before this did.
+    let ends = matches!(name, "ReleaseLocks" | "Abort");
+    if let (Err(CallError::Aborted(code)), false) = (&reply, ends) {
+        let code = *code;
+        shared.watch.refused(&shared.site, held, peer, name, code);
     }
+    Some((token, reply))
 }

@@ -9,17 +9,23 @@
 //!
 //! What [`site`] returns are [`effect`]s: it waits for nothing and calls nobody itself. The shipped server around it is
 //! [`driver`], with [`application`] for who uses the database and [`transport`] for the way to the peers,
-//! which is Rx ([`over_rx`]).
+//! which is Rx ([`over_rx`]). [`watch`] says in words what it sees, [`cell_files`] reads what OpenAFS's servers read.
+//! [`client`] is for programs that call a replicated service, [`registers`] the smallest of such.
 #![forbid(unsafe_code)]
 
 pub mod application;
+pub mod cell_files;
+pub mod client;
 pub mod driver;
 pub mod over_rx;
+pub mod registers;
 pub mod transport;
+pub mod watch;
 
 pub mod effect;
 pub mod locks;
 pub mod site;
+mod sync;
 
 mod commit;
 mod debug_service;
@@ -33,3 +39,6 @@ pub mod pages;
 pub mod snapshot;
 
 pub mod phys;
+
+#[cfg(all(test, feature = "controlled"))]
+mod schedules;

@@ -1,10 +1,10 @@
 //! The way to the peers over Rx, and the services that they call: VOTE (50) and DISK (51), as OpenAFS has them.
 //!
-//! A peer is known by the address that a call comes from, as in OpenAFS; with a security class that proves identities the
-//! address alone is not enough, which is for the class given to [`serve`] to ask.
+//! A peer is known by the address that a call comes from, as in OpenAFS. In a cell with keys that is not enough: it must
+//! have proven that it holds the cell's key, for its beacons too, which OpenAFS takes from anybody ([`Membership`]).
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use rx::rpc::{CallStream, ServedCall};
@@ -44,6 +44,7 @@ pub struct RxTransport {
     addresses: HashMap<ServerId, SocketAddr>,
     security: Arc<dyn SecurityClass>,
     timeouts: Timeouts,
+    disk_timeouts: Timeouts,
     votes: Mutex<HashMap<ServerId, (u64, Arc<Connection>)>>,
     disks: Mutex<HashMap<ServerId, Arc<Connection>>>,
 }
@@ -58,8 +59,9 @@ impl RxTransport {
         profile: &Profile,
     ) -> Self {
         let timeouts = Timeouts { dead: profile.call_timeout, ..Timeouts::default() };
+        let disk_timeouts = Timeouts { dead: profile.disk_timeout, ..Timeouts::default() };
         let (votes, disks) = (Mutex::default(), Mutex::default());
-        RxTransport { port, cell, addresses, security, timeouts, votes, disks }
+        RxTransport { port, cell, addresses, security, timeouts, disk_timeouts, votes, disks }
     }
 
     fn connect(&self, to: ServerId, service: ServiceId, timeouts: Timeouts) -> Option<Connection> {
@@ -86,9 +88,22 @@ impl RxTransport {
         if let Some(connection) = disks.get(&to) {
             return Some(connection.clone());
         }
-        let connection = Arc::new(self.connect(to, DISK, self.timeouts)?);
+        let connection = Arc::new(self.connect(to, DISK, self.disk_timeouts)?);
         disks.insert(to, connection.clone());
         Some(connection)
+    }
+
+    /// Tells a peer this server's addresses, which also tells it that this server has started anew; returns the peer's
+    /// own, the one it is listed with first.
+    ///
+    /// # Errors
+    /// No answer, or that the peer's list differs ([`AbortCode::BAD_HOST`]).
+    pub fn exchange_addresses(&self, to: ServerId, own: &[u32]) -> Result<Vec<u32>, CallError> {
+        let request = DiskCall::UpdateInterfaceAddr(own.to_vec()).encode();
+        let answer = self.on_disk(to, |begun| exchange(begun, &request).map_err(failed))?;
+        let words =
+            answer.chunks_exact(4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
+        Ok(words.filter(|&address| address != 0).collect())
     }
 
     /// Makes a call on the DISK connection; a connection on which one failed is given up.
@@ -242,8 +257,28 @@ impl Transport for RxTransport {
     }
 }
 
-/// Puts a server's services on a port, for callers from these addresses.
-pub fn serve(port: &Port, ear: Ear, members: HashMap<IpAddr, ServerId>, security: &[Arc<dyn SecurityClass>]) {
+/// Who may call, and how it proves that it is who it seems.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// The servers' addresses.
+    pub servers: HashMap<IpAddr, ServerId>,
+    /// Whether a server must also prove that it holds the cell's key. Anybody may probe and ask debug questions.
+    pub needs_key: bool,
+    /// This server's own addresses, the one in the cell's list first.
+    pub own_addresses: Vec<u32>,
+}
+
+impl Membership {
+    /// Which server this caller is, if it is one and has proven it as far as it must.
+    fn member(&self, caller: &rx::Caller) -> Option<ServerId> {
+        let proven = caller.identity.as_ref().is_some_and(|identity| identity.is_service);
+        let from = self.servers.get(&caller.address.ip()).copied();
+        from.filter(|_| proven || !self.needs_key)
+    }
+}
+
+/// Puts a server's services on a port, for the members of its cell.
+pub fn serve(port: &Port, ear: Ear, members: Membership, security: &[Arc<dyn SecurityClass>]) {
     let members = Arc::new(members);
     let votes = (ear.clone(), members.clone());
     port.serve(
@@ -266,20 +301,16 @@ fn bad_request(error: XdrError) -> rx::AbortCode {
     refused(if let XdrError::Opcode(_) = error { AbortCode::OPCODE } else { AbortCode::UNMARSHAL })
 }
 
-fn serve_vote(
-    ear: &Ear,
-    members: &HashMap<IpAddr, ServerId>,
-    call: &mut dyn ServedCall,
-) -> Result<(), rx::AbortCode> {
+fn serve_vote(ear: &Ear, members: &Membership, call: &mut dyn ServedCall) -> Result<(), rx::AbortCode> {
     let request = read_rest(call, MAX_CALL)?;
     let beacon = match VoteCall::decode(&request).map_err(bad_request)? {
         VoteCall::Beacon(beacon) => beacon,
-        // C answers this with nothing: the call has no way to carry the answer.
-        VoteCall::SyncSite => return Ok(()),
+        // C answers this with nothing, by a mistake in the call's definition, and reads nothing (U18).
+        VoteCall::SyncSite => return call.write(&ear.sync_site_address().to_be_bytes()),
         debug => return call.write(&ear.serve_debug(debug).ok_or(NO_SUCH_SERVER)?),
     };
     // An unknown host gets no vote, which is an empty answer.
-    let Some(&from) = members.get(&call.caller().address.ip()) else {
+    let Some(from) = members.member(call.caller()) else {
         return Ok(());
     };
     match ear.serve_beacon(from, call.caller().channel, &beacon) {
@@ -289,12 +320,8 @@ fn serve_vote(
     }
 }
 
-fn serve_disk(
-    ear: &Ear,
-    members: &HashMap<IpAddr, ServerId>,
-    call: &mut dyn ServedCall,
-) -> Result<(), rx::AbortCode> {
-    let from = members.get(&call.caller().address.ip()).copied();
+fn serve_disk(ear: &Ear, members: &Membership, call: &mut dyn ServedCall) -> Result<(), rx::AbortCode> {
+    let from = members.member(call.caller());
     let mut opcode = [0; 4];
     read_exactly(call, &mut opcode)?;
     let is_transfer = u32::from_be_bytes(opcode) == 20006;
@@ -306,18 +333,36 @@ fn serve_disk(
         request.append(&mut read_rest(call, MAX_CALL)?);
     }
     let decoded = DiskCall::decode(&request).map_err(bad_request)?;
+    if decoded == DiskCall::Probe {
+        return Ok(());
+    }
     let from = from.ok_or(refused(AbortCode::NOT_AUTHORIZED))?;
     if let DiskCall::SendFile { file, length, version } = decoded {
         return receive(ear, from, call, file, length, version);
     }
-    let addresses = matches!(decoded, DiskCall::UpdateInterfaceAddr(_));
+    let tells_addresses = matches!(decoded, DiskCall::UpdateInterfaceAddr(_));
+    if let DiskCall::UpdateInterfaceAddr(addresses) = &decoded {
+        check_addresses(members, from, addresses)?;
+    }
     match ear.serve_call(from, decoded).map_err(refused)? {
-        // Whoever tells its addresses is told those that are known of this server: the one it has called.
-        Answer::Done if addresses => call.write(&[0; 4 * MAX_INTERFACES]),
+        // C stops if the first of these is not the address that it has listed.
+        Answer::Done if tells_addresses => call.write(&encode_addresses(&members.own_addresses)),
         Answer::Done => Ok(()),
         Answer::Version(version) => call.write(&version.encode()),
         Answer::Database(database) => answer_database(call, &database),
     }
+}
+
+/// Every address that a server tells must be its own, as far as the list knows better; as C has it.
+fn check_addresses(members: &Membership, from: ServerId, addresses: &[u32]) -> Result<(), rx::AbortCode> {
+    let of = |&address: &u32| members.servers.get(&IpAddr::from(Ipv4Addr::from(address))).copied();
+    let strangers = addresses.iter().filter_map(of).any(|other| other != from);
+    if strangers { Err(refused(AbortCode::BAD_HOST)) } else { Ok(()) }
+}
+
+fn encode_addresses(addresses: &[u32]) -> Vec<u8> {
+    let all = addresses.iter().copied().chain(std::iter::repeat(0));
+    all.take(MAX_INTERFACES).flat_map(u32::to_be_bytes).collect()
 }
 
 fn answer_database(call: &mut dyn ServedCall, database: &Snapshot) -> Result<(), rx::AbortCode> {

@@ -3,9 +3,14 @@
 //! [`SyncSite`] lives from the election to the end of the mandate, under the database lock. Decisions are
 //! [`ubik_proto::recovery`]'s and [`crate::commit`]'s; here they are carried out, one event at a time.
 
+mod beginners;
+mod unbound;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ubik_proto::cell::{Cell, ServerId, ServerSet};
+use ubik_proto::cell::{Cell, Dialect, ServerId, ServerSet};
+use ubik_proto::code::AbortCode;
 use ubik_proto::log::Change;
 use ubik_proto::messages::DiskCall;
 use ubik_proto::plant::{Fault, planted};
@@ -54,6 +59,11 @@ pub struct SyncSite {
     leases_until: Option<Moment>,
     /// When the label is to be committed again, after the disk refused it.
     label_again: Option<Moment>,
+    /// OpenAFS servers that refused a transaction's beginning, and until when they are asked again: after a beacon that
+    /// says the right version.
+    begin_again: BTreeMap<ServerId, Moment>,
+    /// OpenAFS servers that were sent the database before they voted.
+    spared: ServerSet,
     claim: Claim,
 }
 
@@ -67,6 +77,8 @@ impl SyncSite {
             overtaken: vec![0; cell.len()],
             leases_until: None,
             label_again: None,
+            begin_again: BTreeMap::new(),
+            spared: ServerSet::EMPTY,
             claim: Claim::default(),
         }
     }
@@ -97,7 +109,8 @@ impl SyncSite {
 
     pub(crate) fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let leases = self.leases_until.map(|until| until + Duration::from_micros(1));
-        [leases, self.label_again, self.recovery.next_deadline(now)].into_iter().flatten().min()
+        let again = self.begin_again.values().min().copied();
+        [leases, self.label_again, again, self.recovery.next_deadline(now)].into_iter().flatten().min()
     }
 
     /// The mandate is over.
@@ -128,10 +141,11 @@ impl SyncSite {
         let Some(version) = visible.filter(|_| self.is_established()) else {
             return Claim { transaction: running, ..Claim::default() };
         };
+        let deciding = self.commit.as_ref().is_some_and(|commit| commit.stage == Stage::Deciding);
         let idle = voted.iter().filter(|&id| self.recovery.known(id).version == Some(version));
         let taking = self.commit.as_ref().map_or(ServerSet::EMPTY, Commit::sound);
         let in_step = idle.chain(taking.iter()).collect();
-        Claim { version, in_step, transaction: running }
+        Claim { version, in_step, transaction: running, deciding }
     }
 }
 
@@ -167,7 +181,7 @@ impl Replica {
         };
         let in_step = |id: ServerId| {
             let known = role.recovery.known(id);
-            known.version == Some(from) && known.busy == Busy::Idle
+            (known.version == Some(from) || planted(Fault::TakersOutOfStep)) && known.busy == Busy::Idle
         };
         voted.iter().filter(|&id| in_step(id)).collect()
     }
@@ -181,9 +195,15 @@ impl Replica {
         relabel: Option<(Version, Version)>,
     ) {
         let from = relabel.map_or(self.database.version(), |(old, _)| old);
-        let takers = self.takers(cx, from);
+        let mut takers = self.takers(cx, from);
+        if relabel.is_some() {
+            // An OpenAFS server takes part once a beacon has said its version, and nothing is vouched for before the
+            // label is committed: it is sent the database instead.
+            takers.retain(|id| self.cell.server(id).dialect == Dialect::Quorate);
+        }
         let Some(role) = &mut self.role else { return };
         role.transactions += 1;
+        role.begin_again.clear();
         let epoch = role.epoch();
         let id = TransactionId { epoch, counter: role.transactions };
         let commit = Commit::new(id, client, changes, version, relabel, takers);
@@ -205,8 +225,13 @@ impl Replica {
         reply: Result<Reply, CallError>,
     ) {
         let retry = cx.now.moment + self.profile.beacon / 4;
-        let Some(role) = &mut self.role else { return };
         let peer = call.to;
+        if let (Purpose::Prepare(id), Err(CallError::Aborted(AbortCode::NO_QUORUM))) = (call.purpose, &reply)
+            && self.may_begin_again(cx, peer, id)
+        {
+            return;
+        }
+        let Some(role) = &mut self.role else { return };
         match (call.purpose, reply) {
             (Purpose::Finish, _) => {}
             (Purpose::Ask, Ok(Reply::Version(version))) => self.peer_holds(cx, peer, version),
@@ -214,6 +239,7 @@ impl Replica {
                 let overtaken = &mut role.overtaken[peer.index()];
                 *overtaken = if version == self.database.version() { 0 } else { *overtaken + 1 };
                 self.peer_holds(cx, peer, version);
+                self.spare_the_unbound(cx, peer);
             }
             (Purpose::Fetch, Ok(Reply::Database(version, received))) => {
                 role.recovery.holds(peer, version);
@@ -298,7 +324,7 @@ impl Replica {
                     role.recovery.fetched();
                 }
             }
-            Err(error) => self.note_disk_failure(cx, &error),
+            Err(_) => self.note_disk_failure(cx),
         }
     }
 
@@ -315,6 +341,7 @@ impl Replica {
         while self.role.is_some() {
             self.recover(cx);
             self.retry_label(cx);
+            self.drop_silent_beginners(cx);
             let decided = self.decide(cx);
             let began = self.admit_writer(cx);
             self.update_claim(cx);
@@ -325,7 +352,7 @@ impl Replica {
     }
 
     fn recover(&mut self, cx: &mut Context<'_, '_>) {
-        let voted = self.voted(cx);
+        let voted = self.reached(cx);
         let tail = self.database.version();
         let Some(role) = &mut self.role else { return };
         let relabelling = role
@@ -386,8 +413,8 @@ impl Replica {
         if !self.is_bound_to_self(cx) {
             return;
         }
-        if let Err(error) = self.database.relabel(label) {
-            self.note_disk_failure(cx, &error);
+        if self.database.relabel(label).is_err() {
+            self.note_disk_failure(cx);
             return;
         }
         if let Some(role) = &mut self.role {
@@ -468,7 +495,7 @@ impl Replica {
                 cx.tell(client, ClientEvent::Undecided(version));
             }
         }
-        self.note_disk_failure(cx, error);
+        self.note_disk_failure(cx);
     }
 
     /// The transaction never was: nothing of it is in any log.

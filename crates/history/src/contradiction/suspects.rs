@@ -6,15 +6,69 @@
 
 use crate::register::{Effect, Need, Unit, ValueId};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// No more than this many sets are looked at.
 const MOST: usize = 32;
 
+/// Something about each value.
+type ByValue<T> = HashMap<ValueId, T, BuildHasherDefault<Mixer>>;
+
+/// Values are small numbers that callers gave: mixing their bits is enough.
+#[derive(Default)]
+struct Mixer(u64);
+
+impl Hasher for Mixer {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u32(u32::from(byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        let mixed = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Units; most often there is one.
+enum Few {
+    One(u32),
+    More(Vec<u32>),
+}
+
+impl Few {
+    fn list(&self) -> &[u32] {
+        match self {
+            Few::One(one) => std::slice::from_ref(one),
+            Few::More(list) => list,
+        }
+    }
+
+    fn note(by_value: &mut ByValue<Few>, value: ValueId, unit: u32) {
+        by_value
+            .entry(value)
+            .and_modify(|few| match few {
+                Few::One(one) => *few = Few::More(vec![*one, unit]),
+                Few::More(list) => list.push(unit),
+            })
+            .or_insert(Few::One(unit));
+    }
+}
+
 /// Who writes and who replaces each value.
 #[derive(Default)]
 struct Uses {
-    writers: HashMap<ValueId, Vec<u32>>,
-    replacers: HashMap<ValueId, Vec<u32>>,
+    writers: ByValue<Few>,
+    replacers: ByValue<Few>,
+}
+
+impl Uses {
+    fn writers(&self, value: ValueId) -> Option<&[u32]> {
+        self.writers.get(&value).map(Few::list)
+    }
 }
 
 /// What a unit shows the register to hold after it, if it shows that.
@@ -31,9 +85,9 @@ pub(crate) fn suspects(units: &[Unit]) -> Vec<Vec<u32>> {
     let mut uses = Uses::default();
     for (index, unit) in units.iter().enumerate() {
         if let Effect::Put(value) = unit.effect {
-            uses.writers.entry(value).or_default().push(index as u32);
+            Few::note(&mut uses.writers, value, index as u32);
             if let (Need::Exactly(needed), false) = (unit.need, unit.uncertain) {
-                uses.replacers.entry(needed).or_default().push(index as u32);
+                Few::note(&mut uses.replacers, needed, index as u32);
             }
         }
     }
@@ -47,7 +101,7 @@ pub(crate) fn suspects(units: &[Unit]) -> Vec<Vec<u32>> {
 /// A process that saw a value, then another, then the first again, though it has one writer.
 fn returns(units: &[Unit], uses: &Uses, found: &mut Vec<Vec<u32>>) {
     // Where the running process last saw each value, and where it last saw anything.
-    let mut seen: HashMap<ValueId, u32> = HashMap::new();
+    let mut seen: ByValue<u32> = ByValue::default();
     let mut last: Option<(u32, ValueId)> = None;
     for (index, unit) in units.iter().enumerate() {
         if index > 0 && units[index - 1].process != unit.process {
@@ -56,8 +110,8 @@ fn returns(units: &[Unit], uses: &Uses, found: &mut Vec<Vec<u32>>) {
         }
         if let (Need::Exactly(value), Some((between, other)), false) = (unit.need, last, unit.uncertain)
             && other != value
-            && let (Some(&first), Some([writer])) =
-                (seen.get(&value), uses.writers.get(&value).map(Vec::as_slice))
+            && let Some(&first) = seen.get(&value)
+            && let Some([writer]) = uses.writers(value)
         {
             add(found, uses, [first, between, index as u32, *writer], &[other]);
         }
@@ -70,13 +124,18 @@ fn returns(units: &[Unit], uses: &Uses, found: &mut Vec<Vec<u32>>) {
 
 /// Two units that replace the same value, which has one writer.
 fn rivals(units: &[Unit], uses: &Uses, found: &mut Vec<Vec<u32>>) {
-    let mut contested: Vec<_> = uses.replacers.iter().filter(|entry| entry.1.len() > 1).collect();
+    let mut contested: Vec<_> = uses
+        .replacers
+        .iter()
+        .map(|(value, few)| (*value, few.list()))
+        .filter(|(_, list)| list.len() > 1)
+        .collect();
     contested.sort_unstable();
     for (value, replacers) in contested {
         if found.len() >= MOST {
             return;
         }
-        if let Some([writer]) = uses.writers.get(value).map(Vec::as_slice) {
+        if let Some([writer]) = uses.writers(value) {
             let (one, two) = (replacers[0], replacers[1]);
             // After its own write a process cannot find what was there before the history.
             let before =
@@ -119,7 +178,7 @@ fn add<const N: usize>(found: &mut Vec<Vec<u32>>, uses: &Uses, set: [u32; N], va
     if found.len() >= MOST {
         return;
     }
-    let writers = values.iter().filter_map(|value| uses.writers.get(value)).filter(|list| list.len() <= FEW);
+    let writers = values.iter().filter_map(|&value| uses.writers(value)).filter(|list| list.len() <= FEW);
     let mut set: Vec<u32> = set.into_iter().chain(writers.flatten().copied()).collect();
     set.sort_unstable();
     set.dedup();

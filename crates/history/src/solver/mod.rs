@@ -162,13 +162,14 @@ impl Solver {
     /// If the units are not sorted by process, or a value id is above [`ValueId::LARGEST`].
     pub fn solve(&mut self, units: &[Unit], rules: &Rules) -> Result<Order<'_>, Failure> {
         assert!(units.is_sorted_by_key(|unit| unit.process), "units must stand process by process");
+        let forced = forced::order(units, &mut self.forced);
         if units.len() >= SUSPECT_FROM
-            && !forced::order(units, &mut self.forced)
+            && !forced
             && let Some(kept) = self.suspect(units, rules)
         {
             return Err(self.shrink(units, rules, kept));
         }
-        match self.attempt_all(units, rules) {
+        match self.attempt_all(units, rules, forced) {
             Verdict::Found { effort, windows_obeyed } => {
                 let initial = self.lay_out(units, rules, windows_obeyed);
                 Ok(Order { sequence: &self.sequence, cells: &self.cells, initial, windows_obeyed, effort })
@@ -179,7 +180,8 @@ impl Solver {
 
     /// Only whether there is an order.
     pub(crate) fn settle(&mut self, units: &[Unit], rules: &Rules) -> Settled {
-        match self.attempt_all(units, rules) {
+        let forced = forced::order(units, &mut self.forced);
+        match self.attempt_all(units, rules, forced) {
             Verdict::Found { .. } => Settled::Possible,
             Verdict::Impossible => Settled::Impossible,
             Verdict::GaveUp => Settled::Unknown,
@@ -211,12 +213,13 @@ impl Solver {
         Failure::Impossible(Contradiction::of(units, &kept, minimal))
     }
 
-    /// Runs the attempts that `rules` allow until one succeeds; the sequence of a success is in `self.sequence`.
-    fn attempt_all(&mut self, units: &[Unit], rules: &Rules) -> Verdict {
+    /// Runs the attempts that `rules` allow until one succeeds; the sequence of a success is in `self.sequence`. If
+    /// windows leave no choice (`forced`), the order that they force is in `self.forced`.
+    fn attempt_all(&mut self, units: &[Unit], rules: &Rules, forced: bool) -> Verdict {
         let mut gave_up = false;
         self.stuck_at = None;
         for (value, windows) in attempts(rules) {
-            match self.attempt(units, value, windows, &rules.limits) {
+            match self.attempt(units, value, windows, forced, &rules.limits) {
                 Attempt::Found(effort) => {
                     return Verdict::Found { effort, windows_obeyed: windows == WindowUse::Obey };
                 }
@@ -227,8 +230,15 @@ impl Solver {
         if gave_up { Verdict::GaveUp } else { Verdict::Impossible }
     }
 
-    fn attempt(&mut self, units: &[Unit], start: u32, windows: WindowUse, limits: &Limits) -> Attempt {
-        if windows == WindowUse::Obey && forced::order(units, &mut self.forced) {
+    fn attempt(
+        &mut self,
+        units: &[Unit],
+        start: u32,
+        windows: WindowUse,
+        forced: bool,
+        limits: &Limits,
+    ) -> Attempt {
+        if windows == WindowUse::Obey && forced {
             return match forced::first_unmet(units, &self.forced, start) {
                 None => {
                     self.sequence.clone_from(&self.forced);

@@ -139,6 +139,8 @@ pub(super) struct Problem {
     pub processes: Vec<u32>,
     /// Local value to the caller's.
     values: Vec<u32>,
+    /// The caller's values to local ones.
+    index: Index,
     orphans: Vec<ValueId>,
     pub uses: Uses,
     /// Whether windows count.
@@ -215,6 +217,7 @@ impl Problem {
         }
         self.values.sort_unstable();
         self.values.dedup();
+        self.index.fill(&self.values);
         let largest = self.values.last().copied().unwrap_or_default();
         assert!(largest <= ValueId::LARGEST.0, "value id {largest} is reserved");
     }
@@ -227,7 +230,7 @@ impl Problem {
     }
 
     fn known(&self, value: ValueId) -> u32 {
-        self.values.binary_search(&value.0).expect("number_values saw this unit") as u32
+        self.index.place(&self.values, value.0).expect("number_values saw this unit")
     }
 
     /// Compiles the group of units that begins at `first`; returns where the next begins.
@@ -323,6 +326,42 @@ impl Problem {
     }
 }
 
+/// Where to look in a sorted list: it is cut into as many pieces of equal spans as it has numbers, so that most pieces
+/// hold few.
+#[derive(Default)]
+struct Index {
+    starts: Vec<u32>,
+    /// Numbers are this far apart from piece to piece: two to this power.
+    shift: u32,
+}
+
+impl Index {
+    fn fill(&mut self, sorted: &[u32]) {
+        self.starts.clear();
+        if sorted.len() < INDEX_FROM {
+            return;
+        }
+        let largest = u64::from(sorted.last().copied().unwrap_or_default());
+        self.shift = (largest / sorted.len() as u64).checked_ilog2().map_or(0, |bits| bits + 1);
+        for (at, &number) in (0..).zip(sorted) {
+            self.starts.resize((number >> self.shift) as usize + 1, at);
+        }
+        self.starts.push(sorted.len() as u32);
+    }
+
+    fn place(&self, sorted: &[u32], number: u32) -> Option<u32> {
+        if self.starts.is_empty() {
+            return sorted.binary_search(&number).ok().map(|at| at as u32);
+        }
+        let piece = (number >> self.shift) as usize;
+        let (begin, end) = (*self.starts.get(piece)?, *self.starts.get(piece + 1)?);
+        sorted[begin as usize..end as usize].binary_search(&number).ok().map(|at| begin + at as u32)
+    }
+}
+
+/// Shorter lists are searched as they are.
+const INDEX_FROM: usize = 64;
+
 /// Lets `step` go on through the window of `unit`.
 fn pass(step: &mut Step, unit: &Unit) {
     if step.limit == u64::MAX && step.earliest == 0 {
@@ -346,4 +385,26 @@ pub(super) fn even_out(cell: u64, advances: bool) -> u64 {
 /// The place of a step in its process as a share of the whole, where nothing else says when it should be done.
 fn spread(at: usize, count: usize) -> u64 {
     (((at as u64 + 1) << 32) / count as u64).min(u64::MAX - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R29: the index of a long list finds what a search of the whole list finds, whatever the gaps are.
+    #[test]
+    fn an_index_finds_each_number_where_it_is() {
+        let mut index = Index::default();
+        let wide: Vec<u32> = (0..5000).map(|nth: u32| nth * nth * 150 + nth).collect();
+        let crowded: Vec<u32> = (0..100).chain([ValueId::LARGEST.0]).collect();
+        for list in [wide, crowded, (0..64).collect(), vec![7]] {
+            index.fill(&list);
+            for &number in &list {
+                for asked in [number.saturating_sub(1), number, number.saturating_add(1)] {
+                    let expected = list.binary_search(&asked).ok().map(|at| at as u32);
+                    assert_eq!(index.place(&list, asked), expected, "{asked}");
+                }
+            }
+        }
+    }
 }

@@ -2,7 +2,6 @@
 //! namespaces are absent.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod namespace;
 mod openafs;
 mod ubik;
 
@@ -10,12 +9,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use namespace::Namespace;
 use openafs::Folders;
 use rx::rpc::{CallStream, Request, ServedCall};
 use rx::rxkad::Level;
 use rx::security::{NullSecurity, SecurityClass};
 use rx::{AbortCode, Caller, Connection, Port, PortConfig, ServiceId, Timeouts, measure, multi, rpc};
+use testbed::lab::openafs_is_missing;
+use testbed::namespace::{self, Namespace};
 use ubik::{Debug, ExtendedDebug, ServerDebug, Version, disk, vote};
 
 /// Runs `body` inside a namespace, by starting this test program again there.
@@ -23,7 +23,7 @@ fn in_namespace(test: &str, needs_openafs: bool, body: impl FnOnce()) {
     if namespace::inside().is_some() {
         return body();
     }
-    if let Some(reason) = needs_openafs.then(namespace::openafs_is_missing).flatten() {
+    if let Some(reason) = needs_openafs.then(openafs_is_missing).flatten() {
         return testbed::skip(test, &reason);
     }
     let Some(namespace) = Namespace::create() else {

@@ -107,7 +107,7 @@ pub fn address() -> SocketAddr {
 /// Gives the namespace that we are in the server's address, and another for us.
 pub fn take_addresses() {
     for address in ["10.77.0.11/24", "10.77.0.12/24"] {
-        assert!(super::namespace::run("ip", &["addr", "add", address, "dev", "lo"]));
+        assert!(testbed::namespace::run("ip", &["addr", "add", address, "dev", "lo"]));
     }
     assert!(UdpSocket::bind("10.77.0.12:0").is_ok());
 }

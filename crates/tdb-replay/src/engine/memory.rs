@@ -10,14 +10,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hashbrown::HashMap;
 
 use super::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
-use crate::trace::intern::Interner;
+use crate::near;
+use crate::trace::intern::Keys;
 use crate::trace::{History, Trace};
 
 type Slot = Mutex<Option<Vec<u8>>>;
 
 /// The database.
 pub struct Memory<'a> {
-    keys: &'a Interner,
+    keys: &'a Keys,
     slots: Vec<Slot>,
 }
 
@@ -86,6 +87,10 @@ fn replace(slot: &mut Option<Vec<u8>>, value: &[u8]) {
 }
 
 impl Session for MemorySession<'_> {
+    fn approach(&self, id: u32) {
+        near::fetch(&self.database.slots, id as usize);
+    }
+
     fn fetch(&mut self, key: Key<'_>, value: &mut Vec<u8>) -> Answer<bool> {
         value.clear();
         Ok(self.look(key.id, |found| found.map(|found| value.extend_from_slice(found)).is_some()))

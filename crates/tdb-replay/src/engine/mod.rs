@@ -75,6 +75,8 @@ pub type Answer<T> = Result<T, EngineError>;
 
 /// One process's use of a database. Dropping it closes it: locks are released, an open transaction is cancelled.
 pub trait Session {
+    /// The key of this id will be used soon.
+    fn approach(&self, _id: u32) {}
     /// Puts the value into `value`; false if there is none.
     fn fetch(&mut self, key: Key<'_>, value: &mut Vec<u8>) -> Answer<bool>;
     /// Whether the key exists.

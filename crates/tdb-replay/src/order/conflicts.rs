@@ -7,6 +7,7 @@
 
 use hashbrown::HashMap;
 
+use super::clock::{Clocks, Mark};
 use super::locks::{Momentary, Scope};
 
 /// Kinds of lock users.
@@ -28,33 +29,44 @@ enum Class {
 
 const CLASSES: usize = 12;
 
-/// Per class, for each trace, how many of its rows are finished when its last row of that class is.
+/// Per class, for each trace, its last row of that class.
 struct Table {
-    last: Vec<u32>,
+    last: Vec<Mark>,
     /// How often each class changed.
     changes: [u64; CLASSES],
+    /// How many traces have a row of each class.
+    traces_with: [u32; CLASSES],
     traces: usize,
 }
 
 impl Table {
     fn new(traces: usize) -> Table {
-        Table { last: vec![0; CLASSES * traces], changes: [0; CLASSES], traces }
+        Table {
+            last: vec![Mark::default(); CLASSES * traces],
+            changes: [0; CLASSES],
+            traces_with: [0; CLASSES],
+            traces,
+        }
     }
 
-    fn set(&mut self, class: Class, trace: usize, finished: u32) {
-        self.last[class as usize * self.traces + trace] = finished;
+    fn set(&mut self, class: Class, trace: usize, mark: Mark, clocks: &mut Clocks) {
+        let last = &mut self.last[class as usize * self.traces + trace];
+        self.traces_with[class as usize] += u32::from(last.finished == 0);
+        clocks.replace(last, mark);
         self.changes[class as usize] += 1;
     }
 
-    fn collect(&self, classes: &[Class], needs: &mut Needs, own: usize) {
+    /// Names the last rows of these classes; `known` is the clock of the trace `own`.
+    fn collect(&self, classes: &[Class], needs: &mut Needs, own: usize, known: &[u32]) {
         for &class in classes {
             if self.changes[class as usize] == 0 {
                 continue;
             }
             let last = &self.last[class as usize * self.traces..][..self.traces];
-            for (other, &finished) in last.iter().enumerate() {
-                if other != own && finished > 0 {
-                    needs.add(other, finished);
+            needs.named += u64::from(self.traces_with[class as usize] - u32::from(last[own].finished > 0));
+            for (other, (mark, &known)) in last.iter().zip(known).enumerate() {
+                if mark.finished > known {
+                    needs.raise(other, *mark);
                 }
             }
         }
@@ -65,9 +77,9 @@ impl Table {
     }
 }
 
-/// What a row must wait for: for each trace, how many of its rows.
+/// What a row must wait for: for each trace, how far it must have got. What is known already is left out.
 pub struct Needs {
-    rows: Vec<u32>,
+    marks: Vec<Mark>,
     touched: Vec<u16>,
     /// How many dependencies were named, before any was found to be implied.
     pub named: u64,
@@ -76,24 +88,32 @@ pub struct Needs {
 impl Needs {
     /// Nothing is needed.
     pub fn new(traces: usize) -> Needs {
-        Needs { rows: vec![0; traces], touched: Vec::new(), named: 0 }
+        Needs { marks: vec![Mark::default(); traces], touched: Vec::new(), named: 0 }
     }
 
-    /// The first `rows` rows of `trace` must have finished.
-    pub fn add(&mut self, trace: usize, rows: u32) {
+    /// `mark`, a row of `trace`, must have finished; `known` is the clock of whoever needs it.
+    pub fn add(&mut self, trace: usize, mark: Mark, known: &[u32]) {
         self.named += 1;
-        let needed = &mut self.rows[trace];
-        if *needed == 0 {
+        if mark.finished > known[trace] {
+            self.raise(trace, mark);
+        }
+    }
+
+    fn raise(&mut self, trace: usize, mark: Mark) {
+        let needed = &mut self.marks[trace];
+        if needed.finished == 0 {
             self.touched.push(trace as u16);
         }
-        *needed = (*needed).max(rows);
+        if mark.finished > needed.finished {
+            *needed = mark;
+        }
     }
 
-    /// Moves what is needed to `out`, as trace and number of rows.
-    pub fn take(&mut self, out: &mut Vec<(u16, u32)>) {
+    /// Moves what is needed to `out`, as trace and row.
+    pub fn take(&mut self, out: &mut Vec<(u16, Mark)>) {
         out.clear();
         for trace in self.touched.drain(..) {
-            out.push((trace, std::mem::take(&mut self.rows[trace as usize])));
+            out.push((trace, std::mem::take(&mut self.marks[trace as usize])));
         }
     }
 }
@@ -122,8 +142,13 @@ impl Conflicts {
         }
     }
 
+    /// Whether any trace ever locks a chain. If none does, no chain needs to be named.
+    pub fn know_chains(&self) -> bool {
+        !self.chains.is_empty()
+    }
+
     /// What must be finished before `trace` takes `scope`.
-    pub fn before_scope(&self, trace: usize, scope: Scope, needs: &mut Needs) {
+    pub fn before_scope(&self, trace: usize, scope: Scope, needs: &mut Needs, known: &[u32]) {
         let database: &[Class] = match scope {
             Scope::Transaction { write: true } => &[Transaction, TraverseWrite, TraverseRead],
             Scope::Transaction { write: false } => &[Transaction, TraverseWrite],
@@ -132,26 +157,26 @@ impl Conflicts {
             Scope::Chain { write: true, .. } => &[AllWrite, AllRead, Transaction, ReadStep, WriteStep],
             Scope::Chain { write: false, .. } => &[AllWrite, Commit, WriteStep],
         };
-        self.database.collect(database, needs, trace);
+        self.database.collect(database, needs, trace, known);
         if let Scope::Chain { chain, write } = scope {
             let own: &[Class] =
                 if write { &[ChainRead, ChainWrite, ReadOp, WriteOp] } else { &[ChainWrite, WriteOp] };
-            self.chains[&chain].collect(own, needs, trace);
+            self.chains[&chain].collect(own, needs, trace, known);
         }
     }
 
     /// What must be finished before `trace` does `what`, on account of locks alone.
-    pub fn before_moment(&mut self, trace: usize, what: Momentary, needs: &mut Needs) {
+    pub fn before_moment(&mut self, trace: usize, what: Momentary, needs: &mut Needs, known: &[u32]) {
         let (kind, classes): (usize, &[Class]) = match what {
             Momentary::Chain { write: false, .. } => (0, &[AllWrite]),
             Momentary::Chain { write: true, .. } => (1, &[AllWrite, AllRead, Transaction]),
             Momentary::Step { write: false } => (2, &[AllWrite, ChainWrite]),
             Momentary::Step { write: true } => (3, &[AllWrite, AllRead, ChainWrite, ChainRead]),
-            Momentary::Wipe => return self.database.collect(EVERYTHING, needs, trace),
+            Momentary::Wipe => return self.database.collect(EVERYTHING, needs, trace, known),
             Momentary::Transaction { changes } => {
-                self.database.collect(BEFORE_TRANSACTION, needs, trace);
+                self.database.collect(BEFORE_TRANSACTION, needs, trace, known);
                 if changes {
-                    self.database.collect(&[AllRead, ChainRead], needs, trace);
+                    self.database.collect(&[AllRead, ChainRead], needs, trace, known);
                 }
                 return;
             }
@@ -159,18 +184,18 @@ impl Conflicts {
         let version = self.database.version(classes);
         if self.seen[trace][kind] != version {
             self.seen[trace][kind] = version;
-            self.database.collect(classes, needs, trace);
+            self.database.collect(classes, needs, trace, known);
         }
         if let Momentary::Chain { chain, write } = what
             && let Some(table) = self.chains.get(&chain)
         {
             let own: &[Class] = if write { &[ChainWrite, ChainRead] } else { &[ChainWrite] };
-            table.collect(own, needs, trace);
+            table.collect(own, needs, trace, known);
         }
     }
 
-    /// `trace` released `scope`; `finished` of its rows are.
-    pub fn after_scope(&mut self, trace: usize, scope: Scope, finished: u32) {
+    /// `trace` released `scope` with the row `mark`.
+    pub fn after_scope(&mut self, trace: usize, scope: Scope, mark: Mark, clocks: &mut Clocks) {
         let class = match scope {
             Scope::Transaction { write } => {
                 if write {
@@ -191,31 +216,31 @@ impl Conflicts {
                 self.chains
                     .get_mut(&chain)
                     .expect("every chain that is locked was named")
-                    .set(class, trace, finished);
+                    .set(class, trace, mark, clocks);
                 class
             }
         };
-        self.database.set(class, trace, finished);
+        self.database.set(class, trace, mark, clocks);
     }
 
-    /// `trace` did `what`; `finished` of its rows are.
-    pub fn after_moment(&mut self, trace: usize, what: Momentary, finished: u32) {
+    /// `trace` did `what` at the row `mark`.
+    pub fn after_moment(&mut self, trace: usize, what: Momentary, mark: Mark, clocks: &mut Clocks) {
         match what {
             Momentary::Chain { chain, write } => {
                 let class = if write { WriteOp } else { ReadOp };
-                self.database.set(class, trace, finished);
+                self.database.set(class, trace, mark, clocks);
                 if let Some(table) = self.chains.get_mut(&chain) {
-                    table.set(class, trace, finished);
+                    table.set(class, trace, mark, clocks);
                 }
             }
             Momentary::Step { write } => {
-                self.database.set(if write { WriteStep } else { ReadStep }, trace, finished)
+                self.database.set(if write { WriteStep } else { ReadStep }, trace, mark, clocks)
             }
-            Momentary::Wipe => self.database.set(AllWrite, trace, finished),
+            Momentary::Wipe => self.database.set(AllWrite, trace, mark, clocks),
             Momentary::Transaction { changes } => {
-                self.database.set(Transaction, trace, finished);
+                self.database.set(Transaction, trace, mark, clocks);
                 if changes {
-                    self.database.set(Commit, trace, finished);
+                    self.database.set(Commit, trace, mark, clocks);
                 }
             }
         }

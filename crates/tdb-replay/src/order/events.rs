@@ -23,7 +23,7 @@ pub struct Input<'a> {
     pub units: &'a Units,
     /// The orders of the keys.
     pub solution: &'a Solution,
-    /// The chain of each key in the target.
+    /// The chain of each key in the target; none where no trace locks a chain.
     pub chains: &'a [u32],
     /// The row from which each trace says nothing.
     pub dead: &'a [u32],
@@ -201,7 +201,7 @@ impl<'a> Walker<'a> {
     }
 
     fn chain(&self, key: u32) -> u32 {
-        self.input.chains[key as usize]
+        self.input.chains.get(key as usize).copied().unwrap_or(0)
     }
 
     fn moment(&self, row: u32, event: &Event) -> Option<Momentary> {

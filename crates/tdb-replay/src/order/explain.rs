@@ -10,7 +10,7 @@ use super::dead;
 use super::events::Input;
 use super::exact;
 use super::merge::{MergeError, Merged, merge};
-use super::solve::{Effort, Solution, Unsolved, WhyNot};
+use super::solve::{Effort, LEFT_OUT, Solution, Unsolved, WhyNot};
 use super::unfinished;
 use super::units::Units;
 use crate::trace::History;
@@ -177,11 +177,18 @@ impl Attempt {
 
     /// Traces whose unfinished last operation, on one key, did not happen.
     fn undone(&self, history: &History) -> Vec<usize> {
+        if !history.traces.iter().any(|trace| trace.unfinished) {
+            return Vec::new();
+        }
         let last =
             |number: usize| history.traces[number].unfinished.then(|| self.dead[number].wrapping_sub(1));
-        let left_out = self.solution.left_out.iter().map(|&id| &self.units.rows[id as usize]);
-        left_out
-            .map(|unit| (usize::from(unit.trace), unit.row))
+        let Solution { turns, unsolved, .. } = &self.solution;
+        // Of keys without an order nothing is known.
+        let solved = |key: u32| unsolved.binary_search_by_key(&key, |unsolved| unsolved.key).is_err();
+        let units = self.units.rows.iter().zip(turns);
+        units
+            .filter(|&(unit, &turn)| turn == LEFT_OUT && solved(unit.key))
+            .map(|(unit, _)| (usize::from(unit.trace), unit.row))
             .filter(|&(number, row)| {
                 last(number) == Some(row) && row as usize + 1 == history.traces[number].rows.len()
             })

@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 
 use hashbrown::HashMap;
 
-use super::clock::Clocks;
+use super::clock::{Clocks, Mark};
 use super::conflicts::{Conflicts, Needs};
 use super::events::{Active, Event, Input, Priority, Walker};
 use super::keys::Keys;
@@ -68,6 +68,9 @@ pub enum MergeError {
     Inconsistent(u16, u32),
 }
 
+/// Keys of a trace's next event that are fetched ahead: a transaction can have very many.
+const SOON: usize = 16;
+
 /// Merges all traces.
 pub fn merge(input: Input<'_>) -> Result<Merged, MergeError> {
     let mut merge = Merge::new(input);
@@ -92,37 +95,41 @@ struct Merge<'a> {
     heap: BinaryHeap<Reverse<(Priority, u16)>>,
     waiting_for_key: HashMap<u32, Vec<u16>>,
     waiting_for_lock: Vec<u16>,
-    /// Length of the longest chain that ends with each row.
-    depths: Vec<Vec<u32>>,
-    scratch: Vec<(u16, u32)>,
+    /// Length of the longest chain that ends with each trace's last row.
+    depths: Vec<u32>,
+    scratch: Vec<(u16, Mark)>,
     rank: u32,
     result: Merged,
 }
 
 impl<'a> Merge<'a> {
-    fn new(input: Input<'a>) -> Merge<'a> {
+    fn new(mut input: Input<'a>) -> Merge<'a> {
         let traces = input.history.traces.len();
-        let walkers: Vec<_> = (0..traces).map(|trace| Walker::new(input, trace)).collect();
-        let first =
-            (0..).zip(&walkers).filter_map(|(trace, walker)| Some(Reverse((walker.event?.priority, trace))));
-        let rows = || input.history.traces.iter().map(|trace| vec![0; trace.rows.len()]).collect();
         let locked = input.history.traces.iter().flat_map(|trace| &trace.groups).filter_map(|group| {
             match group.kind {
                 GroupKind::Chain { key, .. } => Some(input.chains[key as usize]),
                 _ => None,
             }
         });
+        let conflicts = Conflicts::new(traces, locked);
+        if !conflicts.know_chains() {
+            input.chains = &[];
+        }
+        let walkers: Vec<_> = (0..traces).map(|trace| Walker::new(input, trace)).collect();
+        let first =
+            (0..).zip(&walkers).filter_map(|(trace, walker)| Some(Reverse((walker.event?.priority, trace))));
+        let rows = || input.history.traces.iter().map(|trace| vec![0; trace.rows.len()]).collect();
         Merge {
             heap: first.collect(),
             keys: Keys::new(input.units, input.solution),
             locks: Locks::new(traces),
-            conflicts: Conflicts::new(traces, locked),
+            conflicts,
             clocks: Clocks::new(traces),
             traversals: Traversals::new(traces),
             needs: Needs::new(traces),
             waiting_for_key: HashMap::new(),
             waiting_for_lock: Vec::new(),
-            depths: rows(),
+            depths: vec![0; traces],
             scratch: Vec::new(),
             rank: 0,
             result: Merged { ranks: rows(), waits: vec![Vec::new(); traces], ..Merged::default() },
@@ -137,8 +144,14 @@ impl<'a> Merge<'a> {
     /// Runs the next event of `trace`, or parks it. The trace goes back to the heap after every event: going on with
     /// the same one would let it overtake a trace that it has just woken.
     fn turn(&mut self, trace: usize) -> Result<(), MergeError> {
+        if let Some(&Reverse((_, next))) = self.heap.peek()
+            && let Some(unit) = self.walkers[next as usize].event.and_then(|event| event.units().next())
+        {
+            self.keys.approach_readers(unit, &self.clocks);
+        }
         let event = self.walkers[trace].event.expect("only traces with a next event are in the heap");
         if let Some(key) = event.units().find_map(|unit| self.keys.waits_for(unit)) {
+            self.keys.await_turn(key);
             self.waiting_for_key.entry(key).or_default().push(trace as u16);
             return Ok(());
         }
@@ -150,51 +163,51 @@ impl<'a> Merge<'a> {
         }
         self.depend(trace, &event);
         self.run(trace, &event)?;
-        self.advance(trace);
+        self.advance(trace, event.end);
+        self.rank += 1;
         Ok(())
     }
 
     /// Turns what `event` comes after into waits.
     fn depend(&mut self, trace: usize, event: &Event) {
+        let known = self.clocks.known(trace);
         for unit in event.units() {
-            self.keys.before(unit, &mut self.needs);
+            self.keys.before(unit, &mut self.needs, known);
         }
         if let Some(scope) = event.scope {
-            self.conflicts.before_scope(trace, scope, &mut self.needs);
+            self.conflicts.before_scope(trace, scope, &mut self.needs, known);
         }
         if let Some(moment) = event.moment {
-            self.conflicts.before_moment(trace, moment, &mut self.needs);
+            self.conflicts.before_moment(trace, moment, &mut self.needs, known);
         }
         self.needs.take(&mut self.scratch);
-        let before = event.row.checked_sub(1).map_or(0, |row| self.depths[trace][row as usize]);
-        let mut depth = before;
+        // What was known before is no deeper than the trace's own rows.
+        let mut depth = self.depths[trace];
         // Latest first: what the latest has seen makes earlier ones superfluous.
-        let ranks = &self.result.ranks;
-        self.scratch.sort_unstable_by_key(|&(on, rows)| Reverse(ranks[on as usize][rows as usize - 1]));
+        self.scratch.sort_unstable_by_key(|&(_, mark)| Reverse(mark.rank));
         let mut waited = false;
-        for &(on, rows) in &self.scratch {
-            depth = depth.max(self.depths[on as usize][rows as usize - 1]);
-            if self.clocks.knows(trace, on as usize, rows) {
+        for &(on, mark) in &self.scratch {
+            depth = depth.max(mark.depth);
+            if self.clocks.known(trace)[on as usize] >= mark.finished {
                 continue;
             }
-            self.clocks.learn(trace, on as usize, rows);
-            self.result.waits[trace].push(Wait { row: event.row, rows, on });
+            self.clocks.learn(trace, on as usize, mark);
+            self.result.waits[trace].push(Wait { row: event.row, rows: mark.finished, on });
             waited = true;
         }
         if waited {
-            self.clocks.keep(trace, event.row);
+            self.clocks.keep(trace);
             self.traversals.waited(trace, event.row);
         }
-        self.depths[trace][event.row as usize..=event.end as usize].fill(depth + 1);
+        self.depths[trace] = depth + 1;
         self.result.critical_path = self.result.critical_path.max(depth + 1);
     }
 
     fn run(&mut self, trace: usize, event: &Event) -> Result<(), MergeError> {
         self.result.ranks[trace][event.row as usize..=event.end as usize].fill(self.rank);
-        self.rank += 1;
-        let finished = event.end + 1;
+        let mark = self.mark(trace, event.end);
         for unit in event.units() {
-            if !self.keys.run(unit, finished) {
+            if !self.keys.run(unit, mark, &mut self.clocks) {
                 return Err(MergeError::Inconsistent(trace as u16, event.row));
             }
         }
@@ -202,7 +215,7 @@ impl<'a> Merge<'a> {
             self.locks.take(trace, scope);
         }
         if let Some(moment) = event.moment {
-            self.conflicts.after_moment(trace, moment, finished);
+            self.conflicts.after_moment(trace, moment, mark, &mut self.clocks);
         }
         let needs_all_records =
             matches!(event.moment, Some(Momentary::Wipe | Momentary::Transaction { changes: true }))
@@ -214,15 +227,15 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
+    /// The event of `trace` that runs now and ends at row `end`, as those see it who come after.
+    fn mark(&self, trace: usize, end: u32) -> Mark {
+        self.clocks.mark(trace, end + 1, self.rank, self.depths[trace])
+    }
+
     fn wake_for_keys(&mut self, event: &Event) {
-        if self.waiting_for_key.is_empty() {
-            return;
-        }
         for unit in event.units() {
-            let Some(waiting) = self.waiting_for_key.remove(&self.keys.key_of(unit)) else {
-                continue;
-            };
-            for trace in waiting {
+            let waiting = self.keys.take_awaited(unit).and_then(|key| self.waiting_for_key.remove(&key));
+            for trace in waiting.into_iter().flatten() {
                 self.push(trace);
             }
         }
@@ -234,7 +247,8 @@ impl<'a> Merge<'a> {
         }
     }
 
-    fn advance(&mut self, trace: usize) {
+    /// Goes on behind row `end`, where an event of `trace` ended.
+    fn advance(&mut self, trace: usize, end: u32) {
         let walker = &mut self.walkers[trace];
         if let (Some(event), Some(starting)) = (walker.event, walker.starting())
             && matches!(starting.kind, GroupKind::Traverse { .. })
@@ -245,18 +259,23 @@ impl<'a> Merge<'a> {
         walker.advance(|active| released.push(active));
         let any = !released.is_empty();
         for active in released {
-            self.release(trace, active);
+            self.release(trace, active, end);
         }
         if any {
             self.wake_for_locks();
         }
+        if let Some(next) = self.walkers[trace].event {
+            next.units().take(SOON).for_each(|unit| self.keys.approach(unit));
+        }
         self.push(trace as u16);
     }
 
-    fn release(&mut self, trace: usize, active: Active) {
+    /// A group ended with the event that ends at row `end`: there, or, if it has no end, with its trace.
+    fn release(&mut self, trace: usize, active: Active, end: u32) {
         if let Some(scope) = active.scope {
             self.locks.release(trace, scope);
-            self.conflicts.after_scope(trace, scope, active.end + 1);
+            let mark = self.mark(trace, active.end.min(end));
+            self.conflicts.after_scope(trace, scope, mark, &mut self.clocks);
         }
         if matches!(active.kind, GroupKind::Traverse { .. }) && self.traversals.ended(trace, active.group) {
             self.result.splits.push(GroupOf { trace: trace as u16, group: active.group });

@@ -103,13 +103,12 @@ pub fn load(path: &Path, history: &History, target: Hashing) -> Result<Explained
 fn fingerprint(history: &History, target: Hashing) -> Vec<u32> {
     let mut numbers = vec![target.hash_size, u32::from(target.jenkins)];
     let mut records = Hash::default();
-    for interner in [&history.records.keys, &history.records.values] {
-        records.word(interner.len() as u64);
-        for id in 0..interner.len() as u32 {
-            let bytes = interner.bytes(id);
-            records.word(bytes.len() as u64);
-            records.bytes(bytes);
-        }
+    let (keys, values) = (&history.records.keys, &history.records.values);
+    records.word(keys.len() as u64);
+    let keys = (0..keys.len() as u32).map(|id| keys.bytes(id));
+    for bytes in keys.chain(values.ids().map(|id| values.bytes(id))) {
+        records.word(bytes.len() as u64);
+        records.bytes(bytes);
     }
     numbers.extend(halves(records.0));
     for trace in &history.traces {
@@ -157,7 +156,9 @@ fn difference(saved: &[u32], now: &[u32]) -> Option<String> {
 fn check(history: &History, explained: &Explained) -> Result<(), &'static str> {
     let Explained { merged, planted, dead, .. } = explained;
     let rows: Vec<usize> = history.traces.iter().map(|trace| trace.rows.len()).collect();
-    let (keys, values) = (history.records.keys.len(), history.records.values.len());
+    let keys = history.records.keys.len();
+    let values: Vec<u32> = history.records.values.ids().collect();
+    let is_value = |value: u32| values.binary_search(&value).is_ok();
     let lengths = |lists: &[Vec<u32>]| lists.iter().map(Vec::len).eq(rows.iter().copied());
     if !lengths(&merged.ranks) || merged.waits.len() != rows.len() || dead.len() != rows.len() {
         return Err("its lists are not as long as the traces");
@@ -165,12 +166,12 @@ fn check(history: &History, explained: &Explained) -> Result<(), &'static str> {
     if dead.iter().zip(&rows).any(|(&dead, &rows)| dead as usize > rows) {
         return Err("a trace ends after its end");
     }
-    if merged.last_values.len() != keys || merged.last_values.iter().any(|&value| value as usize >= values) {
+    if merged.last_values.len() != keys || !merged.last_values.iter().all(|&value| is_value(value)) {
         return Err("the values at the end are not the traces'");
     }
     let is_planted = |planted: &Planted| {
         (planted.key as usize) < keys
-            && (planted.value as usize) < values
+            && is_value(planted.value)
             && rows.get(usize::from(planted.trace)).is_some_and(|&rows| (planted.row as usize) < rows)
     };
     if !planted.iter().all(is_planted) {

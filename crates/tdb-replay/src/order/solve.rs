@@ -1,12 +1,18 @@
 //! Each key's order.
 //!
 //! Owns the division of units by key and what the solver found: for every unit its place among the key's units, the
-//! cell where it happened, and for every key the state before the traces began.
+//! cell where it happened, and for every key the state before the traces began. Keys do not depend on each other: every
+//! core takes some.
 
-use history::register::{Initial, Unit, ValueId};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use history::register::{Effect, Initial, Unit, ValueId};
 use history::solver::{Failure, Limits, Method, Rules, Solver};
 
 use super::units::Units;
+use crate::near;
 use crate::trace::columns::{ABSENT, EMPTY};
 
 /// Why a key's units have no order.
@@ -47,6 +53,20 @@ pub struct Effort {
     pub states: u64,
 }
 
+impl Effort {
+    fn add(&mut self, other: Effort) {
+        self.keys += other.keys;
+        self.no_choice += other.no_choice;
+        self.greedy += other.greedy;
+        self.searched += other.searched;
+        self.without_windows += other.without_windows;
+        self.states += other.states;
+    }
+}
+
+/// In a turn's place: the unit takes no part.
+pub const LEFT_OUT: u32 = u32::MAX;
+
 /// The orders of all keys.
 pub struct Solution {
     /// Units by key: `by_key[starts[k]..starts[k + 1]]`, each key's in its order.
@@ -55,8 +75,10 @@ pub struct Solution {
     pub starts: Vec<u32>,
     /// Where each unit happened, as a cell. Meaningless for units left out.
     pub cells: Vec<u64>,
-    /// Units that did not take effect (their results were not recorded and they cannot have).
-    pub left_out: Vec<u32>,
+    /// For each unit how many of its key's units come before it at least: for a write all before it in the key's
+    /// order, for a read all up to the last write before it. [`LEFT_OUT`] for one that did not take effect (its result
+    /// was not recorded and it cannot have).
+    pub turns: Vec<u32>,
     /// The value that each key had before the traces began.
     pub initial: Vec<u32>,
     /// Keys without an order; the others' orders stand.
@@ -68,27 +90,39 @@ pub struct Solution {
 impl Solution {
     /// Orders every key's units.
     pub fn of(units: &Units, key_count: usize, limits: Limits) -> Solution {
-        let (by_key, starts) = divide(units, key_count);
-        let mut work = Work {
-            units,
-            solver: Solver::new(),
-            rules: Rules { limits, ..Rules::default() },
-            problem: Vec::new(),
-            solution: Solution {
-                cells: vec![0; units.rows.len()],
-                left_out: Vec::new(),
-                initial: vec![ABSENT; key_count],
-                unsolved: Vec::new(),
-                effort: Effort::default(),
-                by_key,
-                starts,
-            },
+        let (mut by_key, starts) = divide(units, key_count);
+        let mut initial = vec![ABSENT; key_count];
+        // Units of a key are spread over all traces, so the workers write here side by side, each its own units.
+        let places = Places {
+            cells: units.rows.iter().map(|_| AtomicU64::new(0)).collect(),
+            turns: units.rows.iter().map(|_| AtomicU32::new(LEFT_OUT)).collect(),
         };
-        let mut order = Vec::new();
-        for key in 0..key_count as u32 {
-            work.key(key, &mut order);
+        let parts = parts(&starts, &mut by_key, &mut initial);
+        let cores = thread::available_parallelism().map_or(1, usize::from).min(parts.len());
+        let left = Mutex::new(parts.into_iter());
+        let work = || Work::new(units, &starts, &places, limits).run(&left);
+        let done: Vec<Done> = match cores {
+            0 | 1 => vec![work()],
+            _ => thread::scope(|scope| {
+                let workers: Vec<_> = (1..cores).map(|_| scope.spawn(work)).collect();
+                let own = work();
+                let joined = workers.into_iter().map(|worker| match worker.join() {
+                    Ok(done) => done,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                });
+                joined.chain([own]).collect()
+            }),
+        };
+        let mut effort = Effort::default();
+        let mut unsolved = Vec::new();
+        for one in done {
+            effort.add(one.effort);
+            unsolved.extend(one.unsolved);
         }
-        work.solution
+        unsolved.sort_unstable_by_key(|unsolved: &Unsolved| unsolved.key);
+        let cells = places.cells.into_iter().map(AtomicU64::into_inner).collect();
+        let turns = places.turns.into_iter().map(AtomicU32::into_inner).collect();
+        Solution { by_key, starts, cells, turns, initial, unsolved, effort }
     }
 
     /// The units of a key, in order.
@@ -121,36 +155,110 @@ pub(crate) fn divide(units: &Units, key_count: usize) -> (Vec<u32>, Vec<u32>) {
     (by_key, starts)
 }
 
+/// Where and when each unit happened, while it is found out.
+struct Places {
+    cells: Vec<AtomicU64>,
+    turns: Vec<AtomicU32>,
+}
+
+/// Some keys, and what is to be said of them.
+struct Part<'a> {
+    first_key: u32,
+    by_key: &'a mut [u32],
+    initial: &'a mut [u32],
+}
+
+/// Units of a part at least: enough that sharing parts out costs nothing.
+const PART: usize = 1 << 14;
+
+/// Divides the keys.
+fn parts<'a>(starts: &[u32], mut by_key: &'a mut [u32], mut initial: &'a mut [u32]) -> Vec<Part<'a>> {
+    let mut parts = Vec::new();
+    let (mut first, mut begin) = (0, 0);
+    for (key, &end) in (1u32..).zip(starts.iter().skip(1)) {
+        let size = (end - begin) as usize;
+        if size < PART && (key as usize) < starts.len() - 1 {
+            continue;
+        }
+        let (units, keys);
+        (units, by_key) = by_key.split_at_mut(size);
+        (keys, initial) = initial.split_at_mut((key - first) as usize);
+        parts.push(Part { first_key: first, by_key: units, initial: keys });
+        (first, begin) = (key, end);
+    }
+    parts
+}
+
+/// What one worker found, beside orders.
+struct Done {
+    effort: Effort,
+    unsolved: Vec<Unsolved>,
+}
+
 struct Work<'a> {
     units: &'a Units,
+    starts: &'a [u32],
+    places: &'a Places,
     solver: Solver,
     rules: Rules,
     problem: Vec<Unit>,
-    solution: Solution,
+    order: Vec<u32>,
+    done: Done,
 }
 
-impl Work<'_> {
-    fn key(&mut self, key: u32, order: &mut Vec<u32>) {
-        let start = self.solution.starts[key as usize] as usize;
-        let end = self.solution.starts[key as usize + 1] as usize;
-        if start == end {
-            return;
+impl<'a> Work<'a> {
+    fn new(units: &'a Units, starts: &'a [u32], places: &'a Places, limits: Limits) -> Work<'a> {
+        Work {
+            units,
+            starts,
+            places,
+            solver: Solver::new(),
+            rules: Rules { limits, ..Rules::default() },
+            problem: Vec::new(),
+            order: Vec::new(),
+            done: Done { effort: Effort::default(), unsolved: Vec::new() },
         }
-        let ids = &self.solution.by_key[start..end];
+    }
+
+    /// Takes parts until none is left.
+    fn run<'p>(mut self, left: &Mutex<impl Iterator<Item = Part<'p>>>) -> Done {
+        loop {
+            // Held for a step of a list only, which no panic leaves half done.
+            let part = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(Part { first_key, mut by_key, initial }) = part else {
+                return self.done;
+            };
+            for (key, initial) in (first_key..).zip(initial) {
+                let size = self.starts[key as usize + 1] - self.starts[key as usize];
+                let (ids, rest) = by_key.split_at_mut(size as usize);
+                rest.iter().take(SOON).for_each(|&id| near::fetch(&self.units.rows, id as usize));
+                if let Some(value) = self.key(key, ids) {
+                    *initial = value;
+                }
+                by_key = rest;
+            }
+        }
+    }
+
+    /// Puts the units of a key, at least one, in order; gives the value that it had before the traces began.
+    fn key(&mut self, key: u32, ids: &mut [u32]) -> Option<u32> {
+        if ids.is_empty() {
+            return None;
+        }
         self.problem.clear();
         for (index, &id) in ids.iter().enumerate() {
             let row = &self.units.rows[id as usize];
             let joined = ids.get(index + 1).is_some_and(|&next| row.joins(&self.units.rows[next as usize]));
             self.problem.push(row.unit(id, joined));
         }
-        let effort = &mut self.solution.effort;
+        let effort = &mut self.done.effort;
         effort.keys += 1;
         let found = match self.solver.solve(&self.problem, &self.rules) {
             Ok(found) => found,
             Err(failure) => {
                 let why = why_not(failure, &self.problem);
-                self.solution.unsolved.push(Unsolved { key, why });
-                return;
+                self.done.unsolved.push(Unsolved { key, why });
+                return None;
             }
         };
         effort.states += found.effort.states;
@@ -160,36 +268,42 @@ impl Work<'_> {
             Method::Greedy => effort.greedy += 1,
             Method::Search => effort.searched += 1,
         }
-        self.solution.initial[key as usize] = match found.initial {
+        let initial = match found.initial {
             Initial::Absent => ABSENT,
             Initial::Planted(ValueId(value)) => value,
             // Nothing ever looked at the value, so any will do.
             Initial::Present => EMPTY,
         };
-        order.clear();
-        for (&index, &cell) in found.sequence.iter().zip(found.cells) {
-            let id = self.problem[index as usize].id;
-            self.solution.cells[id as usize] = cell;
-            order.push(id);
+        self.order.clear();
+        let mut written = 0;
+        for ((turn, &index), &cell) in (0..).zip(found.sequence).zip(found.cells) {
+            let Unit { id, effect, .. } = self.problem[index as usize];
+            let keeps = effect == Effect::Keep;
+            self.places.cells[id as usize].store(cell, Ordering::Relaxed);
+            self.places.turns[id as usize].store(if keeps { written } else { turn }, Ordering::Relaxed);
+            if !keeps {
+                written = turn + 1;
+            }
+            self.order.push(id);
         }
-        self.lay_out(start, end, order);
+        self.lay_out(ids);
+        Some(initial)
     }
 
     /// Puts the key's units in order; those that did not take effect go last.
-    fn lay_out(&mut self, start: usize, end: usize, order: &[u32]) {
-        if order.len() < end - start {
-            let mut taken = order.to_vec();
+    fn lay_out(&mut self, ids: &mut [u32]) {
+        let order = &mut self.order;
+        if order.len() < ids.len() {
+            let mut taken = order.clone();
             taken.sort_unstable();
-            let missing =
-                self.problem.iter().map(|unit| unit.id).filter(|id| taken.binary_search(id).is_err());
-            self.solution.left_out.extend(missing);
+            order.extend(ids.iter().filter(|id| taken.binary_search(id).is_err()));
         }
-        let left_out = self.solution.left_out.len() - (end - start - order.len());
-        let place = &mut self.solution.by_key[start..end];
-        place[..order.len()].copy_from_slice(order);
-        place[order.len()..].copy_from_slice(&self.solution.left_out[left_out..]);
+        ids.copy_from_slice(order);
     }
 }
+
+/// Units of the next key that are fetched ahead.
+const SOON: usize = 32;
 
 pub(crate) fn why_not(failure: Failure, problem: &[Unit]) -> WhyNot {
     let contradiction = match failure {

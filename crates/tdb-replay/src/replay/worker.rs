@@ -43,6 +43,9 @@ pub enum Point {
     BeforeAnnounce,
 }
 
+/// Rows between asking for something and looking at it.
+const AHEAD: usize = 8;
+
 /// One worker.
 pub struct Worker<'a> {
     pub(super) history: &'a History,
@@ -112,6 +115,7 @@ impl<'a> Worker<'a> {
     /// Runs rows up to `end`, exclusive.
     pub(super) fn rows(&mut self, session: &mut dyn Session, end: u32) -> Result<(), Halt> {
         while self.row < end {
+            self.look_ahead(session);
             self.wait()?;
             let row = self.row;
             let group = self.group_here();
@@ -130,6 +134,21 @@ impl<'a> Worker<'a> {
             self.finish_row();
         }
         Ok(())
+    }
+
+    /// Asks for what later rows will look at: the processor fetches it while this one runs.
+    fn look_ahead(&self, session: &dyn Session) {
+        let (rows, records) = (&self.trace.rows, &self.history.records);
+        let row = self.row as usize;
+        if row + 2 * AHEAD >= rows.len() {
+            return;
+        }
+        records.keys.approach_place(rows.row(row + 2 * AHEAD).key);
+        let soon = rows.row(row + AHEAD);
+        records.keys.approach(soon.key);
+        // Where it is no value, nothing is lost.
+        records.values.approach(soon.a);
+        session.approach(soon.key);
     }
 
     /// The group that starts at this row.

@@ -1,7 +1,7 @@
 //! What one trace says, a column for each field.
 //!
 //! Owns the rows of one trace. A row is one line, or a run of `traversefn` lines with the same sequence number (they
-//! are nine tenths of some traces). Rows are numbered from 0; the line of a row is kept beside it. What a row's `key`,
+//! are nine tenths of some traces). Rows are numbered from 0; where a row's line is not the next one, it is noted. What a row's `key`,
 //! `a` and `b` mean depends on its operation:
 //!
 //! | operation | key | a | b |
@@ -71,7 +71,9 @@ impl Row {
 #[derive(Default)]
 pub struct Columns {
     op: Vec<u8>,
-    line: Vec<u32>,
+    /// Rows whose lines do not follow the line of the row before, with these lines.
+    jumps: Vec<(u32, u32)>,
+    next_line: u32,
     seq: Vec<u32>,
     key: Vec<u32>,
     a: Vec<u32>,
@@ -102,7 +104,9 @@ impl Columns {
 
     /// The line of row `index`, counted from 1; the first line of a run.
     pub fn line(&self, index: usize) -> u32 {
-        self.line[index]
+        let at = self.jumps.partition_point(|&(row, _)| row as usize <= index);
+        let (row, line) = self.jumps[at - 1];
+        line + (index as u32 - row)
     }
 
     /// The times and the version of row `index`, where its line has them.
@@ -131,8 +135,11 @@ impl Columns {
         if let Some(stamp) = stamp {
             self.stamps.set(self.op.len(), stamp);
         }
+        if line != self.next_line || self.op.is_empty() {
+            self.jumps.push((self.op.len() as u32, line));
+        }
+        self.next_line = line.wrapping_add(1);
         self.op.push(row.op as u8);
-        self.line.push(line);
         self.seq.push(row.seq);
         self.key.push(row.key);
         self.a.push(row.a);
@@ -162,14 +169,15 @@ impl Columns {
     /// Gives back what growing took too much.
     pub(super) fn shrink(&mut self) {
         self.op.shrink_to_fit();
-        for column in [&mut self.line, &mut self.seq, &mut self.key, &mut self.a, &mut self.b] {
+        self.jumps.shrink_to_fit();
+        for column in [&mut self.seq, &mut self.key, &mut self.a, &mut self.b] {
             column.shrink_to_fit();
         }
     }
 
     /// Bytes of memory held.
     pub fn memory(&self) -> usize {
-        let numbers = self.line.capacity()
+        let numbers = 2 * self.jumps.capacity()
             + self.seq.capacity()
             + self.key.capacity()
             + self.a.capacity()

@@ -6,7 +6,7 @@
 
 use super::Trace;
 use super::columns::{ABSENT, ABSENT_OR_EMPTY, EMPTY};
-use super::line::Records;
+use super::line::{Column, Full, Records};
 use super::op::Op;
 
 /// Who wrote a trace.
@@ -23,28 +23,51 @@ pub enum Dialect {
 const INCOMPATIBLE_HASH: u32 = 0x800;
 
 /// Finds the dialect and rewrites the appends.
-pub fn settle(traces: &mut [Trace], records: &mut Records) -> Dialect {
+///
+/// # Errors
+/// There is no room for so many distinct values.
+pub fn settle(traces: &mut [Trace], records: &mut Records) -> Result<Dialect, Full> {
     let dialect = if traces.iter().any(|trace| written_today(trace, records)) {
         Dialect::Today
     } else {
         Dialect::Classic
     };
-    let mut scratch = Vec::new();
     for trace in traces {
-        for index in 0..trace.rows.len() {
-            let row = trace.rows.row(index);
-            if row.op != Op::Append {
-                continue;
+        rewrite(trace, records, dialect)?;
+    }
+    Ok(dialect)
+}
+
+/// Gives the appends of a trace the values before and after. Looking at records waits for memory, so appends are looked
+/// at some rows ahead.
+fn rewrite(trace: &mut Trace, records: &mut Records, dialect: Dialect) -> Result<(), Full> {
+    let rows = &mut trace.rows;
+    let appends: Vec<u32> =
+        (0..rows.len()).filter(|&row| rows.op(row) == Op::Append).map(|row| row as u32).collect();
+    for (index, &row) in appends.iter().enumerate() {
+        if let Some(&soon) = appends.get(index + AHEAD) {
+            let soon = rows.row(soon as usize);
+            records.values.approach(soon.a);
+            records.values.approach(soon.b);
+        }
+        let index = row as usize;
+        let row = rows.row(index);
+        match dialect {
+            Dialect::Today => today(index, row.a, row.b, records),
+            Dialect::Classic => {
+                let (before, after) = classic(index, row.a, row.b, records);
+                rows.settle_append(index, before, after);
             }
-            let (before, after) = match dialect {
-                Dialect::Today => today(row.a, row.b, records, &mut scratch),
-                Dialect::Classic => classic(row.a, row.b, records, &mut scratch),
-            };
-            trace.rows.settle_append(index, before, after);
+        }
+        if records.is_full() {
+            records.settle(|row, column, id| rows.place(row, column, id))?;
         }
     }
-    dialect
+    records.settle(|row, column, id| rows.place(row, column, id))
 }
+
+/// Appends that are looked at ahead.
+const AHEAD: usize = 16;
 
 fn written_today(trace: &Trace, records: &Records) -> bool {
     if trace.opened.tdb_flags & INCOMPATIBLE_HASH != 0 {
@@ -57,22 +80,18 @@ fn written_today(trace: &Trace, records: &Records) -> bool {
     })
 }
 
-/// OLD and APPENDED, to before and after.
-fn today(old: u32, appended: u32, records: &mut Records, scratch: &mut Vec<u8>) -> (u32, u32) {
-    scratch.clear();
-    scratch.extend_from_slice(records.values.bytes(old));
-    scratch.extend_from_slice(records.values.bytes(appended));
-    (old, records.values.intern(scratch))
+/// OLD and APPENDED, to before and after. OLD is the value before.
+fn today(row: usize, old: u32, appended: u32, records: &mut Records) {
+    records.leave_value(row, Column::B, &[old, appended], usize::MAX);
 }
 
-/// APPENDED and NEW, to before and after.
-fn classic(appended: u32, new: u32, records: &mut Records, scratch: &mut Vec<u8>) -> (u32, u32) {
+/// APPENDED and NEW, to before and after; the value before, if it has bytes, is left to be settled.
+fn classic(row: usize, appended: u32, new: u32, records: &mut Records) -> (u32, u32) {
     let after = if new == ABSENT { EMPTY } else { new };
-    scratch.clear();
-    scratch.extend_from_slice(records.values.bytes(after));
-    scratch.truncate(scratch.len() - records.values.bytes(appended).len());
-    if scratch.is_empty() {
+    let before = records.values.bytes(after).len() - records.values.bytes(appended).len();
+    if before == 0 {
         return (ABSENT_OR_EMPTY, after);
     }
-    (records.values.intern(scratch), after)
+    records.leave_value(row, Column::A, &[after], before);
+    (ABSENT, after)
 }

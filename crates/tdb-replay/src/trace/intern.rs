@@ -1,23 +1,162 @@
 //! Byte strings as small numbers.
 //!
-//! Owns every distinct key (one interner) and every distinct value (another) of a history, once each, end to end in
-//! one arena. Equal ids are equal bytes and the other way round, so the rest of the program compares numbers.
+//! Owns every distinct key ([`Keys`]) and every distinct value ([`Values`]) of a history, once each. Equal ids are equal
+//! bytes and the other way round, so the rest of the program compares numbers. Keys are numbered from 0 on, for lists
+//! with something about each; a value's number says where it lies, and nothing can be counted with it.
 //!
-//! Interning is what reading a trace costs, and what interning costs is waiting for memory: a slot, an end, the bytes.
-//! Hence the table of our own. A slot holds 32 bits of the hash, so that growing reads nothing else and a search
-//! almost never looks at a wrong string; and [`Interner::touch_slot`] and what follows it let a caller fetch what many searches will need at
-//! once, instead of one after the other.
+//! Interning is what reading a trace costs, and what interning costs is waiting for memory: a slot of the table, then
+//! the string. Hence a table of our own: a slot holds 32 bits of the hash, so that growing reads nothing else and a
+//! search almost never looks at a wrong string; a string has its length (and a key its number) before its first
+//! byte, so that one look is enough; and who has many searches to do can ask for what they need ahead.
 
 use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
 
-/// Distinct byte strings, numbered in the order in which they were first seen.
-#[derive(Default)]
-pub struct Interner {
-    bytes: Vec<u8>,
-    /// Where each string ends in `bytes`; it starts where the one before it ends.
-    ends: Vec<u64>,
+use crate::near;
+
+/// What the search for a byte string begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct Tag(u32);
+
+/// Distinct keys, numbered in the order in which they were first seen.
+pub struct Keys {
+    strings: Strings,
+    places: Vec<u32>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        // A length and a number.
+        Keys { strings: Strings::new(8), places: Vec::new() }
+    }
+}
+
+impl Keys {
+    /// The id of `bytes`, a new one if they were not seen before.
+    pub fn intern(&mut self, bytes: &[u8]) -> u32 {
+        self.intern_tagged(self.tag(bytes), bytes)
+    }
+
+    /// The tag of `bytes`, to be given to this table only.
+    pub fn tag(&self, bytes: &[u8]) -> Tag {
+        self.strings.tag(bytes)
+    }
+
+    pub(super) fn strings(&self) -> &Strings {
+        &self.strings
+    }
+
+    /// [`Keys::intern`] for bytes whose tag is known.
+    pub fn intern_tagged(&mut self, tag: Tag, bytes: &[u8]) -> u32 {
+        let next = self.places.len() as u32;
+        let (place, is_new) = self.strings.intern(tag, bytes, next);
+        if is_new {
+            self.places.push(place);
+            return next;
+        }
+        self.strings.number(place, 4)
+    }
+
+    /// The bytes of `id`.
+    pub fn bytes(&self, id: u32) -> &[u8] {
+        self.strings.bytes(self.places[id as usize])
+    }
+
+    /// This key, if it is one, will be looked at, not at once.
+    pub fn approach_place(&self, id: u32) {
+        near::fetch(&self.places, id as usize);
+    }
+
+    /// This key, if it is one, will be looked at soon.
+    pub fn approach(&self, id: u32) {
+        if let Some(&place) = self.places.get(id as usize) {
+            self.strings.approach_place(place);
+        }
+    }
+
+    /// How many keys there are; ids are 0 to this number, exclusive.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        self.strings.memory() + self.places.capacity() * 4
+    }
+}
+
+/// Distinct values. 0 is "absent", 1 is "no bytes"; other ids ascend in the order in which values were first seen.
+pub struct Values {
+    strings: Strings,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        // A length.
+        let mut strings = Strings::new(4);
+        // "Absent" is a string that no search finds.
+        strings.add(b"", 0);
+        let mut values = Values { strings };
+        values.intern(b"");
+        values
+    }
+}
+
+impl Values {
+    /// The id of `bytes`, a new one if they were not seen before.
+    pub fn intern(&mut self, bytes: &[u8]) -> u32 {
+        self.intern_tagged(self.tag(bytes), bytes)
+    }
+
+    /// The tag of `bytes`, to be given to this table only.
+    pub fn tag(&self, bytes: &[u8]) -> Tag {
+        self.strings.tag(bytes)
+    }
+
+    pub(super) fn strings(&self) -> &Strings {
+        &self.strings
+    }
+
+    /// [`Values::intern`] for bytes whose tag is known.
+    pub fn intern_tagged(&mut self, tag: Tag, bytes: &[u8]) -> u32 {
+        self.strings.intern(tag, bytes, 0).0
+    }
+
+    /// The bytes of `id`.
+    pub fn bytes(&self, id: u32) -> &[u8] {
+        self.strings.bytes(id)
+    }
+
+    /// This value will be looked at soon.
+    pub fn approach(&self, id: u32) {
+        self.strings.approach_place(id);
+    }
+
+    /// All ids, ascending.
+    pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
+        let strings = &self.strings;
+        let more = |place: u32| (strings.has(place)).then_some(place);
+        std::iter::successors(more(0), move |&place| more(strings.after(place)))
+    }
+
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        self.strings.memory()
+    }
+}
+
+/// Distinct byte strings, named by their places.
+pub(super) struct Strings {
+    /// Strings one behind the other, each as its length, perhaps a number, and its bytes, filled up to a whole place.
+    arena: Vec<u8>,
+    /// What stands before a string's bytes.
+    lead: usize,
     /// Open addressing: a string is in the first free slot from `home` of its tag on.
     slots: Vec<Slot>,
     used: usize,
@@ -28,28 +167,30 @@ pub struct Interner {
 struct Slot {
     /// The upper half of the hash.
     tag: u32,
-    id: u32,
+    place: u32,
 }
 
-const FREE: Slot = Slot { tag: 0, id: u32::MAX };
+/// Bytes to a place, so that 32 bits name places in 16 GiB.
+const PLACE: usize = 4;
+/// In a slot's place: it is free. Ids from here on have a meaning of their own elsewhere.
+const FREE: u32 = u32::MAX - 32;
 
-/// What the search for a byte string begins with.
-#[derive(Clone, Copy, Debug)]
-pub struct Tag(u32);
-
-impl Interner {
-    /// The id of `bytes`, a new one if they were not seen before.
-    pub fn intern(&mut self, bytes: &[u8]) -> u32 {
-        self.intern_tagged(self.tag(bytes), bytes)
+impl Strings {
+    fn new(lead: usize) -> Strings {
+        Strings { arena: Vec::new(), lead, slots: Vec::new(), used: 0, hasher: DefaultHashBuilder::default() }
     }
 
-    /// The tag of `bytes`, to be given to this interner only.
-    pub fn tag(&self, bytes: &[u8]) -> Tag {
+    fn tag(&self, bytes: &[u8]) -> Tag {
         Tag((self.hasher.hash_one(bytes) >> 32) as u32)
     }
 
-    /// [`Interner::intern`] for bytes whose tag is known.
-    pub fn intern_tagged(&mut self, Tag(tag): Tag, bytes: &[u8]) -> u32 {
+    /// Whether there is no room for a string of `more` bytes.
+    pub fn is_full_for(&self, more: usize) -> bool {
+        self.arena.len() + self.lead + more >= FREE as usize * PLACE
+    }
+
+    /// The place of `bytes`, and whether they are new; then they get this number.
+    fn intern(&mut self, Tag(tag): Tag, bytes: &[u8], number: u32) -> (u32, bool) {
         // Three quarters full at most: a search ends after about two slots, and always ends.
         if (self.used + 1) * 4 > self.slots.len() * 3 {
             self.grow();
@@ -57,97 +198,85 @@ impl Interner {
         let mut at = home(tag, self.slots.len());
         loop {
             let slot = self.slots[at];
-            if slot.id == FREE.id {
+            if slot.place == FREE {
                 break;
             }
-            if slot.tag == tag && self.bytes(slot.id) == bytes {
-                return slot.id;
+            if slot.tag == tag && self.bytes(slot.place) == bytes {
+                return (slot.place, false);
             }
             at = after(at, self.slots.len());
         }
-        let id = u32::try_from(self.ends.len())
-            .ok()
-            .filter(|&id| id != FREE.id)
-            .expect("a history has fewer than 2^32 - 1 distinct values: lines are counted in u32");
-        self.bytes.extend_from_slice(bytes);
-        self.ends.push(self.bytes.len() as u64);
-        self.slots[at] = Slot { tag, id };
+        let place = self.add(bytes, number);
+        self.slots[at] = Slot { tag, place };
         self.used += 1;
-        id
+        (place, true)
     }
 
-    /// Reads the slot where the search for this tag begins, so that it is near afterwards. The number means nothing.
-    pub fn touch_slot(&self, Tag(tag): Tag) -> u32 {
-        self.slots.get(home(tag, self.slots.len())).map_or(0, |slot| slot.tag)
-    }
-
-    /// The string that most likely has this tag; any, if none has it.
-    pub fn likely(&self, Tag(tag): Tag) -> u32 {
-        if self.slots.is_empty() {
-            return 0;
+    fn add(&mut self, bytes: &[u8], number: u32) -> u32 {
+        assert!(!self.is_full_for(bytes.len()), "who adds looks whether there is room");
+        let place = (self.arena.len() / PLACE) as u32;
+        self.arena.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        if self.lead > 4 {
+            self.arena.extend_from_slice(&number.to_le_bytes());
         }
+        self.arena.extend_from_slice(bytes);
+        self.arena.resize(self.arena.len().next_multiple_of(PLACE), 0);
+        place
+    }
+
+    /// Asks for the slot where the search for this tag begins.
+    pub fn approach_slot(&self, Tag(tag): Tag) {
+        near::fetch(&self.slots, home(tag, self.slots.len()));
+    }
+
+    /// Asks for the string that most likely has this tag.
+    pub fn approach_string(&self, Tag(tag): Tag) {
         let mut at = home(tag, self.slots.len());
-        loop {
-            let slot = self.slots[at];
-            if slot.id == FREE.id {
-                return 0;
-            }
-            if slot.tag == tag {
-                return slot.id;
+        while let Some(&slot) = self.slots.get(at) {
+            if slot.tag == tag || slot.place == FREE {
+                return self.approach_place(slot.place);
             }
             at = after(at, self.slots.len());
         }
     }
 
-    /// Where the bytes of `id` begin; anything, if there is no such id.
-    pub fn start(&self, id: u32) -> u64 {
-        let before = id.saturating_sub(1) as usize;
-        self.ends.get(before).copied().unwrap_or(0)
+    fn approach_place(&self, place: u32) {
+        near::fetch(&self.arena, place as usize * PLACE);
     }
 
-    /// Reads a byte, as [`Interner::touch_slot`] does a slot.
-    pub fn touch_byte(&self, at: u64) -> u32 {
-        self.bytes.get(at as usize).map_or(0, |&byte| u32::from(byte))
+    /// A number before the string at `place`.
+    fn number(&self, place: u32, offset: usize) -> u32 {
+        let at = place as usize * PLACE + offset;
+        let (four, _) =
+            self.arena[at..].split_first_chunk().expect("each string has its whole lead before it");
+        u32::from_le_bytes(*four)
     }
 
-    /// Adds a string that no later [`Interner::intern`] finds: an id with a meaning of its own.
-    pub fn reserve(&mut self) -> u32 {
-        let id = self.ends.len() as u32;
-        self.ends.push(self.bytes.len() as u64);
-        id
+    fn bytes(&self, place: u32) -> &[u8] {
+        let start = place as usize * PLACE + self.lead;
+        &self.arena[start..start + self.number(place, 0) as usize]
     }
 
-    /// The bytes of `id`.
-    pub fn bytes(&self, id: u32) -> &[u8] {
-        let start = match id {
-            0 => 0,
-            _ => self.ends[id as usize - 1] as usize,
-        };
-        &self.bytes[start..self.ends[id as usize] as usize]
+    fn has(&self, place: u32) -> bool {
+        (place as usize * PLACE) < self.arena.len()
     }
 
-    /// How many ids there are; they are 0 to this number, exclusive.
-    pub fn len(&self) -> usize {
-        self.ends.len()
+    /// The place behind the string at `place`.
+    fn after(&self, place: u32) -> u32 {
+        place + (self.lead + self.number(place, 0) as usize).div_ceil(PLACE) as u32
     }
 
-    /// Whether nothing was interned.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// Bytes of memory held.
-    pub fn memory(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * 8 + self.slots.capacity() * size_of::<Slot>()
+    fn memory(&self) -> usize {
+        self.arena.capacity() + self.slots.capacity() * size_of::<Slot>()
     }
 
     /// By a half at a time: doubling would leave too much of the memory empty.
     fn grow(&mut self) {
         let length = (self.slots.len() / 2 * 3).max(16);
-        let mut slots = vec![FREE; length];
-        for slot in self.slots.iter().filter(|slot| slot.id != FREE.id) {
+        let mut slots = vec![Slot { tag: 0, place: FREE }; length];
+        for slot in self.slots.iter().filter(|slot| slot.place != FREE) {
             let mut at = home(slot.tag, length);
-            while slots[at].id != FREE.id {
+            while slots[at].place != FREE {
                 at = after(at, length);
             }
             slots[at] = *slot;
@@ -172,20 +301,35 @@ mod tests {
     /// P9: ids are dense and stay what they were while the table grows, and tags that are alike do not confuse it.
     #[test]
     fn ids_survive_growth_and_equal_tags() {
-        let mut interner = Interner::default();
+        let mut keys = Keys::default();
         let text = |number: u32| format!("{number:x}").into_bytes();
         for number in 0..5000 {
-            assert_eq!(interner.intern(&text(number)), number);
+            assert_eq!(keys.intern(&text(number)), number);
         }
         for number in 0..5000 {
-            assert_eq!(interner.intern(&text(number)), number);
-            assert_eq!(interner.bytes(number), text(number));
+            assert_eq!(keys.intern(&text(number)), number);
+            assert_eq!(keys.bytes(number), text(number));
         }
         let edge = Tag(u32::MAX);
-        let first = interner.intern_tagged(edge, b"one");
-        let second = interner.intern_tagged(edge, b"two");
+        let first = keys.intern_tagged(edge, b"one");
+        let second = keys.intern_tagged(edge, b"two");
         assert_ne!(first, second);
-        assert_eq!(interner.intern_tagged(edge, b"two"), second);
-        assert_eq!(interner.likely(edge), first);
+        assert_eq!(keys.intern_tagged(edge, b"two"), second);
+    }
+
+    /// P9: a value of any length is found again under its id, and the list of ids is complete.
+    #[test]
+    fn values_of_every_length_are_kept() {
+        let mut values = Values::default();
+        let text = |length: usize| vec![b'x'; length];
+        let mut ids = vec![0];
+        ids.extend((0..300).map(|length| values.intern(&text(length))));
+        assert_eq!(ids[1], 1, "no bytes");
+        assert!(values.ids().eq(ids.iter().copied()));
+        for (length, &id) in ids[1..].iter().enumerate() {
+            assert_eq!(values.intern(&text(length)), id);
+            assert_eq!(values.bytes(id), text(length));
+        }
+        assert_eq!(values.bytes(0), b"");
     }
 }

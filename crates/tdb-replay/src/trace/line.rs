@@ -4,7 +4,7 @@
 //! known here about other lines: what must follow what is [`super::structure`].
 
 use super::columns::{EMPTY, NONE, Row};
-use super::intern::{Interner, Tag};
+use super::intern::{Keys, Tag, Values};
 use super::op::Op;
 use super::stamp::Stamp;
 
@@ -12,11 +12,12 @@ use super::stamp::Stamp;
 ///
 /// Looking up a record waits for memory. So lines are read a batch at a time: [`read`] leaves their records here, and
 /// [`Records::settle`] looks all of them up together.
+#[derive(Default)]
 pub struct Records {
     /// Distinct keys. A null pointer and a length of zero are the same key.
-    pub keys: Interner,
+    pub keys: Keys,
     /// Distinct values; 0 is "absent", 1 is "no bytes".
-    pub values: Interner,
+    pub values: Values,
     /// The bytes of what waits, end to end.
     scratch: Vec<u8>,
     waiting: Vec<Waiting>,
@@ -43,15 +44,6 @@ struct Waiting {
     tag: Tag,
 }
 
-impl Default for Records {
-    fn default() -> Self {
-        let mut values = Interner::default();
-        values.reserve();
-        values.intern(b"");
-        Records { keys: Interner::default(), values, scratch: Vec::new(), waiting: Vec::new() }
-    }
-}
-
 impl Records {
     /// Whether it is time to settle.
     pub fn is_full(&self) -> bool {
@@ -59,43 +51,43 @@ impl Records {
     }
 
     /// Gives every record that waits its id; `place` hears row, column and id.
-    pub fn settle(&mut self, mut place: impl FnMut(usize, Column, u32)) {
-        self.approach();
+    ///
+    /// # Errors
+    /// There is no room for so many distinct keys or values.
+    pub fn settle(&mut self, mut place: impl FnMut(usize, Column, u32)) -> Result<(), Full> {
+        // By now the slots are near. Next all strings are asked for, so that the processor waits for many at once.
+        for waiting in &self.waiting {
+            match waiting.is_key {
+                true => self.keys.strings().approach_string(waiting.tag),
+                false => self.values.strings().approach_string(waiting.tag),
+            }
+        }
+        let more = self.scratch.len() + self.waiting.len() * MOST_LEAD;
+        if self.keys.strings().is_full_for(more) || self.values.strings().is_full_for(more) {
+            return Err(Full);
+        }
         let mut start = 0;
         for waiting in self.waiting.drain(..) {
             let bytes = &self.scratch[start..waiting.end];
-            let interner = match waiting.is_key {
-                true => &mut self.keys,
-                false => &mut self.values,
+            let id = match waiting.is_key {
+                true => self.keys.intern_tagged(waiting.tag, bytes),
+                false => self.values.intern_tagged(waiting.tag, bytes),
             };
-            place(waiting.row, waiting.column, interner.intern_tagged(waiting.tag, bytes));
+            place(waiting.row, waiting.column, id);
             start = waiting.end;
         }
         self.scratch.clear();
+        Ok(())
     }
 
-    /// Touches the memory that the look-ups will need: all slots, then all ends, then all first bytes, so that the
-    /// processor waits for many at once. Each loop but the second is free of branches that depend on what it loads: a
-    /// wrong guess would end the waiting together.
-    fn approach(&self) {
-        let interners = [&self.values, &self.keys];
-        let of = |waiting: &Waiting| interners[usize::from(waiting.is_key)];
-        let mut touched = 0;
-        for waiting in &self.waiting {
-            touched ^= of(waiting).touch_slot(waiting.tag);
+    /// Leaves the first `most` bytes of some values, one behind the other, as one record, to be settled.
+    pub(super) fn leave_value(&mut self, row: usize, column: Column, parts: &[u32], most: usize) {
+        for &part in parts {
+            self.scratch.extend_from_slice(self.values.bytes(part));
         }
-        let mut likely = [0; BATCH + MOST_RECORDS];
-        for (id, waiting) in likely.iter_mut().zip(&self.waiting) {
-            *id = of(waiting).likely(waiting.tag);
-        }
-        let mut starts = [0; BATCH + MOST_RECORDS];
-        for ((start, &id), waiting) in starts.iter_mut().zip(&likely).zip(&self.waiting) {
-            *start = of(waiting).start(id);
-        }
-        for (&start, waiting) in starts.iter().zip(&self.waiting) {
-            touched ^= of(waiting).touch_byte(start);
-        }
-        std::hint::black_box(touched);
+        let start = self.start();
+        self.scratch.truncate(start.saturating_add(most).min(self.scratch.len()));
+        self.leave(row, column, false);
     }
 
     /// Leaves what was added to the scratch since the last record, as one record, to be settled.
@@ -106,6 +98,10 @@ impl Records {
             true => self.keys.tag(bytes),
             false => self.values.tag(bytes),
         };
+        match is_key {
+            true => self.keys.strings().approach_slot(tag),
+            false => self.values.strings().approach_slot(tag),
+        }
         let end = self.scratch.len();
         self.waiting.push(Waiting { row, end, column, is_key, tag });
     }
@@ -118,10 +114,14 @@ impl Records {
 
 /// Records to a batch: more than a processor can wait for at once.
 const BATCH: usize = 48;
-/// Records of one line, which a batch may have beyond that.
-const MOST_RECORDS: usize = 3;
+/// What may stand before a string in its table and fill it up behind.
+const MOST_LEAD: usize = 12;
 /// A batch of long records ends early: it should stay in the first cache.
 const BATCH_BYTES: usize = 1 << 14;
+
+/// There is no room for more distinct keys or values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
 
 /// Why a line cannot be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -180,11 +180,14 @@ pub fn open_line(line: &[u8]) -> Result<(Opened, Option<Stamp>), BadLine> {
 /// Reads any line but the first, and its stamp if it is in the extended form.
 pub fn line(line: &[u8], records: &mut Records) -> Result<(Row, Option<Stamp>), BadLine> {
     let (mut row, stamp) = read(line, 0, records)?;
-    records.settle(|_, column, id| match column {
+    let place = |_, column, id| match column {
         Column::Key => row.key = id,
         Column::A => row.a = id,
         Column::B => row.b = id,
-    });
+    };
+    if records.settle(place) == Err(Full) {
+        return bad("less than 16 GiB of distinct keys and values", b"more");
+    }
     Ok((row, stamp))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns everything between the bytes of the files and [`History`]: after [`History::read`] returned, every row is
 //! grammatical, every group has a start, and appends of both dialects say what was there before and after. A trace
-//! streams through one buffer; what stays in memory is each distinct key and value once, and about 21 bytes a row.
+//! streams through one buffer; what stays in memory is each distinct key and value once, and about 17 bytes a row.
 //!
 //! * [`source`]: plain, gzip and zstd files, folders.
 //! * [`op`], [`line`](mod@line), [`hex`]: the grammar of a line.
@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use columns::Columns;
 use dialect::Dialect;
-use line::{BadLine, Opened, Records};
+use line::{BadLine, Full, Opened, Records};
 use op::Op;
 use stamp::Stamp;
 use structure::Group;
@@ -92,6 +92,12 @@ pub enum ReadError {
         /// What stood there.
         found: String,
     },
+    /// There are more different keys or values than can be named.
+    #[error("{}: by the end of this trace there are 16 GiB of distinct keys or values; replay fewer traces", path.display())]
+    Full {
+        /// Which file.
+        path: PathBuf,
+    },
 }
 
 impl ReadError {
@@ -126,7 +132,8 @@ impl History {
                 progress(text_bytes);
             })?);
         }
-        let dialect = dialect::settle(&mut traces, &mut records);
+        let dialect =
+            dialect::settle(&mut traces, &mut records).map_err(|full| full_at(paths.last(), full))?;
         for trace in &mut traces {
             trace.rows.shrink();
         }
@@ -143,7 +150,7 @@ impl History {
             let reader = Reader::new(&path, tolerance, &mut records, &mut warnings);
             traces.push(reader.read_from(&mut text, &mut |_| {})?);
         }
-        let dialect = dialect::settle(&mut traces, &mut records);
+        let dialect = dialect::settle(&mut traces, &mut records).map_err(|full| full_at(None, full))?;
         let text_bytes = texts.iter().map(|text| text.len() as u64).sum();
         Ok(History { traces, records, dialect, warnings, text_bytes })
     }
@@ -167,6 +174,10 @@ impl History {
             .sum();
         rows + self.records.keys.memory() + self.records.values.memory()
     }
+}
+
+fn full_at(path: Option<&PathBuf>, Full: Full) -> ReadError {
+    ReadError::Full { path: path.cloned().unwrap_or_default() }
 }
 
 /// Reads one file.
@@ -283,7 +294,7 @@ impl<'a> Reader<'a> {
         let (row, stamp) = line::read(text, self.rows.len(), self.records).map_err(|bad| self.bad(bad))?;
         self.rows.push(self.line, row, stamp);
         if self.records.is_full() {
-            self.settle();
+            self.settle()?;
         }
         self.closed = row.op == Op::Close;
         self.run.clear();
@@ -350,13 +361,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Gives the records of the last rows their ids.
-    fn settle(&mut self) {
+    fn settle(&mut self) -> Result<(), ReadError> {
         let rows = &mut self.rows;
-        self.records.settle(|row, column, id| rows.place(row, column, id));
+        let settled = self.records.settle(|row, column, id| rows.place(row, column, id));
+        settled.map_err(|Full| ReadError::Full { path: self.path.to_owned() })
     }
 
     fn finish(mut self) -> Result<Trace, ReadError> {
-        self.settle();
+        self.settle()?;
         let Some(opened) = self.opened else {
             return Err(ReadError::Line {
                 path: self.path.to_owned(),

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,9 +42,12 @@ impl FileStore {
     }
 
     fn open_for_update(path: &Path) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(MODE).open(path)
     }
 }
+
+/// As OpenAFS: what is in a database is for its server alone.
+const MODE: u32 = 0o600;
 
 impl PhysicalStore for FileStore {
     fn open(&self) -> io::Result<(Arc<dyn StoreFile>, Option<Version>)> {
@@ -82,7 +85,8 @@ impl PhysicalStore for FileStore {
 
     fn begin_replacement(&self) -> io::Result<Box<dyn Replacement>> {
         let path = self.path(".DB0.TMP");
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(MODE).open(&path)?;
         Ok(Box::new(Received { store: self.clone(), file, path, length: 0, committed: false }))
     }
 
@@ -93,7 +97,7 @@ impl PhysicalStore for FileStore {
 
     fn save_promise(&self, record: PromiseRecord) -> io::Result<()> {
         let new = self.path(".PROMISE.TMP");
-        let mut file = File::create(&new)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&new)?;
         file.write_all(&encode_promise(record))?;
         file.sync_all()?;
         fs::rename(&new, self.path(".PROMISE"))?;

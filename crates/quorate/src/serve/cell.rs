@@ -1,0 +1,175 @@
+//! The configuration directory and the arguments, turned into what a replica is started with.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rx::keys::{self, KeyError};
+use rx::rxkad::Level;
+use rx::security::{NullSecurity, SecurityClass};
+use ubik::cell_files::{self, CellFile};
+use ubik_proto::cell::{Cell, Dialect};
+use ubik_proto::profile::Profile;
+
+use super::{Arguments, Timing};
+use crate::failure::Failure;
+
+/// One database to serve.
+pub struct Database {
+    /// Its name, which its files begin with.
+    pub name: String,
+    /// Its UDP port.
+    pub port: u16,
+}
+
+/// Everything that the replicas of this process have in common.
+pub struct Setting {
+    /// The cell's name.
+    pub cell_name: String,
+    /// Its servers, and which of them this is.
+    pub cell: Cell,
+    /// This server's address.
+    pub address: Ipv4Addr,
+    /// The databases.
+    pub databases: Vec<Database>,
+    /// Where their files are.
+    pub directory: PathBuf,
+    /// The timing.
+    pub profile: Profile,
+    /// What this server calls with.
+    pub client_security: Arc<dyn SecurityClass>,
+    /// What it may be called with.
+    pub server_security: Vec<Arc<dyn SecurityClass>>,
+    /// Whether the servers of the cell prove that they hold its key.
+    pub needs_key: bool,
+    /// As the argument.
+    pub bootstrap: bool,
+    /// As the argument.
+    pub cache_pages: usize,
+    /// As the argument.
+    pub registers_at: Option<u32>,
+}
+
+/// OpenAFS's databases and their ports.
+const KNOWN: [(&str, u16); 3] = [("prdb", 7002), ("vldb", 7003), ("budb", 7021)];
+
+/// Reads and checks everything.
+///
+/// # Errors
+/// What is wrong, where, and what to do.
+pub fn read(arguments: &Arguments) -> Result<Setting, Failure> {
+    let file = cell_files::read(&arguments.config_dir).map_err(Failure::input)?;
+    let address = own_address(arguments, &file)?;
+    let cell = cell_of(arguments, &file, address)?;
+    let databases = arguments.databases.iter().map(|text| parse_database(text));
+    let databases: Vec<Database> = databases.collect::<Result<_, Failure>>()?;
+    for (nth, database) in databases.iter().enumerate() {
+        if databases[..nth].iter().any(|other| other.port == database.port || other.name == database.name) {
+            return Err(Failure::input(format!("database {} is given twice, or its port is", database.name)));
+        }
+    }
+    if !arguments.database_dir.is_dir() {
+        let directory = arguments.database_dir.display();
+        return Err(Failure::system(format!("{directory} is no directory; make it, or give --database-dir")));
+    }
+    let (client_security, server_security) = security(arguments)?;
+    Ok(Setting {
+        cell_name: file.name,
+        cell,
+        address,
+        databases,
+        directory: arguments.database_dir.clone(),
+        profile: arguments.timing.profile(),
+        client_security,
+        server_security,
+        needs_key: !arguments.no_auth,
+        bootstrap: arguments.bootstrap,
+        cache_pages: arguments.cache_pages as usize,
+        registers_at: arguments.registers_at,
+    })
+}
+
+fn parse_database(text: &str) -> Result<Database, Failure> {
+    let (name, port) = match text.split_once(':') {
+        Some((name, port)) => (name, port.parse().ok().filter(|&port| port != 0)),
+        None => (text, KNOWN.iter().find(|(known, _)| *known == text).map(|&(_, port)| port)),
+    };
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    match port {
+        Some(port) if plain => Ok(Database { name: name.to_owned(), port }),
+        _ => Err(Failure::input(format!(
+            "{text:?} is no database: give prdb, vldb, budb, or NAME:PORT with a name of letters and digits"
+        ))),
+    }
+}
+
+fn own_address(arguments: &Arguments, file: &CellFile) -> Result<Ipv4Addr, Failure> {
+    let list = arguments.config_dir.join("CellServDB");
+    if let Some(address) = arguments.address {
+        return Ok(address);
+    }
+    match cell_files::local_addresses(&file.servers)[..] {
+        [address] => Ok(address),
+        [] => Err(Failure::input(format!(
+            "no address of cell {} in {} is this machine's; add it there on every server of the cell",
+            file.name,
+            list.display()
+        ))),
+        ref several => Err(Failure::input(format!(
+            "several addresses of cell {} in {} are this machine's ({several:?}); say which with --address",
+            file.name,
+            list.display()
+        ))),
+    }
+}
+
+fn cell_of(arguments: &Arguments, file: &CellFile, own: Ipv4Addr) -> Result<Cell, Failure> {
+    let mut servers = file.servers.clone();
+    let all = arguments.ours.iter().any(|text| text == "all");
+    let mut ours = vec![own];
+    for text in arguments.ours.iter().filter(|text| *text != "all") {
+        let address: Option<Ipv4Addr> = text.parse().ok();
+        let listed = address.filter(|&ip| servers.iter().any(|server| server.address == u32::from(ip)));
+        let unknown = || format!("--ours {text}: CellServDB lists no server of that address");
+        ours.push(listed.ok_or_else(|| Failure::input(unknown()))?);
+    }
+    for server in &mut servers {
+        if all || ours.contains(&Ipv4Addr::from(server.address)) {
+            server.dialect = Dialect::Quorate;
+        }
+    }
+    let foreign = servers.iter().find(|server| server.dialect == Dialect::OpenAfs);
+    if let (Some(server), Timing::Brisk) = (foreign, arguments.timing) {
+        return Err(Failure::input(format!(
+            "--timing brisk is for cells of our own servers, and {} is OpenAFS's; leave it out, or name the servers \
+             that run this program with --ours",
+            Ipv4Addr::from(server.address)
+        )));
+    }
+    let path = arguments.config_dir.join("CellServDB");
+    Cell::new(servers, own.into()).map_err(|error| Failure::input(format!("{}: {error}", path.display())))
+}
+
+type Securities = (Arc<dyn SecurityClass>, Vec<Arc<dyn SecurityClass>>);
+
+fn security(arguments: &Arguments) -> Result<Securities, Failure> {
+    let null: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
+    if arguments.no_auth {
+        return Ok((null.clone(), vec![null]));
+    }
+    let path = arguments.config_dir.join("KeyFileExt");
+    let file = keys::read(&path).map_err(|error| key_failure(&path, &error))?;
+    let client = keys::client(&file, Level::Clear).map_err(|error| key_failure(&path, &error))?;
+    let server = keys::server(file, Level::Clear);
+    // Questions come without a ticket; whoever changes anything must have one.
+    Ok((Arc::new(client), vec![null, Arc::new(server)]))
+}
+
+fn key_failure(path: &Path, error: &KeyError) -> Failure {
+    match error {
+        KeyError::Read { .. } => Failure::input(format!(
+            "{error}; give the cell's keys to this server, or serve without keys by --no-auth"
+        )),
+        _ => Failure::input(format!("{}: {error}", path.display())),
+    }
+}

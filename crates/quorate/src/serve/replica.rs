@@ -1,0 +1,153 @@
+//! One database that this process serves: its port, its copy, its services.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rx::question::Asker;
+use rx::rpc::ServedCall;
+use rx::security::SecurityClass;
+use rx::{Port, PortConfig, ServiceId};
+use ubik::driver::Server;
+use ubik::effect::CallError;
+use ubik::over_rx::{self, Membership, RxTransport};
+use ubik::phys::files::FileStore;
+use ubik::registers::Table;
+use ubik::site::Config;
+use ubik::watch::Log;
+use ubik_proto::cell::{Cell, Dialect, ServerId, ServerKind};
+use ubik_proto::code::AbortCode;
+
+use super::cell::{Database, Setting};
+use crate::failure::Failure;
+
+/// How long a call to the table of registers waits.
+const TABLE_PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running replica. It stops when dropped: the server first, then the port.
+pub struct Replica {
+    _server: Arc<Server>,
+    transport: Arc<RxTransport>,
+    peers: Vec<(ServerId, Ipv4Addr)>,
+    own: u32,
+    cell: Cell,
+    udp_port: u16,
+    log: Log,
+}
+
+impl Replica {
+    /// Opens the database and offers its services; the servers of the cell may call from now on.
+    ///
+    /// # Errors
+    /// The port is taken, or the database cannot be opened.
+    pub fn start(setting: &Setting, database: &Database, log: Log) -> Result<Replica, Failure> {
+        let cell = setting.cell.clone();
+        let at = |id: ServerId| Ipv4Addr::from(cell.server(id).address);
+        let address = SocketAddr::new(setting.address.into(), database.port);
+        let port = Arc::new(Port::open(address, PortConfig::default()).map_err(Failure::system)?);
+        let addresses = cell
+            .ids()
+            .map(|id| (id, SocketAddr::new(at(id).into(), database.port)))
+            .collect::<HashMap<_, _>>();
+        let security = setting.client_security.clone();
+        let transport = RxTransport::new(port.clone(), cell.clone(), addresses, security, &setting.profile);
+        let transport = Arc::new(transport);
+        let config = Config {
+            cell: cell.clone(),
+            profile: setting.profile.clone(),
+            cache_pages: setting.cache_pages,
+            bootstrap: setting.bootstrap,
+        };
+        let store = Arc::new(FileStore::new(setting.directory.join(&database.name)));
+        let started = Server::start_logging(config, store, transport.clone(), log.clone());
+        let prefix = setting.directory.join(&database.name);
+        let failed = |error| Failure::system(format!("{}.DB0: {error}", prefix.display()));
+        let server = Arc::new(started.map_err(failed)?);
+        let own = u32::from(setting.address);
+        let servers: HashMap<IpAddr, ServerId> = cell.ids().map(|id| (at(id).into(), id)).collect();
+        let members = Membership { servers, needs_key: setting.needs_key, own_addresses: vec![own] };
+        over_rx::serve(&port, server.ear(), members, &setting.server_security);
+        if let Some(base) = setting.registers_at {
+            Table::new(&server, base.into(), TABLE_PATIENCE).serve(&port, &setting.server_security);
+        }
+        refuse_clients(&port, &setting.server_security);
+        log(&describe(setting, &server, address));
+        let peers = cell.peers().map(|id| (id, at(id))).collect();
+        let udp_port = database.port;
+        Ok(Replica { _server: server, transport, peers, own, cell, udp_port, log })
+    }
+
+    /// Says which peers run another program than the arguments say, as far as they answer.
+    pub fn check_programs(&self) {
+        for &(id, address) in &self.peers {
+            let ours = self.cell.server(id).dialect == Dialect::Quorate;
+            let (peer, log) = (SocketAddr::new(address.into(), self.udp_port), self.log.clone());
+            std::thread::spawn(move || {
+                let asked = Asker::new(peer, Duration::from_secs(8)).and_then(|mut asker| asker.version());
+                match asked {
+                    Ok((version, _)) if version.starts_with("Quorate") && !ours => {
+                        log(&format!(
+                            "{address} runs this program too: name it with --ours, or its promises bind less"
+                        ));
+                    }
+                    Ok((version, _)) if !version.starts_with("Quorate") && ours => {
+                        log(&format!(
+                            "{address} is named by --ours and runs {version:?}: its votes will not count"
+                        ));
+                    }
+                    Ok(_) | Err(_) => {}
+                }
+            });
+        }
+    }
+
+    /// Tells every peer this server's addresses, and so that it has started anew; nobody waits for it (U37).
+    pub fn announce(&self) {
+        for &(id, address) in &self.peers {
+            let (transport, own, log) = (self.transport.clone(), self.own, self.log.clone());
+            std::thread::spawn(move || match transport.exchange_addresses(id, &[own]) {
+                Ok(addresses) if addresses.first().is_some_and(|&first| first != u32::from(address)) => {
+                    log(&format!(
+                        "{address} says that its address is another; make CellServDB the same everywhere"
+                    ));
+                }
+                Err(CallError::Aborted(AbortCode::BAD_HOST)) => {
+                    log(&format!(
+                        "{address} does not list this server so; make CellServDB the same everywhere"
+                    ));
+                }
+                Err(CallError::Aborted(code)) => {
+                    log(&format!("{address} refuses this server's addresses: {code}"));
+                }
+                Ok(_) | Err(_) => {}
+            });
+        }
+    }
+}
+
+/// The services for clients of OpenAFS's databases: ubik's own number (vlserver), ptserver's, budb's.
+const CLIENT_SERVICES: [ServiceId; 3] = [ServiceId(52), ServiceId(73), ServiceId(22314)];
+
+/// Answers OpenAFS's clients so that they go on to the next server: this one only keeps the bytes.
+fn refuse_clients(port: &Port, security: &[Arc<dyn SecurityClass>]) {
+    for service in CLIENT_SERVICES {
+        let refuse = |_: &mut dyn ServedCall| Err(rx::AbortCode(AbortCode::NO_QUORUM.0));
+        port.serve(service, security.to_vec(), Arc::new(refuse));
+    }
+}
+
+fn describe(setting: &Setting, server: &Server, address: SocketAddr) -> String {
+    let cell = &setting.cell;
+    let kind = match cell.server(cell.me()).kind {
+        ServerKind::Voter => "",
+        ServerKind::Clone => ", a clone",
+    };
+    format!(
+        "serves on {address}, one of {} servers of cell {}{kind}; the database is version {}; votes after {:?}",
+        cell.len(),
+        setting.cell_name,
+        server.site().database().version(),
+        setting.profile.promise,
+    )
+}

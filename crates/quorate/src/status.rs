@@ -1,0 +1,380 @@
+//! `quorate status`: what a database server is and what it knows of the others, in words; OpenAFS's servers and ours.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use rx::rpc::CallStream;
+use rx::security::NullSecurity;
+use rx::{AbortCode, Port, PortConfig, Timeouts};
+use serde_json::{Value, json};
+use ubik::over_rx::VOTE;
+use ubik_proto::debug::{ServerDebug, SiteDebug};
+use ubik_proto::messages::VoteCall;
+use ubik_proto::version::Version;
+
+use crate::Outcome;
+use crate::failure::Failure;
+
+/// Say what a database server is and does: who is sync site, votes, versions, clocks (as udebug does).
+///
+/// The server may be OpenAFS's or ours. Every other server of its cell is asked too, for its clock and its version.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  quorate status db1.example.org
+  quorate status 192.0.2.7 7003 --json
+
+Exit code 0 if there is a sync site and every server is up, in step, and within the limit of clock skew; 1 if not, and
+4 if the server does not answer.")]
+pub struct Arguments {
+    /// Name or address of the server
+    host: String,
+    /// UDP port: 7002 is prdb's, 7003 vldb's
+    #[arg(default_value_t = 7002)]
+    port: u16,
+    /// Give up on a server after so many seconds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    patience_secs: u64,
+    /// A difference between clocks above this is a complaint, in seconds
+    #[arg(long, default_value_t = 10)]
+    skew_limit_secs: u64,
+    /// Ask this server only, not the others of its cell
+    #[arg(long)]
+    alone: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One server's answer, and how its clock stands.
+struct Answer {
+    site: SiteDebug,
+    /// How far its clock is ahead of this machine's, in seconds; known to `uncertain`.
+    skew: f64,
+    uncertain: f64,
+}
+
+/// What the asked server says of another, and what that one says itself.
+struct Other {
+    debug: ServerDebug,
+    own: Option<Answer>,
+}
+
+/// Everything that was found.
+struct Report {
+    peer: SocketAddr,
+    answer: Answer,
+    others: Vec<Other>,
+    complaints: Vec<String>,
+}
+
+/// Asks, prints, and judges.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let peer = resolve(arguments)?;
+    let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+    let port = Arc::new(Port::open(any, PortConfig::default()).map_err(Failure::system)?);
+    let patience = Duration::from_secs(arguments.patience_secs);
+    let failed = |code| Failure::gave_up(format!("{peer} does not answer as a database server does: {code}"));
+    let answer = ask(&port, peer, patience).map_err(failed)?;
+    let others = ask_others(arguments, &port, peer, &answer, patience).map_err(failed)?;
+    let mut report = Report { peer, answer, others, complaints: Vec::new() };
+    report.complaints = complaints(&report, arguments);
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{:#}", to_json(&report))?;
+    } else {
+        print(&mut out, &report)?;
+    }
+    if report.complaints.is_empty() { Ok(()) } else { Err(Failure::no("")) }
+}
+
+fn resolve(arguments: &Arguments) -> Result<SocketAddr, Failure> {
+    let found = (arguments.host.as_str(), arguments.port).to_socket_addrs();
+    let found = found.map_err(|error| Failure::input(format!("{}: {error}", arguments.host)))?;
+    let mut found: Vec<SocketAddr> = found.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found.first().copied().ok_or_else(|| Failure::input(format!("{} has no address", arguments.host)))
+}
+
+fn call(port: &Port, peer: SocketAddr, question: VoteCall, patience: Duration) -> Result<Vec<u8>, AbortCode> {
+    let timeouts = Timeouts { dead: patience, hard_dead: Some(patience), ..Timeouts::default() };
+    let connection = port.connect(peer, VOTE, &NullSecurity, timeouts);
+    let mut call = connection.start()?;
+    call.write(&question.encode())?;
+    let mut answer = Vec::new();
+    let mut buffer = [0; 2048];
+    loop {
+        match call.read(&mut buffer)? {
+            0 => return Ok(answer),
+            _ if answer.len() > 1 << 16 => return Err(AbortCode::CLIENT_UNMARSHAL),
+            count => answer.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+/// Asks in the newest way that the server knows.
+fn newest(
+    port: &Port,
+    peer: SocketAddr,
+    questions: [VoteCall; 3],
+    patience: Duration,
+) -> Result<Vec<u8>, AbortCode> {
+    let mut last = AbortCode::OPCODE;
+    for question in questions {
+        match call(port, peer, question, patience) {
+            Err(AbortCode::OPCODE) => last = AbortCode::OPCODE,
+            other => return other,
+        }
+    }
+    Err(last)
+}
+
+fn ask(port: &Port, peer: SocketAddr, patience: Duration) -> Result<Answer, AbortCode> {
+    let questions = [VoteCall::DebugWithKind, VoteCall::Debug, VoteCall::DebugOld];
+    let asked = Instant::now();
+    let bytes = newest(port, peer, questions, patience)?;
+    let took = asked.elapsed().as_secs_f64();
+    let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() - took / 2.0;
+    let site = SiteDebug::decode(&bytes).map_err(|_| AbortCode::CLIENT_UNMARSHAL)?;
+    // Its clock is told in whole seconds: on the average it is half a second later.
+    let skew = f64::from(site.now) + 0.5 - here;
+    Ok(Answer { site, skew, uncertain: 0.5 + took / 2.0 })
+}
+
+fn ask_others(
+    arguments: &Arguments,
+    port: &Arc<Port>,
+    peer: SocketAddr,
+    answer: &Answer,
+    patience: Duration,
+) -> Result<Vec<Other>, AbortCode> {
+    let mut listed = Vec::new();
+    for which in 0..(answer.site.servers.clamp(1, 20) - 1) as u32 {
+        let questions = [
+            VoteCall::ServerDebugWithKind(which),
+            VoteCall::ServerDebug(which),
+            VoteCall::ServerDebugOld(which),
+        ];
+        let bytes = newest(port, peer, questions, patience)?;
+        listed.push(ServerDebug::decode(&bytes).map_err(|_| AbortCode::CLIENT_UNMARSHAL)?);
+    }
+    let own = |debug: &ServerDebug| {
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::from(debug.address)), peer.port());
+        ask(port, address, patience).ok().filter(|_| !arguments.alone)
+    };
+    // All at once, so that the silent ones cost the patience only once.
+    let answers: Vec<Option<Answer>> = std::thread::scope(|scope| {
+        let asked: Vec<_> = listed.iter().map(|debug| scope.spawn(|| own(debug))).collect();
+        asked.into_iter().map(|thread| thread.join().unwrap_or(None)).collect()
+    });
+    Ok(listed.into_iter().zip(answers).map(|(debug, own)| Other { debug, own }).collect())
+}
+
+fn host(address: u32) -> Ipv4Addr {
+    Ipv4Addr::from(address)
+}
+
+/// How far another's clock is ahead of the asked server's, if that is known: by asking it, or by its vote.
+fn skew_of(report: &Report, other: &Other) -> Option<(f64, f64)> {
+    if let Some(own) = &other.own {
+        return Some((own.skew - report.answer.skew, own.uncertain + report.answer.uncertain));
+    }
+    let debug = &other.debug;
+    let voted = debug.last_vote_time != 0 && debug.last_beacon_sent != 0;
+    voted.then(|| (f64::from(debug.last_vote_time) - f64::from(debug.last_beacon_sent), 2.0))
+}
+
+fn complaints(report: &Report, arguments: &Arguments) -> Vec<String> {
+    let site = &report.answer.site;
+    let mut complaints = Vec::new();
+    if !site.is_sync_site && site.sync_host == 0 {
+        complaints.push("no sync site is known to it: nothing can be written".to_owned());
+    }
+    if site.is_sync_site && site.recovery_state & 0x1f != 0x1f {
+        complaints.push(format!("recovery is not complete: {}", recovery(site.recovery_state)));
+    }
+    for other in &report.others {
+        let (debug, name) = (&other.debug, host(other.debug.address));
+        if site.is_sync_site && !debug.up {
+            complaints.push(format!("{name} is down"));
+        } else if site.is_sync_site && !debug.last_vote && !debug.is_clone {
+            complaints.push(format!("{name} does not vote for it"));
+        } else if site.is_sync_site && !debug.current {
+            complaints.push(format!("{name} is out of step"));
+        } else if !arguments.alone && other.own.is_none() {
+            complaints.push(format!("{name} does not answer"));
+        }
+        if let Some((skew, uncertain)) = skew_of(report, other)
+            && skew.abs() - uncertain > arguments.skew_limit_secs as f64
+        {
+            complaints.push(format!(
+                "the clock of {name} is {skew:+.0} s off; the limit is {} s",
+                arguments.skew_limit_secs
+            ));
+        }
+    }
+    complaints
+}
+
+/// C's bits, in words.
+fn recovery(bits: i32) -> String {
+    let steps = [
+        (0x01, "is sync site"),
+        (0x02, "found the newest database"),
+        (0x04, "has it"),
+        (0x08, "labelled it"),
+        (0x10, "sent it to all who lacked it"),
+    ];
+    let done: Vec<&str> = steps.iter().filter(|(bit, _)| bits & bit != 0).map(|&(_, words)| words).collect();
+    if done.is_empty() { "none".to_owned() } else { done.join(", ") }
+}
+
+fn ago(now: i32, at: i32) -> String {
+    match at {
+        0 => "never".to_owned(),
+        at => format!("{} s ago", now.saturating_sub(at)),
+    }
+}
+
+fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
+    let (peer, site) = (report.peer, &report.answer.site);
+    let clone = if site.is_clone { ", a clone (does not vote)" } else { "" };
+    let addresses: Vec<String> = site.addresses.iter().map(|&address| host(address).to_string()).collect();
+    writeln!(out, "{peer}{clone}: addresses {}", addresses.join(", "))?;
+    if site.is_sync_site {
+        let left = site.sync_site_until.saturating_sub(site.now);
+        writeln!(out, "  is sync site, for {left} s more unless votes renew it ({} servers)", site.servers)?;
+        writeln!(out, "  recovery: {} (0x{:x})", recovery(site.recovery_state), site.recovery_state)?;
+    } else if site.sync_host == 0 {
+        writeln!(out, "  is not sync site, and knows none ({} servers)", site.servers)?;
+    } else {
+        writeln!(
+            out,
+            "  follows sync site {}, heard of {}",
+            host(site.sync_host),
+            ago(site.now, site.sync_time)
+        )?;
+        writeln!(out, "  the sync site's database is version {}", site.sync_version)?;
+    }
+    writeln!(out, "  its database is version {}", site.local_version)?;
+    let voted = if site.last_yes_time == 0 || site.last_yes_host == u32::MAX {
+        "has not voted since its start".to_owned()
+    } else {
+        format!("voted for {} {}", host(site.last_yes_host), ago(site.now, site.last_yes_time))
+    };
+    writeln!(out, "  {voted}; the lowest address heard of is {}", host(site.lowest_host))?;
+    let writing = if site.active_write || site.write_transaction {
+        "a write transaction runs"
+    } else {
+        "no write transaction runs"
+    };
+    writeln!(
+        out,
+        "  {writing}; write locks: {}, read locks: {}",
+        yes(site.any_write_locks),
+        yes(site.any_read_locks)
+    )?;
+    writeln!(
+        out,
+        "  its clock is {:+.1} s (±{:.1}) from this machine's",
+        report.answer.skew, report.answer.uncertain
+    )?;
+    for other in &report.others {
+        print_other(out, report, other)?;
+    }
+    for complaint in &report.complaints {
+        writeln!(out, "! {complaint}")?;
+    }
+    Ok(())
+}
+
+fn yes(flag: bool) -> &'static str {
+    if flag { "yes" } else { "no" }
+}
+
+fn print_other(out: &mut impl Write, report: &Report, other: &Other) -> std::io::Result<()> {
+    let (now, debug) = (report.answer.site.now, &other.debug);
+    let clone = if debug.is_clone { " (clone)" } else { "" };
+    let up = if debug.up { "up" } else { "DOWN" };
+    writeln!(out, "server {}{clone}: {up}", host(debug.address))?;
+    if debug.last_beacon_sent != 0 {
+        let vote = if debug.last_vote { "yes" } else { "no" };
+        writeln!(out, "  last beacon sent {}, last vote {vote}", ago(now, debug.last_beacon_sent))?;
+    }
+    if report.answer.site.is_sync_site {
+        let current = if debug.current { "in step" } else { "out of step" };
+        writeln!(out, "  its database is version {}, {current}", debug.remote_version)?;
+    }
+    match &other.own {
+        Some(own) => writeln!(out, "  says itself: version {}{}", own.site.local_version, claim(own))?,
+        None => writeln!(out, "  was not heard itself")?,
+    }
+    if let Some((skew, uncertain)) = skew_of(report, other) {
+        writeln!(out, "  its clock is {skew:+.1} s (±{uncertain:.1}) from {}'s", report.peer.ip())?;
+    }
+    Ok(())
+}
+
+fn claim(own: &Answer) -> String {
+    match own.site.sync_host {
+        _ if own.site.is_sync_site => ", is sync site".to_owned(),
+        0 => ", knows no sync site".to_owned(),
+        sync_host => format!(", follows {}", host(sync_host)),
+    }
+}
+
+fn version_json(version: Version) -> Value {
+    json!({"epoch": version.epoch, "counter": version.counter})
+}
+
+fn address_json(address: u32) -> Value {
+    if address == 0 { Value::Null } else { json!(host(address).to_string()) }
+}
+
+fn to_json(report: &Report) -> Value {
+    let site = &report.answer.site;
+    let others: Vec<Value> = report.others.iter().map(|other| other_json(report, other)).collect();
+    json!({
+        "server": report.peer.to_string(),
+        "addresses": site.addresses.iter().map(|&address| address_json(address)).collect::<Vec<_>>(),
+        "clone": site.is_clone,
+        "time": site.now,
+        "skew_secs": report.answer.skew,
+        "skew_uncertain_secs": report.answer.uncertain,
+        "is_sync_site": site.is_sync_site,
+        "sync_site": if site.is_sync_site { json!(report.peer.ip().to_string()) } else { address_json(site.sync_host) },
+        "sync_site_until": site.sync_site_until,
+        "recovery_state": site.recovery_state,
+        "version": version_json(site.local_version),
+        "sync_version": version_json(site.sync_version),
+        "last_yes_host": address_json(site.last_yes_host),
+        "last_yes_time": site.last_yes_time,
+        "lowest_host": address_json(site.lowest_host),
+        "write_transaction": site.active_write || site.write_transaction,
+        "write_locks": site.any_write_locks,
+        "read_locks": site.any_read_locks,
+        "servers": others,
+        "complaints": report.complaints,
+    })
+}
+
+fn other_json(report: &Report, other: &Other) -> Value {
+    let debug = &other.debug;
+    let skew = skew_of(report, other);
+    json!({
+        "address": address_json(debug.address),
+        "clone": debug.is_clone,
+        "up": debug.up,
+        "last_beacon_sent": debug.last_beacon_sent,
+        "last_vote": debug.last_vote,
+        "last_vote_time": debug.last_vote_time,
+        "version": version_json(debug.remote_version),
+        "current": debug.current,
+        "answers": other.own.is_some(),
+        "own_version": other.own.as_ref().map(|own| version_json(own.site.local_version)),
+        "skew_secs": skew.map(|(skew, _)| skew),
+        "skew_uncertain_secs": skew.map(|(_, uncertain)| uncertain),
+    })
+}

@@ -1,0 +1,53 @@
+//! Which epoch a candidate proposes.
+//!
+//! //= docs/ubik-protocol.md#epochs
+
+use super::{Power, Standing};
+use crate::cell::{Dialect, ServerId};
+use crate::plant::{Fault, planted};
+use crate::time::Now;
+
+/// The farthest above the wall clock that refusals alone drive a proposal: 48 days.
+const MAX_EPOCH_STEP: u32 = 1 << 22;
+
+impl Power {
+    /// A refused proposal may have been too low: stand again, farther above the wall clock each time.
+    pub(super) fn raise_proposal(&mut self, now: Now) {
+        if self.own_vote.is_none() {
+            let since = self.stands_since;
+            self.epoch_step = (self.epoch_step.max(1) * 16).min(MAX_EPOCH_STEP);
+            let was_candidate = matches!(self.standing, Standing::Candidate { .. });
+            self.stand(now);
+            if was_candidate {
+                self.stands_since = since;
+            }
+        }
+    }
+
+    /// Whether a voter has refused for longer than any promise to another can last.
+    pub(super) fn outbid(&mut self) -> bool {
+        let rounds = self.profile.promise.as_micros() / self.profile.beacon.as_micros().max(1) + 2;
+        // An OpenAFS voter knows no epochs, so its refusals say nothing of them.
+        let ours = |id: &ServerId| self.cell.server(*id).dialect == Dialect::Quorate;
+        let voters = self.cell.peers().filter(|&id| self.cell.is_voter(id)).filter(ours);
+        let refusals = voters.map(|id| self.beaconer.link(id).refusals).max().unwrap_or(0);
+        if refusals == 0 && matches!(self.standing, Standing::SyncSite { .. }) {
+            self.epoch_step = 0;
+        }
+        u128::from(refusals) > rounds
+    }
+
+    /// An epoch that nobody else can propose, above all that this server has seen, and not below the wall clock.
+    ///
+    /// //= docs/ubik-protocol.md#epochs
+    pub(super) fn propose(&self, now: Now) -> u32 {
+        let wall = u32::try_from(now.wall).unwrap_or(0).saturating_add(self.epoch_step);
+        let seen = self.voter.max_epoch().max(self.claim.version.epoch).max(1).saturating_add(1);
+        let floor =
+            if planted(Fault::EpochFromWallClock) { wall } else { wall.max(seen).max(self.epoch_floor) };
+        let servers = self.cell.len() as u32;
+        let below = floor - floor % servers + self.cell.me().index() as u32;
+        let epoch = if below >= floor { below } else { below.saturating_add(servers) };
+        epoch.min(i32::MAX as u32)
+    }
+}

@@ -1,0 +1,138 @@
+//! The smallest application: a table of numbers in the database, written and read one at a time over Rx.
+//!
+//! It is what fault tests and measurements call: a register's history is easy to check. The table begins at a position
+//! of the caller's choice, so it can stand in a database that another program knows, beyond what that one looks at.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rx::rpc::ServedCall;
+use rx::security::SecurityClass;
+use rx::{AbortCode, Caller, Port, procedures, xdr_struct};
+use ubik_proto::code;
+
+use crate::application::{BeginError, CommitError};
+use crate::client::{Again, Client, ClientError};
+use crate::driver::Server;
+use crate::effect::{ReadKind, WriteError};
+
+xdr_struct! {
+    /// What a register holds, and as of which version.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Reading {
+        /// The number; 0 if none was ever written.
+        pub value: u64,
+        /// The version's epoch.
+        pub epoch: u32,
+        /// The version's counter.
+        pub counter: u32,
+    }
+}
+
+procedures! {
+    /// The table of registers.
+    pub service table = 60 {
+        /// Reads a register; linearizable.
+        1 fn read(index: u32) -> Reading;
+        /// Writes a register; answers with the version that has it.
+        2 fn write(index: u32, value: u64) -> Reading;
+    }
+}
+
+/// The code of a write of which nobody knows whether it will stay.
+pub const UNDECIDED: AbortCode = AbortCode(0x5155_4f01);
+/// Registers that a table has.
+pub const REGISTERS: u32 = 1 << 20;
+
+/// The table's service at one server.
+pub struct Table {
+    server: Weak<Server>,
+    base: u64,
+    patience: Duration,
+}
+
+impl Table {
+    /// The table that begins at position `base`; no call waits longer than `patience` for its turn or for its commit.
+    pub fn new(server: &Arc<Server>, base: u64, patience: Duration) -> Self {
+        Table { server: Arc::downgrade(server), base, patience }
+    }
+
+    /// Puts it on a port.
+    pub fn serve(self, port: &Port, security: &[Arc<dyn SecurityClass>]) {
+        let service = move |call: &mut dyn ServedCall| table::dispatch(&self, call);
+        port.serve(table::SERVICE, security.to_vec(), Arc::new(service));
+    }
+
+    fn server(&self) -> Result<Arc<Server>, AbortCode> {
+        self.server.upgrade().ok_or(AbortCode::RESTARTING)
+    }
+
+    fn position(&self, index: u32) -> Result<u64, AbortCode> {
+        let inside = index < REGISTERS;
+        inside.then_some(self.base + 8 * u64::from(index)).ok_or(AbortCode(code::AbortCode::NO_ENTRY.0))
+    }
+}
+
+fn not_here(error: &BeginError) -> AbortCode {
+    AbortCode(match error {
+        BeginError::Write(WriteError::NotSyncSite { .. }) => code::AbortCode::NOT_SYNC_SITE.0,
+        _ => code::AbortCode::NO_QUORUM.0,
+    })
+}
+
+fn not_committed(error: &CommitError) -> AbortCode {
+    match error {
+        CommitError::Undecided { .. } => UNDECIDED,
+        CommitError::Failed(WriteError::Disk(_)) => AbortCode(code::AbortCode::IO.0),
+        CommitError::Failed(_) => AbortCode(code::AbortCode::NO_QUORUM.0),
+    }
+}
+
+impl table::Server for Table {
+    fn read(&self, _: &Caller, index: u32) -> Result<Reading, AbortCode> {
+        let position = self.position(index)?;
+        let server = self.server()?;
+        let begun = server.begin_read(ReadKind::Newest, self.patience);
+        let mut transaction = begun.map_err(|error| not_here(&error))?;
+        let mut bytes = [0; 8];
+        transaction.seek(position);
+        transaction.read(&mut bytes).map_err(|_| AbortCode(code::AbortCode::IO.0))?;
+        let version = transaction.version();
+        Ok(Reading { value: u64::from_be_bytes(bytes), epoch: version.epoch, counter: version.counter })
+    }
+
+    fn write(&self, _: &Caller, index: u32, value: u64) -> Result<Reading, AbortCode> {
+        let position = self.position(index)?;
+        let server = self.server()?;
+        let begun = server.begin_write(self.patience);
+        let mut transaction = begun.map_err(|error| not_here(&error))?;
+        transaction.seek(position);
+        let written = transaction.write(&value.to_be_bytes());
+        written.map_err(|_| AbortCode(code::AbortCode::IO.0))?;
+        let version = transaction.commit(self.patience).map_err(|error| not_committed(&error))?;
+        Ok(Reading { value, epoch: version.epoch, counter: version.counter })
+    }
+}
+
+impl Client {
+    /// Reads a register at any server.
+    ///
+    /// # Errors
+    /// As [`Client::read`].
+    pub fn read_register(&self, index: u32) -> Result<Reading, ClientError> {
+        self.read(|connection| table::request::read(index).call(connection))
+    }
+
+    /// Writes a register; not tried again when nobody knows what became of the first try.
+    ///
+    /// # Errors
+    /// As [`Client::write`]; what the service calls undecided is [`ClientError::Unknown`].
+    pub fn write_register(&self, index: u32, value: u64) -> Result<Reading, ClientError> {
+        let written =
+            self.write(Again::Unsafe, |connection| table::request::write(index, value).call(connection));
+        written.map_err(|error| match error {
+            ClientError::Refused(UNDECIDED) => ClientError::Unknown(UNDECIDED),
+            error => error,
+        })
+    }
+}

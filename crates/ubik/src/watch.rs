@@ -1,0 +1,255 @@
+//! What an operator should know of elections and recovery, in words and with the reason.
+//!
+//! [`Watch`] looks at a server's state after something happened and says what has changed since it looked last. It
+//! decides nothing, and keeps no lock while it speaks.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ubik_proto::cell::{Cell, ServerId};
+use ubik_proto::code::AbortCode;
+use ubik_proto::power::{Power, Standing};
+use ubik_proto::recovery::Progress;
+use ubik_proto::time::Now;
+use ubik_proto::version::Version;
+
+use crate::locks::{Held, Nothing};
+use crate::site::Site;
+
+/// Where the words go: one line each, without its end.
+pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A log that nobody reads.
+pub fn silent() -> Log {
+    Arc::new(|_| {})
+}
+
+/// The votes' side, as it was seen last.
+#[derive(Clone, Debug, PartialEq)]
+struct Votes {
+    standing: Standing,
+    /// Whom this server follows, whether that one claims to be sync site, and in which epoch.
+    following: Option<(ServerId, bool, u32)>,
+    up: Vec<bool>,
+    /// Peers whose clock is farther off than the limit.
+    skewed: Vec<bool>,
+}
+
+/// The copy's side.
+#[derive(Clone, Debug, PartialEq)]
+struct Copy {
+    progress: Option<Progress>,
+    version: Version,
+    broken: bool,
+}
+
+/// Says what changes.
+pub struct Watch {
+    log: Log,
+    seen: Mutex<(Option<Votes>, Option<Copy>)>,
+}
+
+impl Watch {
+    /// Says it to `log`.
+    pub fn new(log: Log) -> Self {
+        Watch { log, seen: Mutex::default() }
+    }
+
+    fn say(&self, lines: &[String]) {
+        lines.iter().for_each(|line| (self.log)(line));
+    }
+
+    /// A call to a peer was answered with an error.
+    pub fn refused(
+        &self,
+        site: &Site,
+        held: &mut Held<'_, Nothing>,
+        peer: ServerId,
+        call: &str,
+        code: AbortCode,
+    ) {
+        let peer = site.with_power(held, |_, power| name(power.cell(), peer));
+        (self.log)(&format!("{peer} refuses {call}: {code}"));
+    }
+
+    /// Looks at the votes.
+    pub fn look_at_votes(&self, site: &Site, held: &mut Held<'_, Nothing>) {
+        let lines = site.with_power(held, |now, power| {
+            let new = votes(power);
+            let mut seen = self.seen.lock().expect("no code here panics while it holds this lock");
+            match seen.0.replace(new.clone()) {
+                Some(old) if old != new => changes_of_votes(now, power, &old, &new),
+                _ => Vec::new(),
+            }
+        });
+        self.say(&lines);
+    }
+
+    /// Looks at the copy.
+    pub fn look_at_copy(&self, site: &Site, held: &mut Held<'_, Nothing>) {
+        let (lines, known): (Vec<String>, Vec<String>) = site.with_replica(held, |replica| {
+            let new = Copy {
+                progress: replica.role().map(|role| role.progress()),
+                version: replica.database().version(),
+                broken: replica.database().is_broken(),
+            };
+            let mut seen = self.seen.lock().expect("no code here panics while it holds this lock");
+            let lines = match seen.1.replace(new.clone()) {
+                Some(old) if old != new => changes_of_copy(&old, &new),
+                _ => Vec::new(),
+            };
+            let newer = |id: ServerId| replica.role().and_then(|role| role.version_of(id));
+            let known = replica.cell().peers().filter_map(|id| Some((id, newer(id)?)));
+            (
+                lines,
+                known.map(|(id, version)| format!("{} has {version}", name(replica.cell(), id))).collect(),
+            )
+        });
+        self.say_with(&lines, &known);
+    }
+
+    /// Recovery's lines end with what is known of the others.
+    fn say_with(&self, lines: &[String], known: &[String]) {
+        for line in lines {
+            if line.starts_with("recovery") && !known.is_empty() {
+                (self.log)(&format!("{line} ({})", known.join(", ")));
+            } else {
+                (self.log)(line);
+            }
+        }
+    }
+}
+
+/// A server's address.
+fn name(cell: &Cell, id: ServerId) -> Ipv4Addr {
+    Ipv4Addr::from(cell.server(id).address)
+}
+
+fn votes(power: &Power) -> Votes {
+    let cell = power.cell();
+    let limit = power.profile().skew_limit.as_secs() as i64;
+    let link = |id: ServerId| power.beaconer().link(id);
+    let following = power.voter().following();
+    Votes {
+        standing: power.standing(),
+        following: following.map(|seen| (seen.host, seen.claims_sync_site, seen.epoch)),
+        up: cell.ids().map(|id| id == cell.me() || link(id).up).collect(),
+        skewed: cell.ids().map(|id| link(id).skew.is_some_and(|skew| skew.abs() > limit)).collect(),
+    }
+}
+
+fn changes_of_votes(now: Now, power: &Power, old: &Votes, new: &Votes) -> Vec<String> {
+    let cell = power.cell();
+    let mut lines = Vec::new();
+    for id in cell.peers().filter(|id| old.up[id.index()] != new.up[id.index()]) {
+        lines.push(if new.up[id.index()] {
+            format!("{} answers again", name(cell, id))
+        } else {
+            let every = power.profile().probe;
+            format!("{} is down: a call to it was not answered; it is probed every {every:?}", name(cell, id))
+        });
+    }
+    if old.standing != new.standing {
+        lines.extend(change_of_standing(now, power, old, new));
+    }
+    if old.following != new.following
+        && let Some((host, claims, epoch)) = new.following
+    {
+        let host_name = name(cell, host);
+        let same = old.following.is_some_and(|before| (before.0, before.1) == (host, claims));
+        if claims && !same {
+            lines.push(format!("follows {host_name}, which is sync site in epoch {epoch}"));
+        } else if !claims && !same {
+            lines.push(format!("has promised its vote to {host_name}, which proposes epoch {epoch}"));
+        }
+    }
+    for id in cell.peers().filter(|id| !old.skewed[id.index()] && new.skewed[id.index()]) {
+        let skew = power.beaconer().link(id).skew.unwrap_or(0);
+        let limit = power.profile().skew_limit;
+        lines.push(format!(
+            "the clock of {} is {skew} s ahead of this one's (limit {limit:?}); set the clocks",
+            name(cell, id)
+        ));
+    }
+    lines
+}
+
+fn change_of_standing(now: Now, power: &Power, old: &Votes, new: &Votes) -> Option<String> {
+    Some(match (old.standing, new.standing) {
+        (Standing::SyncSite { epoch }, _) => {
+            format!("is sync site no more (epoch {epoch}): {}", why_it_ended(now, power))
+        }
+        (_, Standing::SyncSite { epoch }) => {
+            let cell = power.cell();
+            let voters: Vec<String> = cell
+                .peers()
+                .filter(|&id| cell.is_voter(id) && power.has_vote_of(id))
+                .map(|id| name(cell, id).to_string())
+                .collect();
+            format!(
+                "was elected sync site in epoch {epoch}, with its own vote and {}",
+                list_or(&voters, "nobody's")
+            )
+        }
+        (Standing::Follower, Standing::Candidate { epoch }) => {
+            format!("asks for votes in epoch {epoch}: no sync site was heard of for a promise's time")
+        }
+        (Standing::Candidate { epoch }, Standing::Follower) if new.following == old.following => {
+            format!("asks for no more votes in epoch {epoch}: too few were given")
+        }
+        _ => return None,
+    })
+}
+
+fn list_or(names: &[String], nobody: &str) -> String {
+    if names.is_empty() { nobody.to_owned() } else { names.join(", ") }
+}
+
+fn why_it_ended(now: Now, power: &Power) -> String {
+    let cell = power.cell();
+    let recent = |last: ubik_proto::time::Moment| now.moment.since(last) < Duration::from_secs(1);
+    if let Some(following) = power.voter().following().filter(|seen| recent(seen.last_yes)) {
+        return format!("it voted for {}", name(cell, following.host));
+    }
+    if power.mandate_end().is_some_and(|end| now.moment < end) {
+        return "it gave the mandate up, since its disk failed, or another epoch must be above its own"
+            .to_owned();
+    }
+    let missing = cell.peers().filter(|&id| cell.is_voter(id)).filter_map(|id| {
+        let link = power.beaconer().link(id);
+        match (link.up, link.last_vote) {
+            (false, _) => Some(format!("{} is down", name(cell, id))),
+            (true, false) => Some(format!("{} says no", name(cell, id))),
+            (true, true) => None,
+        }
+    });
+    let missing: Vec<String> = missing.collect();
+    let mandate = power.profile().mandate;
+    format!("no quorum of votes younger than {mandate:?}; {}", list_or(&missing, "answers are late"))
+}
+
+fn changes_of_copy(old: &Copy, new: &Copy) -> Vec<String> {
+    let mut lines = Vec::new();
+    if old.progress != new.progress {
+        let version = new.version;
+        lines.extend(new.progress.map(|progress| match progress {
+            Progress::SyncSite => "recovery: asks a quorum of its voters for their versions".to_owned(),
+            Progress::FoundDatabase => "recovery: another server has a newer database; fetches it".to_owned(),
+            Progress::HaveDatabase => format!("recovery: the newest database, {version}, is here"),
+            Progress::Labelled => {
+                format!("recovery: labelled {version}; a quorum must have it before it is served")
+            }
+            Progress::Established => format!("recovery: a quorum has {version}; reads and writes are served"),
+        }));
+    }
+    if new.broken && !old.broken {
+        lines.push(
+            "the disk failed within a commit; nothing is written before a restart replays the log".to_owned(),
+        );
+    }
+    if old.version.epoch != new.version.epoch {
+        lines.push(format!("the database is version {} now; it was {}", new.version, old.version));
+    }
+    lines
+}

@@ -1,0 +1,73 @@
+//! The planted faults, and within how many seeds each must be found.
+//!
+//! A property that no fault breaks proves little; so each rule that the argument in `docs/ubik-protocol.md` leans on is left
+//! out once, and some run must notice.
+
+use ubik_proto::plant::{Fault, plant};
+
+use crate::scenario::{Course, Scenario, Wish};
+use crate::world::{Violation, World};
+
+/// A fault, the runs that are to find it, and how soon.
+#[derive(Clone, Copy, Debug)]
+pub struct Planted {
+    /// Which.
+    pub fault: Fault,
+    /// What the runs are about; any if none.
+    pub course: Option<Course>,
+    /// Found within so many seeds, counted from 0.
+    pub within: u64,
+}
+
+const fn any(fault: Fault, within: u64) -> Planted {
+    Planted { fault, course: None, within }
+}
+
+const fn in_course(fault: Fault, course: Course, within: u64) -> Planted {
+    Planted { fault, course: Some(course), within }
+}
+
+/// Every fault there is.
+pub const ALL: [Planted; 27] = [
+    any(Fault::PromiseIgnored, 20),
+    any(Fault::PromiseForgotten, 300),
+    any(Fault::OldEpochAccepted, 4000),
+    any(Fault::VersionsOfTheUnbound, 300),
+    any(Fault::MandateTooLong, 20),
+    any(Fault::EpochFromWallClock, 400),
+    any(Fault::LeasesNotAwaited, 20),
+    any(Fault::OlderLeasesIgnored, 400),
+    any(Fault::LeaseFromReceipt, 2000),
+    any(Fault::ReadsBehind, 4000),
+    any(Fault::ShownBeforeQuorum, 20),
+    any(Fault::FollowerShowsPending, 20),
+    any(Fault::NoRelabel, 20),
+    any(Fault::OwnCopyOnly, 20),
+    in_course(Fault::EmptyCopyCounts, Course::LostDisk, 20),
+    in_course(Fault::NoFence, Course::WildClocks, 1000),
+    any(Fault::FailedTakerKept, 20),
+    any(Fault::UndecidedCalledFailed, 300),
+    any(Fault::OlderDatabaseTaken, 200),
+    any(Fault::LogNotSynced, 20),
+    any(Fault::OwnPromiseFreed, 1000),
+    any(Fault::RenewalsBindNobody, 20),
+    any(Fault::PromiseNotSaved, 1000),
+    any(Fault::RenewalNotAwaited, 4000),
+    any(Fault::GrantsForgotten, 20),
+    any(Fault::TakersOutOfStep, 20),
+    any(Fault::OldDatabaseDropped, 1000),
+];
+
+impl Planted {
+    /// Plants it in this thread and looks for it; takes it out again.
+    pub fn find(&self) -> Option<(u64, Violation)> {
+        plant(Some(self.fault));
+        let wish = Wish { course: self.course, ..Wish::default() };
+        let found = (0..self.within).find_map(|seed| {
+            let violation = World::new(Scenario::drawn(seed, wish), seed).run()?;
+            Some((seed, violation))
+        });
+        plant(None);
+        found
+    }
+}

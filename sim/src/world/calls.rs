@@ -1,0 +1,172 @@
+//! The calls between servers: how they travel, and what comes back.
+
+use ubik::effect::{Answer, CallError, CallToken, Effect, Reply};
+use ubik::phys::Replacement;
+use ubik::snapshot::Snapshot;
+use ubik_proto::cell::ServerId;
+use ubik_proto::code::AbortCode;
+use ubik_proto::messages::DiskCall;
+use ubik_proto::version::Version;
+
+use super::World;
+use crate::event::{Event, Local, NodeId, Request, Said};
+use crate::net::Net;
+
+impl World {
+    pub(super) fn request(
+        &mut self,
+        to: NodeId,
+        from: NodeId,
+        life: u64,
+        token: CallToken,
+        request: Request,
+    ) {
+        if self.nodes[to].is_openafs() {
+            self.openafs_request(to, from, life, token, request);
+            return;
+        }
+        if self.nodes[to].site.is_none() {
+            return;
+        }
+        if self.nodes[to].busy_until > self.now {
+            let at = self.nodes[to].busy_until;
+            self.queue.push(at, Event::Request { to, from, life, token, request });
+            return;
+        }
+        let caller = ServerId::new(from);
+        let answered = match request {
+            Request::Call(call) => self.with_database(to, |site, held| site.on_call(held, caller, call)),
+            Request::Database(version, bytes) => self.receive(to, caller, version, &bytes),
+        };
+        if let Some((reply, cost)) = answered {
+            let reply = reply.map(|answer| match answer {
+                Answer::Done => Said::Done,
+                Answer::Version(version) => Said::Version(version),
+                Answer::Database(snapshot) => Said::Database(snapshot.version(), read_all(&snapshot)),
+            });
+            self.later(to, cost, Local::SendReply { to: from, token, asked_by: life, reply });
+            self.arm(to);
+        }
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        to: NodeId,
+        caller: ServerId,
+        version: Version,
+        bytes: &[u8],
+    ) -> Option<(Result<Answer, AbortCode>, u64)> {
+        self.with_database(to, |site, held| {
+            let received = site.database().receive().and_then(|mut received| {
+                received.append(bytes)?;
+                Ok(received)
+            });
+            match received {
+                Ok(received) => site.on_database(held, caller, version, received),
+                Err(_) => (Err(AbortCode::IO), Vec::new()),
+            }
+        })
+    }
+
+    pub(super) fn reply(&mut self, node: NodeId, token: CallToken, reply: Option<Result<Said, AbortCode>>) {
+        if self.nodes[node].is_openafs() {
+            self.openafs_reply(node, token, reply);
+            return;
+        }
+        let life = self.nodes[node].life;
+        let into = self.fetches.remove(&(node, life, token));
+        let reply = match reply {
+            None => Err(CallError::Unreachable),
+            Some(Err(code)) => Err(CallError::Aborted(code)),
+            Some(Ok(Said::Done)) => Ok(Reply::Done),
+            Some(Ok(Said::Version(version))) => Ok(Reply::Version(version)),
+            Some(Ok(Said::Database(version, bytes))) => match into {
+                Some(into) => keep(into, version, &bytes),
+                None => return,
+            },
+        };
+        if let Ok(Reply::Database(version, _)) = &reply {
+            self.nodes[node].adopting = Some(*version);
+        }
+        self.with_database(node, |site, held| ((), site.on_reply(held, token, reply)));
+    }
+
+    pub(super) fn transfer(&self, bytes: usize) -> u64 {
+        match self.slow_transfers {
+            Some(rate) => bytes as u64 * 1_000_000 / rate,
+            None => Net::transfer(bytes),
+        }
+    }
+
+    pub(super) fn effects(&mut self, node: NodeId, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Power(command) => self.command(node, command),
+                Effect::Call { to, token, call } => self.call(node, to, token, Request::Call(call), 0),
+                Effect::Send { to, token, database } => {
+                    self.statistics.transfers += 1;
+                    let bytes = read_all(&database);
+                    let version = database.version();
+                    self.tell(|| format!("server {node} sends its database, version {version}, to {to}"));
+                    let after = self.transfer(bytes.len());
+                    self.call(node, to, token, Request::Database(version, bytes), after);
+                }
+                Effect::Fetch { to, token, into } => {
+                    self.statistics.transfers += 1;
+                    self.tell(|| format!("server {node} fetches the database of {to}"));
+                    let life = self.nodes[node].life;
+                    self.fetches.insert((node, life, token), into);
+                    let length = 100_000;
+                    let call = Request::Call(DiskCall::GetFile { file: 0 });
+                    let after = self.transfer(length);
+                    self.call_within(node, to, token, call, 0, after);
+                }
+                Effect::Client(client, event) => self.client_event(node, client, event),
+            }
+        }
+    }
+
+    pub(super) fn call(
+        &mut self,
+        node: NodeId,
+        to: ServerId,
+        token: CallToken,
+        request: Request,
+        transfer: u64,
+    ) {
+        self.call_within(node, to, token, request, transfer, transfer);
+    }
+
+    /// A call that takes `outward` to be sent, and is given up when nothing has come for a time-out beyond `allowance`.
+    pub(super) fn call_within(
+        &mut self,
+        node: NodeId,
+        to: ServerId,
+        token: CallToken,
+        request: Request,
+        outward: u64,
+        allowance: u64,
+    ) {
+        let to = to.index();
+        let life = self.nodes[node].life;
+        if let Some(delay) = self.net.delay(&mut self.random, node, to) {
+            let event = Event::Request { to, from: node, life, token, request };
+            self.queue.push(self.now + outward + delay, event);
+        }
+        let timeout = self.scenario.profile.disk_timeout.as_micros() as u64;
+        self.later(node, timeout + allowance, Local::Reply { token, reply: None });
+    }
+}
+
+pub(super) fn read_all(snapshot: &Snapshot) -> Vec<u8> {
+    let mut bytes = vec![0; snapshot.length() as usize];
+    snapshot.read(0, &mut bytes).expect("reads of a store that is up succeed");
+    bytes
+}
+
+fn keep(mut into: Box<dyn Replacement>, version: Version, bytes: &[u8]) -> Result<Reply, CallError> {
+    match into.append(bytes) {
+        Ok(()) => Ok(Reply::Database(version, into)),
+        Err(error) => Err(CallError::Local(error)),
+    }
+}

@@ -1,0 +1,302 @@
+//! What happens at a server: its timers, its disk, its votes.
+
+use ubik::effect::Effect;
+use ubik::locks::{Held, Nothing};
+use ubik::site::Site;
+use ubik_proto::beacon::VoteReply;
+use ubik_proto::cell::ServerId;
+use ubik_proto::messages::Beacon;
+use ubik_proto::power::{Command, Event as PowerEvent};
+use ubik_proto::version::Version;
+use ubik_proto::vote::Vote;
+
+use super::World;
+use crate::event::{Event, Local, NodeId, Said};
+use crate::scenario::Trouble;
+
+impl World {
+    pub(super) fn start(&mut self, node: NodeId) {
+        let now = self.now;
+        if self.nodes[node].is_openafs() {
+            let acts = self.nodes[node].start_openafs(now);
+            let version = self.nodes[node].openafs_disk.label;
+            self.tell(|| format!("server {node} (OpenAFS) starts, holding version {version}"));
+            self.openafs_acts(node, acts);
+            return;
+        }
+        match self.nodes[node].start(now) {
+            Ok(()) => {
+                let version =
+                    self.nodes[node].site.as_ref().map_or(Version::NONE, |site| site.database().version());
+                self.tell(|| format!("server {node} starts, holding version {version}"));
+                self.check_tail(node);
+                self.arm(node);
+            }
+            // It cannot make the commit that its log holds: it says so, and somebody starts it again.
+            Err(error) if self.nodes[node].full_disk => {
+                self.tell(|| format!("server {node} cannot start: {error}"));
+                let after = self.scenario.profile.promise.as_micros() as u64;
+                self.queue.push(now + after, Event::Trouble(Trouble::Restart(node)));
+            }
+            Err(error) => self.check(Err(format!("server {node} cannot start: {error}"))),
+        }
+    }
+
+    pub(super) fn crash(&mut self, node: NodeId) {
+        if self.nodes[node].is_up() {
+            self.statistics.crashes += 1;
+            self.tell(|| format!("server {node} loses power"));
+            self.nodes[node].crash(&mut self.random);
+        }
+    }
+
+    pub(super) fn later(&mut self, node: NodeId, after: u64, what: Local) {
+        let life = self.nodes[node].life;
+        self.queue.push(self.now + after, Event::Local { node, life, what });
+    }
+
+    pub(super) fn local(&mut self, node: NodeId, what: Local) {
+        let uses_database = matches!(what, Local::ReplicaTimer | Local::Notify(_) | Local::Reply { .. });
+        if uses_database && self.nodes[node].busy_until > self.now {
+            let wait = self.nodes[node].busy_until - self.now;
+            self.later(node, wait, what);
+            return;
+        }
+        match what {
+            Local::PowerTimer => {
+                self.nodes[node].power_timer = u64::MAX;
+                let commands = self.with_power(node, |site, held| site.on_power_time(held));
+                self.commands(node, commands);
+            }
+            Local::ReplicaTimer => {
+                self.nodes[node].replica_timer = u64::MAX;
+                self.with_database(node, |site, held| ((), site.on_replica_time(held)));
+            }
+            Local::Notify(event) => self.notify(node, event),
+            Local::Effects(effects) => self.effects(node, effects),
+            Local::SaveOwnVote(record) => {
+                if self.with_power(node, |site, held| site.save_promise(held, record)).is_ok() {
+                    let commands =
+                        self.with_power(node, |site, held| site.on_own_vote_persisted(held, record));
+                    self.commands(node, commands);
+                    self.check_power();
+                }
+            }
+            Local::SavePromise { record, to, number, asked_by, vote } => {
+                if self.with_power(node, |site, held| site.save_promise(held, record)).is_ok() {
+                    self.vote(node, to, number, asked_by, vote);
+                }
+            }
+            Local::Wake(wake) => self.openafs_wakes(node, wake),
+            Local::Vote { from, number, reply } if self.nodes[node].is_openafs() => {
+                let from = ServerId::new(from);
+                let acts = self.with_openafs(node, |peer, now| peer.on_vote(now, from, number, reply));
+                self.openafs_acts(node, acts.unwrap_or_default());
+            }
+            Local::Vote { from, number, reply } => {
+                let from = ServerId::new(from);
+                let commands = self.with_power(node, |site, held| site.on_vote(held, from, number, reply));
+                self.commands(node, commands);
+                self.check_power();
+            }
+            Local::Probe { to, answered } if self.nodes[node].is_openafs() => {
+                let to = ServerId::new(to);
+                self.with_openafs(node, |peer, now| peer.on_probe(now, to, answered));
+            }
+            Local::Probe { to, answered } => {
+                let to = ServerId::new(to);
+                let commands = self.with_power(node, |site, held| site.on_probe(held, to, answered));
+                self.commands(node, commands);
+            }
+            Local::Reply { token, reply } => self.reply(node, token, reply),
+            Local::SendReply { to, token, asked_by, reply } => {
+                let bytes = if let Ok(Said::Database(_, bytes)) = &reply { bytes.len() } else { 0 };
+                if let Some(delay) = self.net.delay(&mut self.random, node, to) {
+                    let what = Local::Reply { token, reply: Some(reply) };
+                    let after = delay + self.transfer(bytes);
+                    self.queue.push(self.now + after, Event::Local { node: to, life: asked_by, what });
+                }
+            }
+        }
+        self.arm(node);
+    }
+
+    pub(super) fn notify(&mut self, node: NodeId, event: PowerEvent) {
+        match event {
+            PowerEvent::Elected { epoch } => {
+                self.statistics.elections += 1;
+                self.tell(|| format!("server {node} is elected, epoch {epoch}"));
+            }
+            PowerEvent::SteppedDown { epoch } => {
+                self.tell(|| format!("server {node} steps down, epoch {epoch}"));
+            }
+            PowerEvent::Follows { host, epoch } => {
+                self.tell(|| format!("server {node} promises epoch {epoch} to {host}"));
+            }
+            _ => {}
+        }
+        self.with_database(node, |site, held| ((), site.on_event(held, event)));
+    }
+
+    pub(super) fn with_power<R>(
+        &mut self,
+        node: NodeId,
+        act: impl FnOnce(&Site, &mut Held<'_, Nothing>) -> R,
+    ) -> R {
+        self.nodes[node].set_time(self.now);
+        let site = self.nodes[node].site.as_ref().expect("the caller checked that the server is up");
+        act(site, &mut self.held)
+    }
+
+    /// Lets a server do work under its database lock; its effects come when its disk is done. `None` if the machine lost
+    /// power in the middle.
+    pub(super) fn with_database<R>(
+        &mut self,
+        node: NodeId,
+        act: impl FnOnce(&Site, &mut Held<'_, Nothing>) -> (R, Vec<Effect>),
+    ) -> Option<(R, u64)> {
+        let crashes = self.scenario.crash_per_mille > 0 && self.calm.is_none();
+        let armed = crashes && self.random.u32(..1000) < self.scenario.crash_per_mille;
+        if armed {
+            self.nodes[node].store.blow_after(self.random.u32(..10));
+        }
+        let before = self.nodes[node].store.work_done();
+        let (result, effects) = self.with_power(node, act);
+        if armed && self.nodes[node].store.disarm() {
+            self.crash(node);
+            let after = self.random.u64(1_000..self.scenario.profile.promise.as_micros() as u64);
+            self.queue.push(self.now + after, Event::Trouble(Trouble::Restart(node)));
+            return None;
+        }
+        let cost = self.disk_time(node, before);
+        self.nodes[node].busy_until = self.now + cost;
+        self.check_copy(node);
+        if cost == 0 {
+            self.effects(node, effects);
+        } else if !effects.is_empty() {
+            self.later(node, cost, Local::Effects(effects));
+        }
+        Some((result, cost))
+    }
+
+    fn disk_time(&mut self, node: NodeId, before: (u64, u64)) -> u64 {
+        let after = self.nodes[node].store.work_done();
+        self.sync_time(node, after.1 - before.1)
+    }
+
+    /// How long so many syncs take.
+    fn sync_time(&mut self, node: NodeId, syncs: u64) -> u64 {
+        let slow = self.nodes[node].slow_disk;
+        if syncs == 0 { 0 } else { syncs * self.random.u64(100..4_000) * slow }
+    }
+
+    pub(super) fn beacon(
+        &mut self,
+        to: NodeId,
+        from: NodeId,
+        life: u64,
+        series: u64,
+        number: u64,
+        beacon: &Beacon,
+    ) {
+        if self.nodes[to].is_openafs() {
+            self.openafs_beacon(to, from, life, number, beacon);
+            return;
+        }
+        if self.nodes[to].site.is_none() {
+            return;
+        }
+        let host = ServerId::new(from);
+        let (vote, commands) =
+            self.with_power(to, |site, held| site.on_beacon(held, host, (life << 32) | series, beacon));
+        self.commands(to, commands);
+        if let Vote::Yes { .. } = vote {
+            self.check_promise(to, from);
+        }
+        let reply = match vote {
+            Vote::No(_) => VoteReply::No,
+            Vote::Yes { persist: None } => VoteReply::Yes(beacon.start),
+            Vote::Yes { persist: Some(record) } => {
+                let vote = VoteReply::Yes(beacon.start);
+                let after = self.sync_time(to, 1);
+                self.later(to, after, Local::SavePromise { record, to: from, number, asked_by: life, vote });
+                self.arm(to);
+                return;
+            }
+        };
+        self.vote(to, from, number, life, reply);
+        self.arm(to);
+    }
+
+    /// Sends the answer to a beacon.
+    fn vote(&mut self, node: NodeId, to: NodeId, number: u64, asked_by: u64, reply: VoteReply) {
+        if let Some(delay) = self.net.delay(&mut self.random, node, to) {
+            let what = Local::Vote { from: node, number, reply };
+            self.queue.push(self.now + delay, Event::Local { node: to, life: asked_by, what });
+        }
+    }
+
+    pub(super) fn commands(&mut self, node: NodeId, commands: Vec<Command>) {
+        for command in commands {
+            self.command(node, command);
+        }
+    }
+
+    pub(super) fn command(&mut self, node: NodeId, command: Command) {
+        let timeout = self.scenario.profile.call_timeout.as_micros() as u64;
+        let life = self.nodes[node].life;
+        match command {
+            Command::Beacon { to, series, number, beacon } => {
+                let to = to.index();
+                if let Some(delay) = self.net.delay(&mut self.random, node, to) {
+                    let event = Event::Beacon { to, from: node, life, series, number, beacon };
+                    self.queue.push(self.now + delay, event);
+                }
+                self.later(node, timeout, Local::Vote { from: to, number, reply: VoteReply::Failed });
+            }
+            Command::Probe { to } => {
+                self.send_probe(node, to.index());
+            }
+            Command::PersistOwnVote(record) => {
+                let after = self.sync_time(node, 1);
+                self.later(node, after, Local::SaveOwnVote(record));
+            }
+            Command::Notify(event) => {
+                let after = self.random.u64(..2_000);
+                self.later(node, after, Local::Notify(event));
+            }
+        }
+    }
+
+    pub(super) fn send_probe(&mut self, node: NodeId, to: NodeId) {
+        let timeout = self.scenario.profile.call_timeout.as_micros() as u64;
+        let life = self.nodes[node].life;
+        if let Some(delay) = self.net.delay(&mut self.random, node, to) {
+            self.queue.push(self.now + delay, Event::Probe { to, from: node, life });
+        }
+        self.later(node, timeout, Local::Probe { to, answered: false });
+    }
+
+    /// Sets the timers of a server as it wants them.
+    pub(super) fn arm(&mut self, node: NodeId) {
+        if self.nodes[node].site.is_none() {
+            return;
+        }
+        let (power, replica) =
+            self.with_power(node, |site, held| (site.power_deadline(held), site.replica_deadline(held)));
+        let machine = &mut self.nodes[node];
+        let at = machine.clocks.real(power.as_micros()).max(self.now);
+        if at < machine.power_timer {
+            machine.power_timer = at;
+            self.later(node, at - self.now, Local::PowerTimer);
+        }
+        let machine = &mut self.nodes[node];
+        if let Some(replica) = replica {
+            let at = machine.clocks.real(replica.as_micros()).max(self.now);
+            if at < machine.replica_timer {
+                machine.replica_timer = at;
+                self.later(node, at - self.now, Local::ReplicaTimer);
+            }
+        }
+    }
+}
