@@ -83,6 +83,16 @@ impl Transaction {
         Transaction { id, kind, node, life: 0, register, floor, began, found: 0, submitted: false }
     }
 
+    /// Whether it writes.
+    pub fn is_write(&self) -> bool {
+        self.kind == Kind::Write
+    }
+
+    /// Whether it wants to read what was acknowledged last.
+    pub fn is_newest_read(&self) -> bool {
+        self.kind == Kind::Read(ReadKind::Newest)
+    }
+
     /// The value it writes.
     pub fn value(&self) -> u64 {
         self.id.0

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use ubik::effect::{Answer, CallToken, Effect};
+use ubik::effect::{CallToken, Effect};
 use ubik_proto::beacon::VoteReply;
 use ubik_proto::code::AbortCode;
 use ubik_proto::messages::{Beacon, DiskCall};
@@ -12,13 +12,25 @@ use ubik_proto::version::Version;
 use ubik_proto::vote::PromiseRecord;
 
 use crate::client::ClientStep;
+use crate::openafs::Wake;
 use crate::scenario::Trouble;
 
 /// One machine of the cell.
 pub type NodeId = usize;
 
+/// What a server is told in answer to a call.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// It was done.
+    Done,
+    /// The version.
+    Version(Version),
+    /// The database.
+    Database(Version, Vec<u8>),
+}
+
 /// What a call between servers carries.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Request {
     /// Any but the transfers.
     Call(DiskCall),
@@ -40,15 +52,17 @@ pub enum Local {
     /// The disk is about to have its own vote.
     SaveOwnVote(PromiseRecord),
     /// The disk is about to have a promise; then the vote is sent.
-    SavePromise { record: PromiseRecord, to: NodeId, number: u64, asked_by: u64, vote: VoteReply },
+    SavePromise { record: PromiseRecord, to: NodeId, number: u64, asked_by: u64, vote: VoteReply, given: u64 },
     /// A beacon of its own was answered, or not.
     Vote { from: NodeId, number: u64, reply: VoteReply },
     /// A probe of its own was answered, or not.
     Probe { to: NodeId, answered: bool },
     /// A call of its own was answered, or not.
-    Reply { token: CallToken, reply: Option<Result<Answer, AbortCode>> },
+    Reply { token: CallToken, reply: Option<Result<Said, AbortCode>> },
+    /// A server of OpenAFS's is woken.
+    Wake(Wake),
     /// An answer leaves, the disk being done.
-    SendReply { to: NodeId, token: CallToken, asked_by: u64, reply: Result<Answer, AbortCode> },
+    SendReply { to: NodeId, token: CallToken, asked_by: u64, reply: Result<Said, AbortCode> },
 }
 
 /// Something that happens.

@@ -6,6 +6,7 @@
 //!
 //! * [`world`] keeps the events and carries out what the servers ask for;
 //! * [`node`] is one machine: clocks, disk, server;
+//! * [`openafs`] is a server of OpenAFS's, for cells of both kinds;
 //! * [`net`] says whether and when a message arrives;
 //! * [`scenario`] is what goes wrong, and `client` what is asked meanwhile;
 //! * [`invariants`] are the properties that must hold, one a file;
@@ -18,6 +19,7 @@ mod event;
 pub mod invariants;
 pub mod net;
 pub mod node;
+pub mod openafs;
 pub mod planted;
 mod record;
 pub mod scenario;

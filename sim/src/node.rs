@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use ubik::phys::memory::MemoryStore;
 use ubik::site::{Clock, Config, Site, StartError};
+use ubik_proto::cell::Dialect;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::Version;
+
+use crate::openafs::{Act, Disk, Peer};
 
 /// What the server reads: set by the machine before each event.
 #[derive(Debug, Default)]
@@ -71,7 +74,8 @@ impl Clocks {
         self.base_local += micros;
     }
 
-    fn wall(&self, real: u64) -> i64 {
+    /// The wall clock at `real`, in seconds.
+    pub fn wall(&self, real: u64) -> i64 {
         WALL_START + (real / 1_000_000) as i64 + self.wall_error
     }
 }
@@ -80,6 +84,10 @@ impl Clocks {
 pub struct Node {
     /// What it runs, while it is up.
     pub site: Option<Site>,
+    /// OpenAFS's server instead, while it is up.
+    pub openafs: Option<Peer>,
+    /// What that leaves on its disk.
+    pub openafs_disk: Disk,
     /// Its disk.
     pub store: MemoryStore,
     /// Its clocks.
@@ -99,6 +107,8 @@ pub struct Node {
     pub adopting: Option<Version>,
     /// What it last showed.
     pub visible: Option<Version>,
+    /// Whether its disk is full.
+    pub full_disk: bool,
     /// How many times as long as usual its disk takes now.
     pub slow_disk: u64,
     config: Config,
@@ -109,6 +119,8 @@ impl Node {
     pub fn new(config: Config) -> Self {
         Node {
             site: None,
+            openafs: None,
+            openafs_disk: Disk::default(),
             store: MemoryStore::new(),
             clocks: Clocks::new(0, 0),
             reading: Arc::default(),
@@ -119,9 +131,21 @@ impl Node {
             tail: Version::FRESH,
             adopting: None,
             visible: None,
+            full_disk: false,
             slow_disk: 1,
             config,
         }
+    }
+
+    /// Whether it runs OpenAFS's program.
+    pub fn is_openafs(&self) -> bool {
+        let cell = &self.config.cell;
+        cell.server(cell.me()).dialect == Dialect::OpenAfs
+    }
+
+    /// Whether its server runs.
+    pub fn is_up(&self) -> bool {
+        self.site.is_some() || self.openafs.is_some()
     }
 
     /// Whether it has a vote.
@@ -151,8 +175,21 @@ impl Node {
         Ok(())
     }
 
+    /// Starts OpenAFS's server on it.
+    pub fn start_openafs(&mut self, real: u64) -> Vec<Act> {
+        self.life += 1;
+        self.busy_until = real;
+        let now = self.clocks.wall(real);
+        let (peer, acts) = Peer::start(self.config.cell.clone(), self.openafs_disk.clone(), now);
+        self.openafs = Some(peer);
+        acts
+    }
+
     /// Stops it as a power failure would: of what was not synced, anything may be lost.
     pub fn crash(&mut self, random: &mut fastrand::Rng) {
+        if let Some(peer) = self.openafs.take() {
+            self.openafs_disk = peer.disk;
+        }
         self.site = None;
         self.visible = None;
         self.store.disarm();

@@ -120,6 +120,8 @@ pub enum Course {
     LostDisk,
     /// Clocks run and jump as they like: what was committed must stay, and nothing else is promised.
     WildClocks,
+    /// Some servers are OpenAFS's, and wall clocks show nearly the same: what was acknowledged must stay and be read.
+    Mixed,
 }
 
 /// What is not left to the seed.
@@ -165,7 +167,6 @@ impl Scenario {
         let mut random = fastrand::Rng::with_seed(seed);
         let brisk = random.bool();
         let brisk = wish.brisk.unwrap_or(brisk);
-        let profile = if brisk { Profile::brisk() } else { Profile::openafs() };
         let voters = [3, 3, 3, 3, 5, 5, 4, 2, 1][random.usize(..9)];
         let voters = wish.voters.unwrap_or(voters);
         let course = match random.u8(..10) {
@@ -174,14 +175,26 @@ impl Scenario {
             _ => Course::Usual,
         };
         let course = wish.course.unwrap_or(course);
+        let brisk = brisk && course != Course::Mixed;
+        let profile = if brisk { Profile::brisk() } else { Profile::openafs() };
         // Of an even cell, or of one server, the others may be no quorum: a lost disk stops it, as it must.
+        let course = if course == Course::Mixed && voters < 2 { Course::Usual } else { course };
         let course = if course == Course::LostDisk && (voters < 3 || voters.is_multiple_of(2)) {
             Course::Usual
         } else {
             course
         };
         let clones = usize::from(random.u8(..6) == 0);
-        let servers = servers(voters, clones);
+        let mut servers = servers(voters, clones);
+        if course == Course::Mixed {
+            for server in &mut servers {
+                server.dialect = if random.bool() { Dialect::OpenAfs } else { Dialect::Quorate };
+            }
+            // At least one of each.
+            let first = random.usize(..2);
+            servers[first].dialect = Dialect::Quorate;
+            servers[1 - first].dialect = Dialect::OpenAfs;
+        }
         let scale = if brisk { 20 } else { 1 };
         let end = 3_600_000_000 / scale;
         let mut draw = Draw {
@@ -245,8 +258,14 @@ impl fmt::Display for Scenario {
             Course::Usual => "clocks keep their rate",
             Course::LostDisk => "clocks keep their rate, and a disk is lost",
             Course::WildClocks => "clocks run and jump as they like",
+            Course::Mixed => "wall clocks are nearly right",
         };
         let beacon = self.profile.beacon;
+        let foreign = (0..self.servers.len()).filter(|&node| self.servers[node].dialect == Dialect::OpenAfs);
+        let foreign: Vec<NodeId> = foreign.collect();
+        if !foreign.is_empty() {
+            write!(f, "servers {foreign:?} run OpenAFS; ")?;
+        }
         write!(f, "{voters} voters, {clones} clones, a beacon every {beacon:?}, ")?;
         write!(f, "{:.0} minutes; {about}", self.end as f64 / 6e7)
     }
@@ -271,7 +290,8 @@ impl Draw {
         for node in 0..self.nodes {
             let rate = self.rate();
             self.add(0, Trouble::Drift(node, rate));
-            let ahead = self.random.i64(-60..60);
+            let far = if self.course == Course::Mixed { 4 } else { 60 };
+            let ahead = self.random.i64(-far..far);
             self.add(0, Trouble::SetWall(node, ahead));
         }
         let lost_disk =
@@ -357,8 +377,9 @@ impl Draw {
                 let ahead = self.random.i64(-far..far);
                 self.add(at, Trouble::SetWall(node, ahead));
             }
-            // A lost disk and clocks set back may together undo what a promise remembers: one or the other.
-            Course::LostDisk => {}
+            // A lost disk and clocks set back may together undo what a promise remembers: one or the other. And OpenAFS's
+            // servers count on their wall clocks.
+            Course::LostDisk | Course::Mixed => {}
             Course::WildClocks => {
                 let by = self.random.u64(..3 * self.minute);
                 self.add(at, Trouble::JumpClock(node, by));

@@ -43,10 +43,16 @@ enum Task {
     },
     /// Hold the rules of docs/ and names: requirements table, words, sizes, crate arrows, links.
     Tidy,
-    /// Torture one file from libtdb's processes and ours at once, in full length.
+    /// Torture one file from libtdb's processes and ours at once, and run cells of OpenAFS's servers and ours, in full length.
     Interop,
     /// Crash at every write and sync, in full length.
     Crash,
+    /// Put five real servers under every fault, and check what their clients saw.
+    Faults {
+        /// For how long.
+        #[arg(long, default_value_t = 60)]
+        minutes: u32,
+    },
     /// Run the coverage-guided fuzzers (needs cargo-fuzz).
     Fuzz {
         /// Seconds for each target.
@@ -74,6 +80,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::check(),
         Task::Interop => suites::interop(),
         Task::Crash => suites::crash(),
+        Task::Faults { minutes } => suites::faults(minutes),
         Task::Fuzz { seconds, target } => suites::fuzz(seconds, target.as_deref()),
         Task::Miri => suites::miri(),
         Task::Sim => suites::sim(),

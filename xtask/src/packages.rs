@@ -16,7 +16,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ldb-tools", "/usr/bin/ldbadd"),
     ("iproute2", "/usr/sbin/ip"),
     ("openafs-dbserver", "/usr/lib/openafs/ptserver"),
-    ("openafs-client", "/usr/sbin/rxdebug"),
+    ("openafs-client", "/usr/bin/rxdebug"),
+    ("nftables", "/usr/sbin/nft"),
+    ("strace", "/usr/bin/strace"),
+    ("faketime", "/usr/bin/faketime"),
 ];
 
 /// Installs what is missing, where this machine allows it; says what it did.

@@ -10,9 +10,10 @@ use crate::packages;
 /// Sets the full length for every suite that has one.
 const FULL: (&str, &str) = ("QUORATE_LONG", "1");
 
-/// libtdb's processes and ours on one file.
+/// libtdb's processes and ours on one file; OpenAFS's servers and ours in one cell.
 pub fn interop() -> Result<()> {
     packages::install_missing();
+    full(&["test", "--release", "-p", "quorate", "--test", "mixed", "--", "--nocapture"])?;
     full(&["test", "--release", "-p", "tdb", "--test", "interop", "--test", "torture", "--", "--nocapture"])
 }
 
@@ -23,7 +24,16 @@ pub fn crash() -> Result<()> {
 
 /// Random suites whose seeds are printed.
 pub fn sim() -> Result<()> {
-    full(&["test", "--release", "-p", "history", "-p", "rx-proto", "-p", "sim", "--", "--nocapture"])
+    full(&["test", "--release", "-p", "history", "-p", "rx-proto", "-p", "sim", "--", "--nocapture"])?;
+    // Locks, page cache, snapshots and votes of one server, one interleaving after the other.
+    full(&["test", "-p", "ubik", "--features", "controlled", "--lib", "schedules", "--", "--nocapture"])
+}
+
+/// Five real servers under kills, partitions, full disks and the rest, for so many minutes.
+pub fn faults(minutes: u32) -> Result<()> {
+    let seconds = (u64::from(minutes) * 60).to_string();
+    let mut command = cargo(&["test", "--release", "-p", "quorate", "--test", "faults", "--", "--nocapture"]);
+    run(command.env("QUORATE_FAULT_SECS", seconds))
 }
 
 /// The coverage-guided fuzzers, one after the other.

@@ -14,7 +14,7 @@ pub unsafe extern "C" fn tdb_fetch(tdb: *mut Context, key: Datum) -> Datum {
     // SAFETY: C's promises: an open context, a key that stays during the call, and with TDB_NOLOCK no other writers.
     unsafe {
         with_database(tdb, Datum::NULL, |context, database| {
-            match database.parse_record_in_place(key.bytes(), give_away) {
+            match database.fetch_in_place(key.bytes(), give_away) {
                 Ok(Some(value)) if value.start.is_null() => {
                     context.set_error(ErrorCode::OutOfMemory);
                     value

@@ -170,3 +170,39 @@ fn valgrind_finds_nothing_in_the_exercise() {
         .output();
     assert!(printed(run.expect("it starts")).ends_with("done\n"));
 }
+
+/// R4: a program that knows nothing of recording leaves a trace when the environment asks for one.
+#[test]
+fn a_program_is_recorded_when_the_environment_says_so() {
+    if !works(PYTHON, &["-c", "import tdb"]) {
+        return testbed::skip("a_program_is_recorded_when_the_environment_says_so", "no python3-tdb");
+    }
+    let stage = Stage::new();
+    let folder = stage.folder("scratch");
+    let traces = folder.join("traces");
+    let mut command = stage.command(Which::Ours, PYTHON);
+    command.arg(source("recorded.py")).arg(&folder).env("QUORATE_TDB_RECORD", &traces);
+    printed(command.output().expect("it starts"));
+    let found: Vec<_> = std::fs::read_dir(&traces).expect("it was made").collect();
+    let [Ok(trace)] = found.as_slice() else { panic!("one trace: {found:?}") };
+    let text = std::fs::read_to_string(trace.path()).expect("a trace is text");
+    let lines: Vec<&str> = text.lines().filter_map(|line| line.split(" #").next()).collect();
+    let expected = [
+        "1 tdb_store 1:61 1:31 0x1 = 0",
+        "2 tdb_append 1:61 1:31 = 1:32",
+        "2 tdb_fetch 1:61 = 2:3132",
+        "2 tdb_fetch 1:62 = NULL",
+        "2 tdb_exists 1:61 = 1",
+        "2 tdb_transaction_start",
+        "3 tdb_store 1:62 1:33 0x1 = 0",
+        "3 tdb_transaction_commit",
+        "4 tdb_delete 1:61 = 0",
+        "4 tdb_lockall",
+        "4 tdb_unlockall",
+        "4 tdb_firstkey = 1:62",
+        "4 tdb_nextkey 1:62 = NULL",
+        "4 tdb_close",
+    ];
+    assert!(lines[0].starts_with("0 tdb_open 7 0x"), "{}", lines[0]);
+    assert_eq!(lines[1..], expected);
+}

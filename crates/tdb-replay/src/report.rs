@@ -63,6 +63,8 @@ pub struct Report {
     pub split_list: Vec<String>,
     /// Locks that could not be held as recorded and were not taken.
     pub locks_given_up: usize,
+    /// Where they are taken in the traces.
+    pub locks_given_up_list: Vec<String>,
     /// Records that were there before the traces began.
     pub planted: usize,
     /// The first of them, with the line that found each.
@@ -159,7 +161,7 @@ impl Report {
         let mut tally = Tally::default();
         runs.into_iter().for_each(|run| tally.add(run.tally));
         let merged = &explained.merged;
-        let split = |of: &crate::order::merge::GroupOf| {
+        let place = |of: &crate::order::merge::GroupOf| {
             let start = history.traces[of.trace as usize].groups[of.group as usize].start;
             history.place(of.trace as usize, start as usize)
         };
@@ -181,8 +183,9 @@ impl Report {
             compared: tally.compared,
             mismatches: tally.mismatches,
             splits: merged.splits.len(),
-            split_list: merged.splits.iter().take(NAMED).map(split).collect(),
+            split_list: merged.splits.iter().take(NAMED).map(place).collect(),
             locks_given_up: merged.given_up.len(),
+            locks_given_up_list: merged.given_up.iter().take(NAMED).map(place).collect(),
             planted: schedule.planted.len(),
             planted_list: schedule
                 .planted
@@ -260,6 +263,16 @@ fn doublings(histogram: &Histogram<u32>) -> Vec<u64> {
 
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_before_replay(out)?;
+        self.replay_text(out)?;
+        self.latency_text(out)?;
+        self.result_text(out)
+    }
+}
+
+impl Report {
+    /// Prints what is the same on every engine.
+    pub(crate) fn fmt_before_replay(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for note in &self.notes {
             writeln!(out, "note: {note}")?;
         }
@@ -275,14 +288,9 @@ impl Display for Report {
         let rate = self.text_bytes as f64 / 1e6 / self.parse_seconds.max(1e-9);
         let mb = self.text_bytes as f64 / 1e6;
         writeln!(out, "read       {:.3} s: {mb:.1} MB, {rate:.0} MB/s", self.parse_seconds)?;
-        self.order_text(out)?;
-        self.replay_text(out)?;
-        self.latency_text(out)?;
-        self.result_text(out)
+        self.order_text(out)
     }
-}
 
-impl Report {
     fn order_text(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let OrderReport { effort, events, dependencies, waits, critical_path } = &self.order;
         writeln!(

@@ -7,6 +7,7 @@ use hashbrown::HashSet;
 use crate::order::explain::{Explained, Planted};
 use crate::order::merge::{GroupOf, Wait};
 use crate::trace::History;
+use crate::trace::structure::{Group, GroupKind};
 
 /// One trace's part of the plan.
 #[derive(Default)]
@@ -57,7 +58,12 @@ impl Schedule {
             traces[of.trace as usize].split.insert(group(of).start);
         }
         for of in &merged.given_up {
-            traces[of.trace as usize].skip.extend([group(of).start, group(of).end]);
+            let Group { kind, start, end, .. } = group(of);
+            match kind {
+                // The engine's traversal takes its lock whatever is wanted: so it is not held open.
+                GroupKind::Traverse { .. } => traces[of.trace as usize].split.extend([start]),
+                _ => traces[of.trace as usize].skip.extend([start, end]),
+            }
         }
         Schedule {
             traces,

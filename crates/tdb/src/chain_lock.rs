@@ -5,6 +5,7 @@
 use crate::database::Database;
 use crate::error::LockError;
 use crate::lock::{ChainIndex, LockByte, LockKind, Wait};
+use crate::record::line::Call;
 
 /// The chain of a key, locked until this is dropped.
 #[derive(Debug)]
@@ -13,11 +14,17 @@ pub struct ChainLock<'a> {
     database: &'a Database,
     chain: u32,
     kind: LockKind,
+    /// For the trace, if there is one.
+    key: Option<Box<[u8]>>,
 }
 
 impl Drop for ChainLock<'_> {
     fn drop(&mut self) {
-        self.database.unlock_list(ChainIndex::chain(self.chain), self.kind);
+        let called = self.database.called();
+        let held = self.database.unlock_list(ChainIndex::chain(self.chain), self.kind);
+        if let Some(key) = &self.key {
+            self.database.record_chain_unlock(called, key, self.kind, held);
+        }
     }
 }
 
@@ -32,7 +39,7 @@ pub struct AllRecordLock<'a> {
 impl Drop for AllRecordLock<'_> {
     fn drop(&mut self) {
         // Not held any more only if the caller mixed guards and single calls.
-        let _ = self.database.unlock_allrecord_as(self.kind, true);
+        let _ = self.database.give_back_all(self.kind);
     }
 }
 
@@ -40,31 +47,43 @@ impl Database {
     /// Locks the chain of `key`: several operations on the key become one step for others.
     pub fn chain_lock(&self, key: &[u8], kind: LockKind, wait: Wait) -> Result<ChainLock<'_>, LockError> {
         let chain = self.chain_index(key);
-        self.noted(self.lock_list(ChainIndex::chain(chain), kind, wait))?;
-        Ok(ChainLock { database: self, chain, kind })
+        self.lock_chain(key, kind, wait)?;
+        let key = self.recording().map(|_| key.into());
+        Ok(ChainLock { database: self, chain, kind, key })
     }
 
     /// Locks the chain of `key` until [`Database::unlock_chain`].
     pub fn lock_chain(&self, key: &[u8], kind: LockKind, wait: Wait) -> Result<(), LockError> {
-        self.noted(self.lock_list(ChainIndex::chain(self.chain_index(key)), kind, wait))
+        let called = self.called();
+        let locked = self.noted(self.lock_list(ChainIndex::chain(self.chain_index(key)), kind, wait));
+        self.record_chain_lock(called, key, (kind, wait), &locked);
+        locked
     }
 
     /// Undoes one [`Database::lock_chain`].
     pub fn unlock_chain(&self, key: &[u8], kind: LockKind) -> Result<(), LockError> {
         let chain = self.chain_index(key);
+        let called = self.called();
         let held = self.unlock_list(ChainIndex::chain(chain), kind);
+        self.record_chain_unlock(called, key, kind, held);
         let byte = u64::from(crate::format::chain_head(chain)) - 4;
         self.noted(if held { Ok(()) } else { Err(LockError::NotHeld { byte }) })
     }
 
     /// Counts the chain of `key` as locked for writing without locking it: another process holds it on our behalf.
     pub fn mark_chain(&self, key: &[u8]) -> Result<(), LockError> {
-        self.noted(self.mark_list(ChainIndex::chain(self.chain_index(key)), LockKind::Write))
+        let called = self.called();
+        let marked = self.noted(self.mark_list(ChainIndex::chain(self.chain_index(key)), LockKind::Write));
+        self.record_mark(called, Call::Key("tdb_chainlock_mark", key), marked.is_ok());
+        marked
     }
 
     /// Undoes one [`Database::mark_chain`].
     pub fn unmark_chain(&self, key: &[u8]) -> Result<(), LockError> {
-        self.noted(self.unmark_list(ChainIndex::chain(self.chain_index(key))))
+        let called = self.called();
+        let unmarked = self.noted(self.unmark_list(ChainIndex::chain(self.chain_index(key))));
+        self.record_mark(called, Call::Key("tdb_chainlock_unmark", key), unmarked.is_ok());
+        unmarked
     }
 
     /// Locks all records.
@@ -75,22 +94,38 @@ impl Database {
 
     /// Locks all records until [`Database::unlock_all`].
     pub fn lock_all(&self, kind: LockKind, wait: Wait) -> Result<(), LockError> {
-        self.noted(self.lock_allrecord(kind, wait, false))
+        let called = self.called();
+        let locked = self.noted(self.lock_allrecord(kind, wait, false));
+        self.record_lock_all(called, (kind, wait), &locked);
+        locked
     }
 
     /// Undoes one [`Database::lock_all`].
     pub fn unlock_all(&self, kind: LockKind) -> Result<(), LockError> {
-        self.noted(self.unlock_allrecord_as(kind, true))
+        self.noted(self.give_back_all(kind))
+    }
+
+    fn give_back_all(&self, kind: LockKind) -> Result<(), LockError> {
+        let called = self.called();
+        let unlocked = self.unlock_allrecord_as(kind, true);
+        self.record_unlock_all(called, kind, unlocked.is_ok());
+        unlocked
     }
 
     /// Counts all records as locked for writing without locking them: another process holds them on our behalf.
     pub fn mark_all(&self) -> Result<(), LockError> {
-        self.noted(self.mark_allrecord(LockKind::Write))
+        let called = self.called();
+        let marked = self.noted(self.mark_allrecord(LockKind::Write));
+        self.record_mark(called, Call::Bare("tdb_lockall_mark"), marked.is_ok());
+        marked
     }
 
     /// Undoes one [`Database::mark_all`].
     pub fn unmark_all(&self) -> Result<(), LockError> {
-        self.noted(self.unlock_allrecord_as(LockKind::Write, false))
+        let called = self.called();
+        let unmarked = self.noted(self.unlock_allrecord_as(LockKind::Write, false));
+        self.record_mark(called, Call::Bare("tdb_lockall_unmark"), unmarked.is_ok());
+        unmarked
     }
 
     /// Locks a chain by its number, or the freelist as -1, until [`Database::unlock_list_number`].

@@ -12,6 +12,8 @@ use crate::freelist::FreelistMemory;
 use crate::hash::HashFunction;
 use crate::lock::{LockByte, LockKind, LockState, Wait};
 use crate::open::OpenOptions;
+use crate::record::line::Call;
+use crate::record::{Recorder, When};
 use crate::space::Space;
 use crate::transaction::TransactionState;
 use crate::traverse::Traverses;
@@ -65,6 +67,8 @@ pub struct Database {
     /// How often positions of records became meaningless (wipe, cancelled transaction).
     pub(crate) upheavals: Cell<u64>,
     pub(crate) log: RefCell<Option<Log>>,
+    /// What writes down what is done; nothing, normally.
+    pub(crate) recorder: Option<Box<Recorder>>,
 }
 
 impl Database {
@@ -144,6 +148,8 @@ impl Database {
     }
 
     fn set_flags(&self, flags: Flags) {
+        // A trace without numbers would say little.
+        let flags = if self.recorder.is_some() { flags | Flags::SEQNUM } else { flags };
         let was = self.flags.replace(flags);
         if was.has(Flags::NOMMAP) != flags.has(Flags::NOMMAP)
             && !self.transaction_active()
@@ -221,7 +227,11 @@ impl Database {
 
     /// The sequence number: grows with every change made by openers that count ([`Flags::SEQNUM`]).
     pub fn seqnum(&self) -> Result<u32, ReadError> {
-        self.noted(self.space.word(SEQNUM_AT).map_err(ReadError::from))
+        let called = self.called();
+        let number = self.noted(self.space.word(SEQNUM_AT).map_err(ReadError::from));
+        let line = |number: &u32| Call::Result("tdb_get_seqnum", i64::from(*number as i32));
+        self.record(called, When::Last, number.as_ref().ok().map(line));
+        number
     }
 
     /// Counts changes in the sequence number from now on.
@@ -273,6 +283,7 @@ impl Drop for Database {
             // Nothing can be done about a failure here; the next opener recovers.
             let _ = self.transaction_cancel();
         }
+        self.end_recording();
     }
 }
 

@@ -26,6 +26,7 @@
 //! * `space`, `overlay`: the bytes, as a transaction sees them
 //! * `mapping`, [`storage`], [`sigbus`]: the bytes
 //! * `check`, `rescue`, `summary`, [`dump`]: looking at a whole file
+//! * `record`: what a handle did, as a trace
 //! * [`error`]: what can go wrong
 #![deny(unsafe_code)]
 
@@ -46,6 +47,7 @@ mod mutex_lock;
 mod ofd;
 mod open;
 mod overlay;
+mod record;
 mod records;
 mod recovery;
 mod rescue;

@@ -209,6 +209,7 @@ impl Database {
     /// Undoes one [`Database::lock_list`].
     #[inline]
     pub(crate) fn unlock_list(&self, list: ChainIndex, kind: LockKind) -> bool {
+        self.note_version();
         let all = self.locks.allrecord.get();
         if all.count > 0 {
             return kind == LockKind::Read || all.kind == LockKind::Write || all.upgradable;

@@ -13,6 +13,8 @@ use crate::format::{
 };
 use crate::freelist::record_len_for;
 use crate::lock::{ChainIndex, LockKind, Wait};
+use crate::record::When;
+use crate::record::line::Call;
 use crate::space::advance;
 
 /// What a store does with a key that is, or is not, there.
@@ -35,10 +37,40 @@ const LIVE_FOR_DEAD: u32 = 3;
 impl Database {
     /// The value of `key`, if it is there.
     pub fn fetch(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        self.noted(self.read_value(key, |found| {
+        let called = self.called();
+        let fetched = self.noted(self.read_value(key, |found| {
             let (at, len) = value_place(found)?;
             self.space.bytes(at, len)
-        }))
+        }));
+        let line = |value| Call::KeyRecord("tdb_fetch", key, value);
+        self.record(called, When::Under, fetched.as_ref().ok().map(Option::as_deref).map(line));
+        fetched
+    }
+
+    /// [`Database::fetch`] that hands the file's own bytes to `take` instead of copying them first.
+    ///
+    /// # Safety
+    /// If the handle takes no locks, nobody else writes to the file while `take` runs.
+    #[allow(unsafe_code)]
+    pub unsafe fn fetch_in_place<T>(
+        &self,
+        key: &[u8],
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, ReadError> {
+        let called = self.called();
+        let mut value = Vec::new();
+        let fetched = self.noted(self.read_value(key, |found| {
+            let (at, len) = value_place(found)?;
+            self.space.lend(at, len, |bytes| {
+                if called.is_some() {
+                    value.extend_from_slice(bytes);
+                }
+                take(bytes)
+            })
+        }));
+        let line = |found: &Option<T>| Call::KeyRecord("tdb_fetch", key, found.as_ref().map(|_| &*value));
+        self.record(called, When::Under, fetched.as_ref().ok().map(line));
+        fetched
     }
 
     /// Lends the value of `key` to `parse`, without a copy where the file is mapped; `None` if the key is not there.
@@ -58,13 +90,16 @@ impl Database {
         key: &[u8],
         parse: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
-        self.noted(self.read_value(key, |found| {
+        let called = self.called();
+        let parsed = self.noted(self.read_value(key, |found| {
             let (at, len) = value_place(found)?;
             if self.read_only {
                 return self.space.bytes(at, len).map(|bytes| parse(&bytes));
             }
             self.space.lend(at, len, parse)
-        }))
+        }));
+        self.record_found(called, ("tdb_parse_record", key), parsed.as_ref().map(result_of));
+        parsed
     }
 
     /// [`Database::parse_record`] that lends the file's own bytes by handles without locks, too.
@@ -77,14 +112,25 @@ impl Database {
         key: &[u8],
         parse: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
-        self.noted(self.read_value(key, |found| {
+        let called = self.called();
+        let parsed = self.noted(self.read_value(key, |found| {
             let (at, len) = value_place(found)?;
             self.space.lend(at, len, parse)
-        }))
+        }));
+        self.record_found(called, ("tdb_parse_record", key), parsed.as_ref().map(result_of));
+        parsed
     }
 
     /// Whether `key` is there.
     pub fn exists(&self, key: &[u8]) -> Result<bool, ReadError> {
+        let called = self.called();
+        let exists = self.is_there(key);
+        self.record_found(called, ("tdb_exists", key), exists.as_ref().map(|&exists| i64::from(exists)));
+        exists
+    }
+
+    /// [`Database::exists`], for the engine's own use: it is not recorded.
+    pub(crate) fn is_there(&self, key: &[u8]) -> Result<bool, ReadError> {
         self.noted(self.read_value(key, |_| Ok(()))).map(|found| found.is_some())
     }
 
@@ -121,7 +167,11 @@ impl Database {
 
     /// Stores the concatenation of `parts` under `key`.
     pub fn storev(&self, key: &[u8], parts: &[&[u8]], mode: StoreMode) -> Result<(), StoreError> {
-        self.noted(self.space.whole(self.store_parts(key, parts, mode)))
+        let called = self.called();
+        self.about_to_store(called, key, parts, mode);
+        let stored = self.noted(self.space.whole(self.store_parts(key, parts, mode)));
+        self.record_store(called, (key, parts, mode), &stored);
+        stored
     }
 
     fn store_parts(&self, key: &[u8], parts: &[&[u8]], mode: StoreMode) -> Result<(), StoreError> {
@@ -141,7 +191,10 @@ impl Database {
 
     /// Appends `more` to the value of `key`, which begins empty if it is not there.
     pub fn append(&self, key: &[u8], more: &[u8]) -> Result<(), StoreError> {
-        self.noted(self.space.whole(self.append_to_record(key, more)))
+        let called = self.called();
+        let appended = self.noted(self.space.whole(self.append_to_record(key, more)));
+        self.record_append(called, key, more, &appended);
+        appended
     }
 
     fn append_to_record(&self, key: &[u8], more: &[u8]) -> Result<(), StoreError> {
@@ -151,6 +204,7 @@ impl Database {
         let added = NewRecord::of(hash, key, &more_part)?;
         let _chain = self.locked(ChainIndex::chain(self.chain_of(hash)), LockKind::Write, Wait::Yes)?;
         let (found, dead) = self.find_noting_dead(hash, key, added.bytes)?;
+        self.about_to_append(key, found.as_ref(), more)?;
         let Some(found) = found else {
             self.insert(&added, &dead)?;
             return self.finish_change();
@@ -175,7 +229,11 @@ impl Database {
 
     /// Deletes `key`; [`StoreError::NoSuchRecord`] if it is not there.
     pub fn delete(&self, key: &[u8]) -> Result<(), StoreError> {
-        self.noted(self.space.whole(self.delete_record(key)))
+        let called = self.called();
+        self.about_to(called, Call::KeyResult("tdb_delete", key, 0));
+        let deleted = self.noted(self.space.whole(self.delete_record(key)));
+        self.record_delete(called, key, &deleted);
+        deleted
     }
 
     fn delete_record(&self, key: &[u8]) -> Result<(), StoreError> {
@@ -330,6 +388,11 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// What a trace says of a record that was parsed, or not found.
+fn result_of<T>(found: &Option<T>) -> i64 {
+    if found.is_some() { 0 } else { -1 }
 }
 
 /// Where the value of a record is, and how long.

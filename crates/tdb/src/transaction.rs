@@ -27,6 +27,8 @@ use crate::error::{AccessError, LockError, TransactionError};
 use crate::flags::Flags;
 use crate::lock::{LockByte, LockKind, Wait};
 use crate::overlay::Change;
+use crate::record::When;
+use crate::record::line::Call;
 
 /// The open transaction of a handle.
 pub(crate) struct TransactionState {
@@ -115,7 +117,15 @@ impl Database {
 
     /// Starts a transaction without a guard: the caller commits or cancels it.
     pub fn transaction_start(&self, wait: Wait) -> Result<(), TransactionError> {
-        self.noted(self.start(wait))
+        let called = self.called().filter(|_| !self.transaction_active());
+        let started = self.noted(self.start(wait));
+        self.record(called, When::Begin, started.is_ok().then_some(Call::Bare("tdb_transaction_start")));
+        started
+    }
+
+    /// How many inner transactions are open in the open one.
+    pub(crate) fn nesting(&self) -> Option<u32> {
+        self.transaction.borrow().as_ref().map(|state| state.nesting)
     }
 
     fn start(&self, wait: Wait) -> Result<(), TransactionError> {
@@ -168,7 +178,10 @@ impl Database {
 
     /// Steps 1 to 4 of the commit; afterwards only commit and cancel are possible. An error cancels.
     pub fn transaction_prepare_commit(&self) -> Result<(), TransactionError> {
-        self.noted(self.prepare_outer())
+        let ending = self.ending(false);
+        let prepared = self.noted(self.prepare_outer());
+        self.ended(ending, "tdb_transaction_prepare_commit", prepared.is_ok());
+        prepared
     }
 
     fn prepare_outer(&self) -> Result<(), TransactionError> {
@@ -217,7 +230,10 @@ impl Database {
 
     /// Commits the transaction, or ends an inner one. After an error nothing has changed and no transaction is open.
     pub fn transaction_commit(&self) -> Result<(), TransactionError> {
-        self.noted(self.commit_outer())
+        let ending = self.ending(true);
+        let committed = self.noted(self.commit_outer());
+        self.ended(ending, "tdb_transaction_commit", committed.is_ok());
+        committed
     }
 
     fn commit_outer(&self) -> Result<(), TransactionError> {
@@ -279,7 +295,10 @@ impl Database {
 
     /// Cancels the transaction; an inner one condemns the outer one.
     pub fn transaction_cancel(&self) -> Result<(), TransactionError> {
-        self.noted(self.cancel_outer())
+        let ending = self.ending(false);
+        let cancelled = self.noted(self.cancel_outer());
+        self.ended(ending, "tdb_transaction_cancel", cancelled.is_ok());
+        cancelled
     }
 
     fn cancel_outer(&self) -> Result<(), TransactionError> {

@@ -13,6 +13,8 @@ use crate::database::Database;
 use crate::error::{AccessError, ErrorCode, ReadError};
 use crate::format::{Offset, RECORD_HEADER, RECORD_USED, chain_head};
 use crate::lock::{ChainIndex, LockByte, LockKind, Wait};
+use crate::record::line::Call;
+use crate::record::{Copied, When};
 use crate::records::value_place;
 
 /// How much of a chain is copied at once; one longer record is still copied whole.
@@ -52,6 +54,7 @@ struct Cursor {
     batch: Batch,
     nth: usize,
     changes: u64,
+    copied: Option<Copied>,
 }
 
 /// Whether values are wanted, too.
@@ -112,8 +115,10 @@ impl Database {
         &self,
         with: impl FnMut(&Database, &[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<u64, ReadError> {
+        let called = self.called();
         self.lock_byte(LockByte::Transaction, LockKind::Write, Wait::Yes)?;
         let _running = Running::start(self, &self.traverses.writing, true);
+        self.record(called, When::Now, Some(Call::Bare("tdb_traverse_start")));
         self.walk(with)
     }
 
@@ -123,6 +128,7 @@ impl Database {
         with: impl FnMut(&Database, &[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<u64, ReadError> {
         let _running = Running::start(self, &self.traverses.reading, false);
+        self.record(self.called(), When::Last, Some(Call::Bare("tdb_traverse_read_start")));
         self.noted(self.walk(with))
     }
 
@@ -139,7 +145,7 @@ impl Database {
         let mut run = || {
             let _chain = self.locked(ChainIndex::chain(chain), LockKind::Read, Wait::Yes)?;
             let mut count = 0;
-            let _ = self.show_chain(chain, &mut Batch::default(), &mut count, &mut with)?;
+            let _ = self.show_chain(chain, &mut Batch::default(), &mut count, &mut with, false)?;
             Ok(count)
         };
         self.noted(run())
@@ -159,6 +165,18 @@ impl Database {
         mut with: impl FnMut(&Database, &[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<u64, ReadError> {
         let mut count = 0;
+        let mut stopped = false;
+        let walked = self.walk_chains(&mut count, &mut stopped, &mut with).map(|()| count);
+        self.record_traversed(&walked, stopped);
+        walked
+    }
+
+    fn walk_chains(
+        &self,
+        count: &mut u64,
+        stopped: &mut bool,
+        with: &mut impl FnMut(&Database, &[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
         let mut batch = Batch::default();
         for chain in 0..self.hash_size {
             // An empty chain is empty without its lock, too: a record stored right now need not be seen. But the first
@@ -166,11 +184,12 @@ impl Database {
             if chain > 0 && self.space.word(chain_head(chain))? == 0 {
                 continue;
             }
-            if self.show_chain(chain, &mut batch, &mut count, &mut with)?.is_break() {
+            if self.show_chain(chain, &mut batch, count, with, true)?.is_break() {
+                *stopped = true;
                 break;
             }
         }
-        Ok(count)
+        Ok(())
     }
 
     fn show_chain(
@@ -179,13 +198,16 @@ impl Database {
         batch: &mut Batch,
         count: &mut u64,
         with: &mut impl FnMut(&Database, &[u8], &[u8]) -> ControlFlow<()>,
+        recorded: bool,
     ) -> Result<ControlFlow<()>, ReadError> {
         let mut from = None;
         loop {
             let upheavals = self.upheavals.get();
+            let called = if recorded { self.called() } else { None };
             self.copy_chain(chain, from.as_ref().map(|Standing(_, at)| *at), Copying::Records, batch)?;
+            let copied = self.copied(called);
             from = batch.resume.map(|at| Standing(self, at));
-            if self.show_batch(batch, count, with)?.is_break() {
+            if self.show_batch(batch, count, with, copied)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             // After a wipe the place where we stand means nothing.
@@ -200,16 +222,21 @@ impl Database {
         batch: &Batch,
         count: &mut u64,
         with: &mut impl FnMut(&Database, &[u8], &[u8]) -> ControlFlow<()>,
+        copied: Option<Copied>,
     ) -> Result<ControlFlow<()>, ReadError> {
         let changes = self.changes.get();
         for (key, value) in &batch.records {
             let key = &batch.bytes[key.clone()];
-            let flow = if self.changes.get() == changes {
-                with(self, key, &batch.bytes[value.clone()])
+            let flow = if self.changes.get() == changes && !self.is_old(copied) {
+                let value = &batch.bytes[value.clone()];
+                self.record_shown(copied, key, value);
+                with(self, key, value)
             } else {
+                let called = copied.and_then(|_| self.called());
                 let Some(fresh) = self.look_up_again(key)? else {
                     continue;
                 };
+                self.record_shown(self.copied(called), key, &fresh);
                 with(self, key, &fresh)
             };
             *count += 1;
@@ -284,12 +311,20 @@ impl Database {
     /// One such walk per handle: it begins anew here. It copies the keys of one chain at a time.
     pub fn first_key(&self) -> Result<Option<Vec<u8>>, ReadError> {
         *self.traverses.cursor.borrow_mut() = None;
-        self.noted(self.key_from_chain(0))
+        let called = self.called();
+        let first = self.noted(self.key_from_chain(0));
+        let line = |found| Call::FirstKey(found);
+        self.record(self.since(called), When::Until, first.as_ref().ok().map(Option::as_deref).map(line));
+        first
     }
 
     /// The key after `key`; `None` at the end. `key` may have been deleted meanwhile if it was the last one returned.
     pub fn next_key(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        self.noted(self.key_after(key))
+        let called = self.called();
+        let next = self.noted(self.key_after(key));
+        let line = |found| Call::KeyRecord("tdb_nextkey", key, found);
+        self.record(self.since(called), When::Until, next.as_ref().ok().map(Option::as_deref).map(line));
+        next
     }
 
     fn key_after(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
@@ -316,9 +351,11 @@ impl Database {
         let chain = self.chain_index(key);
         let mut batch = Batch::default();
         let changes = self.changes.get();
+        let called = self.called();
         self.copy_chain(chain, None, Copying::Keys, &mut batch)?;
+        let copied = self.copied(called);
         let nth = batch.records.iter().position(|(place, _)| &batch.bytes[place.clone()] == key);
-        Ok(nth.map(|nth| Cursor { chain, batch, nth, changes }))
+        Ok(nth.map(|nth| Cursor { chain, batch, nth, changes, copied }))
     }
 
     /// The cursor's next key on the same chain; keeps the cursor if there is one.
@@ -329,7 +366,11 @@ impl Database {
                 return Ok(None);
             };
             // A key that this handle has deleted since the copy is not shown.
-            if cursor.changes == self.changes.get() || self.exists(&key)? {
+            let fresh = cursor.changes == self.changes.get() && !self.is_old(cursor.copied);
+            if fresh {
+                self.speak_of(cursor.copied);
+            }
+            if fresh || self.is_there(&key)? {
                 *self.traverses.cursor.borrow_mut() = Some(cursor);
                 return Ok(Some(key));
             }
@@ -343,10 +384,12 @@ impl Database {
             }
             let mut batch = Batch::default();
             let changes = self.changes.get();
+            let called = self.called();
             self.copy_chain(chain, None, Copying::Keys, &mut batch)?;
+            let copied = self.copied(called);
             if let Some((place, _)) = batch.records.first() {
                 let key = batch.bytes[place.clone()].to_vec();
-                *self.traverses.cursor.borrow_mut() = Some(Cursor { chain, batch, nth: 0, changes });
+                *self.traverses.cursor.borrow_mut() = Some(Cursor { chain, batch, nth: 0, changes, copied });
                 return Ok(Some(key));
             }
         }

@@ -6,6 +6,8 @@ use crate::format::{
     FREELIST_HEAD, Offset, RECORD_HEADER, RECOVERY_INVALID, RECOVERY_START_AT, Record, TAILER, chain_head,
 };
 use crate::lock::{LockKind, Wait};
+use crate::record::When;
+use crate::record::line::Call;
 use crate::records::StoreMode;
 use std::ops::ControlFlow;
 
@@ -15,12 +17,16 @@ const HEADS: u32 = 1024;
 impl Database {
     /// Deletes all records, in one step for others.
     pub fn wipe_all(&self) -> Result<(), StoreError> {
-        self.noted(self.wipe())
+        let called = self.called();
+        let wiped = self.noted(self.wipe());
+        self.record_wipe(called, wiped.is_ok());
+        wiped
     }
 
     fn wipe(&self) -> Result<(), StoreError> {
         self.must_be_writable()?;
         self.lock_allrecord(LockKind::Write, Wait::Yes, false)?;
+        self.about_to_wipe();
         let wiped = self.wipe_locked();
         self.unlock_allrecord_as(LockKind::Write, true)?;
         Ok(wiped?)
@@ -87,6 +93,7 @@ impl Database {
 
     /// Rewrites all records without gaps, in a transaction. The file's size stays, and its free space becomes one.
     pub fn repack(&self) -> Result<(), RepackError> {
+        self.record(self.called(), When::Last, Some(Call::Bare("tdb_repack")));
         self.noted(self.repack_in_transaction())
     }
 

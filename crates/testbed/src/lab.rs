@@ -19,6 +19,9 @@ const KEY: &[u8; 32] = b"a key of the test cell, 32 bytes";
 /// Where Debian puts OpenAFS's servers.
 pub const OPENAFS_SERVERS: &str = "/usr/lib/openafs";
 
+/// Where Debian puts faketime's library for programs with threads.
+pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
 /// Why OpenAFS's servers and programs cannot be used here, if they cannot.
 pub fn openafs_is_missing() -> Option<String> {
     let needed = [
@@ -96,6 +99,11 @@ impl Node {
     /// Whether a server runs here.
     pub fn runs(&mut self) -> bool {
         self.server.as_mut().is_some_and(|server| server.try_wait().is_ok_and(|status| status.is_none()))
+    }
+
+    /// The server's process id.
+    pub fn id(&self) -> Option<u32> {
+        self.server.as_ref().map(Child::id)
     }
 
     /// Sends the server a signal, by its name.

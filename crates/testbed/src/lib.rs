@@ -48,6 +48,11 @@ pub fn seed(test: &str) -> u64 {
     seed
 }
 
+/// The program under test: `built`, or what `QUORATE_BINARY` names. A long run names a copy, which no later build replaces.
+pub fn program(built: &str) -> PathBuf {
+    std::env::var_os("QUORATE_BINARY").map_or_else(|| PathBuf::from(built), PathBuf::from)
+}
+
 /// The root of the repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

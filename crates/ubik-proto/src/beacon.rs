@@ -5,6 +5,7 @@
 //! (its lease cannot outlast that by more than `lease_wait`).
 
 use crate::cell::{Cell, ServerId};
+use crate::messages::Beacon;
 use crate::plant::{Fault, planted};
 use crate::profile::Profile;
 use crate::quorum::Quorum;
@@ -28,6 +29,8 @@ pub(crate) struct Flight {
     sent: Moment,
     epoch: u32,
     granting: bool,
+    /// The start that it names.
+    pub(crate) start: i32,
 }
 
 /// One peer, as the beaconer sees it.
@@ -125,12 +128,13 @@ impl Beaconer {
     }
 
     /// Notes that a beacon leaves; returns its number.
-    pub(crate) fn sent(&mut self, now: Moment, to: ServerId, epoch: u32, granting: bool) -> u64 {
+    pub(crate) fn sent(&mut self, now: Moment, to: ServerId, epoch: u32, beacon: &Beacon) -> u64 {
+        let granting = beacon.version.counter > 0;
         let (wait, foreign_lease) = (self.profile.lease_wait, self.profile.foreign_lease());
         self.flights += 1;
         let number = self.flights;
         let link = self.link_mut(to);
-        link.flight = Some(Flight { number, sent: now, epoch, granting });
+        link.flight = Some(Flight { number, sent: now, epoch, granting, start: beacon.start });
         link.last_sent = Some(now);
         link.wanted = false;
         if granting {

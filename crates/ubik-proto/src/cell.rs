@@ -55,6 +55,11 @@ impl ServerSet {
         self.0 & (1 << id.0) != 0
     }
 
+    /// Keeps those that are `wanted`.
+    pub fn retain(&mut self, wanted: impl Fn(ServerId) -> bool) {
+        *self = self.iter().filter(|&id| wanted(id)).collect();
+    }
+
     /// How many there are.
     pub fn len(self) -> usize {
         self.0.count_ones() as usize

@@ -274,6 +274,26 @@ impl DiskCall {
         xdr.finish()
     }
 
+    /// What the call is, for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            DiskCall::Begin(_) => "Begin",
+            DiskCall::Commit(_) => "Commit",
+            DiskCall::Lock { .. } => "Lock",
+            DiskCall::Write { .. } => "Write",
+            DiskCall::GetVersion => "GetVersion",
+            DiskCall::GetFile { .. } => "GetFile",
+            DiskCall::SendFile { .. } => "SendFile",
+            DiskCall::Abort(_) => "Abort",
+            DiskCall::ReleaseLocks(_) => "ReleaseLocks",
+            DiskCall::Truncate { .. } => "Truncate",
+            DiskCall::Probe => "Probe",
+            DiskCall::WriteV { .. } => "WriteV",
+            DiskCall::UpdateInterfaceAddr(_) => "UpdateInterfaceAddr",
+            DiskCall::SetVersion { .. } => "SetVersion",
+        }
+    }
+
     fn opcode(&self) -> u32 {
         match self {
             DiskCall::Begin(_) => 20000,

@@ -8,7 +8,7 @@ mod epochs;
 mod foreign;
 
 use crate::beacon::{Beaconer, VoteReply};
-use crate::cell::{Cell, Dialect, ServerId, ServerSet};
+use crate::cell::{Cell, ServerId, ServerSet};
 use crate::messages::Beacon;
 use crate::plant::{Fault, planted};
 use crate::profile::Profile;
@@ -216,14 +216,11 @@ impl Power {
     pub fn on_vote(&mut self, now: Now, from: ServerId, number: u64, reply: VoteReply) -> Vec<Command> {
         let mut commands = Vec::new();
         let epoch = self.epoch().unwrap_or(0);
+        let told = self.beaconer.link(from).flight.map(|flight| flight.start);
         if !self.beaconer.answered(now.moment, from, number, epoch, reply) {
             return commands;
         }
-        if let (VoteReply::Yes(clock), Dialect::OpenAfs) = (reply, self.cell.server(from).dialect) {
-            let link = self.beaconer.link_mut(from);
-            link.skew = Some(i64::from(clock) - now.wall);
-            link.clock = Some((clock, now.moment));
-        }
+        self.note_clock(now, from, reply, told);
         match reply {
             VoteReply::Failed => commands.push(Command::Notify(Event::Down { peer: from })),
             VoteReply::No => {}
@@ -248,6 +245,7 @@ impl Power {
     ) -> (Vote, Vec<Command>) {
         let mut commands = Vec::new();
         self.check_mandate(now.moment, &mut commands);
+        self.note_caller_clock(now, from, beacon);
         let standing = matches!(self.standing, Standing::Candidate { .. });
         let before = self.voter.promise_record();
         let vote = self.voter.handle_beacon(now.moment, from, series, beacon, standing);
@@ -354,7 +352,7 @@ impl Power {
         commands
     }
 
-    /// This server cannot serve: it gives its mandate up and does not stand again for a promise's time.
+    /// This server cannot serve: it gives its mandate up, and stands again only when every other had the time to.
     pub fn resign(&mut self, now: Now) -> Vec<Command> {
         let mut commands = Vec::new();
         if let Standing::SyncSite { epoch } = self.standing {
@@ -362,6 +360,8 @@ impl Power {
         }
         if self.standing == Standing::Follower || matches!(self.standing, Standing::Candidate { .. }) {
             self.rest(now.moment);
+            // Its voters are free one promise after their last yes; being preferred, it must not be the first to ask then.
+            self.next_round = self.next_round + self.profile.promise * 2;
         }
         commands
     }
@@ -383,11 +383,10 @@ impl Power {
             let Some((epoch, beacon)) = self.beacon_for(now, to) else {
                 continue;
             };
-            let granting = beacon.version != Version::NONE;
             if self.claim.deciding {
                 self.beaconer.link_mut(to).told_old_version = true;
             }
-            let number = self.beaconer.sent(now.moment, to, epoch, granting);
+            let number = self.beaconer.sent(now.moment, to, epoch, &beacon);
             let series = self.beaconer.link(to).series;
             commands.push(Command::Beacon { to, series, number, beacon });
         }
@@ -410,8 +409,9 @@ impl Power {
             }
             Standing::SyncSite { epoch } => {
                 let start = self.start_for(now, to);
+                let granted = self.claim.in_step.contains(to).then_some(self.claim.version);
                 let version =
-                    if self.claim.in_step.contains(to) { self.claim.version } else { Version::NONE };
+                    granted.filter(|version| version.counter > 0).unwrap_or(self.no_version_for(to, epoch));
                 Some((
                     epoch,
                     Beacon { claims_sync_site: true, start, version, transaction: transaction(epoch) },

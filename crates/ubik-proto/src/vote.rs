@@ -130,18 +130,23 @@ impl Voter {
         let start = u32::try_from(beacon.start).ok().filter(|&start| start > 0).ok_or(Refusal::BadStart)?;
         let epoch = if beacon.claims_sync_site { beacon.transaction.epoch } else { start };
         let lower_asks = self.lower_asks(now, from, beacon, standing);
+        // A sync site of OpenAFS's keeps its epoch whatever it is told, so a voter that agreed to a candidate's since would
+        // never follow it again. That candidate's mandate is over when this server is free.
+        let foreign_site = beacon.claims_sync_site && self.cell.server(from).dialect == Dialect::OpenAfs;
         if self.record.to == Some(from) && (beacon.claims_sync_site || self.cell.is_voter(self.cell.me())) {
-            return if epoch < self.record.max_epoch { Err(Refusal::OldEpoch) } else { Ok(epoch) };
+            let old = epoch < self.record.max_epoch && !foreign_site;
+            return if old { Err(Refusal::OldEpoch) } else { Ok(epoch) };
         }
+        let free = now > self.promised_until;
         if !self.cell.is_voter(self.cell.me()) {
             // A clone follows whoever is sync site; having no vote, it has none to promise.
-            let newer = beacon.claims_sync_site && epoch >= self.record.max_epoch;
-            return if newer { Ok(epoch) } else { Err(Refusal::IsClone) };
+            let newer = epoch >= self.record.max_epoch || (foreign_site && free);
+            return if beacon.claims_sync_site && newer { Ok(epoch) } else { Err(Refusal::IsClone) };
         }
-        if now <= self.promised_until && !planted(Fault::PromiseIgnored) {
+        if !free && !planted(Fault::PromiseIgnored) {
             return Err(Refusal::Promised);
         }
-        if epoch <= self.record.max_epoch && !planted(Fault::OldEpochAccepted) {
+        if epoch <= self.record.max_epoch && !foreign_site && !planted(Fault::OldEpochAccepted) {
             return Err(Refusal::OldEpoch);
         }
         if lower_asks { Err(Refusal::LowerAsks) } else { Ok(epoch) }
@@ -405,6 +410,23 @@ mod tests {
             Vote::No(Refusal::LowerAsks)
         );
         assert_eq!(voter.handle_beacon(at(80), id(0), 1, &candidate(100), true), yes(100, 0));
+    }
+
+    /// U43: a sync site of OpenAFS's is followed in the epoch it has, also by a voter that agreed to a higher one meanwhile.
+    #[test]
+    fn a_foreign_sync_site_is_followed_in_its_old_epoch() {
+        let server = |address, dialect| Server { address, kind: ServerKind::Voter, dialect };
+        let servers =
+            vec![server(0, Dialect::OpenAfs), server(1, Dialect::Quorate), server(2, Dialect::Quorate)];
+        let record = PromiseRecord { max_epoch: 100, to: Some(id(1)) };
+        let cell = Cell::new(servers, 2).unwrap();
+        let mut voter = Voter::new(cell, Profile::openafs(), record, Version::FRESH, at(0));
+        let old = sync_site(90, Version::new(90, 2));
+        assert_eq!(voter.handle_beacon(at(75), id(0), 1, &old, false), Vote::No(Refusal::Promised));
+        assert_eq!(voter.handle_beacon(at(76), id(0), 1, &candidate(90), false), Vote::No(Refusal::OldEpoch));
+        assert_eq!(voter.handle_beacon(at(76), id(0), 1, &old, false), yes(100, 0));
+        voter.on_saved(PromiseRecord { max_epoch: 100, to: Some(id(0)) });
+        assert_eq!(voter.handle_beacon(at(91), id(0), 1, &old, false), RENEWED);
     }
 
     /// U22, U34: a lease counts from the yes that the next beacon of the same connection proves to have arrived.

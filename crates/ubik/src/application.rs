@@ -5,8 +5,8 @@
 //! [`WriteTransaction::commit`] takes it. Dropping one undoes it.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -19,6 +19,7 @@ use crate::effect::{ClientEvent, ClientId, ReadError, ReadKind, WriteError};
 use crate::locks::Held;
 use crate::overlay::Overlay;
 use crate::snapshot::Snapshot;
+use crate::sync::Mutex;
 
 /// Why a transaction could not begin.
 #[derive(Debug, Error)]
@@ -75,7 +76,7 @@ impl Server {
         let event = events.recv_timeout(patience);
         self.shared.leave(client);
         match event {
-            Ok(ClientEvent::ReadBegun(snapshot)) => Ok(ReadTransaction { snapshot, position: 0 }),
+            Ok(ClientEvent::ReadBegun(snapshot)) => Ok(ReadTransaction::of(snapshot)),
             Ok(ClientEvent::ReadFailed(error)) => Err(error.into()),
             _ => {
                 let effects = self.shared.site.abandon(&mut held, client);
@@ -139,6 +140,10 @@ pub struct ReadTransaction {
 }
 
 impl ReadTransaction {
+    pub(crate) fn of(snapshot: Snapshot) -> Self {
+        ReadTransaction { snapshot, position: 0 }
+    }
+
     /// The version it reads.
     pub fn version(&self) -> Version {
         self.snapshot.version()

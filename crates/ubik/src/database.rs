@@ -14,7 +14,7 @@
 //! All changes are made by one caller at a time, who holds the database lock; snapshots are taken by anybody.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use thiserror::Error;
 use ubik_proto::log::{self, Change, Replay};
@@ -26,6 +26,7 @@ use crate::overlay::Overlay;
 use crate::pages::CacheStatistics;
 use crate::phys::{PhysicalStore, Replacement};
 use crate::snapshot::{Generation, Snapshot};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Why a database could not be opened.
 #[derive(Debug, Error)]
@@ -57,9 +58,17 @@ struct State {
     /// Counts what was applied in this process.
     point: u64,
     version: Version,
+    /// The tail's bytes: the file may have more while a commit is put into it.
+    length: u64,
     /// What readers see; nothing, until a quorum has confirmed what was found at start.
     visible: Option<Snapshot>,
     broken: bool,
+}
+
+impl State {
+    fn tail(&self) -> Snapshot {
+        Snapshot::new(self.generation.clone(), self.point, self.version, self.length)
+    }
 }
 
 /// One database.
@@ -80,7 +89,8 @@ impl Database {
         let (file, label) = store.open().map_err(OpenError::Store)?;
         let generation = Arc::new(Generation::new(file, cache_pages).map_err(OpenError::Store)?);
         let version = label.unwrap_or(Version::FRESH);
-        let state = State { generation, point: 0, version, visible: None, broken: false };
+        let length = generation.length();
+        let state = State { generation, point: 0, version, length, visible: None, broken: false };
         let database = Database { store, cache_pages, state: Mutex::new(state), promise: Mutex::default() };
         database.recover(label).map_err(OpenError::Replay)?;
         Ok(database)
@@ -128,13 +138,13 @@ impl Database {
     /// The tail, to be sent to another server or to be changed by the sync site's next transaction.
     pub fn tail(&self) -> Snapshot {
         let state = self.state();
-        Snapshot::new(state.generation.clone(), state.point, state.version)
+        state.tail()
     }
 
     /// Makes the tail what readers see from now on.
     pub fn reveal(&self) {
         let mut state = self.state();
-        let tail = Snapshot::new(state.generation.clone(), state.point, state.version);
+        let tail = state.tail();
         let before = state.visible.replace(tail);
         drop(state);
         // Dropping a snapshot takes the generation's own locks.
@@ -171,7 +181,9 @@ impl Database {
     }
 
     fn write_pages(&self, changes: &[Change], version: Version) -> io::Result<()> {
-        let mut overlay = Overlay::new(self.tail());
+        // Alive until the next point is: whoever takes the tail meanwhile needs what this commit replaces.
+        let tail = self.tail();
+        let mut overlay = Overlay::new(tail.clone());
         for change in changes {
             overlay.make(change)?;
         }
@@ -188,6 +200,9 @@ impl Database {
         let mut state = self.state();
         state.point = point;
         state.version = version;
+        state.length = changed.length;
+        drop(state);
+        drop(tail);
         Ok(())
     }
 
@@ -231,6 +246,7 @@ impl Database {
         let opened = self.store.open().and_then(|(file, _)| Generation::new(file, self.cache_pages));
         let generation = opened.map_err(|error| self.break_down(error))?;
         let mut state = self.state();
+        state.length = generation.length();
         state.generation = Arc::new(generation);
         state.point += 1;
         state.version = version;

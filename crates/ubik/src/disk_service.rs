@@ -12,7 +12,6 @@ use ubik_proto::plant::{Fault, planted};
 use ubik_proto::remote::Release;
 use ubik_proto::version::Version;
 
-use crate::database::ApplyError;
 use crate::effect::Answer;
 use crate::phys::Replacement;
 use crate::replica::{Context, Replica};
@@ -61,7 +60,7 @@ impl Replica {
                 let old = self.database.version();
                 let new = old.next();
                 let applied = self.database.apply(&changes, new);
-                applied.map_err(|error| self.disk_failed(cx, &error))?;
+                applied.map_err(|_| self.disk_failed(cx))?;
                 cx.power().version_moved(old, new);
                 if planted(Fault::FollowerShowsPending) {
                     self.database.reveal();
@@ -105,7 +104,7 @@ impl Replica {
         if self.database.version() != old || new <= old {
             return Err(AbortCode::OUT_OF_SYNC);
         }
-        self.database.relabel(new).map_err(|error| self.disk_failed(cx, &error))?;
+        self.database.relabel(new).map_err(|_| self.disk_failed(cx))?;
         cx.power().version_moved(old, new);
         Ok(())
     }
@@ -157,13 +156,13 @@ impl Replica {
             return Ok(Answer::Done);
         }
         self.remote.clear();
-        self.database.replace(received, version).map_err(|error| self.disk_failed(cx, &error))?;
+        self.database.replace(received, version).map_err(|_| self.disk_failed(cx))?;
         Ok(Answer::Done)
     }
 
-    fn disk_failed(&mut self, cx: &mut Context<'_, '_>, error: &ApplyError) -> AbortCode {
+    fn disk_failed(&mut self, cx: &mut Context<'_, '_>) -> AbortCode {
         self.remote.clear();
-        self.note_disk_failure(cx, error);
+        self.note_disk_failure(cx);
         AbortCode::IO
     }
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 use ubik_proto::beacon::VoteReply;
@@ -46,7 +46,8 @@ impl Clock for SystemClock {
     fn now(&self) -> Now {
         let boot = clock_gettime(ClockId::Boottime);
         let moment = Moment::from_micros(boot.tv_sec as u64 * 1_000_000 + boot.tv_nsec as u64 / 1000);
-        Now { moment, wall: clock_gettime(ClockId::Realtime).tv_sec }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        Now { moment, wall }
     }
 }
 
@@ -68,17 +69,12 @@ enum CopyJob {
     LookAgain,
 }
 
-/// The queues of one peer's threads.
-struct PeerQueues {
-    votes: Sender<VoteJob>,
-    calls: Sender<Effect>,
-}
-
 pub(crate) struct Shared {
     pub(crate) site: Site,
     watch: Watch,
     transport: Arc<dyn Transport>,
-    peers: HashMap<ServerId, PeerQueues>,
+    /// The queues of the peers' vote threads.
+    votes: HashMap<ServerId, Sender<VoteJob>>,
     copy: Sender<CopyJob>,
     clients: Mutex<HashMap<ClientId, Sender<ClientEvent>>>,
     next_client: AtomicU64,
@@ -126,19 +122,21 @@ impl Server {
         let cell = config.cell.clone();
         let site = Site::start(config, store, Arc::new(SystemClock))?;
         let (copy, copy_jobs) = channel();
-        let mut peers = HashMap::new();
+        let (mut votes, mut calls) = (HashMap::new(), HashMap::new());
         let mut receivers = Vec::new();
         for peer in cell.peers() {
-            let (votes, vote_jobs) = channel();
-            let (calls, call_jobs) = channel();
-            peers.insert(peer, PeerQueues { votes, calls });
+            let (vote_queue, vote_jobs) = channel();
+            let (call_queue, call_jobs) = channel();
+            votes.insert(peer, vote_queue);
+            calls.insert(peer, call_queue);
             receivers.push((peer, vote_jobs, call_jobs));
         }
+        site.post_calls_to(Box::new(move |effect| post(&calls, effect)));
         let shared = Arc::new(Shared {
             site,
             watch: Watch::new(log),
             transport,
-            peers,
+            votes,
             copy,
             clients: Mutex::default(),
             next_client: AtomicU64::new(0),
@@ -293,8 +291,8 @@ impl Shared {
     }
 
     fn queue_vote(&self, to: ServerId, job: VoteJob) {
-        if let Some(peer) = self.peers.get(&to) {
-            let _ = peer.votes.send(job);
+        if let Some(votes) = self.votes.get(&to) {
+            let _ = votes.send(job);
         }
     }
 
@@ -304,11 +302,8 @@ impl Shared {
             match effect {
                 Effect::Power(command) => self.perform(held, vec![command]),
                 Effect::Client(client, event) => self.tell(client, event),
-                Effect::Call { to, .. } | Effect::Send { to, .. } | Effect::Fetch { to, .. } => {
-                    if let Some(peer) = self.peers.get(&to) {
-                        let _ = peer.calls.send(effect);
-                    }
-                }
+                // They went to the outbox.
+                Effect::Call { .. } | Effect::Send { .. } | Effect::Fetch { .. } => {}
             }
         }
         let _ = self.copy.send(CopyJob::LookAgain);
@@ -342,6 +337,18 @@ impl Shared {
         let (_guard, timeout) = waited.expect("no code here panics while it holds this lock");
         !timeout.timed_out()
     }
+}
+
+/// Puts calls into the queue of the peer's thread; called under the database lock, and never waits.
+fn post(calls: &HashMap<ServerId, Sender<Effect>>, effect: Effect) -> Option<Effect> {
+    let (Effect::Call { to, .. } | Effect::Send { to, .. } | Effect::Fetch { to, .. }) = effect else {
+        return Some(effect);
+    };
+    if let Some(queue) = calls.get(&to) {
+        // The receiver lives as long as its thread, which ends only when the server stops.
+        let _ = queue.send(effect);
+    }
+    None
 }
 
 /// The thread that keeps the time of votes and beacons.
@@ -409,7 +416,7 @@ fn carry_calls(shared: &Arc<Shared>, peer: ServerId, jobs: Receiver<Effect>) {
     let mut held = Held::thread_entry();
     while !shared.is_stopped() {
         let Some((token, reply)) = (match jobs.recv_timeout(LONGEST_WAIT) {
-            Ok(effect) => carry(shared, peer, effect),
+            Ok(effect) => carry(shared, &mut held, peer, effect),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
         }) else {
@@ -437,16 +444,28 @@ fn fail_waiting(shared: &Arc<Shared>, held: &mut Held<'_, Nothing>, jobs: &Recei
     }
 }
 
-fn carry(shared: &Shared, peer: ServerId, effect: Effect) -> Option<(CallToken, Result<Reply, CallError>)> {
-    match effect {
-        Effect::Call { token, call, .. } => Some((token, shared.transport.call(peer, &call))),
+fn carry(
+    shared: &Shared,
+    held: &mut Held<'_, Nothing>,
+    peer: ServerId,
+    effect: Effect,
+) -> Option<(CallToken, Result<Reply, CallError>)> {
+    let (name, token, reply) = match effect {
+        Effect::Call { token, call, .. } => (call.name(), token, shared.transport.call(peer, &call)),
         Effect::Send { token, database, .. } => {
-            Some((token, shared.transport.send(peer, &database).map(|()| Reply::Done)))
+            ("SendFile", token, shared.transport.send(peer, &database).map(|()| Reply::Done))
         }
         Effect::Fetch { token, mut into, .. } => {
             let fetched = shared.transport.fetch(peer, &mut *into);
-            Some((token, fetched.map(|version| Reply::Database(version, into))))
+            ("GetFile", token, fetched.map(|version| Reply::Database(version, into)))
         }
-        Effect::Power(_) | Effect::Client(..) => None,
+        Effect::Power(_) | Effect::Client(..) => return None,
+    };
+    // A beacon may have ended the transaction before this did.
+    let ends = matches!(name, "ReleaseLocks" | "Abort");
+    if let (Err(CallError::Aborted(code)), false) = (&reply, ends) {
+        let code = *code;
+        shared.watch.refused(&shared.site, held, peer, name, code);
     }
+    Some((token, reply))
 }

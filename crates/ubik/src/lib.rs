@@ -25,6 +25,7 @@ pub mod watch;
 pub mod effect;
 pub mod locks;
 pub mod site;
+mod sync;
 
 mod commit;
 mod debug_service;
@@ -38,3 +39,6 @@ pub mod pages;
 pub mod snapshot;
 
 pub mod phys;
+
+#[cfg(all(test, feature = "controlled"))]
+mod schedules;

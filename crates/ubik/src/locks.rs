@@ -7,10 +7,52 @@
 //! Ubik's own order is application cache, database, beacon, vote, version, address. Beacon, vote and version state are
 //! one value here ([`ubik_proto::power::Power`]), since each use of them is short and does no I/O; addresses belong to
 //! the transport. What is below these three (page cache, snapshots, files) locks inside one call and calls nobody.
+//!
+//! Downwards compiles:
+//!
+//! ```
+//! use ubik::locks::{DatabaseLock, Held, Ordered, PowerLock};
+//! let (database, power) = (Ordered::<DatabaseLock, _>::new(1), Ordered::<PowerLock, _>::new(2));
+//! let mut held = Held::thread_entry();
+//! let mut guard = database.lock(&mut held);
+//! let (one, held) = guard.parts();
+//! assert_eq!(*one + *power.lock(held), 3);
+//! ```
+//!
+//! The database lock while votes are locked does not (U15):
+//!
+//! ```compile_fail,E0277
+//! use ubik::locks::{DatabaseLock, Held, Ordered, PowerLock};
+//! let (database, power) = (Ordered::<DatabaseLock, _>::new(1), Ordered::<PowerLock, _>::new(2));
+//! let mut held = Held::thread_entry();
+//! let mut guard = power.lock(&mut held);
+//! let (two, held) = guard.parts();
+//! assert_eq!(*two + *database.lock(held), 3);
+//! ```
+//!
+//! Nor does the application's cache while the database is locked (U30), nor the token of before while any is:
+//!
+//! ```compile_fail,E0277
+//! use ubik::locks::{AppCache, DatabaseLock, Held, Ordered};
+//! let (database, cache) = (Ordered::<DatabaseLock, _>::new(1), Ordered::<AppCache, _>::new(2));
+//! let mut held = Held::thread_entry();
+//! let mut guard = database.lock(&mut held);
+//! let (one, held) = guard.parts();
+//! assert_eq!(*one + *cache.lock(held), 3);
+//! ```
+//!
+//! ```compile_fail,E0499
+//! use ubik::locks::{DatabaseLock, Held, Ordered, PowerLock};
+//! let (database, power) = (Ordered::<DatabaseLock, _>::new(1), Ordered::<PowerLock, _>::new(2));
+//! let mut held = Held::thread_entry();
+//! let guard = power.lock(&mut held);
+//! assert_eq!(*guard + *database.lock(&mut held), 3);
+//! ```
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard};
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// Proof that the locks up to level `L`, and no lower one, may be held.
 #[derive(Debug)]
@@ -97,5 +139,25 @@ impl<L, T> Deref for Guard<'_, L, T> {
 impl<L, T> DerefMut for Guard<'_, L, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// U15, U30, U38: application cache, database, votes: taken in this order, all three are held at once. The other
+    /// orders do not compile, as the examples at the head of this file show.
+    #[test]
+    fn locks_are_taken_downwards() {
+        let cache = Ordered::<AppCache, _>::new(1);
+        let database = Ordered::<DatabaseLock, _>::new(2);
+        let power = Ordered::<PowerLock, _>::new(3);
+        let mut held = Held::thread_entry();
+        let mut cached = cache.lock(&mut held);
+        let (one, held) = cached.parts();
+        let mut opened = database.lock(held);
+        let (two, held) = opened.parts();
+        assert_eq!((*one, *two, *power.lock(held)), (1, 2, 3));
     }
 }

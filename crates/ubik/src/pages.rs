@@ -6,7 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// Bytes in a page.
 pub const PAGE_LEN: usize = 1024;

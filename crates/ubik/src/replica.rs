@@ -10,13 +10,13 @@ use std::sync::Arc;
 use ubik_proto::cell::{Cell, Dialect, ServerId, ServerSet};
 use ubik_proto::messages::DiskCall;
 use ubik_proto::plant::{Fault, planted};
-use ubik_proto::power::{Event, Power};
+use ubik_proto::power::{Event, Power, Standing};
 use ubik_proto::profile::Profile;
 use ubik_proto::remote::Remote;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::{TransactionId, Version};
 
-use crate::database::{ApplyError, Database};
+use crate::database::Database;
 use crate::effect::{
     CallError, CallToken, ClientEvent, ClientId, Effect, ReadError, ReadKind, Reply, WriteError,
 };
@@ -138,6 +138,10 @@ impl Replica {
 
     fn elected(&mut self, cx: &mut Context<'_, '_>, epoch: u32) {
         self.drop_role(cx);
+        // The event may come after that of the mandate's end, from another thread.
+        if cx.power().standing() != (Standing::SyncSite { epoch }) {
+            return;
+        }
         self.remote.clear();
         self.role = Some(SyncSite::new(&self.cell, epoch, self.bootstrap));
     }
@@ -270,13 +274,12 @@ impl Replica {
         token
     }
 
-    /// After a failure of the own disk: a server whose commit is half done gives its mandate up.
-    pub(crate) fn note_disk_failure(&mut self, cx: &mut Context<'_, '_>, error: &ApplyError) {
-        if !matches!(error, ApplyError::NotLogged(_)) {
-            let now = cx.now;
-            let commands = cx.power().resign(now);
-            cx.effects.extend(commands.into_iter().map(Effect::Power));
-        }
+    /// After a failure of the own disk, a full one too: a sync site that cannot log gives its mandate up, so that one that
+    /// can takes over.
+    pub(crate) fn note_disk_failure(&mut self, cx: &mut Context<'_, '_>) {
+        let now = cx.now;
+        let commands = cx.power().resign(now);
+        cx.effects.extend(commands.into_iter().map(Effect::Power));
     }
 
     /// The cell.

@@ -5,7 +5,7 @@
 //! votes, so neither a transfer nor a slow disk delays a beacon (U20); the events it causes for the database's side come
 //! out as [`Command::Notify`] and are brought back through [`Site::on_event`] when the caller sees fit.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
 use ubik_proto::cell::{Cell, ServerId};
@@ -56,8 +56,12 @@ pub enum StartError {
     Promise(#[source] std::io::Error),
 }
 
+/// Takes the effects that must leave in the order in which they were decided, and hands back the others.
+pub type Outbox = Box<dyn Fn(Effect) -> Option<Effect> + Send + Sync>;
+
 /// One server for one database.
 pub struct Site {
+    outbox: OnceLock<Outbox>,
     clock: Arc<dyn Clock>,
     database: Arc<Database>,
     power: Ordered<PowerLock, Power>,
@@ -82,7 +86,20 @@ impl Site {
         let now = clock.now().moment;
         let power = Power::new(cell.clone(), profile.clone(), record, database.version(), now);
         let replica = Replica::new(cell, profile, bootstrap, database.clone());
-        Ok(Site { clock, database, power: Ordered::new(power), replica: Ordered::new(replica) })
+        Ok(Site {
+            outbox: OnceLock::new(),
+            clock,
+            database,
+            power: Ordered::new(power),
+            replica: Ordered::new(replica),
+        })
+    }
+
+    /// Calls to peers go to `outbox` from now on, under the database lock: two threads that carry out what they were given
+    /// could otherwise send one transaction's beginning before the end of the one before it.
+    pub fn post_calls_to(&self, outbox: Outbox) {
+        // Only the first one counts; a server has one driver.
+        let _ = self.outbox.set(outbox);
     }
 
     /// The copy.
@@ -115,7 +132,11 @@ impl Site {
         let (replica, held) = guard.parts();
         let mut cx = Context::new(self.clock.now(), &self.power, held);
         let result = act(replica, &mut cx);
-        (result, cx.effects)
+        let effects = match self.outbox.get() {
+            Some(outbox) => cx.effects.into_iter().filter_map(outbox).collect(),
+            None => cx.effects,
+        };
+        (result, effects)
     }
 
     /// A timer of the votes has run out.

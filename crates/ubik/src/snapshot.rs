@@ -10,12 +10,13 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use ubik_proto::version::Version;
 
 use crate::pages::{CacheStatistics, PAGE_LEN, Page, PageCache};
 use crate::phys::StoreFile;
+use crate::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What one commit replaced.
 struct Undo {
@@ -45,6 +46,11 @@ impl Generation {
     pub(crate) fn new(file: Arc<dyn StoreFile>, cache_pages: usize) -> io::Result<Self> {
         let contents = RwLock::new(Contents { length: file.length()?, history: VecDeque::new() });
         Ok(Generation { file, contents, cache: PageCache::new(cache_pages), readers: Mutex::default() })
+    }
+
+    /// How many bytes the file has now.
+    pub(crate) fn length(&self) -> u64 {
+        self.contents().length
     }
 
     fn contents(&self) -> RwLockReadGuard<'_, Contents> {
@@ -124,9 +130,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(generation: Arc<Generation>, point: u64, version: Version) -> Self {
+    /// What the file holds at `point`; `length` is that point's, since the next commit may be in the file already.
+    pub(crate) fn new(generation: Arc<Generation>, point: u64, version: Version, length: u64) -> Self {
         *generation.readers().entry(point).or_insert(0) += 1;
-        let length = generation.contents().length;
         Snapshot { generation, point, length, version }
     }
 

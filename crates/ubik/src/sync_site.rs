@@ -9,7 +9,7 @@ mod unbound;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ubik_proto::cell::{Cell, ServerId, ServerSet};
+use ubik_proto::cell::{Cell, Dialect, ServerId, ServerSet};
 use ubik_proto::code::AbortCode;
 use ubik_proto::log::Change;
 use ubik_proto::messages::DiskCall;
@@ -195,7 +195,12 @@ impl Replica {
         relabel: Option<(Version, Version)>,
     ) {
         let from = relabel.map_or(self.database.version(), |(old, _)| old);
-        let takers = self.takers(cx, from);
+        let mut takers = self.takers(cx, from);
+        if relabel.is_some() {
+            // An OpenAFS server takes part once a beacon has said its version, and nothing is vouched for before the
+            // label is committed: it is sent the database instead.
+            takers.retain(|id| self.cell.server(id).dialect == Dialect::Quorate);
+        }
         let Some(role) = &mut self.role else { return };
         role.transactions += 1;
         role.begin_again.clear();
@@ -319,7 +324,7 @@ impl Replica {
                     role.recovery.fetched();
                 }
             }
-            Err(error) => self.note_disk_failure(cx, &error),
+            Err(_) => self.note_disk_failure(cx),
         }
     }
 
@@ -408,8 +413,8 @@ impl Replica {
         if !self.is_bound_to_self(cx) {
             return;
         }
-        if let Err(error) = self.database.relabel(label) {
-            self.note_disk_failure(cx, &error);
+        if self.database.relabel(label).is_err() {
+            self.note_disk_failure(cx);
             return;
         }
         if let Some(role) = &mut self.role {
@@ -490,7 +495,7 @@ impl Replica {
                 cx.tell(client, ClientEvent::Undecided(version));
             }
         }
-        self.note_disk_failure(cx, error);
+        self.note_disk_failure(cx);
     }
 
     /// The transaction never was: nothing of it is in any log.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ubik_proto::cell::{Cell, ServerId};
+use ubik_proto::code::AbortCode;
 use ubik_proto::power::{Power, Standing};
 use ubik_proto::recovery::Progress;
 use ubik_proto::time::Now;
@@ -57,6 +58,19 @@ impl Watch {
 
     fn say(&self, lines: &[String]) {
         lines.iter().for_each(|line| (self.log)(line));
+    }
+
+    /// A call to a peer was answered with an error.
+    pub fn refused(
+        &self,
+        site: &Site,
+        held: &mut Held<'_, Nothing>,
+        peer: ServerId,
+        call: &str,
+        code: AbortCode,
+    ) {
+        let peer = site.with_power(held, |_, power| name(power.cell(), peer));
+        (self.log)(&format!("{peer} refuses {call}: {code}"));
     }
 
     /// Looks at the votes.

@@ -5,23 +5,27 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rx::rpc::CallStream;
 use rx::security::{NullSecurity, SecurityClass};
-use rx::{Port, PortConfig};
+use rx::{Port, PortConfig, Timeouts};
 use ubik::application::BeginError;
+use ubik::client::{Client, ClientError, Patience};
 use ubik::driver::Server;
 use ubik::effect::{ReadKind, WriteError};
 use ubik::locks::Held;
-use ubik::over_rx::{Membership, RxTransport, serve};
+use ubik::over_rx::{Membership, RxTransport, VOTE, serve};
 use ubik::phys::memory::MemoryStore;
+use ubik::registers::{Table, table};
 use ubik::site::Config;
 use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerId, ServerKind};
+use ubik_proto::messages::VoteCall;
 use ubik_proto::profile::Profile;
 use ubik_proto::version::Version;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Running {
-    server: Option<Server>,
+    server: Option<Arc<Server>>,
     /// Dropped after the server.
     _port: Arc<Port>,
 }
@@ -58,7 +62,9 @@ fn start(index: usize, udp_port: u16, store: &MemoryStore) -> Running {
     let transport = RxTransport::new(port.clone(), cell.clone(), addresses, security.clone(), &profile);
     let config = Config { cell, profile, cache_pages: 20, bootstrap: false };
     let server = Server::start(config, Arc::new(store.clone()), Arc::new(transport)).unwrap();
-    serve(&port, server.ear(), members, &[security]);
+    serve(&port, server.ear(), members, std::slice::from_ref(&security));
+    let server = Arc::new(server);
+    Table::new(&server, 4096, PATIENCE).serve(&port, &[security]);
     Running { server: Some(server), _port: port }
 }
 
@@ -133,4 +139,55 @@ fn a_cell_over_rx_elects_writes_and_recovers() {
     cell.insert(sync_site, start(sync_site, udp_port, &stores[sync_site]));
     let (found, bytes) = read(&cell, sync_site, 5000, large.len());
     assert!(found >= later && bytes == large, "the lost server has caught up");
+}
+
+/// What a server answers to `VOTE_GetSyncSite`.
+fn asked_for_sync_site(port: &Port, server: SocketAddr) -> Ipv4Addr {
+    let connection = port.connect(server, VOTE, &NullSecurity, Timeouts::default());
+    let mut call = connection.start().unwrap();
+    call.write(&VoteCall::SyncSite.encode()).unwrap();
+    let mut answer = [0; 4];
+    assert_eq!(call.read(&mut answer).unwrap(), 4);
+    Ipv4Addr::from(answer)
+}
+
+/// U18, U36: a client that knows the servers' addresses finds the sync site, writes there, reads anywhere, and does so
+/// again when the sync site is gone; it gives up in time when nobody can serve it.
+#[test]
+fn a_client_finds_who_serves_it() {
+    let stores = [0; 3].map(|_| MemoryStore::new());
+    let first = start(0, 0, &stores[0]);
+    let udp_port = first._port.local_addr().unwrap().port();
+    let mut cell = vec![first, start(1, udp_port, &stores[1]), start(2, udp_port, &stores[2])];
+    let servers: Vec<SocketAddr> = (0..3).map(|nth| SocketAddr::new(address(nth).into(), udp_port)).collect();
+    let port = Arc::new(Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap());
+    let client = |in_all| {
+        let patience = Patience { in_all, silence: Duration::from_millis(500), ..Patience::default() };
+        Client::new(port.clone(), servers.clone(), table::SERVICE, Arc::new(NullSecurity), patience)
+    };
+    let patient = client(PATIENCE);
+    let written = patient.write_register(5, 55).unwrap();
+    assert_eq!(patient.read_register(5).unwrap().value, 55);
+
+    let sync_site = patient.find_sync_site().unwrap();
+    let index = servers.iter().position(|&server| server == sync_site).unwrap();
+    for &server in &servers {
+        assert_eq!(IpAddr::V4(asked_for_sync_site(&port, server)), sync_site.ip());
+    }
+    drop(cell.remove(index));
+    let again = loop {
+        match patient.write_register(5, 56) {
+            Ok(reading) => break reading,
+            // The call may have reached the server that is gone; whether it did anything is not known.
+            Err(ClientError::Unknown(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert!(again.epoch > written.epoch);
+    assert_eq!(patient.read_register(5).unwrap().value, 56);
+
+    cell.clear();
+    let hasty = client(Duration::from_millis(300));
+    assert!(matches!(hasty.read_register(5), Err(ClientError::TimedOut { .. })));
+    assert!(matches!(hasty.write_register(5, 57), Err(ClientError::TimedOut { .. })));
 }

@@ -303,3 +303,46 @@ fn an_application_cache_follows_the_version() {
     assert_eq!(*cache.of(&mut old, read).unwrap(), b'a', "made again for the old transaction, and not kept");
     assert_eq!((made.into_inner(), cache.cached_version()), (3, Some(new.version())));
 }
+
+/// U30: a commit needs nothing of the application's cache, so one that is being made from an older version, for as long as
+/// that takes, holds up no commit; and what the commit puts in stays.
+#[test]
+fn a_commit_passes_a_cache_that_is_being_made() {
+    let cell = TestCell::in_memory(1);
+    cell.write(0, b"a");
+    let cache = AppCache::default();
+    let (making, is_making) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let (cache, cell) = (&cache, &cell);
+        scope.spawn(move || {
+            let mut old = cell.server(0).begin_read(ReadKind::Newest, PATIENCE).unwrap();
+            let made = cache.of(&mut old, |transaction| {
+                making.send(()).unwrap();
+                may_go_on.recv_timeout(PATIENCE).unwrap();
+                let mut byte = [0];
+                transaction.read(&mut byte).map(|()| byte[0])
+            });
+            assert_eq!(*made.unwrap(), b'a', "it reads the version that it began with");
+        });
+        is_making.recv().unwrap();
+        let (_, version) = cell.write(0, b"b");
+        go_on.send(()).unwrap();
+        cache.put(version, b'b');
+        assert_eq!(cache.cached_version(), Some(version));
+    });
+}
+
+/// U18: every server says who is sync site, and all say the same.
+#[test]
+fn every_server_knows_the_sync_site() {
+    let cell = TestCell::in_memory(3);
+    let (site, _) = cell.write(0, b"a");
+    let begun = Instant::now();
+    for index in 0..3 {
+        while cell.server(index).sync_site() != Some(ServerId::new(site)) {
+            assert!(begun.elapsed() < PATIENCE, "server {index} does not know");
+            std::thread::yield_now();
+        }
+    }
+}

@@ -9,7 +9,7 @@ use ubik_proto::messages::DiskCall;
 use ubik_proto::version::Version;
 
 use super::World;
-use crate::event::{Event, Local, NodeId, Request};
+use crate::event::{Event, Local, NodeId, Request, Said};
 use crate::net::Net;
 
 impl World {
@@ -21,6 +21,10 @@ impl World {
         token: CallToken,
         request: Request,
     ) {
+        if self.nodes[to].is_openafs() {
+            self.openafs_request(to, from, life, token, request);
+            return;
+        }
         if self.nodes[to].site.is_none() {
             return;
         }
@@ -35,6 +39,11 @@ impl World {
             Request::Database(version, bytes) => self.receive(to, caller, version, &bytes),
         };
         if let Some((reply, cost)) = answered {
+            let reply = reply.map(|answer| match answer {
+                Answer::Done => Said::Done,
+                Answer::Version(version) => Said::Version(version),
+                Answer::Database(snapshot) => Said::Database(snapshot.version(), read_all(&snapshot)),
+            });
             self.later(to, cost, Local::SendReply { to: from, token, asked_by: life, reply });
             self.arm(to);
         }
@@ -59,16 +68,20 @@ impl World {
         })
     }
 
-    pub(super) fn reply(&mut self, node: NodeId, token: CallToken, reply: Option<Result<Answer, AbortCode>>) {
+    pub(super) fn reply(&mut self, node: NodeId, token: CallToken, reply: Option<Result<Said, AbortCode>>) {
+        if self.nodes[node].is_openafs() {
+            self.openafs_reply(node, token, reply);
+            return;
+        }
         let life = self.nodes[node].life;
         let into = self.fetches.remove(&(node, life, token));
         let reply = match reply {
             None => Err(CallError::Unreachable),
             Some(Err(code)) => Err(CallError::Aborted(code)),
-            Some(Ok(Answer::Done)) => Ok(Reply::Done),
-            Some(Ok(Answer::Version(version))) => Ok(Reply::Version(version)),
-            Some(Ok(Answer::Database(snapshot))) => match into {
-                Some(into) => keep(into, &snapshot),
+            Some(Ok(Said::Done)) => Ok(Reply::Done),
+            Some(Ok(Said::Version(version))) => Ok(Reply::Version(version)),
+            Some(Ok(Said::Database(version, bytes))) => match into {
+                Some(into) => keep(into, version, &bytes),
                 None => return,
             },
         };
@@ -140,7 +153,7 @@ impl World {
             let event = Event::Request { to, from: node, life, token, request };
             self.queue.push(self.now + outward + delay, event);
         }
-        let timeout = self.scenario.profile.call_timeout.as_micros() as u64;
+        let timeout = self.scenario.profile.disk_timeout.as_micros() as u64;
         self.later(node, timeout + allowance, Local::Reply { token, reply: None });
     }
 }
@@ -151,9 +164,9 @@ pub(super) fn read_all(snapshot: &Snapshot) -> Vec<u8> {
     bytes
 }
 
-fn keep(mut into: Box<dyn Replacement>, snapshot: &Snapshot) -> Result<Reply, CallError> {
-    match into.append(&read_all(snapshot)) {
-        Ok(()) => Ok(Reply::Database(snapshot.version(), into)),
+fn keep(mut into: Box<dyn Replacement>, version: Version, bytes: &[u8]) -> Result<Reply, CallError> {
+    match into.append(bytes) {
+        Ok(()) => Ok(Reply::Database(version, into)),
         Err(error) => Err(CallError::Local(error)),
     }
 }

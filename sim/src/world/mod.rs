@@ -2,6 +2,7 @@
 
 mod calls;
 mod clients;
+mod openafs;
 mod servers;
 mod statistics;
 mod troubles;
@@ -174,7 +175,7 @@ impl World {
     fn step(&mut self, event: Event) {
         match event {
             Event::Local { node, life, what } => {
-                if self.nodes[node].life == life && self.nodes[node].site.is_some() {
+                if self.nodes[node].life == life && self.nodes[node].is_up() {
                     self.local(node, what);
                 }
             }
@@ -182,7 +183,7 @@ impl World {
                 self.beacon(to, from, life, series, number, &beacon);
             }
             Event::Probe { to, from, life } => {
-                if self.nodes[to].site.is_some()
+                if self.nodes[to].is_up()
                     && let Some(delay) = self.net.delay(&mut self.random, to, from)
                 {
                     let what = Local::Probe { to, answered: true };

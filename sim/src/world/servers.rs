@@ -1,6 +1,6 @@
 //! What happens at a server: its timers, its disk, its votes.
 
-use ubik::effect::{Answer, Effect};
+use ubik::effect::Effect;
 use ubik::locks::{Held, Nothing};
 use ubik::site::Site;
 use ubik_proto::beacon::VoteReply;
@@ -11,12 +11,19 @@ use ubik_proto::version::Version;
 use ubik_proto::vote::Vote;
 
 use super::World;
-use crate::event::{Event, Local, NodeId};
+use crate::event::{Event, Local, NodeId, Said};
 use crate::scenario::Trouble;
 
 impl World {
     pub(super) fn start(&mut self, node: NodeId) {
         let now = self.now;
+        if self.nodes[node].is_openafs() {
+            let acts = self.nodes[node].start_openafs(now);
+            let version = self.nodes[node].openafs_disk.label;
+            self.tell(|| format!("server {node} (OpenAFS) starts, holding version {version}"));
+            self.openafs_acts(node, acts);
+            return;
+        }
         match self.nodes[node].start(now) {
             Ok(()) => {
                 let version =
@@ -25,12 +32,18 @@ impl World {
                 self.check_tail(node);
                 self.arm(node);
             }
+            // It cannot make the commit that its log holds: it says so, and somebody starts it again.
+            Err(error) if self.nodes[node].full_disk => {
+                self.tell(|| format!("server {node} cannot start: {error}"));
+                let after = self.scenario.profile.promise.as_micros() as u64;
+                self.queue.push(now + after, Event::Trouble(Trouble::Restart(node)));
+            }
             Err(error) => self.check(Err(format!("server {node} cannot start: {error}"))),
         }
     }
 
     pub(super) fn crash(&mut self, node: NodeId) {
-        if self.nodes[node].site.is_some() {
+        if self.nodes[node].is_up() {
             self.statistics.crashes += 1;
             self.tell(|| format!("server {node} loses power"));
             self.nodes[node].crash(&mut self.random);
@@ -69,16 +82,27 @@ impl World {
                     self.check_power();
                 }
             }
-            Local::SavePromise { record, to, number, asked_by, vote } => {
+            Local::SavePromise { record, to, number, asked_by, vote, given } => {
                 if self.with_power(node, |site, held| site.save_promise(held, record)).is_ok() {
+                    self.check_promise(node, to, given);
                     self.vote(node, to, number, asked_by, vote);
                 }
+            }
+            Local::Wake(wake) => self.openafs_wakes(node, wake),
+            Local::Vote { from, number, reply } if self.nodes[node].is_openafs() => {
+                let from = ServerId::new(from);
+                let acts = self.with_openafs(node, |peer, now| peer.on_vote(now, from, number, reply));
+                self.openafs_acts(node, acts.unwrap_or_default());
             }
             Local::Vote { from, number, reply } => {
                 let from = ServerId::new(from);
                 let commands = self.with_power(node, |site, held| site.on_vote(held, from, number, reply));
                 self.commands(node, commands);
                 self.check_power();
+            }
+            Local::Probe { to, answered } if self.nodes[node].is_openafs() => {
+                let to = ServerId::new(to);
+                self.with_openafs(node, |peer, now| peer.on_probe(now, to, answered));
             }
             Local::Probe { to, answered } => {
                 let to = ServerId::new(to);
@@ -87,8 +111,7 @@ impl World {
             }
             Local::Reply { token, reply } => self.reply(node, token, reply),
             Local::SendReply { to, token, asked_by, reply } => {
-                let bytes =
-                    if let Ok(Answer::Database(snapshot)) = &reply { snapshot.length() as usize } else { 0 };
+                let bytes = if let Ok(Said::Database(_, bytes)) = &reply { bytes.len() } else { 0 };
                 if let Some(delay) = self.net.delay(&mut self.random, node, to) {
                     let what = Local::Reply { token, reply: Some(reply) };
                     let after = delay + self.transfer(bytes);
@@ -177,6 +200,10 @@ impl World {
         number: u64,
         beacon: &Beacon,
     ) {
+        if self.nodes[to].is_openafs() {
+            self.openafs_beacon(to, from, life, number, beacon);
+            return;
+        }
         if self.nodes[to].site.is_none() {
             return;
         }
@@ -190,20 +217,24 @@ impl World {
             Vote::Yes { persist: Some(record) } => {
                 let vote = VoteReply::Yes(beacon.start);
                 let after = self.sync_time(to, 1);
-                self.later(to, after, Local::SavePromise { record, to: from, number, asked_by: life, vote });
+                self.later(
+                    to,
+                    after,
+                    Local::SavePromise { record, to: from, number, asked_by: life, vote, given: self.now },
+                );
                 self.arm(to);
                 return;
             }
         };
+        if let VoteReply::Yes(_) = reply {
+            self.check_promise(to, from, self.now);
+        }
         self.vote(to, from, number, life, reply);
         self.arm(to);
     }
 
     /// Sends the answer to a beacon.
     fn vote(&mut self, node: NodeId, to: NodeId, number: u64, asked_by: u64, reply: VoteReply) {
-        if let VoteReply::Yes(_) = reply {
-            self.check_promise(node, to);
-        }
         if let Some(delay) = self.net.delay(&mut self.random, node, to) {
             let what = Local::Vote { from: node, number, reply };
             self.queue.push(self.now + delay, Event::Local { node: to, life: asked_by, what });
@@ -229,11 +260,7 @@ impl World {
                 self.later(node, timeout, Local::Vote { from: to, number, reply: VoteReply::Failed });
             }
             Command::Probe { to } => {
-                let to = to.index();
-                if let Some(delay) = self.net.delay(&mut self.random, node, to) {
-                    self.queue.push(self.now + delay, Event::Probe { to, from: node, life });
-                }
-                self.later(node, timeout, Local::Probe { to, answered: false });
+                self.send_probe(node, to.index());
             }
             Command::PersistOwnVote(record) => {
                 let after = self.sync_time(node, 1);
@@ -244,6 +271,15 @@ impl World {
                 self.later(node, after, Local::Notify(event));
             }
         }
+    }
+
+    pub(super) fn send_probe(&mut self, node: NodeId, to: NodeId) {
+        let timeout = self.scenario.profile.call_timeout.as_micros() as u64;
+        let life = self.nodes[node].life;
+        if let Some(delay) = self.net.delay(&mut self.random, node, to) {
+            self.queue.push(self.now + delay, Event::Probe { to, from: node, life });
+        }
+        self.later(node, timeout, Local::Probe { to, answered: false });
     }
 
     /// Sets the timers of a server as it wants them.

@@ -16,12 +16,12 @@ impl World {
         match trouble {
             Trouble::Crash(node) => self.crash(node),
             Trouble::Restart(node) => {
-                if self.nodes[node].site.is_none() {
+                if !self.nodes[node].is_up() {
                     self.start(node);
                 }
             }
             Trouble::RestartEmpty(node) => {
-                if self.nodes[node].site.is_none() {
+                if !self.nodes[node].is_up() {
                     self.nodes[node].store.wipe();
                     self.nodes[node].tail = Version::FRESH;
                     self.invariants.versions_grow.wiped(node);
@@ -56,9 +56,14 @@ impl World {
             }
             Trouble::SetWall(node, error) => self.nodes[node].clocks.wall_error = error,
             Trouble::SlowDisk(node, slow) => self.nodes[node].slow_disk = slow,
-            Trouble::FullDisk(node, full) => self.nodes[node].store.set_full(full),
+            Trouble::FullDisk(node, full) => self.fill_disk(node, full),
             Trouble::Calm => self.mend(),
         }
+    }
+
+    fn fill_disk(&mut self, node: NodeId, full: bool) {
+        self.nodes[node].full_disk = full;
+        self.nodes[node].store.set_full(full);
     }
 
     /// Sets how fast a clock runs; its timers come at other times then.
@@ -77,13 +82,13 @@ impl World {
                 self.set_rate(node, 0);
             }
             self.nodes[node].slow_disk = 1;
-            self.nodes[node].store.set_full(false);
+            self.fill_disk(node, false);
             // A server whose commit broke half way says so and is restarted, as an operator would.
             let broken = self.nodes[node].site.as_ref().is_some_and(|site| site.database().is_broken());
             if broken {
                 self.crash(node);
             }
-            if self.nodes[node].site.is_none() {
+            if !self.nodes[node].is_up() {
                 self.start(node);
             }
         }

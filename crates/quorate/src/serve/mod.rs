@@ -48,8 +48,8 @@ pub struct Arguments {
     address: Option<Ipv4Addr>,
     /// The other servers of the cell that run this program, by address, or `all`; every other one is OpenAFS's
     ///
-    /// Among our own servers promises are bound to epochs and leases need no clocks. Naming an OpenAFS server here is
-    /// safe, but its votes will not count.
+    /// Name the same ones on all of them. Among our own servers promises are bound to epochs and leases need no clocks.
+    /// Naming an OpenAFS server here is safe, but its votes will not count.
     #[arg(long, value_name = "ADDRESS,...|all", value_delimiter = ',')]
     ours: Vec<String>,
     /// Serve without keys: anybody who can send from a server's address is taken for that server
@@ -99,6 +99,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let replicas: Vec<Replica> = replicas.collect::<Result<_, Failure>>()?;
     for replica in &replicas {
         replica.announce();
+        replica.check_programs();
     }
     let signal = signals.forever().next();
     eprintln!("{} stopping at signal {}", stamp(), signal.unwrap_or_default());

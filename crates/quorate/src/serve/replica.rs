@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rx::question::Asker;
 use rx::rpc::ServedCall;
 use rx::security::SecurityClass;
 use rx::{Port, PortConfig, ServiceId};
@@ -15,7 +16,7 @@ use ubik::phys::files::FileStore;
 use ubik::registers::Table;
 use ubik::site::Config;
 use ubik::watch::Log;
-use ubik_proto::cell::{ServerId, ServerKind};
+use ubik_proto::cell::{Cell, Dialect, ServerId, ServerKind};
 use ubik_proto::code::AbortCode;
 
 use super::cell::{Database, Setting};
@@ -30,6 +31,8 @@ pub struct Replica {
     transport: Arc<RxTransport>,
     peers: Vec<(ServerId, Ipv4Addr)>,
     own: u32,
+    cell: Cell,
+    udp_port: u16,
     log: Log,
 }
 
@@ -71,7 +74,32 @@ impl Replica {
         refuse_clients(&port, &setting.server_security);
         log(&describe(setting, &server, address));
         let peers = cell.peers().map(|id| (id, at(id))).collect();
-        Ok(Replica { _server: server, transport, peers, own, log })
+        let udp_port = database.port;
+        Ok(Replica { _server: server, transport, peers, own, cell, udp_port, log })
+    }
+
+    /// Says which peers run another program than the arguments say, as far as they answer.
+    pub fn check_programs(&self) {
+        for &(id, address) in &self.peers {
+            let ours = self.cell.server(id).dialect == Dialect::Quorate;
+            let (peer, log) = (SocketAddr::new(address.into(), self.udp_port), self.log.clone());
+            std::thread::spawn(move || {
+                let asked = Asker::new(peer, Duration::from_secs(8)).and_then(|mut asker| asker.version());
+                match asked {
+                    Ok((version, _)) if version.starts_with("Quorate") && !ours => {
+                        log(&format!(
+                            "{address} runs this program too: name it with --ours, or its promises bind less"
+                        ));
+                    }
+                    Ok((version, _)) if !version.starts_with("Quorate") && ours => {
+                        log(&format!(
+                            "{address} is named by --ours and runs {version:?}: its votes will not count"
+                        ));
+                    }
+                    Ok(_) | Err(_) => {}
+                }
+            });
+        }
     }
 
     /// Tells every peer this server's addresses, and so that it has started anew; nobody waits for it (U37).

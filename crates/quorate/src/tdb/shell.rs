@@ -25,11 +25,14 @@ pub struct Arguments {
     /// Take no locks. Only for files that no other process uses.
     #[arg(short = 'l', long)]
     no_lock: bool,
+    /// Record what is done, as a trace in this folder, for `quorate check` and `quorate replay`.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
 }
 
 /// Runs one command, or reads commands until the input ends.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let mut session = Session::new(arguments.no_lock);
+    let mut session = Session::new(arguments.no_lock, arguments.record.clone());
     if let Some(file) = &arguments.file {
         session.open(file, false)?;
     }

@@ -1,6 +1,6 @@
 //! What every scenario does with a mixed cell: waiting, writing by OpenAFS's commands or ours, asking what is true.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,10 @@ pub fn missing() -> Option<String> {
         .or_else(|| (!testbed::namespace::run("nft", &["--version"])).then(|| "nft is not there".to_owned()))
 }
 
+fn quorate() -> PathBuf {
+    testbed::program(env!("CARGO_BIN_EXE_quorate"))
+}
+
 /// Asks until there is an answer.
 pub fn wait_for<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
@@ -61,6 +65,21 @@ pub struct Cell {
     pub service: Service,
 }
 
+impl Drop for Cell {
+    /// A scenario that failed shows what the servers said.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for node in &self.lab.nodes {
+            eprintln!("-- {}\n{}", node.address(), node.said("quorate"));
+            for log in ["PtLog", "VLLog"] {
+                eprint!("{}", std::fs::read_to_string(node.path("log").join(log)).unwrap_or_default());
+            }
+        }
+    }
+}
+
 impl Cell {
     pub fn new(service: Service, servers: usize, clones: &[usize]) -> Cell {
         Cell { lab: Lab::new(servers, clones, service.keys).unwrap(), service }
@@ -76,7 +95,7 @@ impl Cell {
         if !self.service.keys {
             arguments.push("--no-auth");
         }
-        self.lab.nodes[node].start(Path::new(env!("CARGO_BIN_EXE_quorate")), &arguments);
+        self.lab.nodes[node].start(&quorate(), &arguments);
     }
 
     /// A database that OpenAFS alone has made, with one entry, put onto these nodes.
@@ -132,8 +151,8 @@ impl Cell {
     pub fn status(&self, node: usize) -> Option<(Value, bool)> {
         let port = self.service.port.to_string();
         let arguments = ["status", self.lab.nodes[node].address(), &port, "--json", "--patience-secs", "3"];
-        let quorate = env!("CARGO_BIN_EXE_quorate");
-        let output = self.lab.client.command(quorate, &arguments).output().unwrap();
+        let quorate = quorate().display().to_string();
+        let output = self.lab.client.command(&quorate, &arguments).output().unwrap();
         Some((serde_json::from_slice(&output.stdout).ok()?, output.status.success()))
     }
 
@@ -146,7 +165,7 @@ impl Cell {
     /// Waits until these servers hold the same bytes, and are left alone long enough to say so.
     pub fn wait_until_equal(&self, nodes: &[usize]) -> Vec<u8> {
         let file = format!("{}.DB0", self.service.database);
-        wait_for("the databases are equal", Duration::from_secs(100), || {
+        wait_for("the databases are equal", ELECTION, || {
             let first = self.lab.nodes[nodes[0]].database(&file);
             let equal = nodes.iter().all(|&node| self.lab.nodes[node].database(&file) == first);
             (equal && first.len() > 64).then_some(first)

@@ -38,6 +38,20 @@ fn a_mixed_cell_elects_writes_and_recovers() {
     side_by_side(test, &[("follower", roles::follower, PRDB), ("sync site", roles::sync_site, PRDB)]);
 }
 
+/// U22, U23, U43: as sync site of an OpenAFS follower whose clock is far ahead, which alone makes the quorum; the skew is
+/// measured, logged and shown.
+#[test]
+fn a_follower_whose_clock_is_off_takes_part_and_is_told_of() {
+    let test = "a_follower_whose_clock_is_off_takes_part_and_is_told_of";
+    if !std::path::Path::new(testbed::lab::FAKETIME).exists() {
+        return testbed::skip(test, "faketime is not installed");
+    }
+    if !is_long() {
+        return testbed::skip(test, "waits for an election; QUORATE_LONG=1 (`cargo xtask interop`) runs it");
+    }
+    side_by_side(test, &[("skewed", roles::skewed_follower, PRDB)]);
+}
+
 /// U29, U31, U43: the same for the volume location database, with the cell's key on every call, and through elections in
 /// both directions.
 #[test]

@@ -16,7 +16,7 @@ use crate::order::chain::Hashing;
 use crate::trace::Trace;
 
 /// Flags that a replay passes on.
-const PASSED_ON: u32 = Flags::NOMMAP.0 | Flags::VOLATILE.0;
+pub(super) const PASSED_ON: u32 = Flags::NOMMAP.0 | Flags::VOLATILE.0;
 
 /// How the scratch database is made.
 #[derive(Clone, Copy, Debug)]
@@ -31,12 +31,13 @@ pub struct Settings {
 pub struct TdbFile {
     path: PathBuf,
     settings: Settings,
+    record: Option<PathBuf>,
 }
 
 impl TdbFile {
     /// Makes a new, empty database at `path`; what was there is gone.
     pub fn create(path: &Path, settings: Settings) -> Result<TdbFile, EngineError> {
-        let engine = TdbFile { path: path.to_owned(), settings };
+        let engine = TdbFile { path: path.to_owned(), settings, record: None };
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(EngineError { message: format!("{}: {error}", path.display()), io: true });
@@ -51,6 +52,11 @@ impl TdbFile {
         opened.map_err(opening).map(|_| engine)
     }
 
+    /// Records what is replayed, a trace a worker, in `folder`.
+    pub fn recorded_in(self, folder: &Path) -> TdbFile {
+        TdbFile { record: Some(folder.to_owned()), ..self }
+    }
+
     fn options(&self, flags: u32) -> OpenOptions {
         let mut wanted = Flags(flags & PASSED_ON) | Flags::SEQNUM;
         if !self.settings.sync {
@@ -60,6 +66,9 @@ impl TdbFile {
         options.flags(wanted).hash_size(self.settings.hashing.hash_size);
         if self.settings.hashing.jenkins {
             options.hash(HashFunction::Jenkins);
+        }
+        if let Some(folder) = &self.record {
+            options.record(folder);
         }
         options
     }

@@ -29,6 +29,14 @@ pub struct Input<'a> {
     pub dead: &'a [u32],
 }
 
+/// Which of two events goes first: the one in the smaller cell. Within a cell, operations go before locks and narrow
+/// locks before wide ones; where lines have times, the one that began earlier goes first, or had its lock earlier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Priority {
+    cell: u64,
+    tie: u64,
+}
+
 /// What happens at a row.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
@@ -40,8 +48,8 @@ pub struct Event {
     pub scope: Option<Scope>,
     /// What it needs for a moment.
     pub moment: Option<Momentary>,
-    /// Which events go first: by cell, then operations before locks, then narrow locks before wide ones.
-    pub priority: u64,
+    /// Which events go first.
+    pub priority: Priority,
     /// Its first and last unit, exclusive.
     first_unit: u32,
     last_unit: u32,
@@ -120,7 +128,7 @@ impl<'a> Walker<'a> {
             !ended
         });
         self.next_unit = event.last_unit;
-        self.event = self.at(event.end + 1, event.priority >> TIE_BITS);
+        self.event = self.at(event.end + 1, event.priority.cell);
         if self.event.is_none() {
             self.active.drain(..).for_each(released);
         }
@@ -144,7 +152,7 @@ impl<'a> Walker<'a> {
             end: row,
             scope: None,
             moment: None,
-            priority: 0,
+            priority: Priority::default(),
             first_unit: self.next_unit,
             last_unit,
         };
@@ -161,7 +169,13 @@ impl<'a> Walker<'a> {
                 (self.cell(&event), 0)
             }
         };
-        event.priority = cell.max(not_before) << TIE_BITS | tie;
+        let tie = match self.trace.rows.stamp(row as usize) {
+            // A lock was had by the end of its line; who was let in after an operation was so after its beginning.
+            Some(stamp) if group.is_some() => stamp.end_ns(),
+            Some(stamp) => stamp.start_ns,
+            None => tie,
+        };
+        event.priority = Priority { cell: cell.max(not_before), tie };
         Some(event)
     }
 
@@ -172,7 +186,7 @@ impl<'a> Walker<'a> {
         let seq = self.trace.rows.seq(event.row as usize);
         let width =
             u64::from(self.trace.rows.seq(event.end as usize).saturating_sub(seq)).max(u64::from(changes));
-        (2 * u64::from(seq) + u64::from(changes), (width + 1).min(WIDEST))
+        (2 * u64::from(seq) + u64::from(changes), width + 1)
     }
 
     fn scope(&self, kind: GroupKind) -> Option<Scope> {
@@ -239,10 +253,6 @@ impl<'a> Walker<'a> {
 
     fn width(&self, cell: u64, group: &Group) -> u64 {
         let end = 2 * u64::from(self.trace.rows.seq(group.end as usize));
-        (end.saturating_sub(cell) / 2).min(WIDEST)
+        end.saturating_sub(cell) / 2
     }
 }
-
-/// Bits of a priority that break ties within a cell.
-const TIE_BITS: u32 = 20;
-const WIDEST: u64 = 1 << 19;

@@ -10,7 +10,8 @@ use super::dead;
 use super::events::Input;
 use super::exact;
 use super::merge::{MergeError, Merged, merge};
-use super::solve::{Effort, Solution, Unsolved, WhyNot};
+use super::solve::{Effort, LEFT_OUT, Solution, Unsolved, WhyNot};
+use super::unfinished;
 use super::units::Units;
 use crate::trace::History;
 
@@ -73,27 +74,72 @@ pub struct KeyConflict {
 /// Finds the order of `history` for a database that hashes as `target` says.
 pub fn explain(history: &History, target: Hashing, limits: Limits) -> Result<Explained, Unexplained> {
     let everything = dead::none(history);
-    let first = Attempt::new(history, target, everything, limits);
+    let (first, mut notes) = settle_unfinished(history, target, limits, everything);
     if first.is_good() {
-        return first.finish(history, Vec::new());
+        return first.finish(history, notes);
     }
-    let tails = dead::tails(history);
+    let tails: Vec<u32> = dead::tails(history).into_iter().zip(&first.dead).map(|(a, b)| a.min(*b)).collect();
     if tails == first.dead {
-        return first.finish(history, Vec::new());
+        return first.finish(history, notes);
     }
     let second = Attempt::new(history, target, tails, limits);
     if second.trouble() >= first.trouble() {
-        return first.finish(history, Vec::new());
+        return first.finish(history, notes);
     }
-    let notes = note_tails(history, &second.dead);
+    notes.extend(note_tails(history, &second.dead));
     second.finish(history, notes)
+}
+
+/// The first attempt, with all that was under way when its process died decided.
+fn settle_unfinished(
+    history: &History,
+    target: Hashing,
+    limits: Limits,
+    mut dead: Vec<u32>,
+) -> (Attempt, Vec<String>) {
+    let all = dead.clone();
+    let mut open = Vec::new();
+    for number in unfinished::of_many_keys(history) {
+        match unfinished::is_refuted(history, number) {
+            true => dead[number] -= 1,
+            false => open.push(number),
+        }
+    }
+    let mut best = Attempt::new(history, target, dead, limits);
+    loop {
+        let before = best.trouble();
+        for &number in &open {
+            if best.is_good() {
+                break;
+            }
+            let mut dead = best.dead.clone();
+            dead[number] = if dead[number] == all[number] { all[number] - 1 } else { all[number] };
+            let other = Attempt::new(history, target, dead, limits);
+            if other.trouble() < best.trouble() {
+                best = other;
+            }
+        }
+        if best.trouble() == before {
+            break;
+        }
+    }
+    let undone = best.undone(history);
+    if !undone.is_empty() {
+        let mut dead = best.dead.clone();
+        undone.into_iter().for_each(|number| dead[number] -= 1);
+        best = Attempt::new(history, target, dead, limits);
+    }
+    let cut = (0..all.len()).filter(|&number| best.dead[number] < all[number]);
+    let place = |number: usize| history.place(number, best.dead[number] as usize);
+    let notes = cut.map(|number| format!("{}: this did not happen any more", place(number))).collect();
+    (best, notes)
 }
 
 fn note_tails(history: &History, dead: &[u32]) -> Vec<String> {
     let cut = (0..)
         .zip(&history.traces)
         .zip(dead)
-        .filter(|((_, trace), dead)| (**dead as usize) < trace.rows.len());
+        .filter(|((_, trace), dead)| **dead as usize + usize::from(trace.unfinished) < trace.rows.len());
     cut.map(|((number, trace), &dead)| {
         let rows = trace.rows.len() as u32 - dead;
         let place = history.place(number, dead as usize);
@@ -127,6 +173,27 @@ impl Attempt {
         self.solution.unsolved.len()
             + self.solution.effort.without_windows as usize
             + self.units.violations.len()
+    }
+
+    /// Traces whose unfinished last operation, on one key, did not happen.
+    fn undone(&self, history: &History) -> Vec<usize> {
+        if !history.traces.iter().any(|trace| trace.unfinished) {
+            return Vec::new();
+        }
+        let last =
+            |number: usize| history.traces[number].unfinished.then(|| self.dead[number].wrapping_sub(1));
+        let Solution { turns, unsolved, .. } = &self.solution;
+        // Of keys without an order nothing is known.
+        let solved = |key: u32| unsolved.binary_search_by_key(&key, |unsolved| unsolved.key).is_err();
+        let units = self.units.rows.iter().zip(turns);
+        units
+            .filter(|&(unit, &turn)| turn == LEFT_OUT && solved(unit.key))
+            .map(|(unit, _)| (usize::from(unit.trace), unit.row))
+            .filter(|&(number, row)| {
+                last(number) == Some(row) && row as usize + 1 == history.traces[number].rows.len()
+            })
+            .map(|(number, _)| number)
+            .collect()
     }
 
     fn is_good(&self) -> bool {

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 
 use super::clock::{Clocks, Mark};
 use super::conflicts::{Conflicts, Needs};
-use super::events::{Active, Event, Input, Walker};
+use super::events::{Active, Event, Input, Priority, Walker};
 use super::keys::Keys;
 use super::locks::{Locks, Momentary, Scope};
 use super::traversals::Traversals;
@@ -92,7 +92,7 @@ struct Merge<'a> {
     traversals: Traversals,
     needs: Needs,
     /// The traces that may run, by priority.
-    heap: BinaryHeap<Reverse<(u64, u16)>>,
+    heap: BinaryHeap<Reverse<(Priority, u16)>>,
     waiting_for_key: HashMap<u32, Vec<u16>>,
     waiting_for_lock: Vec<u16>,
     /// Length of the longest chain that ends with each trace's last row.

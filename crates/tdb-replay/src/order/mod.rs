@@ -13,6 +13,7 @@
 //! * [`keys`], [`locks`], [`traversals`]: the states that the merge keeps.
 //! * [`conflicts`], [`clock`]: what a row must come after, and what of that is known already.
 //! * [`saved`]: an order in a file.
+//! * [`unfinished`]: what was under way when its process died.
 //! * [`dead`], [`explain`]: from traces to the order, with what had to be assumed.
 
 pub mod chain;
@@ -28,4 +29,5 @@ pub mod merge;
 pub mod saved;
 pub mod solve;
 pub mod traversals;
+mod unfinished;
 pub mod units;

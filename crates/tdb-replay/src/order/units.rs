@@ -227,28 +227,36 @@ impl Builder<'_> {
         }
         let reading = active.iter().any(|group| group.kind == GroupKind::Traverse { write: false });
         if let Some(meaning) = meaning(row, reading) {
-            let lock = self.lock_over(meaning.key, active);
+            let lock = self.lock_over(index, meaning.key, active);
+            let unfinished = self.trace.unfinished && index + 1 == self.trace.rows.len();
+            let high = if unfinished { u32::MAX } else { row.seq.max(self.last) };
             self.units.rows.push(UnitRow {
                 key: meaning.key,
                 row: index as u32,
                 need: meaning.need,
                 effect: meaning.effect,
                 low: self.last,
-                high: row.seq.max(self.last),
+                high,
                 lock,
                 trace: self.number,
                 advances: meaning.effect != KEEP,
-                uncertain: meaning.uncertain,
+                uncertain: meaning.uncertain || unfinished,
             });
         }
         self.last = self.last.max(row.seq);
     }
 
-    /// The row of the outermost lock that covers `key`.
-    fn lock_over(&self, key: u32, active: &[Group]) -> u32 {
+    /// The row of the outermost lock that covers `key` at row `index`, and makes one step of what is done under it.
+    ///
+    /// Under a lock for reading others read too, so that step would be torn by them. Where a version says when the
+    /// row happened nothing needs to be held together.
+    fn lock_over(&self, index: usize, key: u32, active: &[Group]) -> u32 {
+        let versioned = self.trace.rows.stamp(index).is_some_and(|stamp| stamp.version.is_some());
         let covers = |group: &&Group| match group.kind {
-            GroupKind::AllRecord { .. } => true,
-            GroupKind::Chain { key: locked, .. } => self.chains[locked as usize] == self.chains[key as usize],
+            GroupKind::AllRecord { write } => write || !versioned,
+            GroupKind::Chain { key: locked, write } => {
+                (write || !versioned) && self.chains[locked as usize] == self.chains[key as usize]
+            }
             _ => false,
         };
         active.iter().find(covers).map_or(NONE, |group| group.start)
@@ -278,7 +286,9 @@ impl Builder<'_> {
     /// A transaction is one unit for each key that it touched, all at one place: nobody else changes anything between
     /// its start and its end, and its start line is written while it holds the lock.
     fn transaction(&mut self, start: usize, end: usize, group: Group) {
-        let committed = group.kind == GroupKind::Transaction { committed: true };
+        // Its end may be left out: then it was cancelled.
+        let committed =
+            group.kind == GroupKind::Transaction { committed: true } && (group.end as usize) < self.end;
         let touched = self.touched(start, end);
         let seq = self.trace.rows.seq(start);
         let changes = committed && (touched.wiped || touched.states.values().any(|state| state.now != KEEP));

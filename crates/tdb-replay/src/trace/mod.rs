@@ -51,6 +51,8 @@ pub struct Trace {
     pub lines: u32,
     /// It ends with `tdb_close`.
     pub closed: bool,
+    /// Its last row was under way when its process died: nobody knows whether it happened.
+    pub unfinished: bool,
 }
 
 /// All traces of one database.
@@ -189,11 +191,16 @@ struct Reader<'a> {
     opened_stamp: Option<Stamp>,
     line: u32,
     closed: bool,
+    /// What follows is behind the end of a trace whose process died.
+    dead: bool,
+    unfinished: bool,
     /// The text of the last line, if it was a `traversefn`.
     run: Vec<u8>,
 }
 
 const CHUNK: usize = 1 << 20;
+/// The first byte of a line that says what was under way when its process died.
+const UNDER_WAY: u8 = b'?';
 
 impl<'a> Reader<'a> {
     fn new(
@@ -213,6 +220,8 @@ impl<'a> Reader<'a> {
             opened_stamp: None,
             line: 0,
             closed: false,
+            dead: false,
+            unfinished: false,
             run: Vec::new(),
         }
     }
@@ -266,6 +275,9 @@ impl<'a> Reader<'a> {
     }
 
     fn line(&mut self, text: &[u8]) -> Result<(), ReadError> {
+        if self.dead || matches!(text.first(), Some(&UNDER_WAY | 0)) {
+            return self.after_death(text);
+        }
         self.line = self.line.checked_add(1).ok_or_else(|| self.error("fewer than 2^32 lines", "more"))?;
         if text == self.run && !self.closed && !text.is_empty() {
             self.rows.extend_run();
@@ -292,10 +304,45 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// What a recorder leaves whose process died (docs/trace-extended.md): a zero, or what was under way; after that
+    /// anything.
+    fn after_death(&mut self, text: &[u8]) -> Result<(), ReadError> {
+        if self.dead {
+            return Ok(());
+        }
+        if self.closed || self.opened.is_none() {
+            self.line += 1;
+            return Err(self.error("a line of a trace", line::show(text)));
+        }
+        self.dead = true;
+        if text[0] != UNDER_WAY {
+            return Ok(());
+        }
+        self.line += 1;
+        let body = text.split(|&byte| byte == b'#').next().unwrap_or_default();
+        // Its first digit is missing, and its number says nothing: it was written before the operation.
+        let mut body = body.trim_ascii_end().to_vec();
+        body[0] = b'0';
+        let (mut row, _) = line::read(&body, self.rows.len(), self.records).map_err(|bad| self.bad(bad))?;
+        row.seq = match self.rows.len() {
+            0 => self.opened.map_or(0, |opened| opened.seq),
+            rows => self.rows.seq(rows - 1),
+        };
+        self.rows.push(self.line, row, None);
+        self.unfinished = true;
+        let place = format!("{}:{}", self.path.display(), self.line);
+        self.warnings
+            .push(format!("{place}: its process died during this operation, which may have happened"));
+        Ok(())
+    }
+
     /// What stands after the last line end: nothing, in a whole file.
     fn last_line(&mut self, text: &[u8]) -> Result<(), ReadError> {
         if text.is_empty() {
             return Ok(());
+        }
+        if self.dead || matches!(text.first(), Some(&UNDER_WAY | 0)) {
+            return self.after_death(text);
         }
         self.line += 1;
         if !self.tolerance.cut_last_line {
@@ -353,6 +400,7 @@ impl<'a> Reader<'a> {
             groups,
             lines: self.line,
             closed: self.closed,
+            unfinished: self.unfinished,
         })
     }
 

@@ -77,6 +77,7 @@ impl Database {
             self.locks.allrecord.set(AllRecord { count: all.count - 1, ..all });
             return Ok(());
         }
+        self.note_version();
         self.locks.allrecord.set(NONE);
         if release && !self.has_no_lock() {
             self.unlock_everything();

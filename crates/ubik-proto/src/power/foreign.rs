@@ -3,17 +3,53 @@
 //! //= docs/ubik-protocol.md#mixed-cells
 
 use super::{Command, Power, Standing};
+use crate::beacon::VoteReply;
 use crate::cell::{Dialect, ServerId};
+use crate::messages::Beacon;
 use crate::time::{Moment, Now};
+use crate::version::Version;
 
 impl Power {
     /// When the round began, for `to`: its own clock as it told it, for a server that counts its lease from there.
     ///
-    /// //= docs/ubik-protocol.md#mixed-cells
+    /// Before it has told it, it is given a start that it would not answer with by chance: a server of ours that was not
+    /// named as one answers with the start, and that must not be taken for its clock.
     pub(super) fn start_for(&self, now: Now, to: ServerId) -> i32 {
         let shift = self.profile.foreign_start_shift_secs as i32;
-        let told = self.beaconer.link(to).clock.map(|(clock, _)| clock.saturating_sub(shift));
-        told.or(i32::try_from(now.wall).ok()).filter(|&start| start > 0).unwrap_or(1)
+        let wall = i32::try_from(now.wall).unwrap_or(0);
+        let start = match (self.cell.server(to).dialect, self.beaconer.link(to).clock) {
+            (Dialect::OpenAfs, Some((clock, _))) => clock.saturating_sub(shift),
+            (Dialect::OpenAfs, None) => wall.saturating_sub(shift / 2),
+            (Dialect::Quorate, _) => wall,
+        };
+        start.max(1)
+    }
+
+    /// An OpenAFS server's yes is its clock.
+    pub(super) fn note_clock(&mut self, now: Now, from: ServerId, reply: VoteReply, told: Option<i32>) {
+        if let (VoteReply::Yes(clock), Dialect::OpenAfs) = (reply, self.cell.server(from).dialect)
+            && told != Some(clock)
+        {
+            let link = self.beaconer.link_mut(from);
+            link.skew = Some(i64::from(clock) - now.wall);
+            link.clock = Some((clock, now.moment));
+        }
+    }
+
+    /// An OpenAFS server's beacons, and those of a sync site of ours, name their sender's clock.
+    pub(super) fn note_caller_clock(&mut self, now: Now, from: ServerId, beacon: &Beacon) {
+        if self.cell.server(from).dialect == Dialect::OpenAfs || beacon.claims_sync_site {
+            self.beaconer.link_mut(from).skew = Some(i64::from(beacon.start) - now.wall);
+        }
+    }
+
+    /// What is said to a server that may not read: a version that it cannot hold. OpenAFS's servers label a database
+    /// that they are receiving 0.0, also when that came to nothing, and would read it if they were told 0.0.
+    pub(super) fn no_version_for(&self, to: ServerId, epoch: u32) -> Version {
+        match self.cell.server(to).dialect {
+            Dialect::Quorate => Version::NONE,
+            Dialect::OpenAfs => Version::new(epoch, 0),
+        }
     }
 
     /// An OpenAFS server believes the last beacon over its own commit: whoever was told the version before one is told again.

@@ -26,20 +26,25 @@ pub struct Session {
     open: Option<(PathBuf, Database)>,
     last_key: Option<Vec<u8>>,
     no_lock: bool,
+    /// Where what is done is recorded.
+    record: Option<PathBuf>,
 }
 
 type Done = Result<(), Failure>;
 
 impl Session {
     /// A session without a database.
-    pub fn new(no_lock: bool) -> Session {
-        Session { open: None, last_key: None, no_lock }
+    pub fn new(no_lock: bool, record: Option<PathBuf>) -> Session {
+        Session { open: None, last_key: None, no_lock, record }
     }
 
     /// Opens a database in place of the one that is open.
     pub fn open(&mut self, path: &Path, create: bool) -> Done {
         let mut options = OpenOptions::new();
         options.create(create).exclusive(create).no_lock(self.no_lock);
+        if let Some(folder) = &self.record {
+            options.record(folder);
+        }
         let database = options.open(path).map_err(|error| open_failure(&error))?;
         self.open = Some((path.to_owned(), database));
         self.last_key = None;

@@ -1,0 +1,139 @@
+//! `quorate serve` and `quorate status` as processes: what they refuse and why, one server that serves, a clean end.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rx::security::NullSecurity;
+use rx::{Port, PortConfig};
+use tempfile::TempDir;
+use ubik::client::{Client, Patience};
+use ubik::registers::table;
+
+const ADDRESS: &str = "127.0.77.201";
+
+/// A configuration directory with these files, in a folder that is also the databases'.
+fn folder(files: &[(&str, &[u8])]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        fs::write(folder.path().join(name), content).unwrap();
+    }
+    folder
+}
+
+fn one_server() -> TempDir {
+    folder(&[("ThisCell", b"one.cell\n"), ("CellServDB", format!(">one.cell\n{ADDRESS}\n").as_bytes())])
+}
+
+fn serve(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    let folder = folder.display().to_string();
+    command.args(["serve", "--config-dir", &folder, "--database-dir", &folder]).args(arguments);
+    command
+}
+
+fn refused(folder: &TempDir, arguments: &[&str]) -> (i32, String) {
+    let Output { status, stderr, .. } = serve(folder.path(), arguments).output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// S14: every bad file and argument is refused with what, where and what to do, before anything is started.
+#[test]
+fn what_is_wrong_is_said_with_its_place_and_remedy() {
+    let plain = &["--database", "prdb", "--no-auth"];
+    let list = |text: &str| folder(&[("ThisCell", b"one.cell\n"), ("CellServDB", text.as_bytes())]);
+    let cases: [(TempDir, &[&str], i32, &str); 11] = [
+        (folder(&[]), plain, 2, "ThisCell: No such file"),
+        (folder(&[("ThisCell", b"one.cell\n")]), plain, 2, "CellServDB: No such file"),
+        (list(">one.cell\n127.0.0\n"), plain, 2, "CellServDB:2: \"127.0.0\" is no server"),
+        (list(">other\n127.0.0.1\n"), plain, 2, "add a line `>one.cell`"),
+        (list(">one.cell\n10.99.0.9\n"), plain, 2, "is this machine's; add it there"),
+        (list(">one.cell\n127.0.77.1\n127.0.77.2\n"), plain, 2, "say which with --address"),
+        (
+            list(&format!(">one.cell\n{ADDRESS}\n{ADDRESS}\n")),
+            &["--database", "prdb", "--no-auth", "--address", ADDRESS],
+            2,
+            "is listed twice",
+        ),
+        (one_server(), &["--database", "prdb"], 2, "serve without keys by --no-auth"),
+        (one_server(), &["--database", "nothing", "--no-auth"], 2, "give prdb, vldb, budb, or NAME:PORT"),
+        (
+            one_server(),
+            &["--database", "prdb", "--no-auth", "--ours", "10.0.0.1"],
+            2,
+            "CellServDB lists no server of that address",
+        ),
+        (
+            list(&format!(">one.cell\n{ADDRESS}\n10.99.0.9\n")),
+            &["--database", "prdb", "--no-auth", "--timing", "brisk"],
+            2,
+            "10.99.0.9 is OpenAFS's",
+        ),
+    ];
+    for (folder, arguments, code, words) in cases {
+        let (found, message) = refused(&folder, arguments);
+        assert!(found == code && message.contains(words), "{found} {message:?}, not {code} {words:?}");
+    }
+    let torn = one_server();
+    fs::write(torn.path().join("KeyFileExt"), [0, 0, 0, 1, 0]).unwrap();
+    let (code, message) = refused(&torn, &["--database", "prdb"]);
+    assert!(code == 2 && message.contains("ends within key 1"), "{message}");
+    let other = one_server();
+    fs::write(other.path().join("prdb.DB0"), "no database at all, but some text").unwrap();
+    let (code, message) = refused(&other, plain);
+    assert!(code == 3 && message.contains("prdb.DB0"), "{message}");
+    let taken = UdpSocket::bind((ADDRESS, 0)).unwrap();
+    let database = format!("table:{}", taken.local_addr().unwrap().port());
+    let (code, message) = refused(&one_server(), &["--database", &database, "--no-auth"]);
+    assert!(code == 3 && message.contains("is another server running there?"), "{message}");
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn status(port: u16) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    command.args(["status", ADDRESS, &port.to_string(), "--json", "--patience-secs", "1"]).output().unwrap()
+}
+
+/// S9, U40: two databases in one process; the only server of a cell serves at once, says so, and ends at SIGTERM with
+/// everything written.
+#[test]
+fn a_single_server_serves_says_so_and_ends_cleanly() {
+    let folder = one_server();
+    let free = || UdpSocket::bind((ADDRESS, 0)).unwrap().local_addr().unwrap().port();
+    let ports = [free(), free()];
+    let databases = [format!("one:{}", ports[0]), format!("two:{}", ports[1])];
+    let arguments =
+        ["--database", &databases[0], "--database", &databases[1], "--no-auth", "--registers-at", "0"];
+    let silent = status(ports[0]);
+    assert_eq!(silent.status.code(), Some(4), "nobody is there yet");
+    let mut running = Running(serve(folder.path(), &arguments).stderr(Stdio::piped()).spawn().unwrap());
+    for (index, port) in ports.into_iter().enumerate() {
+        let local = Arc::new(Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap());
+        let server: SocketAddr = format!("{ADDRESS}:{port}").parse().unwrap();
+        let patience = Patience { silence: Duration::from_secs(1), ..Patience::default() };
+        let client = Client::new(local, vec![server], table::SERVICE, Arc::new(NullSecurity), patience);
+        client.write_register(3, 33 + index as u64).unwrap();
+        let told = status(port);
+        let json: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+        assert!(told.status.success() && json["is_sync_site"] == true, "{json:#}");
+    }
+    let id = running.0.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+    for (index, name) in ["one.DB0", "two.DB0"].into_iter().enumerate() {
+        let bytes = fs::read(folder.path().join(name)).unwrap();
+        assert_eq!(bytes[64 + 24..64 + 32], (33 + index as u64).to_be_bytes());
+    }
+}

@@ -1,0 +1,174 @@
+//! The end of a trace file, as memory: what is put there survives the death of this process, without a system call.
+//!
+//! Owns the file and a window of it. The file grows by steps whose blocks are asked for before they are mapped, so a
+//! full disk is an error here and not a signal later. Behind the last line there is a zero byte, then anything: a
+//! line becomes part of the trace when its first byte is written, which is done last. A window that is given to the
+//! callers lies within the mapping, which nobody else writes: the file is new, and a child after a fork lets go of it.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// How much the file grows at a time, unless a line needs more.
+const STEP: u64 = 1 << 20;
+const PAGE: u64 = 4096;
+
+/// A trace file that is being written.
+pub(crate) struct Tail {
+    file: File,
+    path: PathBuf,
+    window: *mut u8,
+    /// Where in the file the window begins, and how long it is.
+    start: u64,
+    len: usize,
+    /// Where in the window the next line begins.
+    at: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone, and nothing in it refers to a thread.
+unsafe impl Send for Tail {}
+
+impl Tail {
+    /// Makes the file, which must not exist.
+    pub fn create(path: &Path) -> io::Result<Tail> {
+        let mut how = std::fs::OpenOptions::new();
+        how.read(true).write(true).create_new(true).mode(0o600).custom_flags(libc::O_CLOEXEC);
+        let file = how.open(path)?;
+        Ok(Tail { file, path: path.into(), window: ptr::null_mut(), start: 0, len: 0, at: 0 })
+    }
+
+    /// Gives it another name, which nothing has.
+    pub fn rename(&mut self, path: &Path) -> io::Result<()> {
+        // Unlike renaming, this fails if the name is taken. Not every file system has links.
+        match std::fs::hard_link(&self.path, path) {
+            Ok(()) => std::fs::remove_file(&self.path)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists || path.exists() => return Err(error),
+            Err(_) => std::fs::rename(&self.path, path)?,
+        }
+        self.path = path.into();
+        Ok(())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Room for a line of up to `len` bytes; nothing in it is part of the trace yet.
+    #[inline]
+    pub fn room(&mut self, len: usize) -> io::Result<&mut [u8]> {
+        // One byte more: the zero behind the line.
+        if len + 1 > self.len - self.at {
+            self.move_on(len as u64 + 1)?;
+        }
+        // SAFETY: inside the mapping, which lives as long as `self`, and is written through `self` alone.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.window.add(self.at), self.len - self.at) })
+    }
+
+    /// What [`Tail::room`] gave last; nothing before that.
+    #[inline]
+    pub fn line(&mut self) -> &mut [u8] {
+        if self.len == 0 {
+            return &mut [];
+        }
+        // SAFETY: as in `room`.
+        unsafe { std::slice::from_raw_parts_mut(self.window.add(self.at), self.len - self.at) }
+    }
+
+    /// Writes the first byte of the next line, after all that was written before this call: what a death at any
+    /// moment leaves is the line with this byte, or as it was.
+    #[inline]
+    pub fn set_first(&mut self, byte: u8) {
+        if self.at < self.len {
+            // SAFETY: inside the mapping; an atomic store of one byte, which needs no alignment.
+            let first = unsafe { AtomicU8::from_ptr(self.window.add(self.at)) };
+            first.store(byte, Ordering::Release);
+        }
+    }
+
+    /// Makes the first `len` bytes in the room a part of the trace; their first byte is `first`.
+    #[inline]
+    pub fn publish(&mut self, len: usize, first: u8) {
+        self.line()[len] = 0;
+        self.set_first(first);
+        self.at += len;
+    }
+
+    /// Cuts off what is not part of the trace.
+    pub fn finish(&self) -> io::Result<()> {
+        self.file.set_len(self.start + self.at as u64)
+    }
+
+    /// Makes the file long enough for `len` more bytes, and moves the window to them.
+    #[cold]
+    fn move_on(&mut self, len: u64) -> io::Result<()> {
+        let position = self.start + self.at as u64;
+        let start = position & !(PAGE - 1);
+        let wanted = (position + len - start).max(STEP).next_multiple_of(PAGE);
+        // SAFETY: a descriptor that is open for the length of the call.
+        let failed = unsafe {
+            libc::posix_fallocate(self.file.as_raw_fd(), start as libc::off_t, wanted as libc::off_t)
+        };
+        if failed != 0 {
+            return Err(io::Error::from_raw_os_error(failed));
+        }
+        // SAFETY: a new mapping wherever the kernel likes; it replaces nothing.
+        let window = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                wanted as usize,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                self.file.as_raw_fd(),
+                start as libc::off_t,
+            )
+        };
+        if window == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // One call for all pages, where the kernel has it, rather than a fault for each.
+        // SAFETY: the mapping just made.
+        unsafe { libc::madvise(window, wanted as usize, libc::MADV_POPULATE_WRITE) };
+        self.unmap();
+        (self.window, self.start, self.len) = (window.cast(), start, wanted as usize);
+        self.at = (position - start) as usize;
+        Ok(())
+    }
+
+    fn unmap(&mut self) {
+        if self.len > 0 {
+            // SAFETY: a mapping of ours, into which no reference is alive: all of them borrow `self`.
+            unsafe { libc::munmap(self.window.cast(), self.len) };
+            self.len = 0;
+        }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.unmap();
+    }
+}
+
+/// Nanoseconds of the machine's monotonic clock.
+#[inline]
+pub(crate) fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: room for the answer; this clock is there on every machine.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// What the environment says, unless this program runs with rights that its caller does not have.
+pub(crate) fn environment(name: &str) -> Option<PathBuf> {
+    // SAFETY: asks the kernel's table of facts; no pointer goes in or comes out.
+    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+        return None;
+    }
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}

@@ -1,0 +1,227 @@
+//! Recording: what a handle's trace holds, byte for byte but for the times, and what becomes of it when things go wrong.
+#![allow(clippy::unwrap_used)]
+#![allow(unsafe_code)]
+
+mod common;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use tdb::{Database, LockKind, OpenOptions, StoreMode, Wait};
+
+fn open(folder: &Path) -> Database {
+    OpenOptions::new()
+        .create(true)
+        .hash_size(7)
+        .record(folder.join("traces"))
+        .open(folder.join("db"))
+        .unwrap()
+}
+
+/// The traces in a folder, by name.
+fn traces(folder: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> =
+        std::fs::read_dir(folder.join("traces")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    found
+}
+
+/// A trace's lines without their stamps, up to its end.
+fn lines(trace: &Path) -> Vec<String> {
+    let text = std::fs::read(trace).unwrap();
+    let text = text.split(|&byte| byte == 0).next().unwrap();
+    let text = std::str::from_utf8(text).unwrap();
+    text.lines().map(|line| line.split(" #").next().unwrap().to_owned()).collect()
+}
+
+/// R4: every call is written as libtdb's tracer writes it, with times, and with a version where a lock was held.
+#[test]
+fn a_trace_says_what_was_done() {
+    let folder = common::folder();
+    let database = open(folder.path());
+    let path = database.recording().unwrap();
+    everything(&database);
+    drop(database);
+    let expected = include_str!("data/recorded.trace");
+    assert_eq!(lines(&path), expected.lines().collect::<Vec<_>>());
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.lines().all(|line| line.contains(" #")), "{text}");
+    let versioned = |line: &&str| line.contains(" v");
+    let [fetches, stores] = ["tdb_fetch", "tdb_store"].map(|name| {
+        let named = text.lines().filter(|line| line.contains(name));
+        (named.clone().count(), named.filter(versioned).count())
+    });
+    // One fetch and two stores are in transactions.
+    assert_eq!((fetches.0 - fetches.1, stores.0 - stores.1), (1, 2), "{text}");
+    assert!(
+        path.file_name().unwrap().to_string_lossy().ends_with(&format!("db.trace.{}", std::process::id()))
+    );
+}
+
+fn everything(database: &Database) {
+    database.store(b"a", b"1", StoreMode::Insert).unwrap();
+    database.store(b"a", b"1", StoreMode::Insert).unwrap_err();
+    database.storev(b"b", &[b"2", b"", b"3"], StoreMode::Replace).unwrap();
+    database.store(b"c", b"", StoreMode::Modify).unwrap_err();
+    database.append(b"c", b"4").unwrap();
+    database.append(b"c", b"5").unwrap();
+    assert_eq!(database.fetch(b"c").unwrap().unwrap(), b"45");
+    assert!(!database.exists(b"d").unwrap());
+    database.parse_record(b"a", |_| ()).unwrap();
+    database.parse_record(b"d", |_| ()).unwrap();
+    database.delete(b"a").unwrap();
+    database.delete(b"a").unwrap_err();
+    database.seqnum().unwrap();
+    drop(database.chain_lock(b"b", LockKind::Read, Wait::No).unwrap());
+    database.lock_chain(b"b", LockKind::Write, Wait::Yes).unwrap();
+    database.unlock_chain(b"b", LockKind::Write).unwrap();
+    database.unlock_chain(b"b", LockKind::Write).unwrap_err();
+    drop(database.lock_all_guard(LockKind::Write, Wait::Yes).unwrap());
+    database.lock_all(LockKind::Read, Wait::No).unwrap();
+    database.unlock_all(LockKind::Read).unwrap();
+    database.traverse(|_, _, _| ControlFlow::Break(())).unwrap();
+    database.delete(b"b").unwrap();
+    database
+        .traverse_read(|database, _, _| {
+            database.fetch(b"c").unwrap();
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    let key = database.first_key().unwrap().unwrap();
+    database.next_key(&key).unwrap();
+    let transaction = database.transaction().unwrap();
+    let mut inner = transaction.transaction().unwrap();
+    inner.store(b"t", b"6", StoreMode::Replace).unwrap();
+    inner.prepare_commit().unwrap();
+    inner.commit().unwrap();
+    transaction.fetch(b"t").unwrap();
+    transaction.commit().unwrap();
+    let mut transaction = database.transaction().unwrap();
+    transaction.store(b"t", b"7", StoreMode::Replace).unwrap();
+    transaction.prepare_commit().unwrap();
+    drop(transaction);
+    database.wipe_all().unwrap();
+    database.repack().unwrap();
+    database.mark_chain(b"a").unwrap();
+    database.unmark_chain(b"a").unwrap();
+}
+
+/// R4: nothing is recorded unless it is asked for, and a second handle has a trace of its own.
+#[test]
+fn each_handle_has_its_own_trace() {
+    let folder = common::folder();
+    let path = folder.path().join("db");
+    let silent = OpenOptions::new().create(true).open(&path).unwrap();
+    assert_eq!(silent.recording(), None);
+    let first = open(folder.path());
+    let second = first.another().unwrap();
+    first.store(b"a", b"1", StoreMode::Replace).unwrap();
+    second.fetch(b"a").unwrap();
+    assert_ne!(first.recording(), second.recording());
+    drop((first, second));
+    let found = traces(folder.path());
+    assert_eq!(found.len(), 2);
+    assert_eq!(lines(&found[0])[1..], ["1 tdb_store 1:61 1:31 0x1 = 0", "1 tdb_close"]);
+    assert_eq!(lines(&found[1])[1..], ["1 tdb_fetch 1:61 = 1:31", "1 tdb_close"]);
+}
+
+/// R4: a child goes on in a trace of its own, whatever the parent was in the middle of.
+#[test]
+fn a_forked_child_has_its_own_trace() {
+    let folder = common::folder();
+    let database = open(folder.path());
+    database.store(b"a", b"1", StoreMode::Replace).unwrap();
+    let transaction = database.transaction().unwrap();
+    transaction.store(b"a", b"2", StoreMode::Replace).unwrap();
+    // SAFETY: the child calls this database only, and leaves without unwinding.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let done = database.fetch(b"a").is_ok_and(|value| value.as_deref() == Some(b"1"))
+            && database.exists(b"b").is_ok_and(|there| !there);
+        drop(transaction);
+        drop(database);
+        // SAFETY: ends this process.
+        unsafe { libc::_exit(i32::from(!done)) };
+    }
+    let mut status = 0;
+    // SAFETY: our child, and room for its status.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    transaction.commit().unwrap();
+    drop(database);
+    let found = traces(folder.path());
+    let [ours, theirs] = [std::process::id(), child as u32]
+        .map(|pid| lines(found.iter().find(|path| path.ends_with(format!("db.trace.{pid}"))).unwrap()));
+    let expected = [
+        "1 tdb_store 1:61 1:31 0x1 = 0",
+        "1 tdb_transaction_start",
+        "2 tdb_store 1:61 1:32 0x1 = 0",
+        "2 tdb_transaction_commit",
+        "2 tdb_close",
+    ];
+    assert_eq!(ours[1..], expected);
+    assert_eq!(theirs[0].split(' ').next(), Some("1"), "it begins where the parent was");
+    assert_eq!(theirs[1..], ["1 tdb_fetch 1:61 = 1:31", "1 tdb_exists 1:62 = 0", "1 tdb_close"]);
+}
+
+/// R4: a folder that cannot be had is an error where it was asked for by name.
+#[test]
+fn a_folder_that_cannot_be_made_is_an_error() {
+    let folder = common::folder();
+    let mut options = OpenOptions::new();
+    options.create(true).record("/dev/null/traces");
+    let error = options.open(folder.path().join("db")).unwrap_err();
+    assert!(error.to_string().contains("/dev/null/traces"), "{error}");
+}
+
+/// Set for the process that fills a small file system.
+const SMALL: &str = "QUORATE_TEST_SMALL";
+
+/// R4: when the disk is full the trace ends, the log says so, and the database goes on.
+#[test]
+fn a_full_disk_ends_the_trace_and_not_the_database() {
+    if let Some(folder) = std::env::var_os(SMALL) {
+        return fill(Path::new(&folder));
+    }
+    let folder = common::folder();
+    let small = folder.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let script = "mount -t tmpfs -o size=3m tmpfs \"$1\" && exec \"$2\" --exact a_full_disk_ends_the_trace_and_not_the_database";
+    let output = Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", script, "sh"])
+        .args([&small, &std::env::current_exe().unwrap()])
+        .env(SMALL, folder.path())
+        .output();
+    let Some(output) =
+        output.ok().filter(|output| output.status.code() != Some(32) && output.status.code() != Some(1))
+    else {
+        return testbed::skip("a_full_disk_ends_the_trace", "no file system can be mounted here");
+    };
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+}
+
+fn fill(folder: &Path) {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&heard);
+    let mut options = OpenOptions::new();
+    options.create(true).record(folder.join("small/traces"));
+    options.log(Arc::new(move |_, message| log.lock().unwrap().push(message.to_owned())));
+    let database = options.open(folder.join("db")).unwrap();
+    let path = database.recording().unwrap();
+    let value = vec![b'x'; 10_000];
+    for number in 0..400u32 {
+        database.store(&number.to_le_bytes(), &value, StoreMode::Replace).unwrap();
+    }
+    assert_eq!(database.recording(), None);
+    assert_eq!(database.fetch(&399u32.to_le_bytes()).unwrap().as_deref(), Some(&*value));
+    let heard = heard.lock().unwrap();
+    let told = heard.iter().filter(|message| message.contains("the trace ends here")).count();
+    assert_eq!(told, 1, "{heard:?}");
+    let kept = lines(&path);
+    assert!(kept.len() > 50 && kept.len() < 400, "{}", kept.len());
+    assert!(kept[1..].iter().all(|line| line.ends_with(" 0x1 = 0")));
+}

@@ -1,0 +1,121 @@
+//! What a sync site of ours tells OpenAFS's followers, step by step.
+
+use std::time::Duration;
+
+use ubik_proto::beacon::VoteReply;
+use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind};
+use ubik_proto::messages::Beacon;
+use ubik_proto::power::{Claim, Command, Power, Standing};
+use ubik_proto::profile::Profile;
+use ubik_proto::time::{Moment, Now};
+use ubik_proto::version::Version;
+use ubik_proto::vote::PromiseRecord;
+
+const WALL: i64 = 1_700_000_000;
+
+fn at(seconds: u64) -> Now {
+    Now { moment: Moment::from_micros((1000 + seconds) * 1_000_000), wall: WALL + seconds as i64 }
+}
+
+fn peer() -> ServerId {
+    ServerId::new(1)
+}
+
+fn beacons(commands: &[Command]) -> Vec<(u64, Beacon)> {
+    let to_peer = |command: &Command| match command {
+        Command::Beacon { to, number, beacon, .. } if *to == peer() => Some((*number, *beacon)),
+        _ => None,
+    };
+    commands.iter().filter_map(to_peer).collect()
+}
+
+/// A sync site elected by an OpenAFS voter (or what is taken for one), whose answers are `answer(start, now)`; the beacons
+/// that the voter got after the election, one a second, with when they left.
+fn reign(answer: impl Fn(i32, Now) -> i32, seconds: u64) -> (Power, Vec<(Now, Beacon)>) {
+    let server = |address, dialect| Server { address, kind: ServerKind::Voter, dialect };
+    let servers = vec![server(0, Dialect::Quorate), server(1, Dialect::OpenAfs), server(2, Dialect::OpenAfs)];
+    let cell = Cell::new(servers, 0).unwrap();
+    let mut power =
+        Power::new(cell, Profile::openafs(), PromiseRecord::default(), Version::FRESH, at(0).moment);
+    let mut told = Vec::new();
+    for second in 90..90 + seconds {
+        let now = at(second);
+        let mut commands = power.poll(now);
+        while !commands.is_empty() {
+            let mut next = Vec::new();
+            for command in &commands {
+                if let Command::PersistOwnVote(record) = command {
+                    next.extend(power.on_own_vote_persisted(now, *record));
+                }
+            }
+            for (number, beacon) in beacons(&commands) {
+                if beacon.claims_sync_site {
+                    told.push((now, beacon));
+                }
+                next.extend(power.on_vote(now, peer(), number, VoteReply::Yes(answer(beacon.start, now))));
+            }
+            commands = next;
+        }
+    }
+    (power, told)
+}
+
+/// U22: a C follower is told its own clock less a constant, whatever that clock shows, every second; and a commit that it
+/// misses waits a few seconds for it, not a minute.
+#[test]
+fn a_follower_counts_its_claim_on_its_own_clock() {
+    for skew in [-50, 0, 50] {
+        let clock = |_, now: Now| (now.wall + skew) as i32;
+        let (mut power, told) = reign(clock, 20);
+        assert!(told.len() >= 19, "one a second");
+        for (now, beacon) in &told[2..] {
+            let shifted = now.wall + skew - i64::from(beacon.start);
+            assert!((56..=58).contains(&shifted), "{shifted} s before its clock");
+        }
+        let Standing::SyncSite { epoch } = power.standing() else { panic!("it was elected") };
+        let in_step = [peer()].into_iter().collect();
+        let claim = Claim { version: Version::new(epoch, 2), in_step, transaction: 1, deciding: false };
+        power.set_claim(at(110), claim);
+        let until = power.beaconer().obligation(peer()).unwrap();
+        assert!(until.since(at(110).moment) <= Duration::from_secs(6), "{until:?}");
+    }
+}
+
+/// U22: a server of ours that was not named as one answers with the start that it was told; that is not its clock, or each
+/// start would be earlier than the one before.
+#[test]
+fn an_echo_is_not_taken_for_a_clock() {
+    let (power, told) = reign(|start, _| start, 200);
+    assert!(matches!(power.standing(), Standing::SyncSite { .. }));
+    for (now, beacon) in told {
+        assert_eq!(now.wall - i64::from(beacon.start), 28);
+    }
+    assert_eq!(power.beaconer().link(peer()).skew, None);
+}
+
+/// U16, U17: a beacon that was sent while a commit was decided is followed by one with the version that came of it.
+#[test]
+fn a_version_told_during_a_commit_is_corrected() {
+    let (mut power, _) = reign(|_, now| now.wall as i32, 20);
+    let Standing::SyncSite { epoch } = power.standing() else { panic!("it was elected") };
+    let in_step = [peer()].into_iter().collect();
+    let claim = |counter, deciding| Claim {
+        version: Version::new(epoch, counter),
+        in_step,
+        transaction: 1,
+        deciding,
+    };
+    let answered = |power: &mut Power, now: Now, commands: &[Command]| {
+        for (number, _) in beacons(commands) {
+            power.on_vote(now, peer(), number, VoteReply::Yes(now.wall as i32));
+        }
+    };
+    let first = power.set_claim(at(111), claim(2, false));
+    answered(&mut power, at(111), &first);
+    power.set_claim(at(111), claim(2, true));
+    let during = power.poll(at(113));
+    assert_eq!(beacons(&during)[0].1.version, Version::new(epoch, 2), "the commit is not decided yet");
+    answered(&mut power, at(113), &during);
+    let after = beacons(&power.set_claim(at(113), claim(3, false)));
+    assert_eq!(after[0].1.version, Version::new(epoch, 3));
+}

@@ -1,0 +1,160 @@
+//! What types do not show of several threads at once, under a scheduler that tries a thousand interleavings of each case:
+//! `cargo test -p ubik --features controlled --lib schedules`. What fails prints the schedule that did it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use shuttle::thread;
+use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind};
+use ubik_proto::log::Change;
+use ubik_proto::messages::{Beacon, DiskCall, Write};
+use ubik_proto::profile::Profile;
+use ubik_proto::time::{Moment, Now};
+use ubik_proto::version::{TransactionId, Version};
+use ubik_proto::vote::Vote;
+
+use crate::application::{AppCache, ReadTransaction};
+use crate::database::Database;
+use crate::effect::Answer;
+use crate::locks::Held;
+use crate::phys::memory::MemoryStore;
+use crate::site::{Clock, Config, Site};
+
+/// Interleavings of each case by chance, and by a scheduler that looks for rare orders of few switches.
+fn explore(case: impl Fn() + Send + Sync + Clone + 'static) {
+    shuttle::check_random(case.clone(), 1000);
+    shuttle::check_pct(case, 500, 3);
+}
+
+fn version(counter: u32) -> Version {
+    Version::new(5, counter)
+}
+
+/// Commit `n` writes `n` into two pages, and one page more than the commit before has.
+fn commit(database: &Database, n: u32) {
+    let word = |page: u32| Change::Write { position: page * 1024, bytes: n.to_be_bytes().to_vec() };
+    database.apply(&[word(0), word(1), word(1 + n)], version(n)).unwrap();
+    database.reveal();
+}
+
+fn database() -> Arc<Database> {
+    let database = Arc::new(Database::open(Arc::new(MemoryStore::new()), 1).unwrap());
+    commit(&database, 1);
+    database
+}
+
+/// U6, U7, U12: a snapshot is one version to its last page, with that version's length, however commits, other readers and
+/// a page cache of one page interleave; taken of what is shown and of the tail alike.
+#[test]
+fn a_snapshot_is_whole_beside_commits() {
+    explore(|| {
+        let database = database();
+        let writer = database.clone();
+        let writes = thread::spawn(move || (2..4).for_each(|n| commit(&writer, n)));
+        let readers = [false, true].map(|of_tail| {
+            let database = database.clone();
+            thread::spawn(move || {
+                for _ in 0..3 {
+                    let shown = || database.visible().expect("the first commit was shown");
+                    let snapshot = if of_tail { database.tail() } else { shown() };
+                    let n = snapshot.version().counter;
+                    assert_eq!(
+                        snapshot.length().div_ceil(1024),
+                        u64::from(n) + 2,
+                        "the length of version {n}"
+                    );
+                    for page in [0, 1] {
+                        let mut word = [0; 4];
+                        snapshot.read(page * 1024, &mut word).unwrap();
+                        assert_eq!(u32::from_be_bytes(word), n, "page {page}");
+                    }
+                }
+            })
+        });
+        writes.join().unwrap();
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+}
+
+/// U33: whoever asks the application's cache first, what it makes belongs to the version that was asked for; the newest is
+/// kept, and made once.
+#[test]
+fn an_application_cache_makes_each_version_once() {
+    explore(|| {
+        let database = database();
+        let old = database.tail();
+        commit(&database, 2);
+        let new = database.tail();
+        let cache = Arc::new(AppCache::default());
+        let made = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let users = [old, new.clone(), new].map(|snapshot| {
+            let (cache, made) = (cache.clone(), made.clone());
+            thread::spawn(move || {
+                let wanted = snapshot.version().counter;
+                let mut transaction = ReadTransaction::of(snapshot);
+                let value = cache.of(&mut transaction, |transaction| {
+                    made[wanted as usize - 1].fetch_add(1, Ordering::Relaxed);
+                    Ok::<_, Infallible>(transaction.version().counter)
+                });
+                assert_eq!(value.map(|value| *value), Ok(wanted));
+            })
+        });
+        users.into_iter().for_each(|user| user.join().unwrap());
+        assert_eq!(cache.cached_version(), Some(version(2)));
+        assert_eq!(made[1].load(Ordering::Relaxed), 1);
+    });
+}
+
+#[derive(Default)]
+struct Hand(AtomicU64);
+
+impl Clock for Hand {
+    fn now(&self) -> Now {
+        let moment = Moment::from_micros(self.0.load(Ordering::Relaxed) * 1_000_000);
+        Now { moment, wall: 1_700_000_000 }
+    }
+}
+
+fn agree(site: &Site, to: usize, epoch: u32) {
+    let transaction = TransactionId::default();
+    let beacon = Beacon { claims_sync_site: false, start: epoch as i32, version: Version::NONE, transaction };
+    let mut held = Held::thread_entry();
+    match site.on_beacon(&mut held, ServerId::new(to), 1, &beacon).0 {
+        Vote::Yes { persist: Some(record) } => site.save_promise(&mut held, record).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn call(site: &Site, from: usize, call: DiskCall) -> Option<Answer> {
+    site.on_call(&mut Held::thread_entry(), ServerId::new(from), call).0.ok()
+}
+
+/// U15, U35: a commit of the old sync site and a vote for a new one, in any order: whoever asks for the version after the
+/// vote is told of the commit, or the commit was refused.
+#[test]
+fn a_vote_and_a_commit_exclude_each_other() {
+    explore(|| {
+        let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate };
+        let cell = Cell::new((0..3).map(server).collect(), 2).unwrap();
+        let config = Config { cell, profile: Profile::openafs(), cache_pages: 4, bootstrap: false };
+        let hand = Arc::new(Hand::default());
+        let site = Arc::new(Site::start(config, Arc::new(MemoryStore::new()), hand.clone()).unwrap());
+        hand.0.store(76, Ordering::Relaxed);
+        agree(&site, 0, 100);
+        let transaction = TransactionId { epoch: 100, counter: 1 };
+        let writes = vec![Write { file: 0, position: 0, bytes: vec![7] }];
+        call(&site, 0, DiskCall::Begin(transaction)).expect("it has the promise");
+        call(&site, 0, DiskCall::WriteV { transaction, writes }).expect("it has the promise");
+        hand.0.store(152, Ordering::Relaxed);
+        let old = site.clone();
+        let commit = thread::spawn(move || call(&old, 0, DiskCall::Commit(transaction)).is_some());
+        agree(&site, 1, 101);
+        let Some(Answer::Version(told)) = call(&site, 1, DiskCall::GetVersion) else {
+            panic!("a follower tells its version");
+        };
+        let committed = commit.join().unwrap();
+        assert_eq!(told, site.database().version(), "nothing was committed after the new sync site was told");
+        assert_eq!(committed, told != Version::FRESH);
+    });
+}

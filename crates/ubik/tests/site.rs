@@ -1,0 +1,378 @@
+//! One server, step by step: what it does for what it is told, with the clock in the test's hands.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ubik::effect::{
+    Answer, CallError, CallToken, ClientEvent, ClientId, Effect, ReadKind, Reply, WriteError,
+};
+use ubik::locks::Held;
+use ubik::phys::memory::MemoryStore;
+use ubik::site::{Clock, Config, Site};
+use ubik_proto::beacon::VoteReply;
+use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind};
+use ubik_proto::code::AbortCode;
+use ubik_proto::log::Change;
+use ubik_proto::messages::{Beacon, DiskCall, LOCK_WRITE, Write};
+use ubik_proto::power::{Command, Event};
+use ubik_proto::profile::Profile;
+use ubik_proto::recovery::Progress;
+use ubik_proto::time::{Moment, Now};
+use ubik_proto::version::{TransactionId, Version};
+use ubik_proto::vote::Vote;
+
+/// Longer than anything here takes; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Hand(AtomicU64);
+
+impl Hand {
+    fn set(&self, seconds: u64) {
+        self.0.store(seconds * 1_000_000, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Hand {
+    fn now(&self) -> Now {
+        Now { moment: Moment::from_micros(1_000_000 + self.0.load(Ordering::Relaxed)), wall: 1_700_000_000 }
+    }
+}
+
+fn id(index: usize) -> ServerId {
+    ServerId::new(index)
+}
+
+fn site(me: u32) -> (Site, Arc<Hand>) {
+    let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate };
+    let cell = Cell::new((0..3).map(server).collect(), me).unwrap();
+    let config = Config { cell, profile: Profile::openafs(), cache_pages: 20, bootstrap: false };
+    let hand = Arc::new(Hand::default());
+    (Site::start(config, Arc::new(MemoryStore::new()), hand.clone()).unwrap(), hand)
+}
+
+fn held() -> Held<'static, ubik::locks::Nothing> {
+    Held::thread_entry()
+}
+
+/// A candidate proposes `epoch`.
+fn candidate(epoch: u32) -> Beacon {
+    let transaction = TransactionId::default();
+    Beacon { claims_sync_site: false, start: epoch as i32, version: Version::NONE, transaction }
+}
+
+fn agrees(site: &Site, to: ServerId, epoch: u32) -> bool {
+    match site.on_beacon(&mut held(), to, 1, &candidate(epoch)).0 {
+        Vote::Yes { persist: Some(record) } => site.save_promise(&mut held(), record).is_ok(),
+        Vote::Yes { persist: None } => true,
+        Vote::No(_) => false,
+    }
+}
+
+fn transaction(epoch: u32) -> TransactionId {
+    TransactionId { epoch, counter: 1 }
+}
+
+fn write_call(epoch: u32) -> DiskCall {
+    let write = Write { file: 0, position: 0, bytes: vec![7] };
+    DiskCall::WriteV { transaction: transaction(epoch), writes: vec![write] }
+}
+
+/// U29, U31, U35: a server does the calls of the one that has its promise, in the epoch it agreed to, and of nobody else:
+/// not of another server, not of the same in an older epoch, and not of the old one when it has promised a new one, also
+/// for a transaction that was begun before.
+#[test]
+fn only_the_server_with_the_promise_is_served() {
+    let (site, hand) = site(2);
+    hand.set(76);
+    assert!(agrees(&site, id(0), 100));
+    let call = |from, call| site.on_call(&mut held(), id(from), call).0;
+    let refused = |answer: Result<Answer, AbortCode>| answer.err() == Some(AbortCode::OUT_OF_SYNC);
+    assert!(refused(call(1, DiskCall::Begin(transaction(100)))), "another server");
+    assert!(refused(call(0, DiskCall::Begin(transaction(97)))), "an older epoch");
+    assert!(call(0, DiskCall::Begin(transaction(100))).is_ok());
+    assert!(call(0, write_call(100)).is_ok());
+    hand.set(152);
+    assert!(agrees(&site, id(1), 101));
+    assert!(refused(call(0, write_call(100))), "the promise went to another");
+    assert!(refused(call(0, DiskCall::Commit(transaction(100)))), "though it had begun");
+    let mut received = site.database().receive().unwrap();
+    received.append(&[1; 8]).unwrap();
+    let sent = site.on_database(&mut held(), id(0), Version::new(100, 2), received).0;
+    assert!(refused(sent), "whole databases too");
+    assert_eq!(site.database().version(), Version::FRESH, "nothing was changed");
+}
+
+/// Plays the two other servers: they vote, have fresh databases, and do what they are told.
+struct Play {
+    site: Site,
+    hand: Arc<Hand>,
+    epoch: u32,
+    /// What the site wants done.
+    effects: VecDeque<Effect>,
+    /// What it told its clients.
+    told: Vec<ClientEvent>,
+    /// What each server holds.
+    versions: [Version; 3],
+    /// A server that answers no `Commit`.
+    deaf: Option<ServerId>,
+    /// Nobody answers a `Begin`.
+    cut_off: bool,
+}
+
+impl Play {
+    /// The site of server 0 is elected; nothing more has happened.
+    fn elected() -> Self {
+        let (site, hand) = site(0);
+        hand.set(90);
+        let beacons = beacons(&site.on_power_time(&mut held()));
+        let epoch = beacons[0].2.start as u32;
+        let (effects, told, versions) = (VecDeque::new(), Vec::new(), [Version::FRESH; 3]);
+        let mut play = Play { site, hand, epoch, effects, told, versions, deaf: None, cut_off: false };
+        for (to, number, beacon) in beacons {
+            let commands = play.site.on_vote(&mut held(), to, number, VoteReply::Yes(beacon.start));
+            play.power(commands);
+        }
+        play
+    }
+
+    /// Carries out what votes want; beacons are answered with yes.
+    fn power(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::PersistOwnVote(record) => {
+                    self.site.save_promise(&mut held(), record).unwrap();
+                    let more = self.site.on_own_vote_persisted(&mut held(), record);
+                    self.power(more);
+                }
+                Command::Beacon { to, number, beacon, .. } => {
+                    let yes = VoteReply::Yes(beacon.start);
+                    let more = self.site.on_vote(&mut held(), to, number, yes);
+                    self.power(more);
+                }
+                Command::Notify(event) => self.event(event),
+                Command::Probe { .. } => {}
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        let effects = self.site.on_event(&mut held(), event);
+        self.effects.extend(effects);
+    }
+
+    fn answer(&mut self, token: CallToken, reply: Result<Reply, CallError>) {
+        let effects = self.site.on_reply(&mut held(), token, reply);
+        self.effects.extend(effects);
+    }
+
+    /// Does the next thing that the site wants; returns the call, if it was one.
+    fn step(&mut self) -> Option<DiskCall> {
+        match self.effects.pop_front()? {
+            Effect::Call { to, token, call } => {
+                let version = &mut self.versions[to.index()];
+                let reply = match call {
+                    DiskCall::GetVersion => Ok(Reply::Version(*version)),
+                    DiskCall::Begin(_) if self.cut_off => Err(CallError::Unreachable),
+                    DiskCall::Commit(_) if self.deaf == Some(to) => Err(CallError::Unreachable),
+                    DiskCall::Commit(_) => {
+                        *version = version.next();
+                        Ok(Reply::Done)
+                    }
+                    DiskCall::SetVersion { new, .. } => {
+                        *version = new;
+                        Ok(Reply::Done)
+                    }
+                    _ => Ok(Reply::Done),
+                };
+                self.answer(token, reply);
+                Some(call)
+            }
+            Effect::Power(command) => {
+                self.power(vec![command]);
+                None
+            }
+            Effect::Client(_, event) => {
+                self.told.push(event);
+                None
+            }
+            Effect::Send { .. } | Effect::Fetch { .. } => None,
+        }
+    }
+
+    fn run(&mut self) {
+        while !self.effects.is_empty() {
+            self.step();
+        }
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        self.site.with_replica(&mut held(), |replica| replica.role().map(|role| role.progress()))
+    }
+
+    /// Established, with everything done that was wanted.
+    fn established() -> Self {
+        let mut play = Play::elected();
+        play.run();
+        assert_eq!(play.progress(), Some(Progress::Established));
+        play
+    }
+
+    fn write(&mut self) {
+        let client = ClientId(7);
+        let effects = self.site.begin_write(&mut held(), client);
+        self.effects.extend(effects);
+        self.run();
+        let changes = vec![Change::Write { position: 0, bytes: vec![1; 8] }];
+        let effects = self.site.commit(&mut held(), client, changes);
+        self.effects.extend(effects);
+        self.run();
+    }
+}
+
+fn beacons(commands: &[Command]) -> Vec<(ServerId, u64, Beacon)> {
+    let beacon = |command: &Command| match command {
+        Command::Beacon { to, number, beacon, .. } => Some((*to, *number, *beacon)),
+        _ => None,
+    };
+    commands.iter().filter_map(beacon).collect()
+}
+
+/// U10: a new sync site labels its database with its epoch, notes that it did, and only then tells the others; the empty
+/// commit makes counter 2, and each commit after it the next.
+#[test]
+fn a_new_sync_site_labels_first_and_counts_from_there() {
+    let mut play = Play::elected();
+    let mut labels_told = 0;
+    while !play.effects.is_empty() {
+        let next_is_label =
+            matches!(play.effects.front(), Some(Effect::Call { call: DiskCall::SetVersion { .. }, .. }));
+        if next_is_label {
+            assert_eq!(play.site.database().version(), Version::new(play.epoch, 1));
+            assert_eq!(play.progress(), Some(Progress::Labelled));
+            labels_told += 1;
+        }
+        play.step();
+    }
+    assert_eq!(labels_told, 2);
+    assert_eq!(play.site.database().visible_version(), Some(Version::new(play.epoch, 2)));
+    play.write();
+    assert_eq!(play.site.database().visible_version(), Some(Version::new(play.epoch, 3)));
+}
+
+/// U16: what the sync site vouches for is set in one step with every commit, and "am I sync site, and is this the
+/// version" is one question, which the end of the mandate answers too.
+#[test]
+fn the_version_and_the_mandate_are_one_question() {
+    let mut play = Play::established();
+    let version = |counter| Version::new(play.epoch, counter);
+    let (two, three) = (version(2), version(3));
+    let vouches = |play: &Play, version| {
+        play.site.with_power(&mut held(), |now, power| power.vouches_for(now.moment, version))
+    };
+    assert!(vouches(&play, two) && !vouches(&play, three));
+    play.write();
+    assert!(vouches(&play, three) && !vouches(&play, two));
+    play.hand.set(300);
+    assert!(!vouches(&play, three), "the votes are too old");
+}
+
+/// U28: nothing is looked at again and again: an idle sync site has no time at which it wants to be called, and a commit
+/// that waits for a lease wants to be called when that is over.
+#[test]
+fn nobody_polls() {
+    let mut play = Play::established();
+    assert_eq!(play.site.replica_deadline(&mut held()), None, "idle");
+    play.deaf = Some(id(2));
+    play.write();
+    let told = std::mem::take(&mut play.told);
+    assert!(matches!(told[..], [ClientEvent::WriteBegun(_)]), "server 2 may still be read: {told:?}");
+    let lease = play.site.with_power(&mut held(), |_, power| power.beaconer().obligation(id(2)));
+    let lease = lease.expect("it was let read").as_micros() + 1;
+    let retry = play.site.replica_deadline(&mut held()).expect("the commit waits").as_micros();
+    assert!(retry <= lease, "{retry} is later than {lease}");
+    // The failed server is tried again before that, which ends nothing.
+    play.hand.0.store(lease - 1_000_000, Ordering::Relaxed);
+    let effects = play.site.on_replica_time(&mut held());
+    play.effects.extend(effects);
+    play.run();
+    assert!(matches!(play.told[..], [ClientEvent::Committed(_)]), "{:?}", play.told);
+}
+
+/// U15, U20: votes have a lock of their own. While somebody holds the database lock for as long as they like, beacons are
+/// answered and sent.
+#[test]
+fn beacons_pass_a_held_database_lock() {
+    let (site, hand) = site(2);
+    hand.set(76);
+    let site = Arc::new(site);
+    let (locked, is_locked) = channel();
+    let (let_go, may_go) = channel::<()>();
+    let may_go = Mutex::new(may_go);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            site.with_replica(&mut held(), |_| {
+                locked.send(()).unwrap();
+                let _ = may_go.lock().unwrap().recv_timeout(PATIENCE);
+            });
+        });
+        is_locked.recv().unwrap();
+        let (answered, answer) = channel();
+        let votes = site.clone();
+        scope.spawn(move || {
+            let agreed = agrees(&votes, id(0), 100);
+            votes.on_power_time(&mut held());
+            answered.send(agreed).unwrap();
+        });
+        let agreed = answer.recv_timeout(PATIENCE / 2);
+        let_go.send(()).unwrap();
+        assert_eq!(agreed, Ok(true), "the beacon waited for the database lock");
+    });
+}
+
+/// U29: when no server answers, the client is told that there is no quorum and that nothing happened, not what went wrong
+/// on the wire; and a sync site is no follower to ask for its version.
+#[test]
+fn a_failed_call_is_no_quorum_to_the_client() {
+    let mut play = Play::established();
+    let answer = play.site.on_call(&mut held(), id(1), DiskCall::GetVersion).0;
+    assert!(matches!(answer, Err(AbortCode::DEADLOCK)));
+    play.cut_off = true;
+    play.write();
+    assert!(
+        matches!(play.told[..], [ClientEvent::WriteBegun(_), ClientEvent::WriteFailed(WriteError::NoQuorum)]),
+        "{:?}",
+        play.told
+    );
+    assert_eq!(play.site.database().version(), Version::new(play.epoch, 2));
+}
+
+/// U12, U13: a write lock that a sync site has taken here keeps no reader waiting, also when that sync site is gone.
+#[test]
+fn a_remote_lock_keeps_no_reader() {
+    let (site, hand) = site(2);
+    hand.set(76);
+    assert!(agrees(&site, id(0), 100));
+    let version = Version::new(100, 2);
+    let mut received = site.database().receive().unwrap();
+    received.append(&[1; 8]).unwrap();
+    assert!(site.on_database(&mut held(), id(0), version, received).0.is_ok());
+    for seconds in [77, 78] {
+        hand.set(seconds);
+        let beacon = Beacon { claims_sync_site: true, start: 1, version, transaction: transaction(100) };
+        for command in site.on_beacon(&mut held(), id(0), 1, &beacon).1 {
+            if let Command::Notify(event) = command {
+                site.on_event(&mut held(), event);
+            }
+        }
+    }
+    let lock =
+        DiskCall::Lock { transaction: transaction(100), file: 0, position: 1, length: 1, kind: LOCK_WRITE };
+    assert!(site.on_call(&mut held(), id(0), DiskCall::Begin(transaction(100))).0.is_ok());
+    assert!(site.on_call(&mut held(), id(0), lock).0.is_ok());
+    let effects = site.begin_read(&mut held(), ClientId(1), ReadKind::Newest);
+    assert!(matches!(effects[..], [Effect::Client(_, ClientEvent::ReadBegun(_))]), "{effects:?}");
+}
