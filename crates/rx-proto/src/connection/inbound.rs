@@ -249,8 +249,9 @@ impl Connection {
             Err(code) => self.fail(code, true),
             Ok(numbers) => {
                 context.peer.verify();
+                // OpenAFS tells the number of the call that it makes, or made last: that one may still be coming.
                 for (channel, number) in self.channels.iter_mut().zip(numbers) {
-                    channel.number = channel.number.max(number);
+                    channel.number = channel.number.max(number.saturating_sub(1));
                 }
                 for (header, payload) in self.take_pending(context) {
                     self.on_data(&header, &payload, context);

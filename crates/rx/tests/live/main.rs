@@ -230,6 +230,31 @@ fn programs_of_openafs_talk_to_our_server() {
     });
 }
 
+/// X5: a program of OpenAFS calls our server with a ticket that it printed from the cell's key; the call arrives, and who
+/// makes it is known.
+#[test]
+fn programs_of_openafs_call_our_server_with_the_cells_key() {
+    in_namespace("programs_of_openafs_call_our_server_with_the_cells_key", true, || {
+        openafs::take_addresses();
+        let folders = Folders::new(true);
+        let port = Port::open(openafs::address(), PortConfig::default()).unwrap();
+        let keys = rx::keys::read(&folders.key_file()).unwrap();
+        let security: Arc<dyn SecurityClass> = Arc::new(rx::keys::server(keys, Level::Clear));
+        let (sender, callers) = std::sync::mpsc::channel();
+        let service = move |call: &mut dyn ServedCall| {
+            let _ = sender.send(call.caller().identity.clone());
+            Err(AbortCode(267_269))
+        };
+        port.serve(ServiceId(73), vec![security], Arc::new(service));
+        let mut pts = folders.command("pts", &["listmax", "-cell", "test.ubik", "-localauth"]);
+        let mut pts = pts.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let identity = callers.recv_timeout(Duration::from_secs(30));
+        pts.kill().unwrap();
+        pts.wait().unwrap();
+        assert!(identity.unwrap().unwrap().is_service);
+    });
+}
+
 // ---- a network that loses ------------------------------------------------------------------------------------
 
 const TEST: &str = "bulk_and_small_calls_survive_twenty_percent_loss";
