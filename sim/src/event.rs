@@ -52,7 +52,7 @@ pub enum Local {
     /// The disk is about to have its own vote.
     SaveOwnVote(PromiseRecord),
     /// The disk is about to have a promise; then the vote is sent.
-    SavePromise { record: PromiseRecord, to: NodeId, number: u64, asked_by: u64, vote: VoteReply },
+    SavePromise { record: PromiseRecord, to: NodeId, number: u64, asked_by: u64, vote: VoteReply, given: u64 },
     /// A beacon of its own was answered, or not.
     Vote { from: NodeId, number: u64, reply: VoteReply },
     /// A probe of its own was answered, or not.

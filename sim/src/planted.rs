@@ -27,11 +27,10 @@ const fn in_course(fault: Fault, course: Course, within: u64) -> Planted {
     Planted { fault, course: Some(course), within }
 }
 
-/// Every fault there is.
-pub const ALL: [Planted; 27] = [
+/// The faults that the simulator finds.
+pub const ALL: [Planted; 25] = [
     any(Fault::PromiseIgnored, 20),
     any(Fault::PromiseForgotten, 300),
-    any(Fault::OldEpochAccepted, 4000),
     any(Fault::VersionsOfTheUnbound, 300),
     any(Fault::MandateTooLong, 20),
     any(Fault::EpochFromWallClock, 400),
@@ -49,7 +48,6 @@ pub const ALL: [Planted; 27] = [
     any(Fault::UndecidedCalledFailed, 300),
     any(Fault::OlderDatabaseTaken, 200),
     any(Fault::LogNotSynced, 20),
-    any(Fault::OwnPromiseFreed, 1000),
     any(Fault::RenewalsBindNobody, 20),
     any(Fault::PromiseNotSaved, 1000),
     any(Fault::RenewalNotAwaited, 4000),
@@ -57,6 +55,10 @@ pub const ALL: [Planted; 27] = [
     any(Fault::TakersOutOfStep, 20),
     any(Fault::OldDatabaseDropped, 1000),
 ];
+
+/// Faults that thousands of runs did not find, since other rules stand behind the one left out. Each has a test of its own:
+/// `vote.rs::an_epoch_is_agreed_to_with_one_server_only`, `power.rs::a_sync_site_without_votes_stops_and_stays_bound`.
+pub const BACKED: [Fault; 2] = [Fault::OldEpochAccepted, Fault::OwnPromiseFreed];
 
 impl Planted {
     /// Plants it in this thread and looks for it; takes it out again.

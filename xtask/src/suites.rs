@@ -24,7 +24,9 @@ pub fn crash() -> Result<()> {
 
 /// Random suites whose seeds are printed.
 pub fn sim() -> Result<()> {
-    full(&["test", "--release", "-p", "history", "-p", "rx-proto", "-p", "sim", "--", "--nocapture"])
+    full(&["test", "--release", "-p", "history", "-p", "rx-proto", "-p", "sim", "--", "--nocapture"])?;
+    // Locks, page cache, snapshots and votes of one server, one interleaving after the other.
+    full(&["test", "-p", "ubik", "--features", "controlled", "--lib", "schedules", "--", "--nocapture"])
 }
 
 /// Five real servers under kills, partitions, full disks and the rest, for so many minutes.

@@ -6,7 +6,9 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ubik::effect::{Answer, CallError, CallToken, ClientEvent, ClientId, Effect, Reply};
+use ubik::effect::{
+    Answer, CallError, CallToken, ClientEvent, ClientId, Effect, ReadKind, Reply, WriteError,
+};
 use ubik::locks::Held;
 use ubik::phys::memory::MemoryStore;
 use ubik::site::{Clock, Config, Site};
@@ -14,7 +16,7 @@ use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind};
 use ubik_proto::code::AbortCode;
 use ubik_proto::log::Change;
-use ubik_proto::messages::{Beacon, DiskCall, Write};
+use ubik_proto::messages::{Beacon, DiskCall, LOCK_WRITE, Write};
 use ubik_proto::power::{Command, Event};
 use ubik_proto::profile::Profile;
 use ubik_proto::recovery::Progress;
@@ -117,6 +119,8 @@ struct Play {
     versions: [Version; 3],
     /// A server that answers no `Commit`.
     deaf: Option<ServerId>,
+    /// Nobody answers a `Begin`.
+    cut_off: bool,
 }
 
 impl Play {
@@ -127,7 +131,7 @@ impl Play {
         let beacons = beacons(&site.on_power_time(&mut held()));
         let epoch = beacons[0].2.start as u32;
         let (effects, told, versions) = (VecDeque::new(), Vec::new(), [Version::FRESH; 3]);
-        let mut play = Play { site, hand, epoch, effects, told, versions, deaf: None };
+        let mut play = Play { site, hand, epoch, effects, told, versions, deaf: None, cut_off: false };
         for (to, number, beacon) in beacons {
             let commands = play.site.on_vote(&mut held(), to, number, VoteReply::Yes(beacon.start));
             play.power(commands);
@@ -172,6 +176,7 @@ impl Play {
                 let version = &mut self.versions[to.index()];
                 let reply = match call {
                     DiskCall::GetVersion => Ok(Reply::Version(*version)),
+                    DiskCall::Begin(_) if self.cut_off => Err(CallError::Unreachable),
                     DiskCall::Commit(_) if self.deaf == Some(to) => Err(CallError::Unreachable),
                     DiskCall::Commit(_) => {
                         *version = version.next();
@@ -326,4 +331,48 @@ fn beacons_pass_a_held_database_lock() {
         let_go.send(()).unwrap();
         assert_eq!(agreed, Ok(true), "the beacon waited for the database lock");
     });
+}
+
+/// U29: when no server answers, the client is told that there is no quorum and that nothing happened, not what went wrong
+/// on the wire; and a sync site is no follower to ask for its version.
+#[test]
+fn a_failed_call_is_no_quorum_to_the_client() {
+    let mut play = Play::established();
+    let answer = play.site.on_call(&mut held(), id(1), DiskCall::GetVersion).0;
+    assert!(matches!(answer, Err(AbortCode::DEADLOCK)));
+    play.cut_off = true;
+    play.write();
+    assert!(
+        matches!(play.told[..], [ClientEvent::WriteBegun(_), ClientEvent::WriteFailed(WriteError::NoQuorum)]),
+        "{:?}",
+        play.told
+    );
+    assert_eq!(play.site.database().version(), Version::new(play.epoch, 2));
+}
+
+/// U12, U13: a write lock that a sync site has taken here keeps no reader waiting, also when that sync site is gone.
+#[test]
+fn a_remote_lock_keeps_no_reader() {
+    let (site, hand) = site(2);
+    hand.set(76);
+    assert!(agrees(&site, id(0), 100));
+    let version = Version::new(100, 2);
+    let mut received = site.database().receive().unwrap();
+    received.append(&[1; 8]).unwrap();
+    assert!(site.on_database(&mut held(), id(0), version, received).0.is_ok());
+    for seconds in [77, 78] {
+        hand.set(seconds);
+        let beacon = Beacon { claims_sync_site: true, start: 1, version, transaction: transaction(100) };
+        for command in site.on_beacon(&mut held(), id(0), 1, &beacon).1 {
+            if let Command::Notify(event) = command {
+                site.on_event(&mut held(), event);
+            }
+        }
+    }
+    let lock =
+        DiskCall::Lock { transaction: transaction(100), file: 0, position: 1, length: 1, kind: LOCK_WRITE };
+    assert!(site.on_call(&mut held(), id(0), DiskCall::Begin(transaction(100))).0.is_ok());
+    assert!(site.on_call(&mut held(), id(0), lock).0.is_ok());
+    let effects = site.begin_read(&mut held(), ClientId(1), ReadKind::Newest);
+    assert!(matches!(effects[..], [Effect::Client(_, ClientEvent::ReadBegun(_))]), "{effects:?}");
 }

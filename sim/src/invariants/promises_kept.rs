@@ -17,16 +17,16 @@ impl PromisesKept {
         PromisesKept { given: vec![None; nodes], promise: promise - promise / 90 }
     }
 
-    /// `voter` says yes to `host` at real time `now`.
+    /// `voter` sends `host` the yes that it gave at real time `now`.
     ///
     /// # Errors
     /// If it has promised another.
     pub fn yes(&mut self, now: u64, voter: NodeId, host: NodeId) -> Found {
         if let Some((other, at)) = self.given[voter]
             && other != host
-            && now < at + self.promise
+            && now.abs_diff(at) < self.promise
         {
-            let ago = (now - at) / 1000;
+            let ago = now.abs_diff(at) / 1000;
             return Err(format!("server {voter} says yes to {host}, {ago} ms after it did to {other}"));
         }
         self.given[voter] = Some((host, now));

@@ -82,8 +82,9 @@ impl World {
                     self.check_power();
                 }
             }
-            Local::SavePromise { record, to, number, asked_by, vote } => {
+            Local::SavePromise { record, to, number, asked_by, vote, given } => {
                 if self.with_power(node, |site, held| site.save_promise(held, record)).is_ok() {
+                    self.check_promise(node, to, given);
                     self.vote(node, to, number, asked_by, vote);
                 }
             }
@@ -210,20 +211,24 @@ impl World {
         let (vote, commands) =
             self.with_power(to, |site, held| site.on_beacon(held, host, (life << 32) | series, beacon));
         self.commands(to, commands);
-        if let Vote::Yes { .. } = vote {
-            self.check_promise(to, from);
-        }
         let reply = match vote {
             Vote::No(_) => VoteReply::No,
             Vote::Yes { persist: None } => VoteReply::Yes(beacon.start),
             Vote::Yes { persist: Some(record) } => {
                 let vote = VoteReply::Yes(beacon.start);
                 let after = self.sync_time(to, 1);
-                self.later(to, after, Local::SavePromise { record, to: from, number, asked_by: life, vote });
+                self.later(
+                    to,
+                    after,
+                    Local::SavePromise { record, to: from, number, asked_by: life, vote, given: self.now },
+                );
                 self.arm(to);
                 return;
             }
         };
+        if let VoteReply::Yes(_) = reply {
+            self.check_promise(to, from, self.now);
+        }
         self.vote(to, from, number, life, reply);
         self.arm(to);
     }

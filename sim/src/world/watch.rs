@@ -32,10 +32,10 @@ impl World {
             })
     }
 
-    /// Notes that a voter says yes.
-    pub(super) fn check_promise(&mut self, voter: NodeId, host: NodeId) {
+    /// Notes that a voter sends the yes that it gave at real time `given`: one that is not sent promises nothing.
+    pub(super) fn check_promise(&mut self, voter: NodeId, host: NodeId, given: u64) {
         if self.nodes[voter].is_voter() && self.scenario.course != Course::WildClocks {
-            let found = self.invariants.promises_kept.yes(self.now, voter, host);
+            let found = self.invariants.promises_kept.yes(given, voter, host);
             self.check(found);
         }
     }
