@@ -7,7 +7,9 @@
 //! * [`library`]: a libtdb, ours or the system's, through the same C interface.
 //! * [`rounds`]: measuring in turn, medians, the printed table.
 //! * [`chart`]: figures as a picture.
+//! * [`clock`]: processor time.
 
 pub mod chart;
+pub mod clock;
 pub mod library;
 pub mod rounds;

@@ -3,12 +3,16 @@
 //! Owns the arguments, the exit codes and the care for the user's files: nothing is created before all traces are
 //! read and ordered, and no existing database is overwritten without `--force`.
 
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tdb_replay::beside::Beside;
+use tdb_replay::engine::libtdb::Libtdb;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
 use tdb_replay::engine::{Engine, EngineError};
@@ -42,9 +46,13 @@ pub struct Arguments {
     #[arg(required = true)]
     trace: Vec<PathBuf>,
 
-    /// What to run on
-    #[arg(long, value_enum, default_value = "tdb")]
-    engine: EngineName,
+    /// What to run on; several (by commas, or given again) are run one after the other and shown side by side
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "tdb")]
+    engine: Vec<EngineName>,
+
+    /// Recorded speed: 1 as recorded, 0.5 half as fast [default: as fast as possible]; for traces with times
+    #[arg(long, value_name = "FACTOR", value_parser = speed)]
+    speed: Option<f64>,
 
     /// Run this many times; the order is found once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -106,6 +114,8 @@ Examples:
   quorate replay --runs 5 --json /tmp/s.tdb p1.trace.zst p2.trace.zst
   quorate replay --save-order o /tmp/s.tdb traces/         then, as often as one likes: --order o
   quorate replay --engine memory /tmp/s.tdb traces/        what the tool itself costs
+  quorate replay --engine tdb,libtdb /tmp/s.tdb traces/    both on the same traces, side by side
+  quorate replay --speed 0.5 /tmp/s.tdb traces/            half as fast as recorded
 
 Exit codes:
   0  every result was the recorded one (or was not compared: --no-check)
@@ -118,37 +128,75 @@ Exit codes:
 #[derive(Clone, Copy, ValueEnum)]
 enum EngineName {
     /// This project's TDB, in the file SCRATCH
+    #[value(alias = "ours")]
     Tdb,
+    /// The system's libtdb, in the file SCRATCH; each worker is a process
+    Libtdb,
     /// No file and no locks: what the tool itself costs
     Memory,
 }
 
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let report = replay(arguments)?;
-    print(arguments, &report)?;
-    if report.mismatches > 0 {
-        return Err(Failure::no(format!("{} results were not the recorded ones", report.mismatches)));
+    let mut reports = replay(arguments)?;
+    let mismatches = if reports.len() == 1 {
+        let report = reports.remove(0);
+        print(arguments, &report)?;
+        report.mismatches
+    } else {
+        let beside = Beside { engines: reports };
+        print(arguments, &beside)?;
+        beside.mismatches()
+    };
+    if mismatches > 0 {
+        return Err(Failure::no(format!("{mismatches} results were not the recorded ones")));
     }
     Ok(())
 }
 
-fn replay(arguments: &Arguments) -> Result<Report, Failure> {
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if speed.is_finite() && speed > 0.0 => Ok(speed),
+        _ => Err("a number above 0, such as 1 or 0.5".into()),
+    }
+}
+
+/// A report for each engine.
+fn replay(arguments: &Arguments) -> Result<Vec<Report>, Failure> {
+    if arguments.html.is_some() && arguments.engine.len() > 1 {
+        return Err(Failure::input("--html shows one engine; name one"));
+    }
     check_scratch(&arguments.scratch, arguments.force)?;
     let paths = expand(&arguments.trace)?;
     let progress = Progress::new(arguments.quiet);
     let (history, parse) = read(&paths, arguments, &progress)?;
+    check_times(&history, arguments)?;
     let (mut explained, schedule, order) = order(&history, arguments, &progress)?;
-    let (engine, runs) = run_all(&history, &schedule, arguments, &progress)?;
-    progress.clear();
     explained.notes.extend(skipped_check(arguments));
     let prepared = Prepared { history: &history, explained: &explained, schedule: &schedule, parse, order };
-    let timeline = runs.last().map_or_else(Timeline::default, |run| run.timeline.clone());
-    let report = Report::new(&prepared, engine, !arguments.no_check, runs);
-    if let Some(file) = &arguments.html {
-        write_page(file, &history, &report, &timeline)?;
+    let mut reports = Vec::new();
+    for &engine in &arguments.engine {
+        let (name, runs) = run_all(&history, &schedule, engine, arguments, &progress)?;
+        let timeline = runs.last().map_or_else(Timeline::default, |run| run.timeline.clone());
+        let report = Report::new(&prepared, name, !arguments.no_check, runs);
+        if let Some(file) = &arguments.html {
+            write_page(file, &history, &report, &timeline)?;
+        }
+        reports.push(report);
     }
-    Ok(report)
+    progress.clear();
+    Ok(reports)
+}
+
+/// Recorded speed needs recorded times.
+fn check_times(history: &History, arguments: &Arguments) -> Result<(), Failure> {
+    let timed = history.traces.iter().any(|trace| trace.rows.is_timed());
+    if arguments.speed.is_some() && !timed {
+        return Err(Failure::input(
+            "--speed needs times, and no line of these traces has any (libtdb's tracer writes none; our recorder does)",
+        ));
+    }
+    Ok(())
 }
 
 /// Keys that the page names.
@@ -268,6 +316,7 @@ fn saved_failure(error: SavedError) -> Failure {
 fn run_all(
     history: &History,
     schedule: &Schedule,
+    engine_name: EngineName,
     arguments: &Arguments,
     progress: &Progress,
 ) -> Result<(&'static str, Vec<Run>), Failure> {
@@ -275,13 +324,14 @@ fn run_all(
         check: !arguments.no_check,
         latency: !arguments.no_latency,
         timeline: arguments.html.is_some(),
+        speed: arguments.speed,
         pause: None,
     };
     let mut runs = Vec::new();
     let mut name = "";
     for number in 1..=arguments.runs {
         progress.say(&format!("run {number} of {}", arguments.runs));
-        let engine = engine(history, arguments).map_err(Failure::system)?;
+        let engine = engine(history, engine_name, arguments).map_err(Failure::system)?;
         name = engine.name();
         let run = tdb_replay::replay::run(history, schedule, &*engine, &options).map_err(Failure::system)?;
         runs.push(run);
@@ -290,9 +340,14 @@ fn run_all(
 }
 
 /// A new, empty database for one run.
-fn engine<'a>(history: &'a History, arguments: &Arguments) -> Result<Box<dyn Engine + 'a>, EngineError> {
+fn engine<'a>(
+    history: &'a History,
+    name: EngineName,
+    arguments: &Arguments,
+) -> Result<Box<dyn Engine + 'a>, EngineError> {
     let settings = Settings { hashing: target(history, arguments), sync: arguments.sync };
-    Ok(match arguments.engine {
+    Ok(match name {
+        EngineName::Libtdb => Box::new(Libtdb::create(&arguments.scratch, settings)?),
         EngineName::Memory => Box::new(Memory::new(history)),
         EngineName::Tdb => {
             let file = TdbFile::create(&arguments.scratch, settings)?;
@@ -310,7 +365,7 @@ fn target(history: &History, arguments: &Arguments) -> Hashing {
     Hashing { hash_size: arguments.hash_size.unwrap_or(recorded.hash_size), ..recorded }
 }
 
-fn print(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
+fn print(arguments: &Arguments, report: &(impl Serialize + Display)) -> Result<(), Failure> {
     let text = if arguments.json {
         let json = serde_json::to_string_pretty(report).map_err(Failure::system)?;
         json + "\n"

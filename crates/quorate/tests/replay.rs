@@ -160,3 +160,85 @@ fn wrong_arguments_are_refused() {
     assert_eq!(code(&quorate(&[Path::new("--runs=0"), Path::new("s"), Path::new("t")])), 2);
     assert_eq!(code(&quorate(&[Path::new("--engine=paper"), Path::new("s"), Path::new("t")])), 2);
 }
+
+/// R20, R23: the same traces on several engines give a table and one JSON object.
+#[test]
+fn engines_are_shown_side_by_side() {
+    let place = Place::new();
+    let traces = testbed::repository().join("examples/traces/four-processes");
+    let several = |engines: &str, more: &str| {
+        let engines = format!("--engine={engines}");
+        quorate(&[Path::new(&engines), Path::new(more), Path::new("--force"), &place.path("s.tdb"), &traces])
+    };
+    let output = several("ours,memory", "--quiet");
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    assert!(table.contains("side by side") && table.contains("tdb_fetch, p99, us"), "{table}");
+    let output = several("tdb,libtdb,memory", "--json");
+    if code(&output) == 3 && text(&output.stderr).contains("libtdb cannot be loaded") {
+        return testbed::skip("engines_are_shown_side_by_side", "no libtdb");
+    }
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let names: Vec<_> = (0..3).map(|nth| report["engines"][nth]["engine"].as_str()).collect();
+    assert_eq!(names, [Some("tdb"), Some("libtdb"), Some("memory")]);
+    assert!((0..3).all(|nth| report["engines"][nth]["mismatches"] == 0), "{report}");
+    refused(&several("tdb,memory", "--html=x.html"), 2, &["--html shows one engine"]);
+}
+
+/// R18: recorded times are kept, stretched as asked; traces without times are refused.
+#[test]
+fn replays_run_at_recorded_speed() {
+    let place = Place::new();
+    let plain = place.file("plain.trace", GOOD);
+    let at = |speed: &str, trace: &Path| {
+        let speed = format!("--speed={speed}");
+        quorate(&[Path::new(&speed), Path::new("--json"), Path::new("--force"), &place.path("s.tdb"), trace])
+    };
+    refused(&at("1", &plain), 2, &["--speed needs times"]);
+    for wrong in ["0", "-1", "NaN", "fast"] {
+        assert_eq!(code(&at(wrong, &plain)), 2, "{wrong}");
+    }
+    // From 1 s to 1.1 s of the clock.
+    let timed = GOOD.replace("= 0\n", "= 0 #1000000000+5\n").replace("tdb_close", "tdb_close #1100000000+5");
+    let timed = place.file("timed.trace", timed);
+    for (speed, least) in [("1", 0.1), ("0.5", 0.2), ("4", 0.025)] {
+        let output = at(speed, &timed);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+        assert!(report["replay_median_seconds"].as_f64() >= Some(least), "{speed}: {report}");
+        assert_eq!(report["mismatches"], 0);
+    }
+}
+
+/// R4: what a replay did on our engine is recorded, and is a history like the one replayed.
+#[test]
+fn a_recorded_replay_is_a_history_again() {
+    let place = Place::new();
+    let traces = place.path("traces");
+    let example = testbed::repository().join("examples/traces/four-processes");
+    let record = format!("--record={}", traces.display());
+    let output = quorate(&[Path::new(&record), &place.path("s.tdb"), &example]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let checked = Command::new(env!("CARGO_BIN_EXE_quorate")).arg("check").arg(&traces).output();
+    let checked = checked.expect("quorate starts");
+    assert!(text(&checked.stdout).starts_with("explained: "), "{}", text(&checked.stdout));
+    let again = quorate(&[Path::new("--json"), &place.path("t.tdb"), &traces]);
+    let report: serde_json::Value = serde_json::from_slice(&again.stdout).expect("it is JSON");
+    assert_eq!((&report["mismatches"], &report["planted"]), (&0.into(), &0.into()));
+}
+
+/// R21: an order is saved and used again; for other traces it is refused before anything is created.
+#[test]
+fn a_saved_order_is_used_for_its_traces_only() {
+    let place = Place::new();
+    let (trace, order) = (place.file("good.trace", GOOD), place.path("order"));
+    let with =
+        |option: &str, scratch: &Path, trace: &Path| quorate(&[option.as_ref(), &order, scratch, trace]);
+    let saved = with("--save-order", &place.path("first.tdb"), &trace);
+    assert_eq!(code(&saved), 0, "{}", text(&saved.stderr));
+    let loaded = with("--order", &place.path("second.tdb"), &trace);
+    assert_eq!(code(&loaded), 0, "{}", text(&loaded.stderr));
+    let other = place.file("other.trace", GOOD.replace("1:62", "1:63"));
+    let scratch = place.path("third.tdb");
+    refused(&with("--order", &scratch, &other), 2, &["order", "other keys or values"]);
+    assert!(!scratch.exists());
+}

@@ -7,7 +7,7 @@
 //! * [`schedule`]: what each worker needs of that order.
 //! * [`engine`]: what a replay runs on.
 //! * [`replay`]: workers, turns, comparisons.
-//! * [`report`]: what came of it, for people and for programs; [`page`]: the same as one HTML page.
+//! * [`beside`]: the same on several engines. [`report`]: what came of it, for people and for programs; [`page`]: the same as one HTML page.
 //!
 //! Beside that flow:
 //!
@@ -15,9 +15,13 @@
 //! * [`stat`]: what a history consists of.
 //! * [`slice`](mod@slice): parts of a history, also the smallest that has no order.
 //! * [`generate`](mod@generate): generated histories as trace files.
-//! * [`near`]: memory asked for before it is needed; the only unsafe code.
+//! * [`near`]: memory asked for before it is needed.
+//!
+//! Unsafe code is there, where a C library is called (`engine/libtdb/library.rs`), and where processes are made and share
+//! memory (`replay/process.rs`, `replay/shared.rs`).
 #![deny(unsafe_code)]
 
+pub mod beside;
 pub mod check;
 pub mod engine;
 #[doc(hidden)]

@@ -263,6 +263,16 @@ fn doublings(histogram: &Histogram<u32>) -> Vec<u64> {
 
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_before_replay(out)?;
+        self.replay_text(out)?;
+        self.latency_text(out)?;
+        self.result_text(out)
+    }
+}
+
+impl Report {
+    /// Prints what is the same on every engine.
+    pub(crate) fn fmt_before_replay(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for note in &self.notes {
             writeln!(out, "note: {note}")?;
         }
@@ -278,14 +288,9 @@ impl Display for Report {
         let rate = self.text_bytes as f64 / 1e6 / self.parse_seconds.max(1e-9);
         let mb = self.text_bytes as f64 / 1e6;
         writeln!(out, "read       {:.3} s: {mb:.1} MB, {rate:.0} MB/s", self.parse_seconds)?;
-        self.order_text(out)?;
-        self.replay_text(out)?;
-        self.latency_text(out)?;
-        self.result_text(out)
+        self.order_text(out)
     }
-}
 
-impl Report {
     fn order_text(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let OrderReport { effort, events, dependencies, waits, critical_path } = &self.order;
         writeln!(

@@ -115,7 +115,7 @@ impl Choices {
         }
         let after = if form.effect == KEEP { found } else { form.effect };
         if after != state.value
-            && (!outlook.guard.allows(heads[process])
+            && (!outlook.guard.allows(heads[process], form.need == state.value)
                 || breaks_too_early(problem, heads, process, after, outlook))
         {
             return;

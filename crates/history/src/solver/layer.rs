@@ -57,6 +57,18 @@ impl Layer {
         self.heads.truncate(count * self.processes);
     }
 
+    /// How many heads all states have together.
+    pub fn head_count(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Moves `count` states from place `from` down to place `to`.
+    pub fn shift(&mut self, from: usize, to: usize, count: usize) {
+        self.states.copy_within(from..from + count, to);
+        let heads = from * self.processes..(from + count) * self.processes;
+        self.heads.copy_within(heads, to * self.processes);
+    }
+
     /// Adds a state unless it is there; of two that differ in the cell only, the earlier can do all the other can.
     pub fn insert(&mut self, state: State, heads: &[u32]) {
         match self.find(&state, heads) {
@@ -123,7 +135,7 @@ impl Layer {
     }
 
     /// Keeps the `width` most promising states: those that got farthest in time with as many choices, then those
-    /// with the fewest strays.
+    /// with the fewest strays; as many again by chance.
     pub fn narrow(&mut self, width: usize, ranking: &mut Vec<(u64, u32, u32)>) {
         if self.states.len() <= width {
             return;
@@ -131,7 +143,15 @@ impl Layer {
         ranking.clear();
         let rank = |(at, state): (usize, &State)| (u64::MAX - state.cell, state.strays, at as u32);
         ranking.extend(self.states.iter().enumerate().map(rank));
-        ranking.select_nth_unstable(width);
+        // Half by promise, half by chance: the most promising may all share one mistake.
+        let promising = width.div_ceil(2);
+        ranking.select_nth_unstable(promising);
+        if promising < width {
+            for entry in &mut ranking[promising..] {
+                entry.0 = place(&self.states[entry.2 as usize]) as u64;
+            }
+            ranking[promising..].select_nth_unstable(width - promising);
+        }
         ranking.truncate(width);
         ranking.sort_unstable_by_key(|entry| entry.2);
         for (to, &(_, _, from)) in ranking.iter().enumerate() {

@@ -26,7 +26,8 @@ use search::{Outcome, Search};
 /// How far a search may go before it gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// States that one key's search may visit in one attempt, besides one for each unit.
+    /// States that one key's search may make in one attempt to get past one dead end; and in the whole attempt,
+    /// besides sixteen for each unit.
     pub states: u64,
 }
 

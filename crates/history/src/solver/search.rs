@@ -13,8 +13,15 @@ use crate::register::Unit;
 
 /// Layers between two checkpoints.
 const SPACING: usize = 8;
+/// States that a whole run may make for each step; a history where every tenth step is a dead end stays below.
+const STATES_PER_STEP: u64 = 16;
+/// Beyond so many heads (64 MiB) older checkpoints are thinned out, but for the most recent ones.
+const MOST_SAVED_HEADS: usize = 1 << 24;
+const RECENT: usize = 64;
 /// The width of the first wide pass.
 const FIRST_WIDTH: usize = 8;
+/// So many choices of a state are followed in the first wide pass.
+const FIRST_BREADTH: usize = 4;
 /// Marks a node whose step was done in its other form.
 const OTHER_FORM: u32 = 1 << 31;
 /// No node: the beginning.
@@ -74,6 +81,8 @@ struct Progress {
     /// The farthest dead end, and how often it was met.
     dead_end: usize,
     escalation: u32,
+    /// States made when that dead end was first met.
+    stuck_since: u64,
     /// The latest cell of the states that were last.
     stuck_at: u64,
     states: u64,
@@ -102,13 +111,15 @@ impl Search {
         if !self.begin(problem, start) {
             return Outcome::Impossible;
         }
-        let bound = limits.states + 2 * problem.steps.len() as u64;
+        let bound = limits.states + STATES_PER_STEP * problem.steps.len() as u64;
         loop {
             if let Some(last) = self.finished(problem) {
                 self.progress.last = last;
                 return Outcome::Found;
             }
-            if self.progress.states > bound {
+            let stuck_for = self.progress.states - self.progress.stuck_since;
+            let is_stuck = self.progress.width > 1 && stuck_for > limits.states;
+            if self.progress.states > bound || is_stuck {
                 return Outcome::GaveUp;
             }
             self.expand(problem);
@@ -199,6 +210,10 @@ impl Search {
         }
         let mut nth = 0;
         while let Some(choice) = self.choices.next_best(nth) {
+            if nth >= FIRST_BREADTH << self.progress.escalation.min(26) {
+                self.progress.complete = false;
+                return;
+            }
             nth += 1;
             let kept = self.nodes.len();
             self.heads.clear();
@@ -255,6 +270,27 @@ impl Search {
         for at in 0..self.current.states.len() {
             self.saved.push(self.current.states[at], self.current.heads(at));
         }
+        if self.saved.head_count() > MOST_SAVED_HEADS && self.checkpoints.len() > 2 * RECENT {
+            self.thin_out();
+        }
+    }
+
+    /// Forgets every second of the older checkpoints: going back far need not be exact.
+    fn thin_out(&mut self) {
+        let old = self.checkpoints.len() - RECENT;
+        let (mut kept, mut from, mut to) = (0, 0, 0);
+        for at in 0..self.checkpoints.len() {
+            let checkpoint = self.checkpoints[at];
+            if at >= old || at.is_multiple_of(2) {
+                self.saved.shift(from, to, checkpoint.states);
+                to += checkpoint.states;
+                self.checkpoints[kept] = checkpoint;
+                kept += 1;
+            }
+            from += checkpoint.states;
+        }
+        self.checkpoints.truncate(kept);
+        self.saved.truncate(to);
     }
 
     /// Goes back to a checkpoint, farther the more often this dead end was met, to come again wider.
@@ -264,6 +300,7 @@ impl Search {
         progress.steps_back += 1;
         if progress.layer > progress.dead_end + SPACING || progress.steps_back == 1 {
             progress.escalation = 0;
+            progress.stuck_since = progress.states;
         } else {
             progress.escalation += 1;
         }
@@ -276,7 +313,7 @@ impl Search {
         let checkpoint = self.checkpoints[self.checkpoints.len() - 1];
         let progress = &mut self.progress;
         progress.width = FIRST_WIDTH << progress.escalation.min(26);
-        progress.wide_until = progress.dead_end + distance;
+        progress.wide_until = progress.dead_end + ((2 * SPACING) << progress.escalation.min(40));
         progress.layer = checkpoint.layer;
         progress.complete = checkpoint.complete;
         self.nodes.truncate(checkpoint.nodes);

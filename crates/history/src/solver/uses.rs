@@ -41,6 +41,8 @@ impl Lists {
 pub(super) struct Uses {
     needs: Lists,
     writes: Lists,
+    /// The needs of steps that replace the value they need.
+    takers: Lists,
     /// The last step of each process that needs or writes a value; used where windows do not count.
     last_needs: Lists,
     last_writes: Lists,
@@ -62,16 +64,19 @@ pub(super) enum Guard {
     Free,
     /// Only by this step, the last that needs the value.
     OnlyBy(u32),
+    /// Only by steps that need it: there are as many as there are chances.
+    OnlyByTakers,
     /// By none: more than one step needs it and no later writer serves them.
     Closed,
 }
 
 impl Guard {
-    /// Whether `step` may overwrite the value.
-    pub fn allows(self, step: u32) -> bool {
+    /// Whether `step`, which needs just this value or not, may overwrite it.
+    pub fn allows(self, step: u32, takes: bool) -> bool {
         match self {
             Guard::Free => true,
             Guard::OnlyBy(only) => only == step,
+            Guard::OnlyByTakers => takes,
             Guard::Closed => false,
         }
     }
@@ -150,7 +155,31 @@ impl Uses {
             guard = guard.and(need.step);
             until = until.max(need.opens);
         }
+        if guard == Guard::Free && self.are_takers_short(value, cell, heads) {
+            guard = Guard::OnlyByTakers;
+        }
         (guard, until)
+    }
+
+    /// Whether the steps that take `value` (need it and replace it) need the present chance: each takes one, and
+    /// before the deadline of the n-th fewer than n writers can provide another.
+    fn are_takers_short(&self, value: u32, cell: u64, heads: &[u32]) -> bool {
+        let (takers, writes) = (self.takers.of(value), self.writes.of(value));
+        let remaining = |at: &&Use| at.step >= heads[at.process as usize];
+        let from = takers.partition_point(|taker| taker.upto < cell);
+        let writes = &writes[writes.partition_point(|write| write.upto < cell)..];
+        for (nth, taker) in takers[from..].iter().filter(remaining).take(MOST_UNSERVED).enumerate() {
+            let in_time = writes.iter().take_while(|write| write.least <= taker.upto);
+            let chances = in_time.filter(remaining).filter(|write| write.opens <= taker.upto);
+            let chances = chances.take(MOST_UNSERVED).count();
+            if chances <= nth {
+                return true;
+            }
+            if chances == MOST_UNSERVED {
+                return false;
+            }
+        }
+        false
     }
 
     fn is_served_later(&self, value: u32, need: &Use, cell: u64, heads: &[u32]) -> bool {
@@ -292,7 +321,8 @@ impl Uses {
     }
 
     fn list(&mut self, steps: &[Step], alternatives: &[Step], values: usize, obeys: bool) {
-        let Uses { needs, writes, last_needs, last_writes, by_deadline, process_of, lasts, .. } = self;
+        let Uses { needs, writes, takers, last_needs, last_writes, by_deadline, process_of, lasts, .. } =
+            self;
         let order = by_deadline.as_slice();
         let place = |at: u32| Use { process: process_of[at as usize], step: at, ..Use::default() };
         let needed = |at: u32, note: &mut dyn FnMut(u32, Use)| {
@@ -312,6 +342,12 @@ impl Uses {
         };
         if obeys {
             needs.fill(order, values, needed);
+            takers.fill(order, values, |at, note| {
+                let step = &steps[at as usize];
+                if step.effect != KEEP && step.effect != step.need {
+                    needed(at, note);
+                }
+            });
             writes.fill(order, values, written);
             writes.sort_writes();
         } else {

@@ -5,7 +5,9 @@
 //!
 //! * [`memory`]: no file, no locks; shows what the tool itself costs.
 //! * [`tdb`](mod@tdb): a file, with its locks.
+//! * [`libtdb`]: the same through the system's libtdb.
 
+pub mod libtdb;
 pub mod memory;
 pub mod tdb;
 
@@ -35,7 +37,7 @@ pub enum StoreMode {
 }
 
 /// The engine failed; nothing more can be replayed.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct EngineError {
     /// What was done, and what went wrong.
     pub message: String,
@@ -58,6 +60,11 @@ pub trait Engine: Sync {
 
     /// Opens the database for the process that wrote `trace`.
     fn session(&self, trace: &Trace) -> Result<Box<dyn Session + '_>, EngineError>;
+
+    /// Whether each worker must be a process: its locks belong to processes, or it is not for threads.
+    fn wants_processes(&self) -> bool {
+        false
+    }
 }
 
 /// Called by a traversal on each record: key, value.

@@ -3,11 +3,14 @@
 //! Owns the workers' start and end. Why they cannot block each other for ever is docs/ordering.md; nothing here times
 //! out, backs off or runs twice.
 //!
-//! * [`turn`]: progress, and waiting for it.
-//! * [`worker`]: one trace. [`operation`], [`traversal`]: what it does at a row.
+//! * [`turn`]: progress, and waiting for it. [`shared`], [`process`]: the same for workers that are processes.
+//! * [`pace`]: recorded times. [`worker`]: one trace. [`operation`], [`traversal`]: what it does at a row.
 //! * [`tally`]: what it saw. [`timeline`]: when it waited.
 
 mod operation;
+mod pace;
+mod process;
+mod shared;
 pub mod tally;
 pub mod timeline;
 mod traversal;
@@ -22,9 +25,10 @@ use crate::order::explain::Planted;
 use crate::schedule::Schedule;
 use crate::trace::columns::ABSENT;
 use crate::trace::{History, Trace};
+use shared::SharedTurns;
 use tally::{Mismatch, Tally};
 use timeline::{Lane, Timeline};
-use turn::Turns;
+use turn::{ThreadTurns, Turns};
 use worker::{Halt, Point, Worker};
 
 /// Called at every point where a worker may be delayed: trace, row, point.
@@ -39,13 +43,15 @@ pub struct Options<'a> {
     pub latency: bool,
     /// Note when each worker waited.
     pub timeline: bool,
+    /// Do nothing before its recorded time has come, so many times as fast; none for as fast as possible.
+    pub speed: Option<f64>,
     /// For tests: delays workers.
     pub pause: Option<Pause<'a>>,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options { check: true, latency: true, timeline: false, pause: None }
+        Options { check: true, latency: true, timeline: false, speed: None, pause: None }
     }
 }
 
@@ -73,6 +79,14 @@ pub enum RunError {
     /// The engine could not be opened, filled or read at the end.
     #[error("{0}")]
     Setup(EngineError),
+    /// A worker that is a process died.
+    #[error("the worker of {trace} {how}")]
+    Died {
+        /// Its trace.
+        trace: String,
+        /// What became of it.
+        how: String,
+    },
     /// A worker panicked: a fault in this program.
     #[error("a worker failed; this is a fault in this program")]
     Panicked,
@@ -118,7 +132,12 @@ fn work(
     engine: &dyn Engine,
     options: &Options<'_>,
 ) -> Result<Run, RunError> {
-    let turns = Turns::new(history.traces.len());
+    let traces = history.traces.len();
+    let processes = engine.wants_processes() && traces > 1;
+    let turns = match processes {
+        true => Turns::Processes(SharedTurns::new(traces).map_err(no_process)?),
+        false => Turns::Threads(ThreadTurns::new(traces)),
+    };
     let crew = Crew { history, schedule, engine, options, turns: &turns, epoch: Instant::now() };
     if history.traces.len() == 1 {
         // In this thread, where a debugger finds it.
@@ -128,7 +147,14 @@ fn work(
         let timeline = crew.timeline(start, vec![std::mem::take(&mut tally.lane)]);
         return result.map_err(|halt| crew.error(0, halt)).map(|()| Run { time, tally, timeline });
     }
-    crew.all()
+    match &turns {
+        Turns::Processes(shared) => crew.processes(shared),
+        Turns::Threads(_) => crew.all(),
+    }
+}
+
+fn no_process(error: std::io::Error) -> EngineError {
+    EngineError { message: format!("no process can be made for each worker: {error}"), io: true }
 }
 
 /// What all workers share.
@@ -176,13 +202,35 @@ impl Crew<'_> {
             (start, results)
         });
         let time = start.elapsed();
+        self.together(start, time, results.into_iter().map(|result| result.map_err(|_| RunError::Panicked)))
+    }
+
+    /// Each trace in a process.
+    fn processes(&self, turns: &SharedTurns) -> Result<Run, RunError> {
+        let work = |number| self.trace(number, || turns.meet());
+        let (start, time, outcomes) =
+            process::run(turns, self.history.traces.len(), &work).map_err(no_process)?;
+        let outcomes = outcomes.into_iter().enumerate().map(|(number, outcome)| {
+            outcome.map_err(|death| {
+                let trace = self.history.traces[number].path.display().to_string();
+                RunError::Died { trace, how: death.0 }
+            })
+        });
+        self.together(start, time, outcomes)
+    }
+
+    /// What all workers saw together.
+    fn together(
+        &self,
+        start: Instant,
+        time: Duration,
+        results: impl Iterator<Item = Result<(Tally, Result<(), Halt>), RunError>>,
+    ) -> Result<Run, RunError> {
         let mut tally = Tally::default();
         let mut failed = None;
-        let mut lanes = Vec::with_capacity(traces);
-        for (number, result) in results.into_iter().enumerate() {
-            let Ok((mut one, result)) = result else {
-                return Err(RunError::Panicked);
-            };
+        let mut lanes = Vec::with_capacity(self.history.traces.len());
+        for (number, result) in results.enumerate() {
+            let (mut one, result) = result?;
             lanes.push(std::mem::take(&mut one.lane));
             tally.add(one);
             match result {

@@ -13,7 +13,7 @@ const KEPT: usize = 100;
 const LONGEST_NS: u64 = 3_600_000_000_000;
 
 /// A result that was not the recorded one.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Mismatch {
     /// The trace file.
     pub file: String,
@@ -81,10 +81,15 @@ impl Tally {
 
     /// Notes the time that an operation took.
     pub fn took(&mut self, op: Op, time: Duration) {
+        self.took_often(op, time.as_nanos() as u64, 1);
+    }
+
+    /// Notes a time that so many operations took.
+    pub(super) fn took_often(&mut self, op: Op, nanos: u64, count: u64) {
         let histogram = self.latency[op as usize].get_or_insert_with(|| {
             Box::new(Histogram::new_with_max(LONGEST_NS, 2).expect("two digits, and more than 2 ns"))
         });
-        histogram.saturating_record(time.as_nanos() as u64);
+        histogram.saturating_record_n(nanos, count as u32);
     }
 
     /// Adds what another worker saw.

@@ -4,7 +4,7 @@
 //! kept, so that noting costs only those who wait anyway.
 
 /// A wait of one worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Span {
     /// When it began.
     pub from: u64,
@@ -15,7 +15,7 @@ pub struct Span {
 }
 
 /// One worker's time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Lane {
     /// Its waits, in order.
     pub waits: Vec<Span>,

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 
+use super::shared::SharedTurns;
+
 /// Loads before a worker parks. Longer spinning would take the core from the worker that is waited for, when there
 /// are more workers than cores.
-const SPINS: u32 = 200;
+pub(super) const SPINS: u32 = 200;
 
 /// On a cache line of its own, so that traces do not slow each other down.
 #[repr(align(128))]
@@ -29,10 +31,12 @@ impl Counter {
     }
 }
 
-/// The progress of all traces.
-pub struct Turns {
-    counters: Vec<Counter>,
-    stopped: AtomicBool,
+/// The progress of all traces, for workers of either kind.
+pub enum Turns {
+    /// They are threads.
+    Threads(ThreadTurns),
+    /// They are processes.
+    Processes(SharedTurns),
 }
 
 /// The replay was stopped by another worker.
@@ -40,14 +44,55 @@ pub struct Turns {
 pub struct Stopped;
 
 impl Turns {
+    /// Whether the first `rows` rows of `trace` have finished.
+    #[inline]
+    pub fn reached(&self, trace: usize, rows: u32) -> bool {
+        match self {
+            Turns::Threads(turns) => turns.reached(trace, rows),
+            Turns::Processes(turns) => turns.reached(trace, rows),
+        }
+    }
+
+    /// The first `rows` rows of `trace` have finished.
+    pub fn finish(&self, trace: usize, rows: u32) {
+        match self {
+            Turns::Threads(turns) => turns.finish(trace, rows),
+            Turns::Processes(turns) => turns.finish(trace, rows),
+        }
+    }
+
+    /// Waits until the first `rows` rows of `trace` have finished; true if it had to sleep.
+    pub fn wait(&self, trace: usize, rows: u32) -> Result<bool, Stopped> {
+        match self {
+            Turns::Threads(turns) => turns.wait(trace, rows),
+            Turns::Processes(turns) => turns.wait(trace, rows),
+        }
+    }
+
+    /// Ends every wait, now and later.
+    pub fn stop(&self) {
+        match self {
+            Turns::Threads(turns) => turns.stop(),
+            Turns::Processes(turns) => turns.stop(),
+        }
+    }
+}
+
+/// The progress of workers that are threads.
+pub struct ThreadTurns {
+    counters: Vec<Counter>,
+    stopped: AtomicBool,
+}
+
+impl ThreadTurns {
     /// Nothing has finished.
-    pub fn new(traces: usize) -> Turns {
+    pub fn new(traces: usize) -> ThreadTurns {
         let counter = |_| Counter {
             finished: AtomicU32::new(0),
             wanted: AtomicU32::new(u32::MAX),
             parked: Mutex::new(Vec::new()),
         };
-        Turns { counters: (0..traces).map(counter).collect(), stopped: AtomicBool::new(false) }
+        ThreadTurns { counters: (0..traces).map(counter).collect(), stopped: AtomicBool::new(false) }
     }
 
     /// Whether the first `rows` rows of `trace` have finished.

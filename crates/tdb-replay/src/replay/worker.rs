@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use super::Options;
+use super::pace::Pace;
 use super::tally::{Mismatch, Tally};
 use super::timeline::Span;
 use super::turn::{Stopped, Turns};
@@ -68,6 +69,7 @@ pub struct Worker<'a> {
     pub(super) nested: u32,
     pub(super) tally: Tally,
     pub(super) scratch: Vec<u8>,
+    pace: Option<Pace>,
 }
 
 impl<'a> Worker<'a> {
@@ -97,11 +99,13 @@ impl<'a> Worker<'a> {
             nested: 0,
             tally: Tally::default(),
             scratch: Vec::new(),
+            pace: None,
         }
     }
 
     /// Runs the whole trace.
     pub fn run(mut self, session: &mut dyn Session) -> (Tally, Result<(), Halt>) {
+        self.pace = self.options.speed.and_then(|speed| Pace::new(self.history, speed));
         let result = self.rows(session, self.plan.end);
         self.tally.lane.end = self.now();
         self.tally.not_run += u64::from(self.trace.rows.len() as u32 - self.plan.end);
@@ -190,10 +194,17 @@ impl<'a> Worker<'a> {
                 if committed { session.commit() } else { session.cancel() }
             };
             self.timed(session, end)?;
-        } else if op == Op::TransactionPrepareCommit && self.row + 1 == group.end {
+        } else if op == Op::TransactionPrepareCommit && self.prepares(group) {
             self.timed(session, |_, session| session.prepare_commit())?;
         }
         Ok(())
+    }
+
+    /// Whether a prepare at this row is put to the engine: it needs every record, which the order knows of transactions
+    /// that take effect only.
+    fn prepares(&self, group: Group) -> bool {
+        let committed = group.kind == GroupKind::Transaction { committed: true };
+        committed && self.row + 1 == group.end && group.end < self.plan.end
     }
 
     /// Waits as the schedule says before this row.
@@ -214,6 +225,11 @@ impl<'a> Worker<'a> {
                 let on = wait.on;
                 self.tally.lane.waits.push(Span { from, to: self.now(), on });
             }
+        }
+        if let Some(pace) = &self.pace
+            && let Some(stamp) = self.trace.rows.stamp(self.row as usize)
+        {
+            pace.wait_for(stamp.start_ns);
         }
         self.pause(Point::BeforeRow);
         Ok(())

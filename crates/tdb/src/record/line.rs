@@ -62,7 +62,8 @@ impl<'a> Text<'a> {
         Text { room, at }
     }
 
-    #[inline]
+    // Always inlined: with a length that is known, copying is a few stores instead of a call.
+    #[inline(always)]
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.room[self.at..self.at + bytes.len()].copy_from_slice(bytes);
         self.at += bytes.len();
@@ -151,15 +152,31 @@ impl<'a> Text<'a> {
 #[inline]
 pub(crate) fn decimal(mut number: u64, digits: &mut [u8; 20]) -> usize {
     let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return at;
-        }
+    while number >= 100 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
     }
+    if number >= 10 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[number as usize]);
+    } else {
+        at -= 1;
+        digits[at] = b'0' + number as u8;
+    }
+    at
 }
+
+/// Two digits at a time: a time has fourteen.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
+    }
+    pairs
+};
 
 /// Both digits of every byte; `out` is twice as long. Four bytes at a time, in the eight bytes of a word.
 fn hexadecimal(bytes: &[u8], out: &mut [u8]) {
@@ -220,5 +237,9 @@ mod tests {
         assert_eq!(shown(&open), "tdb_open 131 0x801 0x42");
         assert_eq!(shown(&Call::Result("tdb_traverse_end", 12)), "tdb_traverse_end = 12");
         assert_eq!(shown(&Call::FirstKey(Some(b"k"))), "tdb_firstkey = 1:6b");
+        for number in [0, 7, 9, 10, 99, 100, 101, 12_345, i64::MAX] {
+            let line = Call::Result("tdb_get_seqnum", number);
+            assert_eq!(shown(&line), format!("tdb_get_seqnum = {number}"));
+        }
     }
 }
