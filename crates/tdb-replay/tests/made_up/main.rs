@@ -4,6 +4,7 @@
 
 mod processes;
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
@@ -13,9 +14,12 @@ use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
 use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::explain;
+use tdb_replay::order::merge::{Merged, Wait};
 use tdb_replay::replay::worker::Point;
 use tdb_replay::replay::{Options, run};
 use tdb_replay::schedule::Schedule;
+use tdb_replay::trace::op::Op;
+use tdb_replay::trace::structure::GroupKind;
 use tdb_replay::trace::{History, Tolerance};
 
 /// How many splits and locks given up a round had.
@@ -101,4 +105,120 @@ fn made_up_histories_with_equal_values_replay_under_delays() {
 #[test]
 fn made_up_classic_histories_replay_under_delays() {
     rounds("made_up_classic_histories_replay_under_delays", Style { classic: true, values: 200 });
+}
+
+/// Which rows come before which, found by following every wait and every trace, one bit for each pair of rows.
+struct Before {
+    /// Where each trace's rows begin.
+    starts: Vec<usize>,
+    /// By row: the rows that come before it, and itself.
+    sets: Vec<Vec<u64>>,
+    /// Waits that others imply.
+    implied: Vec<(usize, Wait)>,
+}
+
+impl Before {
+    fn of(merged: &Merged) -> Before {
+        let mut starts = vec![0];
+        merged.ranks.iter().for_each(|rows| starts.push(starts[starts.len() - 1] + rows.len()));
+        let count = starts[starts.len() - 1];
+        let mut order: Vec<(u32, usize, usize)> = Vec::new();
+        for (trace, ranks) in merged.ranks.iter().enumerate() {
+            order.extend(ranks.iter().enumerate().map(|(row, &rank)| (rank, trace, row)));
+        }
+        order.sort_unstable();
+        let mut before =
+            Before { starts, sets: vec![vec![0; count.div_ceil(64)]; count], implied: Vec::new() };
+        for (_, trace, row) in order {
+            before.visit(merged, trace, row);
+        }
+        before
+    }
+
+    fn visit(&mut self, merged: &Merged, trace: usize, row: usize) {
+        let node = self.starts[trace] + row;
+        let waits: Vec<Wait> =
+            merged.waits[trace].iter().filter(|wait| wait.row as usize == row).copied().collect();
+        let sources: Vec<usize> = (row > 0)
+            .then(|| node - 1)
+            .into_iter()
+            .chain(waits.iter().map(|wait| self.starts[usize::from(wait.on)] + wait.rows as usize - 1))
+            .collect();
+        for (nth, &wait) in waits.iter().enumerate() {
+            let own = sources[sources.len() - waits.len() + nth];
+            if sources.iter().any(|&other| other != own && self.has(other, own)) {
+                self.implied.push((trace, wait));
+            }
+        }
+        let mut set = std::mem::take(&mut self.sets[node]);
+        for source in sources {
+            set.iter_mut().zip(&self.sets[source]).for_each(|(mine, theirs)| *mine |= theirs);
+        }
+        set[node / 64] |= 1 << (node % 64);
+        self.sets[node] = set;
+    }
+
+    /// Whether row `earlier` comes before row `later`, or is it.
+    fn has(&self, later: usize, earlier: usize) -> bool {
+        self.sets[later][earlier / 64] >> (earlier % 64) & 1 == 1
+    }
+}
+
+/// What a row does to its key: the first and the last row of its event, its rank, whether it changes anything.
+fn uses(history: &History, merged: &Merged) -> HashMap<u32, Vec<(usize, usize, usize, u32, bool)>> {
+    let mut uses: HashMap<u32, Vec<_>> = HashMap::new();
+    for (number, trace) in history.traces.iter().enumerate() {
+        for index in 0..trace.rows.len() {
+            let row = trace.rows.row(index);
+            let changes = match row.op {
+                Op::Fetch | Op::Exists | Op::ParseRecord => false,
+                Op::Store | Op::Append | Op::Delete => !row.failed(),
+                _ => continue,
+            };
+            let inside = trace.groups.iter().find(|group| {
+                group.is_transaction() && (group.start as usize..=group.end as usize).contains(&index)
+            });
+            let (first, last, committed) = inside.map_or((index, index, true), |group| {
+                let committed = group.kind == GroupKind::Transaction { committed: true };
+                (group.start as usize, group.end as usize, committed)
+            });
+            let of_key = uses.entry(row.key).or_default();
+            of_key.push((number, first, last, merged.ranks[number][index], changes && committed));
+        }
+    }
+    uses
+}
+
+/// R13: no wait is implied by others, and none is missing: what used a key in a way that excludes another use comes
+/// before it. Found by following all waits, not by the clocks that the order was reduced with.
+#[test]
+fn waits_are_what_is_needed_and_no_more() {
+    let seed = testbed::seed("waits_are_what_is_needed_and_no_more");
+    let mut waits = 0;
+    for number in 0..12 {
+        let seed = seed.wrapping_add(number);
+        let texts = Simulation::new(Style { classic: number % 3 == 0, values: 200 }, seed).run();
+        let texts: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
+        let history =
+            History::read_texts(&texts, Tolerance::default()).unwrap_or_else(|error| panic!("{error}"));
+        let explained = explain(&history, Hashing::recorded(&history), Default::default())
+            .unwrap_or_else(|_| panic!("seed {seed} has an order"));
+        let merged = &explained.merged;
+        let before = Before::of(merged);
+        assert!(before.implied.is_empty(), "seed {seed}: others imply {:?}", before.implied);
+        waits += merged.waits.iter().map(Vec::len).sum::<usize>();
+        for (key, uses) in uses(&history, merged) {
+            for &(trace, _, end, rank, changes) in &uses {
+                let later = uses.iter().filter(|other| other.3 > rank && other.0 != trace);
+                for &(other, start, _, _, changes_too) in later.filter(|other| changes || other.4) {
+                    let (earlier, later) = (before.starts[trace] + end, before.starts[other] + start);
+                    assert!(
+                        before.has(later, earlier),
+                        "seed {seed}, key {key}: row {start} of {other} ({changes_too}) does not wait for row {end} of {trace}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(waits > 100, "{waits} waits show nothing");
 }
