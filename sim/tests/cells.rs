@@ -129,8 +129,8 @@ fn wall_clocks_that_differ_matter_to_nobody() {
 }
 
 /// U43: in cells of OpenAFS's servers (as modelled, with their faults) and ours, what any sync site acknowledged stays and is
-/// found by every later write, there is one sync site, one label is one content, and reads are never older than what was
-/// acknowledged at a sync site, nor at any server while the sync site is ours; all is well again after the last trouble.
+/// found by every later write, there is one sync site, one label is one content, and while the sync site is ours reads are
+/// never older than what was acknowledged; all is well again after the last trouble.
 #[test]
 fn mixed_cells_keep_what_was_acknowledged() {
     let (first, count) =

@@ -111,6 +111,9 @@ pub struct Claim {
     pub transaction: u32,
     /// Servers are being told to commit, so some hold the next version already.
     pub deciding: bool,
+    /// While the label is not committed: the version before it, and the OpenAFS servers that hold it and are to take the
+    /// label. They take part in nothing that a beacon has not said they hold.
+    pub relabelling: Option<(Version, ServerSet)>,
 }
 
 /// Votes and beacons of one server for one database.
@@ -327,7 +330,9 @@ impl Power {
     /// Sets what beacons let followers read, and sends a round at once if that is news (U16: set).
     pub fn set_claim(&mut self, now: Now, claim: Claim) -> Vec<Command> {
         let mut commands = Vec::new();
-        let news = claim.in_step != self.claim.in_step || claim.version.epoch != self.claim.version.epoch;
+        let news = claim.in_step != self.claim.in_step
+            || claim.version.epoch != self.claim.version.epoch
+            || claim.relabelling != self.claim.relabelling;
         self.claim = claim;
         if !self.holds_mandate(now.moment) {
             return commands;
@@ -409,7 +414,9 @@ impl Power {
             }
             Standing::SyncSite { epoch } => {
                 let start = self.start_for(now, to);
-                let granted = self.claim.in_step.contains(to).then_some(self.claim.version);
+                let relabelling = self.claim.relabelling.filter(|(_, takers)| takers.contains(to));
+                let in_step = self.claim.in_step.contains(to).then_some(self.claim.version);
+                let granted = relabelling.map(|(before, _)| before).or(in_step);
                 let version =
                     granted.filter(|version| version.counter > 0).unwrap_or(self.no_version_for(to, epoch));
                 Some((

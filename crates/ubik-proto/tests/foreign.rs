@@ -74,7 +74,7 @@ fn a_follower_counts_its_claim_on_its_own_clock() {
         }
         let Standing::SyncSite { epoch } = power.standing() else { panic!("it was elected") };
         let in_step = [peer()].into_iter().collect();
-        let claim = Claim { version: Version::new(epoch, 2), in_step, transaction: 1, deciding: false };
+        let claim = Claim { version: Version::new(epoch, 2), in_step, transaction: 1, ..Claim::default() };
         power.set_claim(at(110), claim);
         let until = power.beaconer().obligation(peer()).unwrap();
         assert!(until.since(at(110).moment) <= Duration::from_secs(6), "{until:?}");
@@ -104,6 +104,7 @@ fn a_version_told_during_a_commit_is_corrected() {
         in_step,
         transaction: 1,
         deciding,
+        relabelling: None,
     };
     let answered = |power: &mut Power, now: Now, commands: &[Command]| {
         for (number, _) in beacons(commands) {

@@ -101,7 +101,11 @@ fn a_new_sync_site_advertises_and_grants_nothing_yet() {
     let in_step: ServerSet = [id(1)].into_iter().collect();
     let answered = numbers(&commands).into_iter().find(|(to, ..)| *to == id(1)).unwrap();
     power.on_vote(at(92), id(1), answered.1, VoteReply::Yes(answered.2.start));
-    let told = numbers(&power.set_claim(at(92), Claim { version, in_step, transaction: 2, deciding: false }));
+    let told =
+        numbers(&power.set_claim(
+            at(92),
+            Claim { version, in_step, transaction: 2, deciding: false, relabelling: None },
+        ));
     assert_eq!(told.len(), 1, "server 2 has not answered yet");
     assert_eq!((told[0].0, told[0].2.version), (id(1), version));
 }

@@ -64,6 +64,8 @@ pub(crate) struct Commit {
     pub(crate) changes: Vec<Change>,
     /// What it makes.
     pub(crate) version: Version,
+    /// The version before, if the label changes.
+    relabels: Option<Version>,
     pub(crate) stage: Stage,
     pub(crate) takers: Vec<(ServerId, Taker)>,
     /// The servers that hold the new version, by this commit or by a transfer.
@@ -82,7 +84,9 @@ impl Commit {
     ) -> Self {
         let calls = preparation(id, &changes, relabel);
         let takers = servers.iter().map(|server| (server, Taker::Preparing(calls.clone()))).collect();
-        Commit { id, client, changes, version, stage: Stage::Preparing, takers, holders: ServerSet::EMPTY }
+        let relabels = relabel.map(|(old, _)| old);
+        let (stage, holders) = (Stage::Preparing, ServerSet::EMPTY);
+        Commit { id, client, changes, version, relabels, stage, takers, holders }
     }
 
     pub(crate) fn taker(&mut self, server: ServerId) -> Option<&mut Taker> {
@@ -103,6 +107,12 @@ impl Commit {
                 None
             }
         }
+    }
+
+    /// While the label is being spread: the version before it, and which of `foreign` take part.
+    pub(crate) fn relabelling(&self, foreign: ServerSet) -> Option<(Version, ServerSet)> {
+        let before = self.relabels.filter(|_| self.stage == Stage::Preparing)?;
+        Some((before, self.sound().and(foreign)))
     }
 
     /// Whether a server has not even begun the transaction.

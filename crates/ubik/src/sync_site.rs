@@ -135,17 +135,19 @@ impl SyncSite {
         }
     }
 
-    /// What a beacon may let followers read: nothing before the label is committed.
-    fn next_claim(&self, visible: Option<Version>, voted: ServerSet) -> Claim {
+    /// What a beacon may let followers read: nothing before the label is committed, but that `foreign` ones which are to
+    /// take the label must be told that they hold what comes before it.
+    fn next_claim(&self, visible: Option<Version>, voted: ServerSet, foreign: ServerSet) -> Claim {
         let running = self.commit.as_ref().map_or(self.transactions + 1, |commit| commit.id.counter);
         let Some(version) = visible.filter(|_| self.is_established()) else {
-            return Claim { transaction: running, ..Claim::default() };
+            let relabelling = self.commit.as_ref().and_then(|commit| commit.relabelling(foreign));
+            return Claim { transaction: running, relabelling, ..Claim::default() };
         };
         let deciding = self.commit.as_ref().is_some_and(|commit| commit.stage == Stage::Deciding);
         let idle = voted.iter().filter(|&id| self.recovery.known(id).version == Some(version));
         let taking = self.commit.as_ref().map_or(ServerSet::EMPTY, Commit::sound);
         let in_step = idle.chain(taking.iter()).collect();
-        Claim { version, in_step, transaction: running, deciding }
+        Claim { version, in_step, transaction: running, deciding, relabelling: None }
     }
 }
 
@@ -195,12 +197,7 @@ impl Replica {
         relabel: Option<(Version, Version)>,
     ) {
         let from = relabel.map_or(self.database.version(), |(old, _)| old);
-        let mut takers = self.takers(cx, from);
-        if relabel.is_some() {
-            // An OpenAFS server takes part once a beacon has said its version, and nothing is vouched for before the
-            // label is committed: it is sent the database instead.
-            takers.retain(|id| self.cell.server(id).dialect == Dialect::Quorate);
-        }
+        let takers = self.takers(cx, from);
         let Some(role) = &mut self.role else { return };
         role.transactions += 1;
         role.begin_again.clear();
@@ -582,8 +579,10 @@ impl Replica {
     fn update_claim(&mut self, cx: &mut Context<'_, '_>) {
         let voted = self.voted(cx);
         let visible = self.database.visible_version();
+        let foreign: ServerSet =
+            self.cell.peers().filter(|&id| self.cell.server(id).dialect == Dialect::OpenAfs).collect();
         let Some(role) = &mut self.role else { return };
-        let claim = role.next_claim(visible, voted);
+        let claim = role.next_claim(visible, voted, foreign);
         if claim != role.claim {
             role.claim = claim;
             let now = cx.now;

@@ -22,9 +22,7 @@ impl Replica {
         if self.cell.server(peer).dialect != Dialect::OpenAfs {
             return false;
         }
-        let Some(role) = self.role.as_mut().filter(|role| role.is_established()) else {
-            return false;
-        };
+        let Some(role) = &mut self.role else { return false };
         let at_begin =
             role.commit.as_ref().filter(|commit| commit.id == id).is_some_and(|c| c.is_at_begin(peer));
         let until = *role.begin_again.entry(peer).or_insert(patience);
