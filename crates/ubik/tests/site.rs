@@ -350,7 +350,8 @@ fn a_failed_call_is_no_quorum_to_the_client() {
     assert_eq!(play.site.database().version(), Version::new(play.epoch, 2));
 }
 
-/// U12, U13: a write lock that a sync site has taken here keeps no reader waiting, also when that sync site is gone.
+/// U12, U13, U34: a write lock that a sync site has taken here keeps no reader waiting, also when that sync site is gone; a
+/// version that is not here does.
 #[test]
 fn a_remote_lock_keeps_no_reader() {
     let (site, hand) = site(2);
@@ -375,4 +376,14 @@ fn a_remote_lock_keeps_no_reader() {
     assert!(site.on_call(&mut held(), id(0), lock).0.is_ok());
     let effects = site.begin_read(&mut held(), ClientId(1), ReadKind::Newest);
     assert!(matches!(effects[..], [Effect::Client(_, ClientEvent::ReadBegun(_))]), "{effects:?}");
+    // Told of a version that it does not hold, it reads nothing.
+    let beacon = Beacon {
+        claims_sync_site: true,
+        start: 1,
+        version: Version::new(100, 9),
+        transaction: transaction(100),
+    };
+    site.on_beacon(&mut held(), id(0), 1, &beacon);
+    let effects = site.begin_read(&mut held(), ClientId(2), ReadKind::Newest);
+    assert!(matches!(effects[..], [Effect::Client(_, ClientEvent::ReadFailed(_))]), "{effects:?}");
 }

@@ -119,13 +119,14 @@ impl Peer {
         if self.disk.label.epoch == 1 {
             self.disk.label = Version::new(2, 1);
         }
+    }
+
+    /// No transaction runs: whoever has another version than this server now is sent it.
+    fn send(&mut self) -> Vec<Act> {
         for peer in self.cell.peers() {
             let link = &mut self.links[peer.index()];
             link.current = link.up && link.version == self.disk.label;
         }
-    }
-
-    fn send(&mut self) -> Vec<Act> {
         let behind = |peer: &ServerId| self.links[peer.index()].up && !self.links[peer.index()].current;
         let peers: Vec<ServerId> = self.cell.peers().filter(behind).collect();
         self.recovery.sent = peers.is_empty();
