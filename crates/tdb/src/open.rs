@@ -3,6 +3,8 @@
 //! While a file is opened the open lock keeps other openers out, so nobody sees a header that is half written.
 //! Nothing in an existing file is believed before [`Header::from_bytes`] and [`check_header`] have passed.
 
+mod recording;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -11,20 +13,18 @@ use std::path::{Path, PathBuf};
 
 use std::cell::{Cell, OnceCell, RefCell};
 
-use crate::database::{Database, Log, LogLevel};
+use crate::database::{Database, Log};
 use crate::error::{AccessError, LockError, OpenError};
 use crate::flags::Flags;
 use crate::format::{
     ByteOrder, DEFAULT_HASH_SIZE, FEATURE_MUTEX, FREELIST_HEAD, HEADER_SIZE, Header, MAX_HASH_SIZE,
-    RWLOCKS_FEATURES, RWLOCKS_HASH, SEQNUM_AT, first_record,
+    RWLOCKS_FEATURES, RWLOCKS_HASH, first_record,
 };
 use crate::freelist::FreelistMemory;
 use crate::hash::HashFunction;
 use crate::lock::{LockByte, LockKind, LockState, Wait};
 use crate::mutex::{MutexArea, robust_mutexes_work};
 use crate::ofd;
-use crate::record::line::Call;
-use crate::record::{self, Recorder};
 use crate::space::{Backing, Space};
 use crate::storage::{FileStorage, Storage};
 use crate::traverse::Traverses;
@@ -170,12 +170,9 @@ impl OpenOptions {
         self
     }
 
-    /// Records what this handle does, as a trace in `folder` (made if need be) named after the database and the
-    /// process, in the extended form; `quorate check` and `quorate replay` read it. Turns the sequence number on. All
-    /// who change the database should be recorded.
-    ///
-    /// What the variable `QUORATE_TDB_RECORD` names is the default; by it a folder that cannot be written to is only
-    /// logged. Databases in memory are not recorded.
+    /// Records what this handle does, as a trace in `folder` (made if need be), for `quorate check` and `quorate replay`.
+    /// Turns the sequence number on. All who change the database should be recorded; databases in memory are not. The
+    /// variable `QUORATE_TDB_RECORD` does the same, but there a folder that cannot be written to is only logged.
     pub fn record(&mut self, folder: impl Into<PathBuf>) -> &mut Self {
         self.record = Some(folder.into());
         self
@@ -339,47 +336,6 @@ impl OpenOptions {
         database.unlock_byte(LockByte::Open);
         database.space.set_floor(first_record(database.hash_size));
         recording.map(|()| database)
-    }
-
-    /// Begins the trace, if one is wanted; nobody commits meanwhile, since the open lock is held.
-    fn begin_recording(&self, database: &mut Database) -> Result<(), OpenError> {
-        let (folder, asked) = match (&self.record, record::tail::environment(record::VARIABLE)) {
-            (Some(folder), _) => (folder.clone(), true),
-            (None, Some(folder)) => (folder, false),
-            (None, None) => return Ok(()),
-        };
-        // A number that recovery will take back says nothing.
-        let sound = matches!(database.needs_recovery(), Ok(false));
-        let number = if sound { database.space.word(SEQNUM_AT).unwrap_or(0) } else { 0 };
-        match Recorder::begin(&folder, &database.name, self.open_line(database), number) {
-            Ok(recorder) => {
-                database.recorder = Some(recorder);
-                database.enable_seqnum();
-                Ok(())
-            }
-            Err(source) if asked => Err(OpenError::Io { path: folder, source }),
-            Err(error) => {
-                let folder = folder.display();
-                database.say(LogLevel::Error, || format!("{folder}: nothing is recorded: {error}"));
-                Ok(())
-            }
-        }
-    }
-
-    /// The trace's first line: what was asked for, but how the keys are hashed as it is, since the order of chain
-    /// locks depends on it.
-    fn open_line(&self, database: &Database) -> Call<'static> {
-        let jenkins = Flags::INCOMPATIBLE_HASH;
-        let flags = match database.hash {
-            HashFunction::Old => self.flags - jenkins,
-            HashFunction::Jenkins => self.flags | jenkins,
-            HashFunction::Custom(_) => self.flags,
-        };
-        let asked =
-            [(self.create, libc::O_CREAT), (self.exclusive, libc::O_EXCL), (self.truncate, libc::O_TRUNC)];
-        let mode = if self.read_only { libc::O_RDONLY } else { libc::O_RDWR };
-        let open_flags = asked.iter().filter(|(on, _)| *on).fold(mode, |flags, (_, flag)| flags | flag);
-        Call::Open { hash_size: database.hash_size, tdb_flags: flags.0, open_flags: open_flags as u32 }
     }
 
     /// Whether openers hold the active lock: who is first empties the database, or makes its mutexes.

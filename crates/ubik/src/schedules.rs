@@ -34,13 +34,12 @@ fn version(counter: u32) -> Version {
 /// Commit `n` writes `n` into two pages, and one page more than the commit before has.
 fn commit(database: &Database, n: u32) {
     let word = |page: u32| Change::Write { position: page * 1024, bytes: n.to_be_bytes().to_vec() };
-    database.apply(&[word(0), word(1), word(1 + n)], version(n)).expect("a store in memory does not fail");
+    database.apply(&[word(0), word(1), word(1 + n)], version(n)).expect("memory does not fail");
     database.reveal();
 }
 
 fn database() -> Arc<Database> {
-    let database =
-        Arc::new(Database::open(Arc::new(MemoryStore::new()), 1).expect("a store in memory does not fail"));
+    let database = Arc::new(Database::open(Arc::new(MemoryStore::new()), 1).expect("memory does not fail"));
     commit(&database, 1);
     database
 }
@@ -67,16 +66,14 @@ fn a_snapshot_is_whole_beside_commits() {
                     );
                     for page in [0, 1] {
                         let mut word = [0; 4];
-                        snapshot.read(page * 1024, &mut word).expect("a store in memory does not fail");
+                        snapshot.read(page * 1024, &mut word).expect("memory does not fail");
                         assert_eq!(u32::from_be_bytes(word), n, "page {page}");
                     }
                 }
             })
         });
-        writes.join().expect("what a thread found wrong fails the test");
-        readers
-            .into_iter()
-            .for_each(|reader| reader.join().expect("what a thread found wrong fails the test"));
+        writes.join().expect("the thread does not panic");
+        readers.into_iter().for_each(|reader| reader.join().expect("the thread does not panic"));
     });
 }
 
@@ -103,7 +100,7 @@ fn an_application_cache_makes_each_version_once() {
                 assert_eq!(value.map(|value| *value), Ok(wanted));
             })
         });
-        users.into_iter().for_each(|user| user.join().expect("what a thread found wrong fails the test"));
+        users.into_iter().for_each(|user| user.join().expect("the thread does not panic"));
         assert_eq!(cache.cached_version(), Some(version(2)));
         assert_eq!(made[1].load(Ordering::Relaxed), 1);
     });
@@ -125,7 +122,7 @@ fn agree(site: &Site, to: usize, epoch: u32) {
     let mut held = Held::thread_entry();
     match site.on_beacon(&mut held, ServerId::new(to), 1, &beacon).0 {
         Vote::Yes { persist: Some(record) } => {
-            site.save_promise(&mut held, record).expect("a store in memory does not fail")
+            site.save_promise(&mut held, record).expect("memory does not fail")
         }
         other => panic!("{other:?}"),
     }
@@ -141,12 +138,11 @@ fn call(site: &Site, from: usize, call: DiskCall) -> Option<Answer> {
 fn a_vote_and_a_commit_exclude_each_other() {
     explore(|| {
         let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate };
-        let cell = Cell::new((0..3).map(server).collect(), 2).expect("a store in memory does not fail");
+        let cell = Cell::new((0..3).map(server).collect(), 2).expect("three servers are a cell");
         let config = Config { cell, profile: Profile::openafs(), cache_pages: 4, bootstrap: false };
         let hand = Arc::new(Hand::default());
         let site = Arc::new(
-            Site::start(config, Arc::new(MemoryStore::new()), hand.clone())
-                .expect("a store in memory does not fail"),
+            Site::start(config, Arc::new(MemoryStore::new()), hand.clone()).expect("memory does not fail"),
         );
         hand.0.store(76, Ordering::Relaxed);
         agree(&site, 0, 100);
@@ -161,7 +157,7 @@ fn a_vote_and_a_commit_exclude_each_other() {
         let Some(Answer::Version(told)) = call(&site, 1, DiskCall::GetVersion) else {
             panic!("a follower tells its version");
         };
-        let committed = commit.join().expect("what a thread found wrong fails the test");
+        let committed = commit.join().expect("the thread does not panic");
         assert_eq!(told, site.database().version(), "nothing was committed after the new sync site was told");
         assert_eq!(committed, told != Version::FRESH);
     });

@@ -164,9 +164,12 @@ impl Before {
     }
 }
 
-/// What a row does to its key: the first and the last row of its event, its rank, whether it changes anything.
-fn uses(history: &History, merged: &Merged) -> HashMap<u32, Vec<(usize, usize, usize, u32, bool)>> {
-    let mut uses: HashMap<u32, Vec<_>> = HashMap::new();
+/// A use of a key: trace, first and last row of its event, its rank, whether it changes anything.
+type Use = (usize, usize, usize, u32, bool);
+
+/// The uses of each key.
+fn uses(history: &History, merged: &Merged) -> HashMap<u32, Vec<Use>> {
+    let mut uses: HashMap<u32, Vec<Use>> = HashMap::new();
     for (number, trace) in history.traces.iter().enumerate() {
         for index in 0..trace.rows.len() {
             let row = trace.rows.row(index);

@@ -1,6 +1,6 @@
 //! The functions of a `libtdb.so.1`, loaded at run time.
 //!
-//! Owns the types of tdb.h and all pointers. A [`Handle`] is open until it is dropped, and is not `Send`: it stays in
+//! Owns the types of tdb.h and all pointers. An [`Opened`] database is open until it is dropped, and is not `Send`: it stays in
 //! the process and thread that opened it.
 #![allow(unsafe_code)]
 
@@ -159,7 +159,7 @@ impl Library {
         hashing: Hashing,
         flags: u32,
         create: bool,
-    ) -> Result<Handle, EngineError> {
+    ) -> Result<Opened, EngineError> {
         let failed = |why: &dyn std::fmt::Display| EngineError {
             message: format!("libtdb cannot open {}: {why}", path.display()),
             io: true,
@@ -183,12 +183,12 @@ impl Library {
         if context.is_null() {
             return Err(failed(&io::Error::last_os_error()));
         }
-        Ok(Handle { context, functions: self.functions })
+        Ok(Opened { context, functions: self.functions })
     }
 }
 
 /// An open database. The numbers that its functions give are libtdb's own.
-pub struct Handle {
+pub struct Opened {
     context: Context,
     functions: Functions,
 }
@@ -204,7 +204,7 @@ macro_rules! plain {
 }
 
 // SAFETY of the calls below: the context is open until `drop`, and slices outlive the calls they are given to.
-impl Handle {
+impl Opened {
     plain! {
         /// `tdb_wipe_all`
         wipe_all;
@@ -331,7 +331,7 @@ impl Handle {
     }
 }
 
-impl Drop for Handle {
+impl Drop for Opened {
     fn drop(&mut self) {
         // SAFETY: the context is open and is not used afterwards.
         unsafe { (self.functions.close)(self.context) };

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use super::tdb::{PASSED_ON, Settings};
 use super::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
 use crate::trace::Trace;
-use library::{Code, Handle, Library};
+use library::{Code, Library, Opened};
 
 /// `TDB_SEQNUM` and `TDB_NOSYNC` of tdb.h.
 const SEQNUM: u32 = 128;
@@ -44,7 +44,7 @@ impl Libtdb {
         engine.open(0, true).map(|_| engine)
     }
 
-    fn open(&self, flags: u32, create: bool) -> Result<Handle, EngineError> {
+    fn open(&self, flags: u32, create: bool) -> Result<Opened, EngineError> {
         let sync = if self.settings.sync { 0 } else { NOSYNC };
         let flags = flags & PASSED_ON | SEQNUM | sync;
         self.library.open(&self.path, self.settings.hashing, flags, create)
@@ -68,7 +68,7 @@ impl Engine for Libtdb {
 
 /// A session; inside a traversal a second one stands for the same database.
 struct LibtdbSession {
-    handle: Rc<Handle>,
+    handle: Rc<Opened>,
 }
 
 impl LibtdbSession {

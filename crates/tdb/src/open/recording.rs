@@ -1,0 +1,53 @@
+//! Whether a handle that is opened is recorded, and the first line of its trace.
+
+use super::OpenOptions;
+use crate::database::{Database, LogLevel};
+use crate::error::OpenError;
+use crate::flags::Flags;
+use crate::format::SEQNUM_AT;
+use crate::hash::HashFunction;
+use crate::record::line::Call;
+use crate::record::{self, Recorder};
+
+impl OpenOptions {
+    /// Begins the trace, if one is wanted; nobody commits meanwhile, since the open lock is held.
+    pub(super) fn begin_recording(&self, database: &mut Database) -> Result<(), OpenError> {
+        let (folder, asked) = match (&self.record, record::tail::environment(record::VARIABLE)) {
+            (Some(folder), _) => (folder.clone(), true),
+            (None, Some(folder)) => (folder, false),
+            (None, None) => return Ok(()),
+        };
+        // A number that recovery will take back says nothing.
+        let sound = matches!(database.needs_recovery(), Ok(false));
+        let number = if sound { database.space.word(SEQNUM_AT).unwrap_or(0) } else { 0 };
+        match Recorder::begin(&folder, &database.name, self.open_line(database), number) {
+            Ok(recorder) => {
+                database.recorder = Some(recorder);
+                database.enable_seqnum();
+                Ok(())
+            }
+            Err(source) if asked => Err(OpenError::Io { path: folder, source }),
+            Err(error) => {
+                let folder = folder.display();
+                database.say(LogLevel::Error, || format!("{folder}: nothing is recorded: {error}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// The trace's first line: what was asked for, but how the keys are hashed as it is, since the order of chain
+    /// locks depends on it.
+    fn open_line(&self, database: &Database) -> Call<'static> {
+        let jenkins = Flags::INCOMPATIBLE_HASH;
+        let flags = match database.hash {
+            HashFunction::Old => self.flags - jenkins,
+            HashFunction::Jenkins => self.flags | jenkins,
+            HashFunction::Custom(_) => self.flags,
+        };
+        let asked =
+            [(self.create, libc::O_CREAT), (self.exclusive, libc::O_EXCL), (self.truncate, libc::O_TRUNC)];
+        let mode = if self.read_only { libc::O_RDONLY } else { libc::O_RDWR };
+        let open_flags = asked.iter().filter(|(on, _)| *on).fold(mode, |flags, (_, flag)| flags | flag);
+        Call::Open { hash_size: database.hash_size, tdb_flags: flags.0, open_flags: open_flags as u32 }
+    }
+}
