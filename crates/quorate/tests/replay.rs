@@ -242,3 +242,29 @@ fn a_saved_order_is_used_for_its_traces_only() {
     refused(&with("--order", &scratch, &other), 2, &["order", "other keys or values"]);
     assert!(!scratch.exists());
 }
+
+/// R22: a terminal is told what is going on, unless it wants quiet; whatever is no terminal is not.
+#[test]
+fn progress_is_for_terminals() {
+    let place = Place::new();
+    let example = testbed::repository().join("examples/traces/four-processes");
+    let on_terminal = |option: &str, scratch: &str| {
+        // util-linux's `script` gives it a terminal, which begins without a size.
+        let command = format!(
+            "stty cols 100; '{}' replay {option} '{}' '{}' > /dev/null",
+            env!("CARGO_BIN_EXE_quorate"),
+            place.path(scratch).display(),
+            example.display()
+        );
+        let output = Command::new("script").args(["-qec", &command, "/dev/null"]).output().ok()?;
+        assert!(output.status.success(), "{}", text(&output.stdout));
+        Some(text(&output.stdout).to_owned())
+    };
+    let Some(said) = on_terminal("", "told.tdb") else {
+        return testbed::skip("progress_is_for_terminals", "the program `script` is not installed");
+    };
+    assert!(said.contains("reading") || said.contains("ordering") || said.contains("run 1 of 1"), "{said:?}");
+    assert_eq!(on_terminal("--quiet", "quiet.tdb").as_deref(), Some(""));
+    let piped = quorate(&[&place.path("piped.tdb"), &example]);
+    assert_eq!((code(&piped), text(&piped.stderr)), (0, ""));
+}
