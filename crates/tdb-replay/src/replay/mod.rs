@@ -209,7 +209,8 @@ impl Crew<'_> {
     fn processes(&self, turns: &SharedTurns) -> Result<Run, RunError> {
         let work = |number| self.trace(number, || turns.meet());
         let (start, time, outcomes) =
-            process::run(turns, self.history.traces.len(), &work).map_err(no_process)?;
+            process::run(turns, self.history.traces.len(), self.options.speed.is_some(), &work)
+                .map_err(no_process)?;
         let outcomes = outcomes.into_iter().enumerate().map(|(number, outcome)| {
             outcome.map_err(|death| {
                 let trace = self.history.traces[number].path.display().to_string();

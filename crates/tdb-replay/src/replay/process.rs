@@ -7,6 +7,7 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::shared::SharedTurns;
@@ -97,14 +98,20 @@ impl Sent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death(pub String);
 
+/// After so long without a worker that uses the processor the run is given up: libtdb can leave the lock of a walk's
+/// record behind, for which another's commit waits for ever. No recorded line takes as long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What a worker process came to.
 pub type Outcome = Result<(Tally, Result<(), Halt>), Death>;
 
 /// Runs `work` for each trace in a process of its own, all from the same moment on; how long it took, and what came
-/// of each.
+/// of each. `paced` workers may sleep as long as they like; others that all stand still are stopped, and the first of
+/// them is said to have.
 pub fn run(
     turns: &SharedTurns,
     traces: usize,
+    paced: bool,
     work: &(dyn Fn(usize) -> (Tally, Result<(), Halt>) + Sync),
 ) -> io::Result<(Instant, Duration, Vec<Outcome>)> {
     let mut children = Vec::with_capacity(traces);
@@ -120,7 +127,16 @@ pub fn run(
         }
     }
     let mut begun = Instant::now();
-    let outcomes = std::thread::scope(|scope| {
+    let pids: Vec<_> = children.iter().map(|child| child.pid).collect();
+    let (ended, stuck) = (AtomicBool::new(false), AtomicBool::new(false));
+    let mut outcomes: Vec<Outcome> = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            if !paced && stand_still(&pids, &ended) {
+                stuck.store(true, Ordering::SeqCst);
+                // Whoever waits for a turn ends, and with that lets go of its locks.
+                turns.stop();
+            }
+        });
         let waiting: Vec<_> = children
             .into_iter()
             .map(|child| {
@@ -136,9 +152,46 @@ pub fn run(
         turns.begin();
         begun = Instant::now();
         let failed = || Err(Death("could not be waited for".into()));
-        waiting.into_iter().map(|thread| thread.join().unwrap_or_else(|_| failed())).collect()
+        let outcomes = waiting.into_iter().map(|thread| thread.join().unwrap_or_else(|_| failed())).collect();
+        ended.store(true, Ordering::SeqCst);
+        watch.thread().unpark();
+        outcomes
     });
+    if stuck.load(Ordering::SeqCst)
+        && let Some(stopped) = outcomes.iter_mut().find(|one| matches!(one, Ok((_, Err(Halt::Stopped)))))
+    {
+        let seconds = PATIENCE.as_secs();
+        let how =
+            format!("stood still with all others for {seconds} s: locks that the engine left behind hold it");
+        *stopped = Err(Death(how));
+    }
     Ok((begun, begun.elapsed(), outcomes))
+}
+
+/// Returns true once no process of `pids` has used the processor for [`PATIENCE`], false when the run has ended.
+fn stand_still(pids: &[libc::pid_t], ended: &AtomicBool) -> bool {
+    let (mut last, mut since) = (processor_times(pids), Instant::now());
+    while !ended.load(Ordering::SeqCst) {
+        std::thread::park_timeout(Duration::from_secs(1));
+        let now = processor_times(pids);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        } else if since.elapsed() >= PATIENCE {
+            return !ended.load(Ordering::SeqCst);
+        }
+    }
+    false
+}
+
+/// What the kernel says of each process's time, in its ticks; nothing of one that has ended.
+fn processor_times(pids: &[libc::pid_t]) -> Vec<Option<(String, String)>> {
+    let time = |pid: &libc::pid_t| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name may hold anything; behind it stands the third field, and the times are the 14th and 15th.
+        let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
+        Some((fields.next()?.to_owned(), fields.next()?.to_owned()))
+    };
+    pids.iter().map(time).collect()
 }
 
 /// A worker process.
