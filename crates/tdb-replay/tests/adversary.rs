@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tdb_replay::engine::Engine;
+use tdb_replay::engine::libtdb::Libtdb;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
 use tdb_replay::order::chain::Hashing;
@@ -72,5 +73,57 @@ fn delays_anywhere_neither_block_nor_change_the_shared_sets() {
             return testbed::skip(test, "the shared traces are not here");
         };
         with_adversaries(&source::expand(&folder).expect("the set is readable"), seed, 2);
+    }
+}
+
+/// R16, R20: a commit that belongs before a traversal, but is still under way when that starts, needs the record that a
+/// callback stands on; if the callback waits for what comes after the commit, all would stand still. So the
+/// traversal comes after the commit, and need not be split.
+#[test]
+fn a_traversal_that_waits_comes_after_the_commits_before_it() {
+    let commits = "0 tdb_open 7 0x800 0x42\n1 tdb_store 1:61 1:30 0x1 = 0\n1 tdb_transaction_start\n\
+        2 tdb_store 1:62 1:31 0x1 = 0\n2 tdb_transaction_commit\n2 tdb_close\n";
+    let between =
+        "0 tdb_open 7 0x800 0x42\n2 tdb_fetch 1:62 = 1:31\n3 tdb_store 1:63 1:32 0x1 = 0\n3 tdb_close\n";
+    let traverses = "0 tdb_open 7 0x800 0x42\n2 tdb_traverse_read_start\n2 traverse 1:61 = 1:30\n\
+        3 tdb_fetch 1:63 = 1:32\n3 tdb_traverse_end\n3 tdb_close\n";
+    let texts = [commits, between, traverses].map(str::as_bytes);
+    let history = History::read_texts(&texts, Tolerance::default()).unwrap_or_else(|error| panic!("{error}"));
+    let hashing = Hashing::recorded(&history);
+    let mut explained = explain(&history, hashing, Default::default()).expect("it has an order");
+    let schedule = Schedule::new(&history, &mut explained);
+    // The traversal's first step is row 1; the commit ends with the fourth row.
+    let waits = &schedule.traces[2].waits;
+    assert!(waits.iter().any(|wait| (wait.row, wait.on, wait.rows) == (1, 0, 4)), "{waits:?}");
+    assert!(schedule.traces[2].split.is_empty());
+
+    // The commit is held up until the traversal stands in its callback, or has had the time to get there. A file tells, as
+    // libtdb's workers are processes.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let arrived = folder.path().join("arrived");
+    let pause = |trace: usize, row: u32, point: Point| match (trace, row, point) {
+        (2, 1.., Point::BeforeWait) => std::fs::write(&arrived, "").expect("a small file can be written"),
+        (0, 3, Point::BeforeRow) => {
+            while !arrived.exists() {
+                std::thread::yield_now();
+            }
+            std::fs::remove_file(&arrived).expect("it is there");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        _ => {}
+    };
+    let options = Options { pause: Some(&pause), ..Options::default() };
+    let (path, settings) = (folder.path().join("scratch.tdb"), Settings { hashing, sync: false });
+    let file = TdbFile::create(&path, settings).unwrap_or_else(|error| panic!("{error}"));
+    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(file)];
+    match Libtdb::create(&folder.path().join("libtdb.tdb"), settings) {
+        Ok(engine) => engines.push(Box::new(engine)),
+        Err(error) => {
+            testbed::skip("a_traversal_that_waits_comes_after_the_commits_before_it", &error.message)
+        }
+    }
+    for engine in engines {
+        let run = run(&history, &schedule, &*engine, &options).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(run.tally.mismatches, 0, "{}: {:?}", engine.name(), run.tally.kept);
     }
 }
