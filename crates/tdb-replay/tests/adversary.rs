@@ -113,17 +113,60 @@ fn a_traversal_that_waits_comes_after_the_commits_before_it() {
         _ => {}
     };
     let options = Options { pause: Some(&pause), ..Options::default() };
-    let (path, settings) = (folder.path().join("scratch.tdb"), Settings { hashing, sync: false });
-    let file = TdbFile::create(&path, settings).unwrap_or_else(|error| panic!("{error}"));
-    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(file)];
+    replay_on_files(
+        "a_traversal_that_waits_comes_after_the_commits_before_it",
+        &history,
+        &schedule,
+        &options,
+    );
+}
+
+/// Replays on libtdb, if it is there, which is given up after a while if all stand still, and on ours.
+fn replay_on_files(test: &str, history: &History, schedule: &Schedule, options: &Options<'_>) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = Settings { hashing: Hashing::recorded(history), sync: false };
+    let mut engines: Vec<Box<dyn Engine>> = Vec::new();
     match Libtdb::create(&folder.path().join("libtdb.tdb"), settings) {
         Ok(engine) => engines.push(Box::new(engine)),
-        Err(error) => {
-            testbed::skip("a_traversal_that_waits_comes_after_the_commits_before_it", &error.message)
-        }
+        Err(error) => testbed::skip(test, &error.message),
     }
+    let file = TdbFile::create(&folder.path().join("scratch.tdb"), settings);
+    engines.push(Box::new(file.unwrap_or_else(|error| panic!("{error}"))));
     for engine in engines {
-        let run = run(&history, &schedule, &*engine, &options).unwrap_or_else(|error| panic!("{error}"));
+        let run = run(history, schedule, &*engine, options).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(run.tally.mismatches, 0, "{}: {:?}", engine.name(), run.tally.kept);
     }
+}
+
+/// R16, R20: two traversals for writing that cannot have overlapped, and did by what they saw: one's lock is given up. The engine's
+/// own traversal must not take it all the same while the other one waits.
+#[test]
+fn a_traversal_whose_lock_is_given_up_takes_none() {
+    let stores = "0 tdb_open 7 0x800 0x42\n1 tdb_store 1:61 1:30 0x1 = 0\n1 tdb_traverse_start\n1 traverse 1:61 = 1:30\n\
+        2 tdb_store 1:62 1:31 0x1 = 0\n3 tdb_fetch 1:63 = 1:32\n3 tdb_traverse_end\n3 tdb_close\n";
+    let answers = "0 tdb_open 7 0x800 0x42\n2 tdb_traverse_start\n2 traverse 1:61 = 1:30\n2 tdb_fetch 1:62 = 1:31\n\
+        3 tdb_store 1:63 1:32 0x1 = 0\n3 tdb_traverse_end\n3 tdb_close\n";
+    let texts = [stores, answers].map(str::as_bytes);
+    let history = History::read_texts(&texts, Tolerance::default()).unwrap_or_else(|error| panic!("{error}"));
+    let mut explained =
+        explain(&history, Hashing::recorded(&history), Default::default()).expect("it has an order");
+    let given_up = explained.merged.given_up.clone();
+    assert_eq!(given_up.iter().map(|group| group.trace).collect::<Vec<_>>(), [0]);
+    let schedule = Schedule::new(&history, &mut explained);
+
+    // The first one's traversal begins when the other one stands in its callback.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let stands = folder.path().join("stands");
+    let pause = |trace: usize, row: u32, point: Point| match (trace, row, point) {
+        (1, 0, Point::BeforeWait) => drop(std::fs::remove_file(&stands)),
+        (1, 2, Point::BeforeWait) => std::fs::write(&stands, "").expect("a small file can be written"),
+        (0, 2, Point::BeforeRow) => {
+            while !stands.exists() {
+                std::thread::yield_now();
+            }
+        }
+        _ => {}
+    };
+    let options = Options { pause: Some(&pause), ..Options::default() };
+    replay_on_files("a_traversal_whose_lock_is_given_up_takes_none", &history, &schedule, &options);
 }
