@@ -166,7 +166,7 @@ impl Database {
         if wait == Wait::No {
             return self.lock_range(kind, start, len, wait, true);
         }
-        self.lock_patiently(kind, start, len, HOLD_HALF).map_err(|error| match error {
+        self.lock_patiently(kind, start, len, Some(HOLD_HALF)).map_err(|error| match error {
             LockError::Deadlock { .. } => LockError::WouldBlock,
             other => other,
         })
