@@ -315,7 +315,7 @@ impl Database {
         let stood_on = self.record_is_stood_on(found.at)?;
         let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Write, Wait::Yes)?;
         // What grew once will grow again: leave it room.
-        let comfortable = new.bytes.saturating_add(new.bytes / 4).min(MAX_RECORD);
+        let comfortable = new.bytes.saturating_add(new.bytes / 8).min(MAX_RECORD);
         let (at, record_len) = self.allocate(record_len_for(comfortable))?;
         if stood_on {
             let head = chain_head(self.chain_of(new.hash));
