@@ -132,7 +132,7 @@ impl Database {
                 Err(LockError::WouldBlock) if wait == Wait::Yes && Instant::now() < give_up => {
                     // Let go of what we have: someone who holds a chain may be waiting for another.
                     self.unlock_range(chains.start, 0);
-                    std::thread::sleep(LONGEST_NAP);
+                    ofd::nap(LONGEST_NAP);
                 }
                 Err(error) => {
                     self.unlock_range(chains.start, 0);

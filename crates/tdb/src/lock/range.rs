@@ -113,7 +113,7 @@ impl Database {
                     Some(patience) if begun.elapsed() >= patience => {
                         return Err(LockError::Deadlock { seconds: patience.as_secs() });
                     }
-                    _ => std::thread::sleep(nap),
+                    _ => ofd::nap(nap),
                 },
                 Err(error) => return Err(error),
                 Ok(()) => {}
