@@ -90,16 +90,7 @@ impl Database {
         key: &[u8],
         parse: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
-        let called = self.called();
-        let parsed = self.noted(self.read_value(key, |found| {
-            let (at, len) = value_place(found)?;
-            if self.read_only {
-                return self.space.bytes(at, len).map(|bytes| parse(&bytes));
-            }
-            self.space.lend(at, len, parse)
-        }));
-        self.record_found(called, ("tdb_parse_record", key), parsed.as_ref().map(result_of));
-        parsed
+        self.parse(key, !self.read_only, parse)
     }
 
     /// [`Database::parse_record`] that lends the file's own bytes by handles without locks, too.
@@ -112,10 +103,23 @@ impl Database {
         key: &[u8],
         parse: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
+        self.parse(key, true, parse)
+    }
+
+    fn parse<T>(
+        &self,
+        key: &[u8],
+        in_place: bool,
+        parse: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, ReadError> {
         let called = self.called();
         let parsed = self.noted(self.read_value(key, |found| {
             let (at, len) = value_place(found)?;
-            self.space.lend(at, len, parse)
+            if in_place {
+                self.space.lend(at, len, parse)
+            } else {
+                self.space.bytes(at, len).map(|bytes| parse(&bytes))
+            }
         }));
         self.record_found(called, ("tdb_parse_record", key), parsed.as_ref().map(result_of));
         parsed
