@@ -18,6 +18,8 @@ pub struct TracePlan {
     pub announce: Vec<u32>,
     /// Start rows of traversals that are run to their end before their callbacks' work is done.
     pub split: HashSet<u32>,
+    /// Rows of walks that are not run: starts of traversals, steps of walks by keys.
+    pub unwalked: HashSet<u32>,
     /// Rows that take or release a lock that cannot be held as recorded.
     pub skip: HashSet<u32>,
     /// The row from which the trace says nothing.
@@ -56,6 +58,9 @@ impl Schedule {
         let group = |of: &GroupOf| history.traces[of.trace as usize].groups[of.group as usize];
         for of in &merged.splits {
             traces[of.trace as usize].split.insert(group(of).start);
+        }
+        for of in &merged.unwalked {
+            traces[of.trace as usize].unwalked.insert(of.row);
         }
         for of in &merged.given_up {
             let Group { kind, start, end, .. } = group(of);
