@@ -63,13 +63,15 @@ impl Schedule {
             traces[of.trace as usize].unwalked.insert(of.row);
         }
         for of in &merged.given_up {
-            let Group { kind, start, end, .. } = group(of);
+            let Group { kind, start, end, open } = group(of);
             match kind {
                 // Not held open, and read-only: the engine's own traversal would take the lock whatever is wanted.
                 GroupKind::Traverse { .. } => {
                     traces[of.trace as usize].split.insert(start);
                     traces[of.trace as usize].skip.insert(start);
                 }
+                // The last row of one that its process's death released is no release.
+                _ if open => drop(traces[of.trace as usize].skip.insert(start)),
                 _ => traces[of.trace as usize].skip.extend([start, end]),
             }
         }
