@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use sim::planted;
 use sim::scenario::{Course, Scenario, Trouble, Wish};
-use sim::world::World;
-use ubik_proto::plant::Fault;
+use sim::world::{Violation, World};
+use ubik_proto::cell::Dialect;
+use ubik_proto::plant::{Fault, plant};
 use ubik_proto::profile::Profile;
 
 fn long() -> bool {
@@ -140,6 +141,36 @@ fn mixed_cells_keep_what_was_acknowledged() {
         let violation = World::new(Scenario::drawn(seed, wish), seed).run();
         assert_eq!(violation, None, "rerun with: cargo run --release -p sim -- --course mixed {seed}");
     }
+}
+
+/// The first seed of some in which something is found wrong after our follower lost its disk, while nobody wrote: the
+/// OpenAFS sync site still takes it for one in step when it votes again.
+fn wrong_after_a_lost_disk(fault: Option<Fault>) -> Option<(u64, Violation)> {
+    plant(fault);
+    let found = (0..20).find_map(|seed| {
+        let mut scenario = Scenario::quiet(3, Profile::openafs(), Duration::from_secs(2400));
+        scenario.course = Course::Mixed;
+        scenario.servers[0].dialect = Dialect::OpenAfs;
+        scenario.servers[2].dialect = Dialect::OpenAfs;
+        scenario.clients = 3;
+        scenario.think = 300_000_000;
+        let lost = 600_000_000;
+        scenario.troubles = vec![(lost, Trouble::Crash(1)), (lost + 1000, Trouble::RestartEmpty(1))];
+        scenario.troubles.push((900_000_000, Trouble::Calm));
+        World::new(scenario, seed).run().map(|violation| (seed, violation))
+    });
+    plant(None);
+    found
+}
+
+/// U29, K11: OpenAFS's commit names no version, so a follower of ours that holds less than the sync site's beacon named
+/// begins no transaction; it is sent the database instead. Without that rule it counts on from its old copy.
+#[test]
+fn a_follower_that_is_behind_what_a_beacon_named_begins_nothing() {
+    assert_eq!(wrong_after_a_lost_disk(None), None);
+    let found = wrong_after_a_lost_disk(Some(Fault::BegunBehind));
+    eprintln!("planted: {found:?}");
+    assert!(found.is_some(), "planted and not seen");
 }
 
 /// Steps of a second from `from` on, until a write is acknowledged or `limit` seconds are over; returns how many.

@@ -59,11 +59,13 @@ pub enum Fault {
     TakersOutOfStep,
     /// A server that receives a database voids its own first (C: label 0).
     OldDatabaseDropped,
+    /// A follower of OpenAFS's sync site begins a transaction though it holds less than a beacon has named.
+    BegunBehind,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 27] = [
+    pub const ALL: [Fault; 28] = [
         Fault::PromiseIgnored,
         Fault::PromiseForgotten,
         Fault::OldEpochAccepted,
@@ -91,6 +93,7 @@ impl Fault {
         Fault::GrantsForgotten,
         Fault::TakersOutOfStep,
         Fault::OldDatabaseDropped,
+        Fault::BegunBehind,
     ];
 }
 
