@@ -185,22 +185,24 @@ fn seconds_to_a_write(world: &mut World, from: u64, limit: u64) -> u64 {
     seconds
 }
 
-/// U19: when the sync site dies, another is elected within a promise and an election, not after two promises: nobody burns
-/// its vote on itself. It serves when whatever the dead one might have let a follower read is over: a lease later; a client
-/// that had asked before may first lose its patience.
+/// U19, U34: when the sync site dies, another is elected within a promise and an election, not after two promises: nobody
+/// burns its vote on itself. It serves at once, since nobody can have let the dead one read meanwhile.
 #[test]
 fn a_lost_sync_site_is_replaced_within_a_promise() {
-    for (profile, elected, served) in [(Profile::openafs(), 90, 240), (Profile::brisk(), 5, 20)] {
+    for (profile, seconds) in [(Profile::openafs(), 79), (Profile::brisk(), 4)] {
         for seed in 0..20 {
             let mut scenario = Scenario::quiet(3, profile.clone(), Duration::from_secs(900));
             scenario.troubles = vec![(300_000_000, Trouble::Crash(0))];
             let mut world = World::new(scenario, seed);
             world.run_until(300_000_000);
             assert!(!world.holds_mandate(0) && world.statistics.commits > 0, "server 0 was sync site");
-            world.run_until((300 + elected) * 1_000_000);
-            assert!((1..3).any(|node| world.holds_mandate(node)), "seed {seed}: nobody after {elected} s");
-            let seconds = elected + seconds_to_a_write(&mut world, 300 + elected, served);
-            assert!(seconds <= served, "seed {seed}: {seconds} s");
+            let before = world.nodes[0].tail.epoch;
+            world.run_until((300 + seconds) * 1_000_000);
+            assert_eq!(world.violation(), None);
+            // What it shows is committed: it has labelled it.
+            let shown: Vec<_> = world.nodes[1..].iter().map(|node| node.visible).collect();
+            let served = shown.iter().flatten().any(|version| version.epoch > before);
+            assert!(served, "seed {seed}: nobody serves after {seconds} s: {shown:?}");
         }
     }
 }
@@ -208,7 +210,7 @@ fn a_lost_sync_site_is_replaced_within_a_promise() {
 /// U22, U34: a dead follower holds writes up for as long as it may still be read, and no longer; the next ones not at all.
 #[test]
 fn a_dead_follower_holds_writes_for_its_lease_only() {
-    for (profile, limit) in [(Profile::openafs(), 68), (Profile::brisk(), 5)] {
+    for (profile, limit) in [(Profile::openafs(), 53), (Profile::brisk(), 5)] {
         for seed in 0..20 {
             let mut scenario = Scenario::quiet(3, profile.clone(), Duration::from_secs(900));
             scenario.troubles = vec![(300_000_000, Trouble::Crash(2))];
@@ -217,7 +219,7 @@ fn a_dead_follower_holds_writes_for_its_lease_only() {
             let first = seconds_to_a_write(&mut world, 300, limit + 1);
             assert!(first <= limit, "seed {seed}: {first} s");
             let second = seconds_to_a_write(&mut world, 300 + first, limit);
-            assert!(second <= 16, "seed {seed}: {second} s after that");
+            assert!(second <= 30, "seed {seed}: {second} s after that");
             assert_eq!(world.statistics.elections, 1);
         }
     }

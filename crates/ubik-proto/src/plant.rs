@@ -61,11 +61,13 @@ pub enum Fault {
     OldDatabaseDropped,
     /// A follower of OpenAFS's sync site begins a transaction though it holds less than a beacon has named.
     BegunBehind,
+    /// A sync site that stops is free when its mandate is over.
+    OwnPromiseShort,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 28] = [
+    pub const ALL: [Fault; 29] = [
         Fault::PromiseIgnored,
         Fault::PromiseForgotten,
         Fault::OldEpochAccepted,
@@ -94,6 +96,7 @@ impl Fault {
         Fault::TakersOutOfStep,
         Fault::OldDatabaseDropped,
         Fault::BegunBehind,
+        Fault::OwnPromiseShort,
     ];
 }
 
