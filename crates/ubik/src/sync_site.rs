@@ -435,7 +435,8 @@ impl Replica {
         self.decided(cx)
     }
 
-    /// Steps 2 to 5; returns whether the commit is still alive.
+    /// Steps 2 to 5; returns whether the commit is still alive. The servers are told as soon as it is logged, so that their
+    /// disks and this one work side by side.
     fn log_commit(&mut self, cx: &mut Context<'_, '_>) -> bool {
         let now = cx.now.moment;
         let bound = self.is_bound_to_self(cx);
@@ -460,17 +461,14 @@ impl Replica {
             self.undo(cx, WriteError::NoQuorum);
             return false;
         }
-        if let Err(error) = self.database.apply(&commit.changes, commit.version) {
+        if let Err(error) = self.database.log(&commit.changes, commit.version) {
             self.logging_failed(cx, &error);
             return false;
         }
-        if planted(Fault::ShownBeforeQuorum) {
-            self.database.reveal();
-        }
         commit.stage = Stage::Deciding;
         commit.holders.insert(me);
-        commit.changes = Vec::new();
-        let id = commit.id;
+        let changes = std::mem::take(&mut commit.changes);
+        let (id, version) = (commit.id, commit.version);
         for to in takers.iter() {
             if let Some(taker) = commit.taker(to) {
                 *taker = Taker::Committing;
@@ -478,6 +476,16 @@ impl Replica {
         }
         for to in takers.iter() {
             self.call(cx, epoch, to, Purpose::Commit(id), DiskCall::Commit(id));
+        }
+        // Beacons that leave from now on may come after the commit.
+        self.update_claim(cx);
+        cx.post_now();
+        if let Err(error) = self.database.perform(&changes, version) {
+            self.logging_failed(cx, &error);
+            return false;
+        }
+        if planted(Fault::ShownBeforeQuorum) {
+            self.database.reveal();
         }
         true
     }

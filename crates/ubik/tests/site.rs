@@ -350,6 +350,40 @@ fn a_failed_call_is_no_quorum_to_the_client() {
     assert_eq!(play.site.database().version(), Version::new(play.epoch, 2));
 }
 
+/// P16, U35: the followers are told to commit as soon as the sync site has logged it, and write while it does; not sooner.
+#[test]
+fn followers_commit_while_the_sync_site_writes() {
+    let mut play = Play::established();
+    let before = play.site.database().version();
+    let (database, posted) = (play.site.database().clone(), Arc::new(Mutex::new(Vec::new())));
+    let outbox = posted.clone();
+    play.site.post_calls_to(Box::new(move |effect| match effect {
+        Effect::Call { .. } => {
+            outbox.lock().unwrap().push((effect, database.version()));
+            None
+        }
+        other => Some(other),
+    }));
+    play.write();
+    let mut commits = 0;
+    loop {
+        let calls = std::mem::take(&mut *posted.lock().unwrap());
+        if calls.is_empty() {
+            break;
+        }
+        for (effect, version) in calls {
+            if matches!(effect, Effect::Call { call: DiskCall::Commit(_), .. }) {
+                assert_eq!(version, before, "the pages were written first");
+                commits += 1;
+            }
+            play.effects.push_back(effect);
+        }
+        play.run();
+    }
+    assert_eq!(commits, 2);
+    assert!(matches!(play.told.last(), Some(ClientEvent::Committed(version)) if *version == before.next()));
+}
+
 /// U12, U13, U34: a write lock that a sync site has taken here keeps no reader waiting, also when that sync site is gone; a
 /// version that is not here does.
 #[test]
