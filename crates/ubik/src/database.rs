@@ -162,20 +162,10 @@ impl Database {
     /// # Errors
     /// As [`ApplyError`] says; only the first kind leaves the database as it was.
     pub fn apply(&self, changes: &[Change], version: Version) -> Result<(), ApplyError> {
-        self.log(changes, version)?;
-        self.perform(changes, version)
-    }
-
-    /// The first half of [`Database::apply`]: once this has returned the changes are made, by the second half or by the
-    /// next start. The second half must follow, under the same hold of the database lock.
-    ///
-    /// # Errors
-    /// As [`ApplyError`] says.
-    pub fn log(&self, changes: &[Change], version: Version) -> Result<(), ApplyError> {
         self.check_whole()?;
         assert!(version > self.version(), "versions only grow");
         if planted(Fault::LogNotSynced) {
-            return Ok(());
+            return self.write_pages(changes, version).map_err(|error| self.break_down(error));
         }
         if let Err(error) = self.store.write_log(&log::encode(changes, version)) {
             // The log may hold all of it: it must not be found at the next start.
@@ -184,19 +174,9 @@ impl Database {
                 Err(_) => Err(self.break_down(error)),
             };
         }
-        Ok(())
-    }
-
-    /// The second half.
-    ///
-    /// # Errors
-    /// Those after which the database must be opened again.
-    pub fn perform(&self, changes: &[Change], version: Version) -> Result<(), ApplyError> {
         self.write_pages(changes, version).map_err(|error| self.break_down(error))?;
         // Left as it is, the log would be replayed to no effect.
-        if !planted(Fault::LogNotSynced) {
-            let _ = self.store.clear_log();
-        }
+        let _ = self.store.clear_log();
         Ok(())
     }
 
