@@ -42,17 +42,17 @@ pub const ALL: [Planted; 24] = [
     any(Fault::NoRelabel, 20),
     any(Fault::OwnCopyOnly, 20),
     in_course(Fault::EmptyCopyCounts, Course::LostDisk, 20),
-    in_course(Fault::NoFence, Course::WildClocks, 1000),
+    in_course(Fault::NoFence, Course::WildClocks, 2000),
     any(Fault::FailedTakerKept, 20),
     any(Fault::UndecidedCalledFailed, 300),
     any(Fault::OlderDatabaseTaken, 200),
     any(Fault::LogNotSynced, 20),
     any(Fault::RenewalsBindNobody, 20),
     any(Fault::PromiseNotSaved, 1000),
-    any(Fault::RenewalNotAwaited, 5000),
+    any(Fault::RenewalNotAwaited, 12_000),
     any(Fault::GrantsForgotten, 20),
     any(Fault::TakersOutOfStep, 20),
-    any(Fault::OldDatabaseDropped, 1000),
+    any(Fault::OldDatabaseDropped, 2000),
 ];
 
 /// Faults that thousands of runs did not find, since other rules stand behind the one left out. Each has a test of its own:
