@@ -108,6 +108,23 @@ fn rescue_saves_what_damage_has_spared() {
     assert_eq!(text(&quorate(folder, &["keys", "saved.tdb"], "").stdout).lines().count(), 100);
 }
 
+/// T7: space that a crash has left at the end is no damage, and is named; repack makes it free.
+#[test]
+fn check_names_the_bytes_that_belong_to_nothing() {
+    let folder = folder_with_database();
+    let folder = folder.path();
+    let mut bytes = fs::read(folder.join("a.tdb")).unwrap();
+    bytes.resize(bytes.len() + 4096, 0);
+    fs::write(folder.join("a.tdb"), &bytes).unwrap();
+
+    let output = quorate(folder, &["check", "a.tdb"], "");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("4096 bytes belong to nothing"), "{}", text(&output.stdout));
+    assert!(quorate(folder, &["repack", "a.tdb"], "").status.success());
+    let output = quorate(folder, &["check", "a.tdb"], "");
+    assert!(!text(&output.stdout).contains("belong to nothing"), "{}", text(&output.stdout));
+}
+
 /// T7, T11: wrong use is answered with one line and the documented exit code, and leaves nothing behind.
 #[test]
 fn wrong_use_is_one_clear_line_and_leaves_nothing_behind() {

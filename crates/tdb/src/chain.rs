@@ -21,6 +21,8 @@ pub(crate) struct Found {
 pub(crate) struct DeadSeen {
     /// Deleted records.
     pub count: u32,
+    /// Records that are not deleted, on the same way.
+    pub live: u32,
     /// The first with the room that was asked for.
     pub fitting: Option<(Offset, Record)>,
 }
@@ -73,6 +75,7 @@ impl Database {
             }
             steps += 1;
             self.must_be_on_chain(at, &record, steps)?;
+            dead.live += u32::from(record.magic == RECORD_USED);
             if record.magic == RECORD_DEAD {
                 dead.count += 1;
                 if dead.fitting.is_none() && record.room() >= room && record.room() / 2 <= room {

@@ -3,9 +3,10 @@
 //! Order, for everybody who has the file open: transaction lock, then chains (all of them for a transaction), then
 //! the freelist; the open lock comes last, at commit. Locks nest: this handle counts, the kernel knows one.
 //!
-//! Since the locks belong to the open file (see [`crate::ofd`]), the kernel finds no deadlock through us. So we sleep
-//! in the kernel only where the order is kept. Where a caller's own order decides (a second chain, all chains, an
-//! upgrade from read to write) we try, let go where we may, sleep a little, and give up after [`PATIENCE`].
+//! Since the locks belong to the open file (see [`crate::ofd`]), the kernel finds no deadlock through us, and none
+//! among others who wait behind us. So we try, and sleep a little: as long as it takes where the order is kept, in a
+//! queue of our own. Where a caller's own order decides (a second chain, all chains, an upgrade from read to write) we
+//! let go where we may, and give up after [`PATIENCE`].
 
 mod everything;
 mod range;

@@ -58,7 +58,7 @@ impl Database {
         loop {
             match self.try_mutexes_and_records(area, kind, wait) {
                 Err(LockError::WouldBlock) if wait == Wait::Yes && Instant::now() < give_up => {
-                    std::thread::sleep(LONGEST_NAP);
+                    ofd::nap(LONGEST_NAP);
                 }
                 done => return done,
             }
@@ -87,7 +87,7 @@ impl Database {
             match upgraded {
                 Err(LockError::WouldBlock) if Instant::now() < give_up => {
                     self.lock_range(LockKind::Read, records, 0, Wait::No, true)?;
-                    std::thread::sleep(LONGEST_NAP);
+                    ofd::nap(LONGEST_NAP);
                 }
                 Err(LockError::WouldBlock) => {
                     self.lock_range(LockKind::Read, records, 0, Wait::No, true)?;

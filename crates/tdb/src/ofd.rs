@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// Shared with other readers, or alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,17 @@ pub(crate) fn held_by_another(file: BorrowedFd<'_>, start: u64, len: u64) -> io:
     } else {
         Ok(range.l_type != libc::F_UNLCK as libc::c_short)
     }
+}
+
+/// Sleeps for a time, or until a signal: [`std::thread::sleep`] goes on after each one, and never ends if they keep coming
+/// faster than the kernel's timers are exact.
+pub(crate) fn nap(time: Duration) {
+    let time = libc::timespec {
+        tv_sec: time.as_secs() as libc::time_t,
+        tv_nsec: time.subsec_nanos() as libc::c_long,
+    };
+    // SAFETY: a valid time for the length of the call; what is left of it is not asked for.
+    unsafe { libc::nanosleep(&time, std::ptr::null_mut()) };
 }
 
 static FORKS: AtomicU32 = AtomicU32::new(0);

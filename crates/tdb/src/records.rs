@@ -31,6 +31,8 @@ pub enum StoreMode {
 
 /// A deleted record up to this long may wait on its chain for the next change there, which saves the freelist's lock.
 const SMALL_DEAD: Length = 512;
+/// One may wait in any case, and one more for so many records that a search has met on the chain.
+const LIVE_FOR_DEAD: u32 = 3;
 
 impl Database {
     /// The value of `key`, if it is there.
@@ -88,16 +90,7 @@ impl Database {
         key: &[u8],
         parse: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
-        let called = self.called();
-        let parsed = self.noted(self.read_value(key, |found| {
-            let (at, len) = value_place(found)?;
-            if self.read_only {
-                return self.space.bytes(at, len).map(|bytes| parse(&bytes));
-            }
-            self.space.lend(at, len, parse)
-        }));
-        self.record_found(called, ("tdb_parse_record", key), parsed.as_ref().map(result_of));
-        parsed
+        self.parse(key, !self.read_only, parse)
     }
 
     /// [`Database::parse_record`] that lends the file's own bytes by handles without locks, too.
@@ -110,10 +103,23 @@ impl Database {
         key: &[u8],
         parse: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
+        self.parse(key, true, parse)
+    }
+
+    fn parse<T>(
+        &self,
+        key: &[u8],
+        in_place: bool,
+        parse: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, ReadError> {
         let called = self.called();
         let parsed = self.noted(self.read_value(key, |found| {
             let (at, len) = value_place(found)?;
-            self.space.lend(at, len, parse)
+            if in_place {
+                self.space.lend(at, len, parse)
+            } else {
+                self.space.bytes(at, len).map(|bytes| parse(&bytes))
+            }
         }));
         self.record_found(called, ("tdb_parse_record", key), parsed.as_ref().map(result_of));
         parsed
@@ -241,7 +247,7 @@ impl Database {
         let _chain = self.locked(ChainIndex::chain(chain), LockKind::Write, Wait::Yes)?;
         let (found, dead) = self.find_noting_dead(hash, key, Length::MAX)?;
         let found = found.ok_or(StoreError::NoSuchRecord)?;
-        let may_wait = self.dead_allowed(&found.record) > dead.count;
+        let may_wait = self.dead_allowed(&found.record, dead.live) > dead.count;
         if !may_wait && dead.count > 0 {
             self.mark_dead(found.at)?;
             self.purge_chain(chain)?;
@@ -253,10 +259,10 @@ impl Database {
         self.finish_change()
     }
 
-    /// How many deleted records the chain of this one may keep.
-    fn dead_allowed(&self, record: &Record) -> u32 {
+    /// How many deleted records the chain of this one may keep, beside `live` others at least.
+    fn dead_allowed(&self, record: &Record, live: u32) -> u32 {
         let locks_cost = !self.has_no_lock() && !self.holds_everything();
-        let waits = u32::from(locks_cost && record.record_len <= SMALL_DEAD);
+        let waits = if locks_cost && record.record_len <= SMALL_DEAD { 1 + live / LIVE_FOR_DEAD } else { 0 };
         self.max_dead.get().max(waits)
     }
 
@@ -273,6 +279,7 @@ impl Database {
     /// Frees the deleted records of a chain, those that a traverse stands on excepted.
     pub(crate) fn purge_chain(&self, chain: u32) -> Result<(), StoreError> {
         let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Write, Wait::Yes)?;
+        let stood_on = self.some_record_is_stood_on()?;
         let mut link = chain_head(chain);
         let mut at = self.space.word(link)?;
         let mut steps = 0;
@@ -280,7 +287,7 @@ impl Database {
             let record = self.space.record(at)?;
             steps += 1;
             self.must_be_on_chain(at, &record, steps)?;
-            if record.magic == RECORD_DEAD && !self.record_is_stood_on(at)? {
+            if record.magic == RECORD_DEAD && !(stood_on && self.record_is_stood_on(at)?) {
                 self.space.set_word(link, record.next)?;
                 self.free(at, record.record_len)?;
             } else {
@@ -312,7 +319,7 @@ impl Database {
         let stood_on = self.record_is_stood_on(found.at)?;
         let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Write, Wait::Yes)?;
         // What grew once will grow again: leave it room.
-        let comfortable = new.bytes.saturating_add(new.bytes / 4).min(MAX_RECORD);
+        let comfortable = new.bytes.saturating_add(new.bytes / 8).min(MAX_RECORD);
         let (at, record_len) = self.allocate(record_len_for(comfortable))?;
         if stood_on {
             let head = chain_head(self.chain_of(new.hash));

@@ -68,14 +68,7 @@ impl Node {
 
     /// A command that runs on this node and sees its folders as OpenAFS's own.
     pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let at = |name: &str| self.path(name).display().to_string();
-        let script = format!(
-            "mount --make-rprivate / && mount --bind {} /etc/openafs && mount --bind {} /var/lib/openafs && \
-             mount --bind {} /var/log/openafs && exec \"$@\"",
-            at("etc"),
-            at("var"),
-            at("log")
-        );
+        let script = in_openafs_folders(&self.folder);
         let mut command = self.namespace.command("unshare", &["-m", "sh", "-c", &script, "_", program]);
         command.args(arguments);
         command
@@ -263,4 +256,17 @@ fn key_file() -> Vec<u8> {
     let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
     bytes.extend_from_slice(KEY);
     bytes
+}
+
+/// A shell script that runs its arguments with `etc`, `var` and `log` of a folder in the places of OpenAFS's own
+/// folders; it needs a mount namespace.
+pub fn in_openafs_folders(folder: &Path) -> String {
+    let at = |name: &str| folder.join(name).display().to_string();
+    format!(
+        "mount --make-rprivate / && mount --bind {} /etc/openafs && mount --bind {} /var/lib/openafs && \
+         mount --bind {} /var/log/openafs && exec \"$@\"",
+        at("etc"),
+        at("var"),
+        at("log")
+    )
 }

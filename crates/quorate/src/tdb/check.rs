@@ -10,7 +10,8 @@ use crate::failure::Failure;
 
 /// Check that databases are sound: header, every chain, the freelist, every byte accounted for.
 ///
-/// Writers wait while a check runs. Exit code 1 if any is damaged.
+/// Writers wait while a check runs. Exit code 1 if any is damaged. Space that belongs to nothing is no damage, and
+/// is reported.
 #[derive(Args)]
 pub struct Arguments {
     /// The databases.
@@ -41,5 +42,13 @@ fn check(file: &Path) -> Outcome {
         report.free,
         report.dead
     );
+    if report.lost_bytes > 0 {
+        println!(
+            "{}: {} bytes belong to nothing, left by a commit that did not end; libtdb's check may call that damage, \
+             'quorate tdb repack' makes them free",
+            file.display(),
+            report.lost_bytes
+        );
+    }
     Ok(())
 }

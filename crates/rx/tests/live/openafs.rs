@@ -61,14 +61,7 @@ impl Folders {
 
     /// A command of OpenAFS that sees these folders as its own.
     pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let at = |name: &str| self.path(name).display().to_string();
-        let script = format!(
-            "mount --make-rprivate / && mount --bind {} /etc/openafs && mount --bind {} /var/lib/openafs && \
-             mount --bind {} /var/log/openafs && exec \"$@\"",
-            at("etc"),
-            at("var"),
-            at("log")
-        );
+        let script = testbed::lab::in_openafs_folders(self.folder.path());
         let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", &script, "_", program]).args(arguments);
         command

@@ -4,18 +4,26 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::{FIRST_NAP, LONGEST_NAP, LockByte, PATIENCE, Wait};
+use super::{ChainIndex, FIRST_NAP, LONGEST_NAP, LockByte, PATIENCE, Wait};
 use crate::database::Database;
 use crate::error::{AccessError, LockError};
 use crate::format::FREELIST_HEAD;
 use crate::ofd::{self, Attempt, LockKind};
+
+/// Bytes that libtdb never locks: one for each of the 42 words before the chains,
+const TURNS: u64 = 52;
+/// one for all records,
+const RECORDS_TURN: u64 = 95;
+/// and some that the chains share.
+const CHAIN_TURNS: u64 = 96;
+const CHAIN_TURNS_LEN: u64 = 64;
 
 impl Database {
     pub(crate) fn lock_file(&self) -> Option<BorrowedFd<'_>> {
         self.space.storage()?.lock_file()
     }
 
-    /// Locks a range. `ordered` says that waiting in the kernel cannot be part of a deadlock.
+    /// Locks a range. `ordered` says that waiting for it cannot be part of a deadlock, so that it may last.
     pub(crate) fn lock_range(
         &self,
         kind: LockKind,
@@ -28,28 +36,72 @@ impl Database {
             return Ok(());
         };
         if wait == Wait::Yes && !ordered {
-            return self.lock_patiently(kind, start, len, PATIENCE);
+            return self.lock_patiently(kind, start, len, Some(PATIENCE));
         }
-        let attempt = if wait == Wait::Yes { Attempt::Blocking } else { Attempt::Once };
+        // A mutex queues by itself, and hides nothing.
+        let sleeps = wait == Wait::Yes && self.mutex_of(start, len).is_some();
+        let attempt = if sleeps { Attempt::Blocking } else { Attempt::Once };
         loop {
-            match self.attempt(file, kind, start, len, attempt) {
+            let error = match self.attempt(file, kind, start, len, attempt) {
                 Ok(()) => return Ok(()),
-                Err(error) => self.judge(error, start)?,
+                Err(error) => error,
+            };
+            match self.judge(error, start) {
+                Err(LockError::WouldBlock) if wait == Wait::Yes => {
+                    return self.lock_in_turn(file, kind, start, len);
+                }
+                judged => judged?,
             }
         }
     }
 
+    /// Waits for a range as long as it takes.
+    ///
+    /// Not by sleeping in the kernel for the range itself: it queues classic waiters behind us, and then looks for no
+    /// deadlock among them, so processes of libtdb that run into one would wait for ever instead of being refused.
+    /// Ours sleep for a byte that only this engine locks, and whoever has that tries for the range.
+    fn lock_in_turn(
+        &self,
+        file: BorrowedFd<'_>,
+        kind: LockKind,
+        start: u64,
+        len: u64,
+    ) -> Result<(), LockError> {
+        let turn = self.turn_byte(start);
+        while let Err(error) = ofd::lock(file, LockKind::Write, turn, 1, Attempt::Blocking) {
+            self.judge(error, start)?;
+        }
+        let locked = self.lock_patiently(kind, start, len, None);
+        // Fails only if the descriptor is no file.
+        let _ = ofd::unlock(file, turn, 1);
+        locked
+    }
+
+    /// The byte on which those of ours queue who wait for a lock of `byte`. Whoever holds one lock may wait for the next
+    /// kind of the order, so no two kinds share one.
+    fn turn_byte(&self, byte: u64) -> u64 {
+        let first_chain = ChainIndex::chain(0).byte();
+        if byte < first_chain {
+            TURNS + byte / 4
+        } else if byte < self.records_start() {
+            CHAIN_TURNS + (byte - first_chain) / 4 % CHAIN_TURNS_LEN
+        } else {
+            RECORDS_TURN
+        }
+    }
+
+    /// Tries again and again; without `patience` as long as it takes.
     pub(super) fn lock_patiently(
         &self,
         kind: LockKind,
         start: u64,
         len: u64,
-        patience: Duration,
+        patience: Option<Duration>,
     ) -> Result<(), LockError> {
         let Some(file) = self.lock_file() else {
             return Ok(());
         };
-        let give_up = Instant::now() + patience;
+        let begun = Instant::now();
         let mut nap = FIRST_NAP;
         loop {
             let error = match self.attempt(file, kind, start, len, Attempt::Once) {
@@ -57,10 +109,12 @@ impl Database {
                 Err(error) => error,
             };
             match self.judge(error, start) {
-                Err(LockError::WouldBlock) if Instant::now() < give_up => std::thread::sleep(nap),
-                Err(LockError::WouldBlock) => {
-                    return Err(LockError::Deadlock { seconds: patience.as_secs() });
-                }
+                Err(LockError::WouldBlock) => match patience {
+                    Some(patience) if begun.elapsed() >= patience => {
+                        return Err(LockError::Deadlock { seconds: patience.as_secs() });
+                    }
+                    _ => ofd::nap(nap),
+                },
                 Err(error) => return Err(error),
                 Ok(()) => {}
             }

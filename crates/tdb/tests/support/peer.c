@@ -279,7 +279,9 @@ static void transaction(void)
 	memcpy(was_length, length, sizeof length);
 	memcpy(was_counted, counted, sizeof counted);
 	UNLESS_REFUSED(tdb_transaction_start(tdb), "start of a transaction");
-	bool inner = below(4) == 0, cancel = below(4) == 0, prepare = below(4) == 0;
+	/* Not both: what a prepared transaction made the file grow by, and a recovery area that it replaced, is lost
+	   when libtdb cancels it, and libtdb's check, which takes all behind that for lost, then refuses the file. */
+	bool inner = below(4) == 0, cancel = below(4) == 0, prepare = !cancel && below(4) == 0;
 	if (inner && tdb_transaction_start(tdb) != 0)
 		fail("start of an inner transaction");
 	for (uint32_t steps = 1 + below(6); steps > 0; steps--, done++) {

@@ -163,8 +163,9 @@ impl<'a> Worker<'a> {
         if inner {
             self.database.transaction_commit().expect("an inner commit");
         }
-        let committed = !cancel && self.commit();
-        if cancel {
+        let prepared = self.rng.u8(..4) > 0 || self.done(self.database.transaction_prepare_commit());
+        let committed = prepared && !cancel && self.done(self.database.transaction_commit());
+        if prepared && cancel {
             self.database.transaction_cancel().expect("cancel");
         }
         let refused = self.ledger.refused;
@@ -176,11 +177,9 @@ impl<'a> Worker<'a> {
         self.ledger.operations += steps;
     }
 
-    /// Commits; `false` if readers never left, in which case nothing has happened.
-    fn commit(&mut self) -> bool {
-        let prepared =
-            if self.rng.u8(..4) == 0 { self.database.transaction_prepare_commit() } else { Ok(()) };
-        match prepared.and_then(|()| self.database.transaction_commit()) {
+    /// Whether a commit, or its preparation, was done; if not, readers never left, and nothing has happened.
+    fn done(&mut self, ended: Result<(), TransactionError>) -> bool {
+        match ended {
             Ok(()) => true,
             Err(TransactionError::Lock(LockError::Deadlock { .. })) => {
                 self.ledger.refused += 1;
