@@ -2,6 +2,7 @@
 //! run on one machine, each server in a network namespace of its own.
 //!
 //! Elections take minutes, so each cell's are measured once a run, side by side; `QUORATE_ROUNDS` repeats all of it.
+//! `cargo bench -p bench --bench ubik_cells -- transfer` measures one part: `transfer`, `writes` or `election`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -272,8 +273,15 @@ fn main() {
     let mut measured: [BTreeMap<String, Vec<f64>>; 2] = Default::default();
     for _ in 0..rounds() {
         for side in [0, 1] {
-            collect(&mut measured[side], transferred(side == 0, &seed));
-            collect(&mut measured[side], steady(side == 0, &seed));
+            if is_wanted("transfer") {
+                collect(&mut measured[side], transferred(side == 0, &seed));
+            }
+            if is_wanted("writes") {
+                collect(&mut measured[side], steady(side == 0, &seed));
+            }
+        }
+        if !is_wanted("election") {
+            continue;
         }
         // Both wait for promises to end nearly all the time.
         let (ours, peer) = std::thread::scope(|scope| {
@@ -286,6 +294,12 @@ fn main() {
         }
     }
     print(&measured);
+}
+
+/// Whether this part was asked for: all are, if none is named.
+fn is_wanted(part: &str) -> bool {
+    let mut named = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    named.peek().is_none() || named.any(|name| name == part)
 }
 
 fn collect(into: &mut BTreeMap<String, Vec<f64>>, figures: Figures) {

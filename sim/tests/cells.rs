@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use sim::planted;
 use sim::scenario::{Course, Scenario, Trouble, Wish};
-use sim::world::World;
-use ubik_proto::plant::Fault;
+use sim::world::{Violation, World};
+use ubik_proto::cell::Dialect;
+use ubik_proto::plant::{Fault, plant};
 use ubik_proto::profile::Profile;
 
 fn long() -> bool {
@@ -142,6 +143,36 @@ fn mixed_cells_keep_what_was_acknowledged() {
     }
 }
 
+/// The first seed of some in which something is found wrong after our follower lost its disk, while nobody wrote: the
+/// OpenAFS sync site still takes it for one in step when it votes again.
+fn wrong_after_a_lost_disk(fault: Option<Fault>) -> Option<(u64, Violation)> {
+    plant(fault);
+    let found = (0..20).find_map(|seed| {
+        let mut scenario = Scenario::quiet(3, Profile::openafs(), Duration::from_secs(2400));
+        scenario.course = Course::Mixed;
+        scenario.servers[0].dialect = Dialect::OpenAfs;
+        scenario.servers[2].dialect = Dialect::OpenAfs;
+        scenario.clients = 3;
+        scenario.think = 300_000_000;
+        let lost = 600_000_000;
+        scenario.troubles = vec![(lost, Trouble::Crash(1)), (lost + 1000, Trouble::RestartEmpty(1))];
+        scenario.troubles.push((900_000_000, Trouble::Calm));
+        World::new(scenario, seed).run().map(|violation| (seed, violation))
+    });
+    plant(None);
+    found
+}
+
+/// U29, K11: OpenAFS's commit names no version, so a follower of ours that holds less than the sync site's beacon named
+/// begins no transaction; it is sent the database instead. Without that rule it counts on from its old copy.
+#[test]
+fn a_follower_that_is_behind_what_a_beacon_named_begins_nothing() {
+    assert_eq!(wrong_after_a_lost_disk(None), None);
+    let found = wrong_after_a_lost_disk(Some(Fault::BegunBehind));
+    eprintln!("planted: {found:?}");
+    assert!(found.is_some(), "planted and not seen");
+}
+
 /// Steps of a second from `from` on, until a write is acknowledged or `limit` seconds are over; returns how many.
 fn seconds_to_a_write(world: &mut World, from: u64, limit: u64) -> u64 {
     let before = world.statistics.commits;
@@ -154,22 +185,24 @@ fn seconds_to_a_write(world: &mut World, from: u64, limit: u64) -> u64 {
     seconds
 }
 
-/// U19: when the sync site dies, another is elected within a promise and an election, not after two promises: nobody burns
-/// its vote on itself. It serves when whatever the dead one might have let a follower read is over: a lease later; a client
-/// that had asked before may first lose its patience.
+/// U19, U34: when the sync site dies, another is elected within a promise and an election, not after two promises: nobody
+/// burns its vote on itself. It serves at once, since nobody can have let the dead one read meanwhile.
 #[test]
 fn a_lost_sync_site_is_replaced_within_a_promise() {
-    for (profile, elected, served) in [(Profile::openafs(), 90, 240), (Profile::brisk(), 5, 20)] {
+    for (profile, seconds) in [(Profile::openafs(), 79), (Profile::brisk(), 4)] {
         for seed in 0..20 {
             let mut scenario = Scenario::quiet(3, profile.clone(), Duration::from_secs(900));
             scenario.troubles = vec![(300_000_000, Trouble::Crash(0))];
             let mut world = World::new(scenario, seed);
             world.run_until(300_000_000);
             assert!(!world.holds_mandate(0) && world.statistics.commits > 0, "server 0 was sync site");
-            world.run_until((300 + elected) * 1_000_000);
-            assert!((1..3).any(|node| world.holds_mandate(node)), "seed {seed}: nobody after {elected} s");
-            let seconds = elected + seconds_to_a_write(&mut world, 300 + elected, served);
-            assert!(seconds <= served, "seed {seed}: {seconds} s");
+            let before = world.nodes[0].tail.epoch;
+            world.run_until((300 + seconds) * 1_000_000);
+            assert_eq!(world.violation(), None);
+            // What it shows is committed: it has labelled it.
+            let shown: Vec<_> = world.nodes[1..].iter().map(|node| node.visible).collect();
+            let served = shown.iter().flatten().any(|version| version.epoch > before);
+            assert!(served, "seed {seed}: nobody serves after {seconds} s: {shown:?}");
         }
     }
 }
@@ -177,7 +210,7 @@ fn a_lost_sync_site_is_replaced_within_a_promise() {
 /// U22, U34: a dead follower holds writes up for as long as it may still be read, and no longer; the next ones not at all.
 #[test]
 fn a_dead_follower_holds_writes_for_its_lease_only() {
-    for (profile, limit) in [(Profile::openafs(), 68), (Profile::brisk(), 5)] {
+    for (profile, limit) in [(Profile::openafs(), 53), (Profile::brisk(), 5)] {
         for seed in 0..20 {
             let mut scenario = Scenario::quiet(3, profile.clone(), Duration::from_secs(900));
             scenario.troubles = vec![(300_000_000, Trouble::Crash(2))];
@@ -186,7 +219,7 @@ fn a_dead_follower_holds_writes_for_its_lease_only() {
             let first = seconds_to_a_write(&mut world, 300, limit + 1);
             assert!(first <= limit, "seed {seed}: {first} s");
             let second = seconds_to_a_write(&mut world, 300 + first, limit);
-            assert!(second <= 16, "seed {seed}: {second} s after that");
+            assert!(second <= 30, "seed {seed}: {second} s after that");
             assert_eq!(world.statistics.elections, 1);
         }
     }

@@ -65,6 +65,10 @@ impl Default for EndpointConfig {
 /// The peer is told when the application has read so many packets. Half of the 16 that OpenAFS sends before it knows
 /// our window, so that it never waits for us.
 pub(crate) const READ_BEFORE_ACK: u32 = 8;
+/// So many packets beyond the last ack show that the sender's window is far beyond OpenAFS's 32.
+pub(crate) const BULK_IN_FLIGHT: u32 = 64;
+/// Such a sender is told after so many packets, arrived or read: each ack wakes it, and lets as many leave at once.
+pub(crate) const BULK_BEFORE_ACK: u32 = 32;
 /// A packet is acked at the latest this long after it came, if nothing else caused an ack.
 pub(crate) const ACK_DELAY: Duration = Duration::from_millis(100);
 /// Longest time between two transmissions of a packet: the dead time's sixth, so that there are several tries.

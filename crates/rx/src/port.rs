@@ -240,48 +240,43 @@ impl Shared {
 
     /// Sends what the endpoint has to send, wakes whom its events concern, and lets go of the state.
     pub fn flush(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let transmits = self.collect(&mut state);
-        if transmits.is_empty() {
-            return;
-        }
-        let sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        let (transmits, waiters) = self.collect(&mut state);
+        let sending =
+            (!transmits.is_empty()).then(|| self.sending.lock().unwrap_or_else(PoisonError::into_inner));
         drop(state);
+        // Woken while the state was held, they would only wait for it.
+        waiters.iter().for_each(|waiter| waiter.notify_all());
         transmits.iter().for_each(|transmit| self.socket.send(transmit));
         drop(sending);
     }
 
-    fn collect(self: &Arc<Self>, state: &mut State) -> Vec<Transmit> {
+    /// What is to be sent, and who is to be woken.
+    fn collect(self: &Arc<Self>, state: &mut State) -> (Vec<Transmit>, Vec<Arc<Condvar>>) {
         let now = self.now();
-        let mut transmits = Vec::new();
+        let (mut transmits, mut waiters) = (Vec::new(), Vec::new());
         while let Some(transmit) = state.endpoint.poll_transmit(now) {
             transmits.push(transmit);
         }
         while let Some(event) = state.endpoint.poll_event() {
-            self.on_event(state, event);
+            waiters.extend(self.on_event(state, event));
         }
         let next = state.endpoint.poll_timeout();
         if next.is_some_and(|next| state.timer_at.is_none_or(|at| next < at)) {
             self.timer_changed.notify_one();
         }
-        transmits
+        (transmits, waiters)
     }
 
-    fn on_event(self: &Arc<Self>, state: &mut State, event: Event) {
+    /// Returns who waits for it.
+    fn on_event(self: &Arc<Self>, state: &mut State, event: Event) -> Option<Arc<Condvar>> {
         match event {
-            Event::Progress(call) => {
-                if let Some(waiter) = state.call_waiters.get(&call) {
-                    waiter.notify_all();
-                }
-            }
-            Event::ChannelFree(connection) => {
-                if let Some(waiter) = state.channel_waiters.get(&connection) {
-                    waiter.notify_all();
-                }
-            }
+            Event::Progress(call) => state.call_waiters.get(&call).cloned(),
+            Event::ChannelFree(connection) => state.channel_waiters.get(&connection).cloned(),
             Event::IncomingCall { call, service } => {
                 state.incoming.push_back((call, service));
                 server::start_thread_if_needed(self, state);
                 self.work.notify_one();
+                None
             }
         }
     }

@@ -4,7 +4,9 @@
 //! peer then answered with yes (the mandate counts from there), and when a beacon was sent that lets the peer read
 //! (its lease cannot outlast that by more than `lease_wait`).
 
-use crate::cell::{Cell, ServerId};
+use std::time::Duration;
+
+use crate::cell::{Cell, Dialect, ServerId};
 use crate::messages::Beacon;
 use crate::plant::{Fault, planted};
 use crate::profile::Profile;
@@ -78,6 +80,8 @@ pub struct Beaconer {
     quorum: Quorum,
     me: ServerId,
     profile: Profile,
+    /// How long each server may read by a beacon that was sent without knowing its clock.
+    longest_claims: Vec<Duration>,
     flights: u64,
 }
 
@@ -104,6 +108,13 @@ impl Beaconer {
             links: vec![link; cell.len()],
             quorum: Quorum::of(cell),
             me: cell.me(),
+            longest_claims: cell
+                .ids()
+                .map(|id| match cell.server(id).dialect {
+                    Dialect::Quorate => profile.lease_wait,
+                    Dialect::OpenAfs => profile.foreign_wait,
+                })
+                .collect(),
             profile,
             flights: 0,
         }
@@ -130,7 +141,7 @@ impl Beaconer {
     /// Notes that a beacon leaves; returns its number.
     pub(crate) fn sent(&mut self, now: Moment, to: ServerId, epoch: u32, beacon: &Beacon) -> u64 {
         let granting = beacon.version.counter > 0;
-        let (wait, foreign_lease) = (self.profile.lease_wait, self.profile.foreign_lease());
+        let (wait, foreign_lease) = (self.longest_claims[to.index()], self.profile.foreign_lease());
         self.flights += 1;
         let number = self.flights;
         let link = self.link_mut(to);
@@ -201,18 +212,15 @@ impl Beaconer {
         self.quorum.voters().iter().filter(|&id| id != self.me)
     }
 
-    /// On election: whoever did not vote may still read by the grant of an earlier sync site.
+    /// On election: whoever did not vote may still read by the grant of an earlier sync site, but the `predecessor`.
     ///
     /// //= docs/ubik-protocol.md#obligation
-    pub(crate) fn elected(&mut self, now: Moment) {
-        let floor = now + self.profile.lease_wait;
-        for link in &mut self.links {
+    pub(crate) fn elected(&mut self, now: Moment, predecessor: Option<ServerId>) {
+        for (index, (link, wait)) in self.links.iter_mut().zip(&self.longest_claims).enumerate() {
+            let reads_nothing = link.yes_sent.is_some() || predecessor == Some(ServerId::new(index));
             link.granted = None;
-            link.floor = if link.yes_sent.is_some() || planted(Fault::OlderLeasesIgnored) {
-                None
-            } else {
-                Some(floor)
-            };
+            link.refusals = 0;
+            link.floor = (!reads_nothing && !planted(Fault::OlderLeasesIgnored)).then_some(now + *wait);
         }
     }
 

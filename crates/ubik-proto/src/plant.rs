@@ -59,11 +59,15 @@ pub enum Fault {
     TakersOutOfStep,
     /// A server that receives a database voids its own first (C: label 0).
     OldDatabaseDropped,
+    /// A follower of OpenAFS's sync site begins a transaction though it holds less than a beacon has named.
+    BegunBehind,
+    /// A sync site that stops is free when its mandate is over.
+    OwnPromiseShort,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 27] = [
+    pub const ALL: [Fault; 29] = [
         Fault::PromiseIgnored,
         Fault::PromiseForgotten,
         Fault::OldEpochAccepted,
@@ -91,6 +95,8 @@ impl Fault {
         Fault::GrantsForgotten,
         Fault::TakersOutOfStep,
         Fault::OldDatabaseDropped,
+        Fault::BegunBehind,
+        Fault::OwnPromiseShort,
     ];
 }
 

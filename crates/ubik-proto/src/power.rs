@@ -7,6 +7,8 @@
 mod epochs;
 mod foreign;
 
+use std::time::Duration;
+
 use crate::beacon::{Beaconer, VoteReply};
 use crate::cell::{Cell, ServerId, ServerSet};
 use crate::messages::Beacon;
@@ -135,6 +137,8 @@ pub struct Power {
     epoch_step: u32,
     /// When the candidacy began.
     stands_since: Moment,
+    /// The sync site that had this server's promise before its own vote for itself, and when it surely still was that.
+    predecessor: Option<(ServerId, Moment)>,
 }
 
 impl Power {
@@ -153,6 +157,7 @@ impl Power {
             epoch_floor: 0,
             epoch_step: 0,
             stands_since: now,
+            predecessor: None,
             cell,
             profile,
         };
@@ -207,7 +212,7 @@ impl Power {
             }
             Standing::SyncSite { .. } => {}
         }
-        self.next_round = now.moment + self.profile.beacon;
+        self.next_round = now.moment + self.round();
         for to in self.cell.peers() {
             self.beaconer.link_mut(to).wanted = true;
         }
@@ -290,7 +295,7 @@ impl Power {
         }
         self.standing = Standing::SyncSite { epoch };
         self.claim = Claim::default();
-        self.beaconer.elected(now.moment);
+        self.beaconer.elected(now.moment, self.silent_predecessor(now.moment));
         self.renew_mandate();
         commands.push(Command::Notify(Event::Elected { epoch }));
         self.kick(now, &mut commands);
@@ -392,6 +397,9 @@ impl Power {
                 self.beaconer.link_mut(to).told_old_version = true;
             }
             let number = self.beaconer.sent(now.moment, to, epoch, &beacon);
+            if beacon.claims_sync_site && !planted(Fault::OwnPromiseShort) {
+                self.voter.bind_self(now.moment + self.profile.promise);
+            }
             let series = self.beaconer.link(to).series;
             commands.push(Command::Beacon { to, series, number, beacon });
         }
@@ -435,8 +443,19 @@ impl Power {
         let proven = self.mandate_end().is_some_and(|end| now.moment < end);
         if self.own_vote.is_none() && proven && self.voter.free_for_self(now.moment, epoch) {
             self.own_vote = Some(epoch);
+            self.predecessor = self.voter.last_sync_site();
             commands.push(Command::PersistOwnVote(self.voter.vote_for_self(now.moment, epoch)));
         }
+    }
+
+    /// The server whose place this one takes, if it is certain that no other sync site has let it read since.
+    ///
+    /// //= docs/ubik-protocol.md#obligation
+    fn silent_predecessor(&self, now: Moment) -> Option<ServerId> {
+        let (host, reigned) = self.predecessor?;
+        let drift = self.profile.drift_per_mille;
+        let soon = now.since(reigned) * (1000 + drift) < self.profile.promise * 2 * (1000 - drift);
+        (soon && self.cell.voters().len() <= 3).then_some(host)
     }
 
     fn stand(&mut self, now: Now) {
@@ -463,7 +482,7 @@ impl Power {
         }
     }
 
-    /// Stops at once, beacons too; the own promise stays until the last mandate's end.
+    /// Stops at once, beacons too; the own promise lasts from the last of them.
     fn step_down(&mut self, epoch: u32, commands: &mut Vec<Command>) {
         self.standing = Standing::Follower;
         self.claim = Claim::default();
@@ -501,15 +520,29 @@ impl Power {
         self.cell.voters().len() == 1
     }
 
-    /// A higher address waits a little longer, so that one candidate asks before the next.
+    /// When the own promise is over and it is this server's turn.
     fn may_stand_at(&self) -> Moment {
         let to_self = self.voter.promised_to() == Some(self.cell.me());
         let free = if to_self { Moment::START } else { self.voter.promised_until() };
         free + self.stagger()
     }
 
-    fn stagger(&self) -> std::time::Duration {
-        self.profile.beacon / 4 * (1 + self.cell.me().index() as u32)
+    /// Time between two rounds. A candidate asks more often: a voter may become free a little after it was asked.
+    fn round(&self) -> Duration {
+        match self.standing {
+            Standing::Candidate { .. } => self.profile.beacon / 4,
+            _ => self.profile.beacon,
+        }
+    }
+
+    /// How much later than it could this server stands, so that one candidate asks before the next: the higher its
+    /// address among those that may stand now, the longer. Whoever has its promise is silent. The first waits a little
+    /// too, since others may have said yes to the same beacon a little later.
+    fn stagger(&self) -> Duration {
+        let silent = self.voter.promised_to();
+        let me = self.cell.me();
+        let before = self.cell.voters().iter().filter(|&id| id < me && Some(id) != silent).count();
+        self.profile.beacon / 12 + self.profile.beacon / 4 * before as u32
     }
 
     fn probe(&mut self, now: Moment, commands: &mut Vec<Command>) {

@@ -19,6 +19,9 @@ pub struct Profile {
     pub lease: Duration,
     /// How long the sync site waits for the lease of a server that missed a commit.
     pub lease_wait: Duration,
+    /// As `lease_wait`, for the claim that an OpenAFS server was given by another, or before it told its clock: it may
+    /// read for 61 s of a wall clock that differs.
+    pub foreign_wait: Duration,
     /// After this time without an answer a call has failed (Rx dead time).
     pub call_timeout: Duration,
     /// As `call_timeout`, for the calls of transactions and transfers; a peer that works answers Rx's pings.
@@ -98,8 +101,9 @@ impl Profile {
             beacon: Duration::from_secs(15),
             promise: Duration::from_secs(75),
             mandate: Duration::from_secs(58),
-            lease: Duration::from_secs(60),
-            lease_wait: Duration::from_secs(62),
+            lease: Duration::from_secs(45),
+            lease_wait: Duration::from_secs(47),
+            foreign_wait: Duration::from_secs(62),
             call_timeout: Duration::from_secs(12),
             disk_timeout: Duration::from_secs(4),
             foreign_beacon: Duration::from_secs(1),
@@ -118,6 +122,7 @@ impl Profile {
             mandate: Duration::from_millis(3000),
             lease: Duration::from_millis(2500),
             lease_wait: Duration::from_millis(2600),
+            foreign_wait: Duration::from_secs(62),
             call_timeout: Duration::from_millis(600),
             disk_timeout: Duration::from_millis(600),
             foreign_beacon: Duration::from_millis(750),
@@ -183,9 +188,9 @@ mod tests {
             assert!(message.starts_with(number), "{message}");
         };
         refused(&|p| p.mandate = secs(74), "I1");
-        refused(&|p| p.lease = secs(61), "I2");
+        refused(&|p| p.lease = secs(47), "I2");
         refused(&|p| p.lease = secs(42), "I3");
         refused(&|p| p.mandate = secs(45), "I4");
-        refused(&|p| p.call_timeout = secs(15), "I5");
+        refused(&|p| (p.call_timeout, p.lease) = (secs(15), secs(46)), "I5");
     }
 }

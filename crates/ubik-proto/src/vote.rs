@@ -236,13 +236,20 @@ impl Voter {
         self.record
     }
 
-    /// Stays bound to itself until `until` at least: the end of a mandate that this server holds.
+    /// Stays bound to itself until `until` at least: a promise after the last beacon that it sent as sync site.
     ///
     /// //= docs/ubik-protocol.md#own-promise
     pub fn bind_self(&mut self, until: Moment) {
         if self.record.to == Some(self.cell.me()) && !planted(Fault::OwnPromiseFreed) {
             self.promised_until = self.promised_until.max(until);
         }
+    }
+
+    /// The sync site that this server told yes last, and a moment at which it cannot have been unseated yet: it has sent
+    /// a beacon since.
+    pub fn last_sync_site(&self) -> Option<(ServerId, Moment)> {
+        let following = self.following.as_ref().filter(|following| following.claims_sync_site)?;
+        following.proven_yes.map(|at| (following.host, at))
     }
 
     /// Who is listened to: only its DISK calls are served, however long ago it asked.
@@ -438,8 +445,8 @@ mod tests {
         voter.handle_beacon(at(0), id(0), 1, &beacon, false);
         assert_eq!(voter.may_read(at(1)), None, "nothing proves that the first yes arrived");
         voter.handle_beacon(at(15), id(0), 1, &beacon, false);
-        assert_eq!(voter.may_read(at(59)), Some(version));
-        assert_eq!(voter.may_read(at(60)), None);
+        assert_eq!(voter.may_read(at(44)), Some(version));
+        assert_eq!(voter.may_read(at(45)), None);
         voter.handle_beacon(at(61), id(0), 2, &beacon, false);
         assert_eq!(voter.may_read(at(61)), None, "another connection proves nothing");
         voter.handle_beacon(at(62), id(0), 2, &sync_site(10, Version::new(9, 9)), false);

@@ -118,7 +118,7 @@ fn a_mandate_counts_from_the_asking() {
     assert!(power.holds_mandate(at(147).moment) && !power.holds_mandate(at(148).moment));
 }
 
-/// U21: without votes it steps down, beacons stop, and its own promise lasts to the mandate's end.
+/// U21: without votes it steps down, beacons stop, and its own promise lasts from its last beacon.
 #[test]
 fn a_sync_site_without_votes_stops_and_stays_bound() {
     let (mut power, epoch, _) = elected();
@@ -130,7 +130,9 @@ fn a_sync_site_without_votes_stops_and_stays_bound() {
         Some(&Command::Notify(Event::SteppedDown { epoch }))
     );
     assert_eq!(numbers(&commands), []);
-    let (vote, commands) = power.on_beacon(at(149), id(1), 1, &candidate(epoch + 1));
+    let (vote, _) = power.on_beacon(at(166), id(1), 1, &candidate(epoch + 1));
+    assert!(matches!(vote, Vote::No(_)), "its last beacon was sent 75 s ago");
+    let (vote, commands) = power.on_beacon(at(167), id(1), 1, &candidate(epoch + 1));
     assert!(matches!(vote, Vote::Yes { persist: Some(_) }), "free again");
     assert!(commands.contains(&Command::Notify(Event::Follows { host: id(1), epoch: epoch + 1 })));
 }
@@ -142,6 +144,39 @@ fn a_server_that_did_not_vote_may_still_be_reading() {
     let wait = Profile::openafs().lease_wait;
     assert_eq!(power.beaconer().obligation(id(1)), None);
     assert_eq!(power.beaconer().obligation(id(2)), Some(at(91).moment + wait));
+}
+
+/// U34, P12: the sync site that this server followed until its promise was over has been told nothing by anybody since, so
+/// nobody waits for it; but only if it is certain that there was no other one in between.
+#[test]
+fn nobody_waits_for_the_predecessor() {
+    let owed = |voters, last_beacon: u64, proven: bool| {
+        let mut power = server(1, voters);
+        let beacon = |epoch| Beacon {
+            claims_sync_site: true,
+            start: 1,
+            version: Version::new(epoch, 2),
+            transaction: TransactionId { epoch, counter: 1 },
+        };
+        for (nth, second) in [last_beacon - 15, last_beacon].into_iter().enumerate() {
+            let series = if proven { 1 } else { nth as u64 };
+            let (vote, _) = power.on_beacon(at(second), id(0), series, &beacon(9));
+            assert!(matches!(vote, Vote::Yes { .. }));
+        }
+        let now = at(260);
+        let asked = numbers(&power.poll(now));
+        let epoch = asked[0].2.start as u32;
+        for (to, number, beacon) in asked.into_iter().filter(|&(to, ..)| to >= id(2)) {
+            power.on_vote(now, to, number, VoteReply::Yes(beacon.start));
+        }
+        power.on_own_vote_persisted(now, PromiseRecord { max_epoch: epoch, to: Some(id(1)) });
+        assert_eq!(power.standing(), Standing::SyncSite { epoch });
+        power.beaconer().obligation(id(0)).is_some()
+    };
+    assert!(!owed(3, 180, true));
+    assert!(owed(3, 180, false), "it may have been unseated when it sent its last beacon");
+    assert!(owed(3, 120, true), "so late, there may have been another");
+    assert!(owed(5, 180, true), "others may have elected another meanwhile");
 }
 
 /// U24: a peer that fails is probed, not asked, until it answers; then it is asked at once, on a new connection.

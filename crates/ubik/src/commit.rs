@@ -7,18 +7,19 @@
 //!    sync site then drops the transaction everywhere.*
 //! 2. When all have answered or failed: without a quorum of takers, without the mandate, or with this server's promise
 //!    given away, the transaction is undone. *Nothing.*
-//! 3. The log is written and synced here. From now on nothing can be called failed. *The restarted server makes the
-//!    commit and has it as its tail. If it is in the next sync site's quorum, it is adopted there and everywhere; if
-//!    not, its tail is replaced when it comes back. Nobody has seen it either way.*
-//! 4. Pages, label and one sync here; readers still see the version before. *As after 3.*
-//! 5. DISK_Commit to every taker, at once; each does 3 and 4 for itself. *As after 3, for each that did.*
+//! 3. DISK_Commit to every taker, at once; each does 4 and 5 for itself. From now on nothing can be called failed, also when
+//!    this server's disk then refuses it. *As after 4, for each that did.*
+//! 4. Meanwhile the log is written and synced here. *The restarted server makes the commit and has it as its tail. If it
+//!    is in the next sync site's quorum, it is adopted there and everywhere; if not, its tail is replaced when it comes
+//!    back. Nobody has seen it either way.*
+//! 5. Pages, label and one sync here; readers still see the version before. *As after 4.*
 //! 6. A quorum, this server included, holds it: it survives every later election, since any two quorums share a server
 //!    and that server answers for it. It is committed. Whoever lacks it may still be reading the version before, by a
 //!    lease: the sync site waits until each such lease is over. *It survives.*
 //! 7. It becomes visible here, beacons vouch for it, the application is told, ReleaseLocks goes to the takers, and they
 //!    show it. *It survives; a taker that got no ReleaseLocks shows it when a beacon vouches for it.*
 //!
-//! C makes a commit visible at its sync site after step 4, before anybody else has it; a reader there may see what is
+//! C makes a commit visible at its sync site after step 5, before anybody else has it; a reader there may see what is
 //! then lost. Here only step 6 decides what is shown, everywhere (U34), and a commit that stops between 3 and 6 is
 //! reported as undecided (U35).
 
@@ -51,7 +52,7 @@ pub(crate) enum Taker {
 pub(crate) enum Stage {
     /// Step 1.
     Preparing,
-    /// Steps 5 and 6.
+    /// Steps 3 to 6.
     Deciding,
 }
 

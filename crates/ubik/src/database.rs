@@ -353,6 +353,39 @@ mod tests {
         assert!(database.is_current(&database.tail()) && !database.is_current(&one));
     }
 
+    /// U7, U26: what is copied for a transfer is what a reader of the same version finds, wherever the pieces begin, while
+    /// commits change, grow and cut the file; and nothing of it is put into the page cache.
+    #[test]
+    fn a_copy_of_a_snapshot_is_what_a_reader_finds() {
+        let mut random =
+            fastrand::Rng::with_seed(testbed::seed("a_copy_of_a_snapshot_is_what_a_reader_finds"));
+        let database = open(&MemoryStore::new());
+        let mut kept: Vec<(Snapshot, Vec<u8>)> = Vec::new();
+        for counter in 2..60 {
+            let mut changes = vec![write(random.u32(..9000), &[counter as u8; 1500])];
+            if random.u8(..4) == 0 {
+                changes.insert(0, Change::Truncate { length: random.u32(..9000) });
+            }
+            database.apply(&changes, Version::new(3, counter)).unwrap();
+            kept.push((database.tail(), bytes(&database.tail())));
+            if kept.len() > 6 {
+                kept.remove(random.usize(..6));
+            }
+            let misses = database.statistics().misses;
+            for (snapshot, expected) in &kept {
+                let mut copied = Vec::new();
+                while copied.len() < expected.len() {
+                    let mut piece = vec![9; random.usize(1..3000)];
+                    snapshot.copy(copied.len() as u64, &mut piece).unwrap();
+                    copied.extend(piece);
+                }
+                assert!(copied[..expected.len()] == expected[..], "commit {counter}");
+                assert!(copied[expected.len()..].iter().all(|&byte| byte == 0), "zeros after the end");
+            }
+            assert_eq!(database.statistics().misses, misses);
+        }
+    }
+
     /// U8, U9: a transaction reads what it wrote, however often, and what it cut stays cut.
     #[test]
     fn a_transaction_sees_its_own_changes_in_order() {

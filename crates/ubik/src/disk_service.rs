@@ -42,7 +42,10 @@ impl Replica {
             self.check_fence(cx, from, &call)?;
         }
         match call {
-            DiskCall::Begin(id) => self.remote.begin(from, id)?,
+            DiskCall::Begin(id) => {
+                self.check_not_behind(cx, from)?;
+                self.remote.begin(from, id)?;
+            }
             DiskCall::Lock { transaction, length, kind, .. } => {
                 self.remote.lock(from, transaction, length, kind)?
             }
@@ -96,6 +99,21 @@ impl Replica {
         let other_epoch = call.transaction().is_some_and(|id| ours && id.epoch != record.max_epoch);
         if (self.role.is_some() || record.to != Some(from) || other_epoch) && !planted(Fault::NoFence) {
             return Err(AbortCode::OUT_OF_SYNC);
+        }
+        Ok(())
+    }
+
+    /// A commit of OpenAFS's names no version, so a server that missed one would count on from another copy. Nothing but
+    /// the sync site's memory of who is in step stands against that; what its last beacon named is another witness. An
+    /// older name proves nothing: the beacon may have left before a commit that has come since.
+    ///
+    /// //= docs/ubik-protocol.md#mixed-cells
+    fn check_not_behind(&mut self, cx: &mut Context<'_, '_>, from: ServerId) -> Result<(), AbortCode> {
+        let foreign = self.cell.server(from).dialect == Dialect::OpenAfs;
+        let own = self.database.version();
+        let named = cx.power().voter().following().filter(|site| site.host == from).map(|site| site.version);
+        if foreign && named.is_some_and(|named| named > own) && !planted(Fault::BegunBehind) {
+            return Err(AbortCode::NO_QUORUM);
         }
         Ok(())
     }

@@ -81,8 +81,12 @@ pub(crate) struct Shared {
     stopped: AtomicBool,
     /// Notified when the deadline of the votes may have changed, by whoever changed them.
     power_changed: (Mutex<bool>, Condvar),
-    /// Notified when the copy may show another version, by whoever worked on it.
+    /// Notified when the copy may show another version, by whoever worked on it; the number of those who wait.
     version_changed: (Mutex<()>, Condvar),
+    version_waiters: AtomicU64,
+    /// Until when the copy's thread sleeps, in microseconds, and what of the copy it has seen.
+    copy_sleeps_until: AtomicU64,
+    copy_seen: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -143,6 +147,9 @@ impl Server {
             stopped: AtomicBool::new(false),
             power_changed: Default::default(),
             version_changed: Default::default(),
+            version_waiters: AtomicU64::new(0),
+            copy_sleeps_until: AtomicU64::new(0),
+            copy_seen: AtomicU64::new(0),
         });
         let mut server = Server { shared, threads: Vec::new() };
         server.spawn("ubik votes", keep_power_time);
@@ -306,9 +313,21 @@ impl Shared {
                 Effect::Call { .. } | Effect::Send { .. } | Effect::Fetch { .. } => {}
             }
         }
-        let _ = self.copy.send(CopyJob::LookAgain);
-        drop(lock(&self.version_changed.0));
-        self.version_changed.1.notify_all();
+        self.wake_copy_if_needed();
+        if self.version_waiters.load(Ordering::SeqCst) > 0 {
+            drop(lock(&self.version_changed.0));
+            self.version_changed.1.notify_all();
+        }
+    }
+
+    /// The copy's thread is woken only if it would sleep too long, or has something to say: whoever works on a commit
+    /// would wait for it at the database lock otherwise, once a call.
+    fn wake_copy_if_needed(&self) {
+        let (deadline, outlook) = self.site.copy_outlook();
+        let late = deadline.is_some_and(|at| at.as_micros() < self.copy_sleeps_until.load(Ordering::SeqCst));
+        if late || outlook != self.copy_seen.load(Ordering::SeqCst) {
+            let _ = self.copy.send(CopyJob::LookAgain);
+        }
     }
 
     fn tell(&self, client: ClientId, event: ClientEvent) {
@@ -333,7 +352,10 @@ impl Shared {
     /// Waits until `done` or until `patience` is over; looks again whenever the copy was worked on.
     pub(crate) fn wait_for_version(&self, patience: Duration, done: impl Fn() -> bool) -> bool {
         let guard = lock(&self.version_changed.0);
+        // Whoever works on the copy counts after that; what came before is seen by the first look.
+        self.version_waiters.fetch_add(1, Ordering::SeqCst);
         let waited = self.version_changed.1.wait_timeout_while(guard, patience, |()| !done());
+        self.version_waiters.fetch_sub(1, Ordering::SeqCst);
         let (_guard, timeout) = waited.expect("no code here panics while it holds this lock");
         !timeout.timed_out()
     }
@@ -372,7 +394,11 @@ fn keep_power_time(shared: &Arc<Shared>) {
 fn work_on_copy(shared: &Arc<Shared>, jobs: &Receiver<CopyJob>) {
     let mut held = Held::thread_entry();
     while !shared.is_stopped() {
+        shared.copy_seen.store(shared.site.copy_outlook().1, Ordering::SeqCst);
         shared.watch.look_at_copy(&shared.site, &mut held);
+        let now = SystemClock.now().moment;
+        // Said before the deadline is read: whoever makes it earlier after that sees it and sends word.
+        shared.copy_sleeps_until.store((now + LONGEST_WAIT).as_micros(), Ordering::SeqCst);
         let deadline = shared.site.replica_deadline(&mut held);
         let wait = deadline.map_or(LONGEST_WAIT, |at| at.since(SystemClock.now().moment).min(LONGEST_WAIT));
         let effects = match jobs.recv_timeout(wait) {

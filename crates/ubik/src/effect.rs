@@ -88,14 +88,11 @@ pub enum WriteError {
     /// Too few servers took the transaction; it was undone.
     #[error("no quorum of servers took the transaction, and it was undone; try again")]
     NoQuorum,
-    /// This server lost its mandate before the transaction was logged.
+    /// This server lost its mandate before anybody was told to commit the transaction.
     #[error(
         "this server ceased to be sync site before the commit, and the transaction was undone; try again"
     )]
     LostMandate,
-    /// The log could not be written here.
-    #[error("this server's disk refused the transaction, and it was undone: {0}")]
-    Disk(String),
     /// There is no such transaction.
     #[error("the transaction is over")]
     Over,

@@ -173,7 +173,7 @@ fn write_database(call: &mut (impl CallStream + ?Sized), database: &Snapshot) ->
     let mut position = 0;
     while position < database.length() {
         let count = CHUNK.min((database.length() - position) as usize);
-        database.read(position, &mut buffer[..count]).map_err(CallError::Local)?;
+        database.copy(position, &mut buffer[..count]).map_err(CallError::Local)?;
         call.write(&buffer[..count]).map_err(failed)?;
         position += count as u64;
     }

@@ -83,7 +83,6 @@ fn not_here(error: &BeginError) -> AbortCode {
 fn not_committed(error: &CommitError) -> AbortCode {
     match error {
         CommitError::Undecided { .. } => UNDECIDED,
-        CommitError::Failed(WriteError::Disk(_)) => AbortCode(code::AbortCode::IO.0),
         CommitError::Failed(_) => AbortCode(code::AbortCode::NO_QUORUM.0),
     }
 }

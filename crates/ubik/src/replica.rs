@@ -21,6 +21,7 @@ use crate::effect::{
     CallError, CallToken, ClientEvent, ClientId, Effect, ReadError, ReadKind, Reply, WriteError,
 };
 use crate::locks::{DatabaseLock, Guard, Held, Ordered, PowerLock};
+use crate::site::Outbox;
 use crate::snapshot::Snapshot;
 use crate::sync_site::{Purpose, SyncSite};
 
@@ -32,12 +33,25 @@ pub struct Context<'a, 'h> {
     held: &'a mut Held<'h, DatabaseLock>,
     /// What is to be done, in order.
     pub effects: Vec<Effect>,
+    outbox: Option<&'a Outbox>,
 }
 
 impl<'a, 'h> Context<'a, 'h> {
     /// The context of one event.
-    pub fn new(now: Now, power: &'a Ordered<PowerLock, Power>, held: &'a mut Held<'h, DatabaseLock>) -> Self {
-        Context { now, power, held, effects: Vec::new() }
+    pub fn new(
+        now: Now,
+        power: &'a Ordered<PowerLock, Power>,
+        held: &'a mut Held<'h, DatabaseLock>,
+        outbox: Option<&'a Outbox>,
+    ) -> Self {
+        Context { now, power, held, effects: Vec::new(), outbox }
+    }
+
+    /// Lets the calls decided so far leave, before work that takes long; without an outbox they leave with the rest.
+    pub(crate) fn post_now(&mut self) {
+        if let Some(outbox) = self.outbox {
+            self.effects = std::mem::take(&mut self.effects).into_iter().filter_map(outbox).collect();
+        }
     }
 
     /// The votes, locked; let go of it before any I/O.

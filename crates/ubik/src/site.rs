@@ -5,6 +5,7 @@
 //! votes, so neither a transfer nor a slow disk delays a beacon (U20); the events it causes for the database's side come
 //! out as [`Command::Notify`] and are brought back through [`Site::on_event`] when the caller sees fit.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
@@ -66,6 +67,10 @@ pub struct Site {
     database: Arc<Database>,
     power: Ordered<PowerLock, Power>,
     replica: Ordered<DatabaseLock, Replica>,
+    /// When the copy wants to be called next, in microseconds, as of the last work on it.
+    copy_deadline: AtomicU64,
+    /// What of the copy is worth a line in the log, in one number.
+    copy_outlook: AtomicU64,
 }
 
 impl Site {
@@ -92,6 +97,8 @@ impl Site {
             database,
             power: Ordered::new(power),
             replica: Ordered::new(replica),
+            copy_deadline: AtomicU64::new(u64::MAX),
+            copy_outlook: AtomicU64::new(0),
         })
     }
 
@@ -130,13 +137,29 @@ impl Site {
     ) -> (R, Vec<Effect>) {
         let mut guard = self.replica.lock(held);
         let (replica, held) = guard.parts();
-        let mut cx = Context::new(self.clock.now(), &self.power, held);
+        let mut cx = Context::new(self.clock.now(), &self.power, held, self.outbox.get());
         let result = act(replica, &mut cx);
-        let effects = match self.outbox.get() {
-            Some(outbox) => cx.effects.into_iter().filter_map(outbox).collect(),
-            None => cx.effects,
-        };
-        (result, effects)
+        self.note_outlook(replica, cx.now.moment);
+        cx.post_now();
+        (result, cx.effects)
+    }
+
+    /// Whoever keeps the copy's time looks at this without the lock, which is wanted by those who work.
+    fn note_outlook(&self, replica: &Replica, now: Moment) {
+        let deadline = replica.next_deadline(now).map_or(u64::MAX, Moment::as_micros);
+        self.copy_deadline.store(deadline, Ordering::Relaxed);
+        let progress = replica.role().map_or(0, |role| 1 + role.progress() as u64);
+        let broken = u64::from(self.database.is_broken());
+        let epoch = u64::from(self.database.version().epoch);
+        self.copy_outlook.store(epoch << 8 | progress << 1 | broken, Ordering::Relaxed);
+    }
+
+    /// When the copy wants to be called next, if ever, and a number that changes when the log is to hear of it; both as of
+    /// the last work on it.
+    pub fn copy_outlook(&self) -> (Option<Moment>, u64) {
+        let deadline = self.copy_deadline.load(Ordering::Relaxed);
+        let deadline = (deadline != u64::MAX).then(|| Moment::from_micros(deadline));
+        (deadline, self.copy_outlook.load(Ordering::Relaxed))
     }
 
     /// A timer of the votes has run out.

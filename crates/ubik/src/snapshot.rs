@@ -166,6 +166,25 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Fills `buffer` from `position` as [`Snapshot::read`] does, past the page cache: whoever copies the whole database
+    /// would leave nothing in it that anybody else needs.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn copy(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let contents = self.generation.contents();
+        let there = self.length.saturating_sub(position).min(buffer.len() as u64) as usize;
+        let read = self.generation.file.read_at(position, &mut buffer[..there])?;
+        buffer[read..].fill(0);
+        // The newest first, so that of two that replaced a page the older one has the last word.
+        for undo in contents.history.iter().rev().filter(|undo| undo.point > self.point) {
+            for (&number, page) in &undo.pages {
+                lay_over(&mut buffer[..there], position, u64::from(number) * PAGE_LEN as u64, page);
+            }
+        }
+        Ok(())
+    }
+
     /// One page.
     ///
     /// # Errors
@@ -212,6 +231,15 @@ impl Drop for Snapshot {
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot").field("version", &self.version).field("length", &self.length).finish()
+    }
+}
+
+/// Puts the part of a page at `at` that lies within `buffer`, which begins at `position`, into it.
+fn lay_over(buffer: &mut [u8], position: u64, at: u64, page: &Page) {
+    let (from, to) = (at.max(position), (at + PAGE_LEN as u64).min(position + buffer.len() as u64));
+    if from < to {
+        let part = &page[(from - at) as usize..(to - at) as usize];
+        buffer[(from - position) as usize..(to - position) as usize].copy_from_slice(part);
     }
 }
 

@@ -20,7 +20,6 @@ use ubik_proto::time::Moment;
 use ubik_proto::version::{TransactionId, Version};
 
 use crate::commit::{Commit, Stage, Taker};
-use crate::database::ApplyError;
 use crate::effect::{CallError, ClientEvent, ClientId, Effect, Reply, WriteError};
 use crate::replica::{Context, Outstanding, Replica};
 
@@ -435,7 +434,8 @@ impl Replica {
         self.decided(cx)
     }
 
-    /// Steps 2 to 5; returns whether the commit is still alive.
+    /// Steps 2 to 4; returns whether the commit is still alive. The servers are told before it is logged here, so that their
+    /// disks and this one work side by side.
     fn log_commit(&mut self, cx: &mut Context<'_, '_>) -> bool {
         let now = cx.now.moment;
         let bound = self.is_bound_to_self(cx);
@@ -460,17 +460,9 @@ impl Replica {
             self.undo(cx, WriteError::NoQuorum);
             return false;
         }
-        if let Err(error) = self.database.apply(&commit.changes, commit.version) {
-            self.logging_failed(cx, &error);
-            return false;
-        }
-        if planted(Fault::ShownBeforeQuorum) {
-            self.database.reveal();
-        }
         commit.stage = Stage::Deciding;
-        commit.holders.insert(me);
-        commit.changes = Vec::new();
-        let id = commit.id;
+        let changes = std::mem::take(&mut commit.changes);
+        let (id, version) = (commit.id, commit.version);
         for to in takers.iter() {
             if let Some(taker) = commit.taker(to) {
                 *taker = Taker::Committing;
@@ -479,18 +471,27 @@ impl Replica {
         for to in takers.iter() {
             self.call(cx, epoch, to, Purpose::Commit(id), DiskCall::Commit(id));
         }
+        // Beacons that leave from now on may come after the commit.
+        self.update_claim(cx);
+        cx.post_now();
+        if self.database.apply(&changes, version).is_err() {
+            self.logging_failed(cx);
+            return false;
+        }
+        if let Some(commit) = self.role.as_mut().and_then(|role| role.commit.as_mut()) {
+            commit.holders.insert(me);
+        }
+        if planted(Fault::ShownBeforeQuorum) {
+            self.database.reveal();
+        }
         true
     }
 
-    fn logging_failed(&mut self, cx: &mut Context<'_, '_>, error: &ApplyError) {
-        if matches!(error, ApplyError::NotLogged(_)) {
-            self.undo(cx, WriteError::Disk(error.to_string()));
-        } else {
-            let commit = self.role.as_mut().and_then(|role| role.commit.take());
-            if let Some((client, version)) = commit.and_then(|commit| Some((commit.client?, commit.version)))
-            {
-                cx.tell(client, ClientEvent::Undecided(version));
-            }
+    /// Others may have it: its fate is another sync site's to find out.
+    fn logging_failed(&mut self, cx: &mut Context<'_, '_>) {
+        let commit = self.role.as_mut().and_then(|role| role.commit.take());
+        if let Some((client, version)) = commit.and_then(|commit| Some((commit.client?, commit.version))) {
+            cx.tell(client, ClientEvent::Undecided(version));
         }
         self.note_disk_failure(cx);
     }

@@ -47,11 +47,17 @@ fn id(index: usize) -> ServerId {
 }
 
 fn site(me: u32) -> (Site, Arc<Hand>) {
+    let (site, hand, _) = site_on_disk(me);
+    (site, hand)
+}
+
+fn site_on_disk(me: u32) -> (Site, Arc<Hand>, MemoryStore) {
     let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate };
     let cell = Cell::new((0..3).map(server).collect(), me).unwrap();
     let config = Config { cell, profile: Profile::openafs(), cache_pages: 20, bootstrap: false };
     let hand = Arc::new(Hand::default());
-    (Site::start(config, Arc::new(MemoryStore::new()), hand.clone()).unwrap(), hand)
+    let store = MemoryStore::new();
+    (Site::start(config, Arc::new(store.clone()), hand.clone()).unwrap(), hand, store)
 }
 
 fn held() -> Held<'static, ubik::locks::Nothing> {
@@ -110,6 +116,7 @@ fn only_the_server_with_the_promise_is_served() {
 struct Play {
     site: Site,
     hand: Arc<Hand>,
+    store: MemoryStore,
     epoch: u32,
     /// What the site wants done.
     effects: VecDeque<Effect>,
@@ -126,12 +133,12 @@ struct Play {
 impl Play {
     /// The site of server 0 is elected; nothing more has happened.
     fn elected() -> Self {
-        let (site, hand) = site(0);
+        let (site, hand, store) = site_on_disk(0);
         hand.set(90);
         let beacons = beacons(&site.on_power_time(&mut held()));
         let epoch = beacons[0].2.start as u32;
         let (effects, told, versions) = (VecDeque::new(), Vec::new(), [Version::FRESH; 3]);
-        let mut play = Play { site, hand, epoch, effects, told, versions, deaf: None, cut_off: false };
+        let mut play = Play { site, hand, store, epoch, effects, told, versions, deaf: None, cut_off: false };
         for (to, number, beacon) in beacons {
             let commands = play.site.on_vote(&mut held(), to, number, VoteReply::Yes(beacon.start));
             play.power(commands);
@@ -348,6 +355,54 @@ fn a_failed_call_is_no_quorum_to_the_client() {
         play.told
     );
     assert_eq!(play.site.database().version(), Version::new(play.epoch, 2));
+}
+
+/// P16: the followers are told to commit before the sync site writes, and write while it does.
+#[test]
+fn followers_commit_while_the_sync_site_writes() {
+    let mut play = Play::established();
+    let before = play.site.database().version();
+    let (database, posted) = (play.site.database().clone(), Arc::new(Mutex::new(Vec::new())));
+    let outbox = posted.clone();
+    play.site.post_calls_to(Box::new(move |effect| match effect {
+        Effect::Call { .. } => {
+            outbox.lock().unwrap().push((effect, database.version()));
+            None
+        }
+        other => Some(other),
+    }));
+    play.write();
+    let mut commits = 0;
+    loop {
+        let calls = std::mem::take(&mut *posted.lock().unwrap());
+        if calls.is_empty() {
+            break;
+        }
+        for (effect, version) in calls {
+            if matches!(effect, Effect::Call { call: DiskCall::Commit(_), .. }) {
+                assert_eq!(version, before, "it was written here first");
+                commits += 1;
+            }
+            play.effects.push_back(effect);
+        }
+        play.run();
+    }
+    assert_eq!(commits, 2);
+    assert!(matches!(play.told.last(), Some(ClientEvent::Committed(version)) if *version == before.next()));
+}
+
+/// U35, S14: when the sync site's disk refuses a commit that others were told to make, its fate is open; another server is
+/// to be sync site.
+#[test]
+fn a_full_disk_leaves_a_commit_undecided() {
+    let mut play = Play::established();
+    let before = play.site.database().version();
+    play.store.set_full(true);
+    play.write();
+    assert!(matches!(play.told.last(), Some(ClientEvent::Undecided(version)) if *version == before.next()));
+    assert_eq!((play.site.database().version(), play.progress()), (before, None));
+    play.store.set_full(false);
+    assert!(!play.site.database().is_broken(), "it can serve another sync site");
 }
 
 /// U12, U13, U34: a write lock that a sync site has taken here keeps no reader waiting, also when that sync site is gone; a

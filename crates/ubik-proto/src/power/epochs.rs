@@ -26,7 +26,7 @@ impl Power {
 
     /// Whether a voter has refused for longer than any promise to another can last.
     pub(super) fn outbid(&mut self) -> bool {
-        let rounds = self.profile.promise.as_micros() / self.profile.beacon.as_micros().max(1) + 2;
+        let rounds = self.profile.promise.as_micros() / self.round().as_micros().max(1) + 2;
         // An OpenAFS voter knows no epochs, so its refusals say nothing of them.
         let ours = |id: &ServerId| self.cell.server(*id).dialect == Dialect::Quorate;
         let voters = self.cell.peers().filter(|&id| self.cell.is_voter(id)).filter(ours);
