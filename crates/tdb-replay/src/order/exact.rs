@@ -13,10 +13,13 @@ use super::units::{UnitRow, Units};
 use crate::trace::op::Op;
 use crate::trace::{History, Trace};
 
-/// Narrows the windows of all units whose lines have versions.
+/// Narrows the windows of all units whose lines have versions; without numbers, windows are those of the times.
 pub fn narrow(history: &History, units: &mut Units) {
     if !history.traces.iter().any(|trace| trace.rows.is_timed()) {
         return;
+    }
+    if has_no_numbers(history) {
+        return take_times(history, units);
     }
     let mut versioned = Vec::new();
     for (index, unit) in (0u32..).zip(&mut units.rows) {
@@ -48,6 +51,41 @@ pub fn narrow(history: &History, units: &mut Units) {
         let after = &mut units.rows[after];
         if after.key == key && after.advances() && version < after.high {
             after.low = after.low.max(version);
+        }
+    }
+}
+
+/// Whether every line of every trace has the number 0.
+fn has_no_numbers(history: &History) -> bool {
+    let none =
+        |trace: &Trace| trace.opened.seq == 0 && (0..trace.rows.len()).all(|row| trace.rows.seq(row) == 0);
+    history.traces.iter().all(none)
+}
+
+/// Windows from when an operation was called to when it was answered, as places among all these times. The windows of one
+/// trace follow one another as those of numbers do, and so the orders of the keys fit together. What was under way when its
+/// process died may happen at any time after the line before it.
+fn take_times(history: &History, units: &mut Units) {
+    let stamps = || {
+        history.traces.iter().flat_map(|trace| (0..trace.rows.len()).filter_map(|row| trace.rows.stamp(row)))
+    };
+    let mut times: Vec<u64> = stamps().flat_map(|stamp| [stamp.start_ns, stamp.end_ns()]).collect();
+    times.sort_unstable();
+    times.dedup();
+    let place = |time: u64| times.partition_point(|&other| other < time) as u32;
+    for unit in &mut units.rows {
+        let trace = &history.traces[usize::from(unit.trace)];
+        let row = unit.row as usize;
+        match trace.rows.stamp(row) {
+            Some(stamp) => {
+                unit.low = place(stamp.start_ns);
+                unit.high = place(stamp.end_ns()).max(unit.low + 1);
+            }
+            None => {
+                let before = row.checked_sub(1).and_then(|row| trace.rows.stamp(row));
+                unit.low = before.map_or(0, |stamp| place(stamp.end_ns()));
+                unit.high = u32::MAX;
+            }
         }
     }
 }

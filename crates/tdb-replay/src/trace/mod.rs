@@ -12,8 +12,10 @@
 //! * [`dialect`]: the two forms of `tdb_append`.
 //! * [`stamp`]: times and versions, in traces of the extended form.
 //! * [`write`](mod@write): lines out of operations.
+//! * [`client`]: the traces of a service's clients.
 //! * [`restrict`]: a part of a history.
 
+pub mod client;
 pub mod columns;
 pub mod dialect;
 pub mod hex;
