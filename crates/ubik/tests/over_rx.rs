@@ -1,5 +1,7 @@
 //! Three shipped servers that talk over Rx on the loopback.
 
+mod shared;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use ubik::addresses::Addresses;
 use ubik::application::BeginError;
 use ubik::client::{Client, ClientError, Patience};
 use ubik::driver::Server;
-use ubik::effect::{ReadKind, Reply, WriteError};
+use ubik::effect::{Reply, WriteError};
 use ubik::locks::Held;
 use ubik::over_rx::{Membership, RxTransport, Services, VOTE, serve};
 use ubik::phys::memory::MemoryStore;
@@ -23,7 +25,7 @@ use ubik_proto::messages::{DiskCall, VoteCall};
 use ubik_proto::profile::Profile;
 use ubik_proto::version::Version;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use shared::{PATIENCE, read_newest};
 
 struct Running {
     server: Option<Arc<Server>>,
@@ -98,18 +100,8 @@ fn write(cell: &[Running], position: u64, bytes: &[u8]) -> (usize, Version) {
 }
 
 fn read(cell: &[Running], index: usize, position: u64, length: usize) -> (Version, Vec<u8>) {
-    let begun = Instant::now();
-    loop {
-        assert!(begun.elapsed() < PATIENCE, "server {index} did not serve the read");
-        let server = cell[index].server.as_ref().expect("the test did not stop it");
-        if let Ok(mut transaction) = server.begin_read(ReadKind::Newest, PATIENCE) {
-            let mut bytes = vec![0; length];
-            transaction.seek(position);
-            transaction.read(&mut bytes).unwrap();
-            return (transaction.version(), bytes);
-        }
-        std::thread::yield_now();
-    }
+    let server = cell[index].server.as_ref().expect("the test did not stop it");
+    read_newest(server, position, length)
 }
 
 /// U19, U25, U29, U39: an election, writes of every size, the loss of the sync site and its return, over the real transport.
