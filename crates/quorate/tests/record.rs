@@ -243,22 +243,29 @@ fn must_be_explained(folder: &Path) -> serde_json::Value {
         kept(&checked);
     }
     let scratch = folder.join("scratch.tdb");
-    // Not on libtdb: it may leave the lock of a walk's record behind (docs/ordering.md).
-    let replayed = quorate(&["replay", "--json", "--force", "--engine=tdb,memory"], &[&scratch, &traces]);
+    let on = |engines: &str| {
+        quorate(&["replay", "--json", "--force", &format!("--engine={engines}")], &[&scratch, &traces])
+    };
+    let mut replayed = on("tdb,memory,libtdb");
+    if String::from_utf8_lossy(&replayed.stderr).contains("libtdb cannot be loaded") {
+        testbed::skip("the replay of recorded sets on libtdb", "it is not installed");
+        replayed = on("tdb,memory");
+    }
     if !replayed.status.success() {
         kept(&replayed);
     }
-    let both: serde_json::Value = serde_json::from_slice(&replayed.stdout).unwrap();
-    assert_eq!(both["engines"][1]["mismatches"], 0, "{both}");
-    let report = both["engines"][0].clone();
-    // A lock may have to be given up where a killed process's last step is guessed otherwise than it was.
-    for nothing in ["mismatches", "planted"] {
+    let all: serde_json::Value = serde_json::from_slice(&replayed.stdout).unwrap();
+    for engine in all["engines"].as_array().unwrap() {
+        assert_eq!(engine["mismatches"], 0, "{all}");
+    }
+    let report = all["engines"][0].clone();
+    for nothing in ["mismatches", "planted", "locks_given_up"] {
         assert_eq!(report[nothing], 0, "{nothing}: {report}");
     }
     report
 }
 
-/// R4, R27: sixteen processes do everything at once; their traces are a history that is explained and replays.
+/// R4, R20, R27: sixteen processes do everything at once; their traces are a history that is explained and replays.
 #[test]
 fn sixteen_recorded_processes_are_explained_and_replay() {
     let mut random = Rng::with_seed(testbed::seed("sixteen_recorded_processes_are_explained_and_replay"));
@@ -273,7 +280,7 @@ fn sixteen_recorded_processes_are_explained_and_replay() {
     }
 }
 
-/// R2, R4: processes are killed in the middle; what each had written is there, and what was under way is decided.
+/// R2, R4, R20: processes are killed in the middle; what each had written is there, and what was under way is decided.
 #[test]
 fn traces_of_killed_processes_are_explained_and_replay() {
     let mut random = Rng::with_seed(testbed::seed("traces_of_killed_processes_are_explained_and_replay"));

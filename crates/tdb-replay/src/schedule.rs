@@ -60,8 +60,11 @@ impl Schedule {
         for of in &merged.given_up {
             let Group { kind, start, end, .. } = group(of);
             match kind {
-                // The engine's traversal takes its lock whatever is wanted: so it is not held open.
-                GroupKind::Traverse { .. } => traces[of.trace as usize].split.extend([start]),
+                // Not held open, and read-only: the engine's own traversal would take the lock whatever is wanted.
+                GroupKind::Traverse { .. } => {
+                    traces[of.trace as usize].split.insert(start);
+                    traces[of.trace as usize].skip.insert(start);
+                }
                 _ => traces[of.trace as usize].skip.extend([start, end]),
             }
         }

@@ -340,3 +340,27 @@ fn a_dead_tail_is_left_out_only_when_it_contradicts() {
     let done = replay(&[trace(&lines)]);
     assert_eq!((done.explained.notes.len(), done.run.tally.not_run), (0, 0));
 }
+
+/// R9, R10: a wipe and a transaction have their cell for themselves. An append that follows by its version is not put into that
+/// cell, before the wipe, where it would need a chain while all are locked.
+#[test]
+fn a_version_puts_a_change_behind_a_wipe() {
+    let wipes = trace(&[
+        "1 tdb_store 1:61 1:01 0x1 = 0 #10+1 v1",
+        "1 tdb_lockall #20+1",
+        "1 tdb_wipe_all #20+5",
+        "2 tdb_unlockall #20+6",
+    ]);
+    let appends = trace(&["1 tdb_get_seqnum = 1 #12+1", "5 tdb_append 1:61 1:01 = 1:03 #15+30 v5"]);
+    let inserts = trace(&[
+        "2 tdb_transaction_start #30+1",
+        "3 tdb_store 1:61 1:01 0x2 = 0 #32+1",
+        "3 tdb_transaction_commit #34+1",
+    ]);
+
+    let done = replay(&[wipes, appends, inserts]);
+
+    let ranks = &done.explained.merged.ranks;
+    assert!(ranks[0][2] < ranks[1][1], "{ranks:?}");
+    assert!(done.explained.merged.given_up.is_empty());
+}

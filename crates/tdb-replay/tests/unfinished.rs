@@ -78,6 +78,22 @@ fn a_change_that_was_under_way_happened_or_not() {
     assert!(notes.len() <= 1, "{notes:?}");
 }
 
+/// R2, R12: a process may die between a change and the number that counts it: others see the one without the other. That is no
+/// contradiction, and the numbers go on to place what the key has beside.
+#[test]
+fn a_change_may_not_have_been_counted_any_more() {
+    let dead = trace(&["1 tdb_store 1:61 1:31 0x1 = 0 #5+1 v1"], "? tdb_store 1:61 1:32 0x3 = 0 #7+?\n\0");
+    let saw = ["1 tdb_fetch 1:61 = 1:32 #10+1 v1", "2 tdb_store 1:61 1:33 0x1 = 0 #12+1 v2", "3 tdb_close"];
+    let texts = [dead, trace(&saw, "")];
+
+    assert!(replayed(&texts, &[Some(b"3")]).is_empty());
+
+    let history = read(&texts).unwrap_or_else(|error| panic!("{error}"));
+    let explained = explain(&history, Hashing::recorded(&history), Default::default());
+    let explained = explained.unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!(explained.effort.without_windows, 0);
+}
+
 /// R2, R9: a commit that was under way happened with all its keys or not at all; its numbers tell, or what others saw.
 #[test]
 fn a_commit_that_was_under_way_happened_whole_or_not() {

@@ -118,6 +118,11 @@ impl Database {
         let called = self.called();
         self.lock_byte(LockByte::Transaction, LockKind::Write, Wait::Yes)?;
         let _running = Running::start(self, &self.traverses.writing, true);
+        if called.is_some() && !matches!(self.needs_recovery(), Ok(false)) {
+            // Somebody died in his commit. The walk's first lock takes that back; the number on the line must not be one
+            // of those that are taken back with it.
+            drop(self.locked(ChainIndex::chain(0), LockKind::Read, Wait::Yes)?);
+        }
         self.record(called, When::Now, Some(Call::Bare("tdb_traverse_start")));
         self.walk(with)
     }
@@ -314,7 +319,8 @@ impl Database {
         let called = self.called();
         let first = self.noted(self.key_from_chain(0));
         let line = |found| Call::FirstKey(found);
-        self.record(self.since(called), When::Until, first.as_ref().ok().map(Option::as_deref).map(line));
+        let when = shown_when(&first);
+        self.record(self.since(called), when, first.as_ref().ok().map(Option::as_deref).map(line));
         first
     }
 
@@ -323,7 +329,8 @@ impl Database {
         let called = self.called();
         let next = self.noted(self.key_after(key));
         let line = |found| Call::KeyRecord("tdb_nextkey", key, found);
-        self.record(self.since(called), When::Until, next.as_ref().ok().map(Option::as_deref).map(line));
+        let when = shown_when(&next);
+        self.record(self.since(called), when, next.as_ref().ok().map(Option::as_deref).map(line));
         next
     }
 
@@ -395,6 +402,11 @@ impl Database {
         }
         Ok(None)
     }
+}
+
+/// A key that was found was there at the number of its chain's copy; that there is none was seen chain by chain.
+fn shown_when(found: &Result<Option<Vec<u8>>, ReadError>) -> When {
+    if matches!(found, Ok(Some(_))) { When::Under } else { When::Until }
 }
 
 impl Batch {

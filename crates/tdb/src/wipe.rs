@@ -38,6 +38,9 @@ impl Database {
             self.space.refresh()?;
         }
         let gap = self.resting_recovery_area()?;
+        // First: whoever dies from here on has counted a wipe that may not have happened. The other way round others could see
+        // a wipe at a number that the next change uses as well.
+        self.count_change()?;
         self.space.set_word(FREELIST_HEAD, 0)?;
         let mut chain = 0;
         while chain < self.hash_size {
@@ -56,7 +59,7 @@ impl Database {
                 self.free_stretch(self.first_record(), size)?;
             }
         }
-        self.count_change()
+        Ok(())
     }
 
     /// Where the recovery area is; it stays, since making it costs syncs.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use tdb::{Database, LockKind, OpenOptions, StoreMode, Wait};
+use tdb::{Database, Flags, LockKind, OpenOptions, StoreMode, Wait};
 
 fn open(folder: &Path) -> Database {
     OpenOptions::new()
@@ -55,6 +55,8 @@ fn a_trace_says_what_was_done() {
     });
     // One fetch and two stores are in transactions.
     assert_eq!((fetches.0 - fetches.1, stores.0 - stores.1), (1, 2), "{text}");
+    let mut walks = text.lines().filter(|line| line.contains("tdb_nextkey") || line.contains("tdb_firstkey"));
+    assert!(walks.all(|line| line.contains(" v") != line.contains("= NULL")), "{text}");
     assert!(
         path.file_name().unwrap().to_string_lossy().ends_with(&format!("db.trace.{}", std::process::id()))
     );
@@ -164,6 +166,51 @@ fn a_forked_child_has_its_own_trace() {
     assert_eq!(ours[1..], expected);
     assert_eq!(theirs[0].split(' ').next(), Some("1"), "it begins where the parent was");
     assert_eq!(theirs[1..], ["1 tdb_fetch 1:61 = 1:31", "1 tdb_exists 1:62 = 0", "1 tdb_close"]);
+}
+
+/// R2, R4: a number that a dead process's commit had already written, and that is taken back with the rest, does not get
+/// into anybody's trace, though it is read before the first lock that would take it back.
+#[test]
+fn a_number_that_is_taken_back_is_not_written() {
+    let folder = common::folder();
+    let path = folder.path().join("db");
+    let database = open(folder.path());
+    database.store(b"a", b"1", StoreMode::Insert).unwrap();
+    // SAFETY: the child opens files of its own and ends without returning.
+    match unsafe { libc::fork() } {
+        0 => {
+            let half = OpenOptions::new().flags(Flags::SEQNUM).open(&path).unwrap();
+            half.transaction_start(Wait::Yes).unwrap();
+            half.store(b"a", b"2", StoreMode::Replace).unwrap();
+            half.transaction_prepare_commit().unwrap();
+            // The commit's first write: the sequence number, in the header.
+            let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &77u32.to_ne_bytes(), 48).unwrap();
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(0) }
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: a child of ours, and room for its status.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_eq!(status, 0);
+        }
+    }
+    assert_eq!(database.seqnum().unwrap(), 77, "the commit is half done");
+
+    database.traverse(|_, _, _| ControlFlow::Continue(())).unwrap();
+
+    let trace = database.recording().unwrap();
+    drop(database);
+    let told = lines(&trace);
+    let last = [
+        "1 tdb_get_seqnum = 77",
+        "1 tdb_traverse_start",
+        "1 traverse 1:61 = 1:31",
+        "1 tdb_traverse_end",
+        "1 tdb_close",
+    ];
+    assert_eq!(told[told.len() - last.len()..], last);
 }
 
 /// R4: a folder that cannot be had is an error where it was asked for by name.

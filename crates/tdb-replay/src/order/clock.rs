@@ -112,6 +112,23 @@ impl Clocks {
         }
     }
 
+    /// Keeps `mark`, without a place.
+    pub fn hold(&mut self, mark: Mark) -> Mark {
+        let mut held = Mark::default();
+        self.replace(&mut held, mark);
+        held
+    }
+
+    /// Undoes [`Clocks::hold`].
+    pub fn let_go(&mut self, held: Mark) {
+        self.release(held.picture);
+    }
+
+    /// Whether who waits for `mark` also knows that `rows` rows of `trace` have finished.
+    pub fn implies(&self, mark: Mark, trace: usize, rows: u32) -> bool {
+        mark.picture != BLANK && self.pictures[mark.picture as usize * self.traces + trace] >= rows
+    }
+
     fn release(&mut self, picture: u32) {
         if picture == BLANK {
             return;

@@ -147,6 +147,16 @@ impl Conflicts {
         !self.chains.is_empty()
     }
 
+    /// The last commit of changes, and its trace. Whoever comes after it comes after all others too: transactions exclude
+    /// each other.
+    pub fn last_commit(&self) -> Option<(u16, Mark)> {
+        let last = &self.database.last[Commit as usize * self.database.traces..][..self.database.traces];
+        (0..)
+            .zip(last.iter().copied())
+            .filter(|(_, mark)| mark.finished > 0)
+            .max_by_key(|(_, mark)| mark.rank)
+    }
+
     /// What must be finished before `trace` takes `scope`.
     pub fn before_scope(&self, trace: usize, scope: Scope, needs: &mut Needs, known: &[u32]) {
         let database: &[Class] = match scope {

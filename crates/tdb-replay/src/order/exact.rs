@@ -4,10 +4,14 @@
 //! the key's chain, so a read happened exactly at its version, a change after the version of whatever came before it
 //! on its key and not after its own. A key whose units all have versions leaves the solver no choice.
 //!
+//! Wipes and transactions have no version, and need none: they lie in one cell, which is theirs alone since they exclude every
+//! other change. What came after one on its key, by the versions, came after that cell.
+//!
 //! A version that contradicts its own trace (it is not between the sequence numbers around it) is not used.
 
-use super::units::Units;
-use crate::trace::History;
+use super::units::{UnitRow, Units};
+use crate::trace::op::Op;
+use crate::trace::{History, Trace};
 
 /// Narrows the windows of all units whose lines have versions.
 pub fn narrow(history: &History, units: &mut Units) {
@@ -16,8 +20,12 @@ pub fn narrow(history: &History, units: &mut Units) {
     }
     let mut versioned = Vec::new();
     for (index, unit) in (0u32..).zip(&mut units.rows) {
-        let stamp = history.traces[usize::from(unit.trace)].rows.stamp(unit.row as usize);
+        let trace = &history.traces[usize::from(unit.trace)];
+        let stamp = trace.rows.stamp(unit.row as usize);
         let Some(version) = stamp.and_then(|stamp| stamp.version) else {
+            if is_alone(trace, unit) {
+                versioned.push(index);
+            }
             continue;
         };
         let lowest = unit.low.saturating_add(u32::from(unit.advances()));
@@ -42,4 +50,9 @@ pub fn narrow(history: &History, units: &mut Units) {
             after.low = after.low.max(version);
         }
     }
+}
+
+/// Whether no other change can lie where this unit does: it held every lock, and that is where the line says.
+fn is_alone(trace: &Trace, unit: &UnitRow) -> bool {
+    matches!(trace.rows.op(unit.row as usize), Op::WipeAll | Op::TransactionStart)
 }

@@ -15,7 +15,7 @@ use super::conflicts::{Conflicts, Needs};
 use super::events::{Active, Event, Input, Priority, Walker};
 use super::keys::Keys;
 use super::locks::{Locks, Momentary, Scope};
-use super::traversals::Traversals;
+use super::traversals::{Traversals, Waiting};
 use crate::trace::structure::GroupKind;
 
 /// Before its row `row`, a trace waits until `rows` rows of trace `on` have finished.
@@ -181,6 +181,7 @@ impl<'a> Merge<'a> {
             self.conflicts.before_moment(trace, moment, &mut self.needs, known);
         }
         self.needs.take(&mut self.scratch);
+        self.open_traversals_wait(trace, event.row);
         // What was known before is no deeper than the trace's own rows.
         let mut depth = self.depths[trace];
         // Latest first: what the latest has seen makes earlier ones superfluous.
@@ -197,10 +198,34 @@ impl<'a> Merge<'a> {
         }
         if waited {
             self.clocks.keep(trace);
-            self.traversals.waited(trace, event.row);
         }
         self.depths[trace] = depth + 1;
         self.result.critical_path = self.result.critical_path.max(depth + 1);
+    }
+
+    /// If `trace` will wait before `row` for what is in `scratch`, then its traversals in whose callbacks that is come after
+    /// the commits before them.
+    fn open_traversals_wait(&mut self, trace: usize, row: u32) {
+        let known = self.clocks.known(trace);
+        if self.scratch.iter().all(|&(on, mark)| known[on as usize] >= mark.finished) {
+            return;
+        }
+        while let Some(Waiting { first_step, commit }) = self.traversals.waits(trace, row) {
+            let Some((on, commit)) = commit else { continue };
+            if self.clocks.known(trace)[on as usize] < commit.finished {
+                // Since that step it has not waited, so what it waits for there stands last.
+                let waits = &mut self.result.waits[trace];
+                let there = waits.split_off(waits.partition_point(|wait| wait.row < first_step));
+                let implied =
+                    |wait: &Wait| wait.on == on || self.clocks.implies(commit, wait.on as usize, wait.rows);
+                waits.extend(there.into_iter().filter(|wait| !implied(wait)));
+                waits.push(Wait { row: first_step, rows: commit.finished, on });
+                self.clocks.learn(trace, on as usize, commit);
+                self.clocks.keep(trace);
+                self.depths[trace] = self.depths[trace].max(commit.depth + 1);
+            }
+            self.clocks.let_go(commit);
+        }
     }
 
     fn run(&mut self, trace: usize, event: &Event) -> Result<(), MergeError> {
@@ -253,7 +278,11 @@ impl<'a> Merge<'a> {
         if let (Some(event), Some(starting)) = (walker.event, walker.starting())
             && matches!(starting.kind, GroupKind::Traverse { .. })
         {
-            self.traversals.started(trace, starting.group, event.row);
+            let known = self.clocks.known(trace);
+            let commit =
+                self.conflicts.last_commit().filter(|(on, mark)| known[*on as usize] < mark.finished);
+            let commit = commit.map(|(on, mark)| (on, self.clocks.hold(mark)));
+            self.traversals.started(trace, starting.group, event.row, commit);
         }
         let mut released: Vec<Active> = Vec::new();
         walker.advance(|active| released.push(active));
@@ -277,8 +306,12 @@ impl<'a> Merge<'a> {
             let mark = self.mark(trace, active.end.min(end));
             self.conflicts.after_scope(trace, scope, mark, &mut self.clocks);
         }
-        if matches!(active.kind, GroupKind::Traverse { .. }) && self.traversals.ended(trace, active.group) {
-            self.result.splits.push(GroupOf { trace: trace as u16, group: active.group });
+        if matches!(active.kind, GroupKind::Traverse { .. }) {
+            let (split, commit) = self.traversals.ended(trace, active.group);
+            commit.into_iter().for_each(|mark| self.clocks.let_go(mark));
+            if split {
+                self.result.splits.push(GroupOf { trace: trace as u16, group: active.group });
+            }
         }
     }
 

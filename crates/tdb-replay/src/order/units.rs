@@ -44,7 +44,7 @@ impl UnitRow {
         self.effect == KEEP
     }
 
-    /// Whether it moved the sequence number.
+    /// Whether it certainly moved the sequence number.
     pub fn advances(&self) -> bool {
         self.advances
     }
@@ -239,7 +239,8 @@ impl Builder<'_> {
                 high,
                 lock,
                 trace: self.number,
-                advances: meaning.effect != KEEP,
+                // Its process may have died between the change and the number.
+                advances: meaning.effect != KEEP && !unfinished,
                 uncertain: meaning.uncertain || unfinished,
             });
         }

@@ -98,8 +98,9 @@ impl Sent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death(pub String);
 
-/// After so long without a worker that uses the processor the run is given up: libtdb can leave the lock of a walk's
-/// record behind, for which another's commit waits for ever. No recorded line takes as long.
+/// After so long without a worker that uses the processor the run is given up. The order leaves no reason for it; but the
+/// locks are another program's, and a run that says what it is better than one that never ends. No recorded line
+/// takes as long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a worker process came to.
@@ -161,8 +162,9 @@ pub fn run(
         && let Some(stopped) = outcomes.iter_mut().find(|one| matches!(one, Ok((_, Err(Halt::Stopped)))))
     {
         let seconds = PATIENCE.as_secs();
-        let how =
-            format!("stood still with all others for {seconds} s: locks that the engine left behind hold it");
+        let how = format!(
+            "stood still with all others for {seconds} s: the engine holds locks that the order does not know"
+        );
         *stopped = Err(Death(how));
     }
     Ok((begun, begun.elapsed(), outcomes))

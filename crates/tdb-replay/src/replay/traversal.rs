@@ -20,6 +20,8 @@ impl Worker<'_> {
         let works = (start + 1..end).any(|row| !is_step(self.trace.rows.op(row as usize)));
         let split = self.is_split() || self.nested >= DEEPEST || !works;
         let recorded = self.recorded(start, end);
+        // In a traversal for writing whose lock is given up nobody may wait, and for reading none is taken.
+        let locked = write && !self.plan.skip.contains(&start);
         self.reading += u32::from(!write);
         self.finish_row();
         // The engine takes chain locks from its first step on: what that must come after comes before it.
@@ -27,7 +29,7 @@ impl Worker<'_> {
             self.wait()?;
         }
         let shown = if split {
-            self.show_only(session, write, &recorded)?
+            self.show_only(session, locked, &recorded)?
         } else {
             self.interleave(session, write, end, &recorded)?
         };

@@ -51,7 +51,7 @@ pub struct Worker<'a> {
     pub(super) history: &'a History,
     pub(super) trace: &'a Trace,
     number: usize,
-    plan: &'a TracePlan,
+    pub(super) plan: &'a TracePlan,
     turns: &'a Turns,
     pub(super) options: &'a Options<'a>,
     /// What noted times count from.

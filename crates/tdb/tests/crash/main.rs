@@ -18,7 +18,7 @@ use fastrand::Rng;
 use peer::Peer;
 use recording::{Event, Recording};
 use states::{Bound, enumerate};
-use tdb::{ByteOrder, Database, HashFunction, OpenOptions};
+use tdb::{ByteOrder, Database, Flags, HashFunction, OpenOptions, StoreMode};
 use workload::{Content, Run, Shape};
 
 fn long() -> bool {
@@ -221,4 +221,26 @@ fn libtdb_recovers_what_our_killed_commits_leave() {
     }
     println!("crash: libtdb agrees on {states} states, {recoveries} of which it recovered");
     assert!(recoveries > 0);
+}
+
+/// R4: who dies in a wipe has counted it. The other way round others could see a wiped database at a number that the next change
+/// uses as well, and no recorded history could say which came first.
+#[test]
+fn a_wipe_is_counted_before_anything_is_gone() {
+    let recording = Recording::default();
+    let database = OpenOptions::new()
+        .flags(Flags::SEQNUM)
+        .hash_size(7)
+        .create(true)
+        .open_storage("wiped", Box::new(recording.clone()))
+        .expect("it opens");
+    database.store(b"a", b"1", StoreMode::Insert).expect("store");
+    let before = recording.len();
+
+    database.wipe_all().expect("wipe");
+
+    let events = recording.events();
+    let first = events[before..].iter().find(|event| matches!(event, Event::Write { .. }));
+    // The sequence number of docs/tdb-format.md.
+    assert_eq!(first, Some(&Event::Write { at: 48, bytes: 2u32.to_ne_bytes().to_vec() }));
 }
