@@ -223,11 +223,13 @@ impl Power {
     pub fn on_vote(&mut self, now: Now, from: ServerId, number: u64, reply: VoteReply) -> Vec<Command> {
         let mut commands = Vec::new();
         let epoch = self.epoch().unwrap_or(0);
-        let told = self.beaconer.link(from).flight.map(|flight| flight.start);
+        let flight = self.beaconer.link(from).flight.filter(|flight| flight.number == number);
+        if let (Some(flight), VoteReply::Yes(clock)) = (flight, reply) {
+            self.note_clock(now, from, clock, &flight);
+        }
         if !self.beaconer.answered(now.moment, from, number, epoch, reply) {
             return commands;
         }
-        self.note_clock(now, from, reply, told);
         match reply {
             VoteReply::Failed => commands.push(Command::Notify(Event::Down { peer: from })),
             VoteReply::No => {}
