@@ -2,9 +2,11 @@
 //! run on one machine, each server in a network namespace of its own.
 //!
 //! Elections take minutes, so each cell's are measured once a run, side by side; `QUORATE_ROUNDS` repeats all of it.
-//! `cargo bench -p bench --bench ubik_cells -- transfer` measures one part: `transfer`, `writes` or `election`.
+//! `cargo bench -p bench --bench ubik_cells -- transfer` measures one part: `transfer`, `writes`, `election` or `large`, which
+//! is three servers of ours in `brisk` timing with as many entries as a database of the stock format can hold.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,8 +18,10 @@ use rx::{Connection, Port, PortConfig, ServiceId, Timeouts};
 use testbed::lab::{self, Lab, Node};
 use ubik::client::{Again, Client, ClientError, Patience};
 use ubik::over_rx::DISK;
+use ubik::phys::{HEADER_LEN, encode_label};
 use ubik::registers::table;
 use ubik_proto::messages::DiskCall;
+use ubik_proto::version::Version;
 
 /// The port of prdb.
 const PORT: u16 = 7002;
@@ -248,6 +252,72 @@ fn transferred(ours: bool, seed: &[u8]) -> Figures {
     ]
 }
 
+/// Entries of the large database, each as long as one of ptserver's: with more the format's 31 bits would not do.
+const KEYS: usize = 10_000_000;
+const ENTRY: usize = 192;
+
+fn put_large(node: &Node) {
+    let file = std::fs::File::create(node.path("var/db/prdb.DB0")).expect("the folder is there");
+    let mut file = std::io::BufWriter::with_capacity(1 << 20, file);
+    let mut write = |bytes: &[u8]| file.write_all(bytes).expect("the disk has room for three such databases");
+    let mut header = [0; HEADER_LEN as usize];
+    header[..16].copy_from_slice(&encode_label(Version::new(9, 2)));
+    write(&header);
+    for key in 0..KEYS {
+        let mut entry = [0; ENTRY];
+        entry[..8].copy_from_slice(&(key as u64).to_be_bytes());
+        write(&entry);
+    }
+}
+
+/// P17, P18: what ten million keys cost a server of ours, and what a transfer of them costs who writes meanwhile.
+fn large() -> Figures {
+    let mut lab = Lab::new(3, &[], false).expect("namespaces");
+    put_large(&lab.nodes[0]);
+    std::fs::copy(lab.nodes[0].path("var/db/prdb.DB0"), lab.nodes[1].path("var/db/prdb.DB0")).expect("room");
+    let arguments = ["serve", "--database", "prdb", "--no-auth", "--registers-at", REGISTERS_AT];
+    let arguments =
+        [&arguments[..], &["--cache-pages", "1000", "--ours", "all", "--timing", "brisk"]].concat();
+    let begun = Instant::now();
+    lab.nodes[0].start(&quorate(), &arguments);
+    lab.nodes[1].start(&quorate(), &arguments);
+    let writer = Writer::new(&lab, Application::Registers);
+    writer.write(0);
+    let serves = begun.elapsed();
+    let (rate, _) = writer.write_for(WRITING);
+    let idle = lab.nodes[0].resident_kib().unwrap_or(0);
+    lab.nodes[2].start(&quorate(), &arguments);
+    let begun = Instant::now();
+    let file = lab.nodes[2].path("var/db/prdb.DB0");
+    let whole = || std::fs::metadata(&file).is_ok_and(|found| found.len() > (KEYS * ENTRY) as u64);
+    let mut times = Vec::new();
+    while !whole() {
+        assert!(begun.elapsed() < PATIENCE, "nothing is sent");
+        let asked = Instant::now();
+        writer.write(times.len() as u32);
+        times.push(asked.elapsed().as_secs_f64());
+    }
+    let took = begun.elapsed();
+    let (_, stall) = writer.write_for(Duration::from_secs(60));
+    vec![
+        ("P18 from the start to the first write, with the election (ms)".into(), serves.as_secs_f64() * 1e3),
+        ("P18 resident memory, ten million keys (KiB)".into(), idle as f64),
+        ("P18 the same after sending them (KiB)".into(), lab.nodes[0].resident_kib().unwrap_or(0) as f64),
+        (
+            "P18 of the server that received them (KiB)".into(),
+            lab.nodes[2].resident_kib().unwrap_or(0) as f64,
+        ),
+        ("P17 a third server has them after (ms)".into(), took.as_secs_f64() * 1e3),
+        ("P16 small write before (us)".into(), 1e6 / rate),
+        ("P17 small write during the first transfer, median (us)".into(), median(&times) * 1e6),
+        (
+            "P17 small write during the first transfer, longest (ms)".into(),
+            times.iter().fold(0.0, |a: f64, &b| a.max(b)) * 1e3,
+        ),
+        ("P17 longest write of the minute after (ms)".into(), stall.as_secs_f64() * 1e3),
+    ]
+}
+
 /// Fetches the whole database; how many bytes came.
 fn fetch(connection: &Connection) -> usize {
     let got = connection.start().and_then(|mut call| {
@@ -269,6 +339,13 @@ fn main() {
         return println!("not measured: {reason}");
     }
     assert!(Path::new(&quorate()).exists(), "build it first: cargo build --release -p quorate");
+    if is_wanted("large") {
+        println!("three servers of ours, {KEYS} keys of {ENTRY} bytes");
+        large().iter().for_each(|(name, value)| println!("| {name} | {value:.1} |"));
+    }
+    if !["transfer", "writes", "election"].into_iter().any(is_wanted) {
+        return;
+    }
     let seed = seed();
     let mut measured: [BTreeMap<String, Vec<f64>>; 2] = Default::default();
     for _ in 0..rounds() {

@@ -2,15 +2,14 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use rx::rpc::CallStream;
 use rx::security::NullSecurity;
-use rx::{AbortCode, Port, PortConfig, Timeouts};
+use rx::{AbortCode, Port, PortConfig, ServiceId, Timeouts};
 use serde_json::{Value, json};
-use ubik::over_rx::VOTE;
+use ubik::over_rx::Services;
 use ubik_proto::debug::{ServerDebug, SiteDebug};
 use ubik_proto::messages::VoteCall;
 use ubik_proto::version::Version;
@@ -34,6 +33,9 @@ pub struct Arguments {
     /// UDP port: 7002 is prdb's, 7003 vldb's
     #[arg(default_value_t = 7002)]
     port: u16,
+    /// Which database of that port, counted from 0, where several share it
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..1000))]
+    nth: u16,
     /// Give up on a server after so many seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     patience_secs: u64,
@@ -74,11 +76,12 @@ struct Report {
 pub fn run(arguments: &Arguments) -> Outcome {
     let peer = resolve(arguments)?;
     let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-    let port = Arc::new(Port::open(any, PortConfig::default()).map_err(Failure::system)?);
-    let patience = Duration::from_secs(arguments.patience_secs);
+    let port = Port::open(any, PortConfig::default()).map_err(Failure::system)?;
+    let votes = Services::nth(arguments.nth).vote;
+    let way = Way { port, votes, patience: Duration::from_secs(arguments.patience_secs) };
     let failed = |code| Failure::gave_up(format!("{peer} does not answer as a database server does: {code}"));
-    let answer = ask(&port, peer, patience).map_err(failed)?;
-    let others = ask_others(arguments, &port, peer, &answer, patience).map_err(failed)?;
+    let answer = ask(&way, peer).map_err(failed)?;
+    let others = ask_others(arguments, &way, peer, &answer).map_err(failed)?;
     let mut report = Report { peer, answer, others, complaints: Vec::new() };
     report.complaints = complaints(&report, arguments);
     let mut out = std::io::stdout().lock();
@@ -98,9 +101,16 @@ fn resolve(arguments: &Arguments) -> Result<SocketAddr, Failure> {
     found.first().copied().ok_or_else(|| Failure::input(format!("{} has no address", arguments.host)))
 }
 
-fn call(port: &Port, peer: SocketAddr, question: VoteCall, patience: Duration) -> Result<Vec<u8>, AbortCode> {
-    let timeouts = Timeouts { dead: patience, hard_dead: Some(patience), ..Timeouts::default() };
-    let connection = port.connect(peer, VOTE, &NullSecurity, timeouts);
+/// How servers are asked.
+struct Way {
+    port: Port,
+    votes: ServiceId,
+    patience: Duration,
+}
+
+fn call(way: &Way, peer: SocketAddr, question: VoteCall) -> Result<Vec<u8>, AbortCode> {
+    let timeouts = Timeouts { dead: way.patience, hard_dead: Some(way.patience), ..Timeouts::default() };
+    let connection = way.port.connect(peer, way.votes, &NullSecurity, timeouts);
     let mut call = connection.start()?;
     call.write(&question.encode())?;
     let mut answer = Vec::new();
@@ -115,15 +125,10 @@ fn call(port: &Port, peer: SocketAddr, question: VoteCall, patience: Duration) -
 }
 
 /// Asks in the newest way that the server knows.
-fn newest(
-    port: &Port,
-    peer: SocketAddr,
-    questions: [VoteCall; 3],
-    patience: Duration,
-) -> Result<Vec<u8>, AbortCode> {
+fn newest(way: &Way, peer: SocketAddr, questions: [VoteCall; 3]) -> Result<Vec<u8>, AbortCode> {
     let mut last = AbortCode::OPCODE;
     for question in questions {
-        match call(port, peer, question, patience) {
+        match call(way, peer, question) {
             Err(AbortCode::OPCODE) => last = AbortCode::OPCODE,
             other => return other,
         }
@@ -131,10 +136,10 @@ fn newest(
     Err(last)
 }
 
-fn ask(port: &Port, peer: SocketAddr, patience: Duration) -> Result<Answer, AbortCode> {
+fn ask(way: &Way, peer: SocketAddr) -> Result<Answer, AbortCode> {
     let questions = [VoteCall::DebugWithKind, VoteCall::Debug, VoteCall::DebugOld];
     let asked = Instant::now();
-    let bytes = newest(port, peer, questions, patience)?;
+    let bytes = newest(way, peer, questions)?;
     let took = asked.elapsed().as_secs_f64();
     let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() - took / 2.0;
     let site = SiteDebug::decode(&bytes).map_err(|_| AbortCode::CLIENT_UNMARSHAL)?;
@@ -145,10 +150,9 @@ fn ask(port: &Port, peer: SocketAddr, patience: Duration) -> Result<Answer, Abor
 
 fn ask_others(
     arguments: &Arguments,
-    port: &Arc<Port>,
+    way: &Way,
     peer: SocketAddr,
     answer: &Answer,
-    patience: Duration,
 ) -> Result<Vec<Other>, AbortCode> {
     let mut listed = Vec::new();
     for which in 0..(answer.site.servers.clamp(1, 20) - 1) as u32 {
@@ -157,12 +161,12 @@ fn ask_others(
             VoteCall::ServerDebug(which),
             VoteCall::ServerDebugOld(which),
         ];
-        let bytes = newest(port, peer, questions, patience)?;
+        let bytes = newest(way, peer, questions)?;
         listed.push(ServerDebug::decode(&bytes).map_err(|_| AbortCode::CLIENT_UNMARSHAL)?);
     }
     let own = |debug: &ServerDebug| {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::from(debug.address)), peer.port());
-        ask(port, address, patience).ok().filter(|_| !arguments.alone)
+        ask(way, address).ok().filter(|_| !arguments.alone)
     };
     // All at once, so that the silent ones cost the patience only once.
     let answers: Vec<Option<Answer>> = std::thread::scope(|scope| {

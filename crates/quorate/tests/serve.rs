@@ -12,7 +12,7 @@ use rx::security::NullSecurity;
 use rx::{Port, PortConfig};
 use tempfile::TempDir;
 use ubik::client::{Client, Patience};
-use ubik::registers::table;
+use ubik::over_rx::Services;
 
 const ADDRESS: &str = "127.0.77.201";
 
@@ -46,7 +46,7 @@ fn refused(folder: &TempDir, arguments: &[&str]) -> (i32, String) {
 fn what_is_wrong_is_said_with_its_place_and_remedy() {
     let plain = &["--database", "prdb", "--no-auth"];
     let list = |text: &str| folder(&[("ThisCell", b"one.cell\n"), ("CellServDB", text.as_bytes())]);
-    let cases: [(TempDir, &[&str], i32, &str); 11] = [
+    let cases: [(TempDir, &[&str], i32, &str); 12] = [
         (folder(&[]), plain, 2, "ThisCell: No such file"),
         (folder(&[("ThisCell", b"one.cell\n")]), plain, 2, "CellServDB: No such file"),
         (list(">one.cell\n127.0.0\n"), plain, 2, "CellServDB:2: \"127.0.0\" is no server"),
@@ -72,6 +72,12 @@ fn what_is_wrong_is_said_with_its_place_and_remedy() {
             &["--database", "prdb", "--no-auth", "--timing", "brisk"],
             2,
             "10.99.0.9 is OpenAFS's",
+        ),
+        (
+            list(&format!(">one.cell\n{ADDRESS}\n10.99.0.9\n")),
+            &["--database", "prdb", "--database", "more:7002", "--no-auth"],
+            2,
+            "where OpenAFS's servers cannot find it",
         ),
     ];
     for (folder, arguments, code, words) in cases {
@@ -101,39 +107,44 @@ impl Drop for Running {
     }
 }
 
-fn status(port: u16) -> Output {
+fn status(port: u16, nth: u16) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-    command.args(["status", ADDRESS, &port.to_string(), "--json", "--patience-secs", "1"]).output().unwrap()
+    command.args(["status", ADDRESS, &port.to_string(), "--json", "--patience-secs", "1"]);
+    command.args(["--nth", &nth.to_string()]).output().unwrap()
 }
 
-/// S9, U40: two databases in one process; the only server of a cell serves at once, says so, and ends at SIGTERM with
-/// everything written.
+/// S9, U24, U40: three databases in one process, two of them on one port; the only server of a cell serves at once, tells all
+/// its addresses, says how it is, and ends at SIGTERM with everything written.
 #[test]
 fn a_single_server_serves_says_so_and_ends_cleanly() {
     let folder = one_server();
     let free = || UdpSocket::bind((ADDRESS, 0)).unwrap().local_addr().unwrap().port();
     let ports = [free(), free()];
-    let databases = [format!("one:{}", ports[0]), format!("two:{}", ports[1])];
-    let arguments =
-        ["--database", &databases[0], "--database", &databases[1], "--no-auth", "--registers-at", "0"];
-    let silent = status(ports[0]);
+    let served = [(ports[0], 0, "one"), (ports[1], 0, "two"), (ports[1], 1, "three")];
+    let mut arguments = vec!["--no-auth", "--registers-at", "0", "--address", ADDRESS];
+    arguments.extend(["--other-address", "127.0.77.202"]);
+    let databases = served.map(|(port, _, name)| format!("{name}:{port}"));
+    databases.iter().for_each(|database| arguments.extend(["--database", database]));
+    let silent = status(ports[0], 0);
     assert_eq!(silent.status.code(), Some(4), "nobody is there yet");
     let mut running = Running(serve(folder.path(), &arguments).stderr(Stdio::piped()).spawn().unwrap());
-    for (index, port) in ports.into_iter().enumerate() {
+    for (index, (port, nth, _)) in served.into_iter().enumerate() {
         let local = Arc::new(Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap());
         let server: SocketAddr = format!("{ADDRESS}:{port}").parse().unwrap();
         let patience = Patience { silence: Duration::from_secs(1), ..Patience::default() };
-        let client = Client::new(local, vec![server], table::SERVICE, Arc::new(NullSecurity), patience);
+        let Services { vote, table, .. } = Services::nth(nth);
+        let client =
+            Client::new(local, vec![server], table, Arc::new(NullSecurity), patience).with_votes(vote);
         client.write_register(3, 33 + index as u64).unwrap();
-        let told = status(port);
+        let told = status(port, nth);
         let json: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
         assert!(told.status.success() && json["is_sync_site"] == true, "{json:#}");
     }
     let id = running.0.id().to_string();
     assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
     assert_eq!(running.0.wait().unwrap().code(), Some(0));
-    for (index, name) in ["one.DB0", "two.DB0"].into_iter().enumerate() {
-        let bytes = fs::read(folder.path().join(name)).unwrap();
+    for (index, (.., name)) in served.into_iter().enumerate() {
+        let bytes = fs::read(folder.path().join(format!("{name}.DB0"))).unwrap();
         assert_eq!(bytes[64 + 24..64 + 32], (33 + index as u64).to_be_bytes());
     }
 }

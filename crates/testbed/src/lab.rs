@@ -215,6 +215,14 @@ impl Lab {
         namespace.run("nft", &[&rule]);
     }
 
+    /// Lets a node send no more than so many megabits a second; whether it can be done here.
+    pub fn slow_line(&self, node: usize, megabits: u32) -> bool {
+        let rate = format!("{megabits}mbit");
+        let shape =
+            ["qdisc", "add", "dev", "e0", "root", "tbf", "rate", &rate, "burst", "32kb", "latency", "200ms"];
+        self.nodes[node].namespace.run("tc", &shape)
+    }
+
     /// Takes back every cut and loss.
     pub fn heal(&self) {
         for node in &self.nodes {

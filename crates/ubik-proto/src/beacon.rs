@@ -28,7 +28,7 @@ pub enum VoteReply {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flight {
     pub(crate) number: u64,
-    sent: Moment,
+    pub(crate) sent: Moment,
     epoch: u32,
     granting: bool,
     /// The start that it names.
@@ -58,6 +58,10 @@ pub struct Link {
     granted: Option<Moment>,
     /// Its wall clock when it voted, and when that vote was received, if it tells.
     pub(crate) clock: Option<(i32, Moment)>,
+    /// Between which its wall clock was ahead of this one's monotonic clock, in seconds, when it voted last.
+    pub(crate) ahead: Option<(i64, i64)>,
+    /// Its wall clock was set: until then its promises, which are kept by that clock, count for nothing.
+    pub(crate) distrusted_until: Option<Moment>,
     /// A beacon was sent that named the version before a commit that it was told to make.
     pub(crate) told_old_version: bool,
     /// Until when it may read by the grant of an earlier sync site.
@@ -67,6 +71,11 @@ pub struct Link {
 }
 
 impl Link {
+    /// Whether its votes count for nothing at `now`, since its clock was set.
+    pub fn is_distrusted(&self, now: Moment) -> bool {
+        self.distrusted_until.is_some_and(|until| now < until)
+    }
+
     /// Its wall clock when it voted last, if it tells.
     pub fn clock(&self) -> Option<i32> {
         self.clock.map(|(clock, _)| clock)
@@ -100,6 +109,8 @@ impl Beaconer {
             yes_sent: None,
             granted: None,
             clock: None,
+            ahead: None,
+            distrusted_until: None,
             told_old_version: false,
             floor: None,
             refusals: 0,
@@ -184,6 +195,10 @@ impl Beaconer {
                 link.last_vote = false;
                 link.yes_sent = None;
                 link.refusals += 1;
+            }
+            VoteReply::Yes(_) if link.is_distrusted(now) => {
+                link.last_vote = true;
+                link.yes_sent = None;
             }
             VoteReply::Yes(_) if flight.epoch == epoch => {
                 link.last_vote = true;

@@ -6,8 +6,7 @@
 
 mod epochs;
 mod foreign;
-
-use std::time::Duration;
+mod turn;
 
 use crate::beacon::{Beaconer, VoteReply};
 use crate::cell::{Cell, ServerId, ServerSet};
@@ -224,11 +223,13 @@ impl Power {
     pub fn on_vote(&mut self, now: Now, from: ServerId, number: u64, reply: VoteReply) -> Vec<Command> {
         let mut commands = Vec::new();
         let epoch = self.epoch().unwrap_or(0);
-        let told = self.beaconer.link(from).flight.map(|flight| flight.start);
+        let flight = self.beaconer.link(from).flight.filter(|flight| flight.number == number);
+        if let (Some(flight), VoteReply::Yes(clock)) = (flight, reply) {
+            self.note_clock(now, from, clock, &flight);
+        }
         if !self.beaconer.answered(now.moment, from, number, epoch, reply) {
             return commands;
         }
-        self.note_clock(now, from, reply, told);
         match reply {
             VoteReply::Failed => commands.push(Command::Notify(Event::Down { peer: from })),
             VoteReply::No => {}
@@ -448,16 +449,6 @@ impl Power {
         }
     }
 
-    /// The server whose place this one takes, if it is certain that no other sync site has let it read since.
-    ///
-    /// //= docs/ubik-protocol.md#obligation
-    fn silent_predecessor(&self, now: Moment) -> Option<ServerId> {
-        let (host, reigned) = self.predecessor?;
-        let drift = self.profile.drift_per_mille;
-        let soon = now.since(reigned) * (1000 + drift) < self.profile.promise * 2 * (1000 - drift);
-        (soon && self.cell.voters().len() <= 3).then_some(host)
-    }
-
     fn stand(&mut self, now: Now) {
         let epoch = self.propose(now);
         self.standing = Standing::Candidate { epoch };
@@ -510,39 +501,6 @@ impl Power {
     /// "Am I sync site and is this the version I vouch for", in one step (U16).
     pub fn vouches_for(&self, now: Moment, version: Version) -> bool {
         self.holds_mandate(now) && self.claim.version == version
-    }
-
-    fn may_stand(&self, now: Moment) -> bool {
-        self.cell.is_voter(self.cell.me()) && (self.alone() || self.voter.free_to_stand(now))
-    }
-
-    fn alone(&self) -> bool {
-        self.cell.voters().len() == 1
-    }
-
-    /// When the own promise is over and it is this server's turn.
-    fn may_stand_at(&self) -> Moment {
-        let to_self = self.voter.promised_to() == Some(self.cell.me());
-        let free = if to_self { Moment::START } else { self.voter.promised_until() };
-        free + self.stagger()
-    }
-
-    /// Time between two rounds. A candidate asks more often: a voter may become free a little after it was asked.
-    fn round(&self) -> Duration {
-        match self.standing {
-            Standing::Candidate { .. } => self.profile.beacon / 4,
-            _ => self.profile.beacon,
-        }
-    }
-
-    /// How much later than it could this server stands, so that one candidate asks before the next: the higher its
-    /// address among those that may stand now, the longer. Whoever has its promise is silent. The first waits a little
-    /// too, since others may have said yes to the same beacon a little later.
-    fn stagger(&self) -> Duration {
-        let silent = self.voter.promised_to();
-        let me = self.cell.me();
-        let before = self.cell.voters().iter().filter(|&id| id < me && Some(id) != silent).count();
-        self.profile.beacon / 12 + self.profile.beacon / 4 * before as u32
     }
 
     fn probe(&mut self, now: Moment, commands: &mut Vec<Command>) {

@@ -32,6 +32,15 @@ fn beacons(commands: &[Command]) -> Vec<(u64, Beacon)> {
 /// A sync site elected by an OpenAFS voter (or what is taken for one), whose answers are `answer(start, now)`; the beacons
 /// that the voter got after the election, one a second, with when they left.
 fn reign(answer: impl Fn(i32, Now) -> i32, seconds: u64) -> (Power, Vec<(Now, Beacon)>) {
+    reign_by(at, answer, seconds)
+}
+
+/// As above, with the sync site's own clocks.
+fn reign_by(
+    at: impl Fn(u64) -> Now,
+    answer: impl Fn(i32, Now) -> i32,
+    seconds: u64,
+) -> (Power, Vec<(Now, Beacon)>) {
     let server = |address, dialect| Server { address, kind: ServerKind::Voter, dialect };
     let servers = vec![server(0, Dialect::Quorate), server(1, Dialect::OpenAfs), server(2, Dialect::OpenAfs)];
     let cell = Cell::new(servers, 0).unwrap();
@@ -91,6 +100,28 @@ fn an_echo_is_not_taken_for_a_clock() {
         assert_eq!(now.wall - i64::from(beacon.start), 28);
     }
     assert_eq!(power.beaconer().link(peer()).skew, None);
+}
+
+/// U14, U22, M2: an OpenAFS voter whose clock is set forward or back, which may end its promises, counts as no vote for as long
+/// as one lasts, and counts again after that. Setting this server's own wall clock means nothing.
+#[test]
+fn a_voter_whose_clock_was_set_counts_for_nothing() {
+    let stepped = |by: i64| {
+        let clock = move |_, now: Now| (now.wall + if now.wall >= WALL + 120 { by } else { 0 }) as i32;
+        let holds = |seconds| matches!(reign(clock, seconds).0.standing(), Standing::SyncSite { .. });
+        // From 90 on; set at 120, the mandate of the vote before lasts 58 s, and a new one follows at 195.
+        [holds(25), holds(95), holds(125)]
+    };
+    assert_eq!(stepped(0), [true; 3]);
+    assert_eq!(stepped(4), [true; 3], "less than a step");
+    assert_eq!(stepped(80), [true, false, true]);
+    assert_eq!(stepped(-80), [true, false, true]);
+    let set_here = |seconds| {
+        let Now { moment, wall } = at(seconds);
+        Now { moment, wall: wall + if seconds >= 120 { 80 } else { 0 } }
+    };
+    let steady = |_, now: Now| (WALL + now.moment.as_micros() as i64 / 1_000_000 - 1000) as i32;
+    assert!(matches!(reign_by(set_here, steady, 95).0.standing(), Standing::SyncSite { .. }));
 }
 
 /// U16, U17: a beacon that was sent while a commit was decided is followed by one with the version that came of it.

@@ -73,6 +73,7 @@ pub struct Client {
     port: Arc<Port>,
     servers: Vec<SocketAddr>,
     service: ServiceId,
+    votes: ServiceId,
     security: Arc<dyn SecurityClass>,
     patience: Patience,
     connections: Mutex<HashMap<(SocketAddr, ServiceId), Arc<Connection>>>,
@@ -117,7 +118,13 @@ impl Client {
         patience: Patience,
     ) -> Self {
         let (connections, sync_site, next) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
-        Client { port, servers, service, security, patience, connections, sync_site, next }
+        Client { port, servers, service, votes: VOTE, security, patience, connections, sync_site, next }
+    }
+
+    /// The same, of a database whose votes are another service than OpenAFS's, since it shares its port.
+    #[must_use]
+    pub fn with_votes(self, votes: ServiceId) -> Self {
+        Client { votes, ..self }
     }
 
     fn connection(&self, server: SocketAddr, service: ServiceId) -> Arc<Connection> {
@@ -137,7 +144,7 @@ impl Client {
 
     /// Asks `server` who is sync site.
     fn ask(&self, server: SocketAddr) -> Result<Option<SocketAddr>, AbortCode> {
-        let connection = self.connection(server, VOTE);
+        let connection = self.connection(server, self.votes);
         let asked = connection.start().and_then(|mut call| {
             call.write(&VoteCall::DebugOld.encode())?;
             let mut answer = Vec::new();
@@ -149,7 +156,7 @@ impl Client {
                 }
             }
         });
-        let answer = asked.inspect_err(|_| self.give_up(server, VOTE))?;
+        let answer = asked.inspect_err(|_| self.give_up(server, self.votes))?;
         let debug = SiteDebug::decode(&answer).map_err(|_| AbortCode::CLIENT_UNMARSHAL)?;
         if debug.is_sync_site {
             return Ok(Some(server));

@@ -38,6 +38,9 @@ impl Site {
     pub fn site_debug(&self, held: &mut Held<'_, Nothing>) -> SiteDebug {
         let mut debug = self.with_power(held, of_power);
         self.with_replica(held, |replica| add_replica(&mut debug, replica));
+        if let Some(addresses) = self.addresses() {
+            debug.addresses = addresses.own().to_vec();
+        }
         debug
     }
 
@@ -52,6 +55,7 @@ impl Site {
             debug.remote_version = version.unwrap_or(Version::NONE);
             debug.current = version == Some(replica.database().version());
         });
+        debug.addresses = self.addresses().map_or_else(Vec::new, |addresses| addresses.others(peer));
         Some(debug)
     }
 }

@@ -56,7 +56,8 @@ impl Replica {
             }
             DiskCall::SetVersion { transaction, old, new } => {
                 self.remote.check(from, transaction)?;
-                self.relabel(cx, old, new)?;
+                // OpenAFS goes on to commit when it was refused: that would count on from another version.
+                self.relabel(cx, old, new).inspect_err(|_| self.remote.clear())?;
             }
             DiskCall::Commit(id) => {
                 let changes = self.remote.commit(from, id)?;

@@ -28,6 +28,7 @@ use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::Version;
 use ubik_proto::vote::Vote;
 
+use crate::addresses::Addresses;
 use crate::effect::{Answer, CallError, CallToken, ClientEvent, ClientId, Effect, Reply};
 use crate::locks::{Held, Nothing};
 use crate::phys::{PhysicalStore, Replacement};
@@ -206,6 +207,13 @@ impl Ear {
             Vote::Yes { persist: Some(record) } => {
                 shared.site.save_promise(&mut held, record).ok().map(|()| VoteReply::Yes(beacon.start))
             }
+        }
+    }
+
+    /// Debug calls tell these addresses from now on.
+    pub fn know_addresses(&self, addresses: &Arc<Addresses>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.site.know_addresses(addresses.clone());
         }
     }
 

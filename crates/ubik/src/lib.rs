@@ -9,10 +9,11 @@
 //!
 //! What [`site`] returns are [`effect`]s: it waits for nothing and calls nobody itself. The shipped server around it is
 //! [`driver`], with [`application`] for who uses the database and [`transport`] for the way to the peers,
-//! which is Rx ([`over_rx`]). [`watch`] says in words what it sees, [`cell_files`] reads what OpenAFS's servers read.
+//! which is Rx ([`over_rx`], with [`addresses`]). [`watch`] says in words what it sees, [`cell_files`] reads what OpenAFS's servers read.
 //! [`client`] is for programs that call a replicated service, [`registers`] the smallest of such.
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 pub mod application;
 pub mod cell_files;
 pub mod client;

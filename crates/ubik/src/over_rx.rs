@@ -4,9 +4,10 @@
 //! have proven that it holds the cell's key, for its beacons too, which OpenAFS takes from anybody ([`Membership`]).
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use rx::multi::Next;
 use rx::rpc::{CallStream, ServedCall};
 use rx::security::SecurityClass;
 use rx::{Connection, Port, ServiceId, Timeouts};
@@ -18,9 +19,11 @@ use ubik_proto::profile::Profile;
 use ubik_proto::version::Version;
 use ubik_proto::xdr::XdrError;
 
+use crate::addresses::{Addresses, Stranger};
 use crate::driver::Ear;
 use crate::effect::{Answer, CallError, Reply};
 use crate::phys::Replacement;
+use crate::registers::table;
 use crate::snapshot::Snapshot;
 use crate::transport::Transport;
 
@@ -28,10 +31,44 @@ use crate::transport::Transport;
 pub const VOTE: ServiceId = ServiceId(50);
 /// The service of transactions and transfers.
 pub const DISK: ServiceId = ServiceId(51);
+/// The services of one database on a port.
+///
+/// OpenAFS's calls name no database, so it has one a port. Several share one here by having services of their own: the
+/// first is where OpenAFS's servers look for it, the others are for our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Services {
+    /// Votes.
+    pub vote: ServiceId,
+    /// Transactions and transfers.
+    pub disk: ServiceId,
+    /// The table of registers, if it is served.
+    pub table: ServiceId,
+}
+
+impl Services {
+    /// OpenAFS's.
+    pub const STOCK: Services = Services { vote: VOTE, disk: DISK, table: table::SERVICE };
+
+    /// Those of the `nth` database on a port, counted from 0; the first has OpenAFS's.
+    pub fn nth(nth: u16) -> Services {
+        match nth {
+            0 => Services::STOCK,
+            _ => {
+                let [vote, disk, table] = [0, 1, 2].map(|kind| ServiceId(SHARED + 3 * nth + kind));
+                Services { vote, disk, table }
+            }
+        }
+    }
+}
+
+/// Where the services of further databases on a port begin: OpenAFS has none there.
+const SHARED: u16 = 30_000;
 /// The most bytes of a call without a stream: a full `WriteV`, and room for its places.
 const MAX_CALL: usize = MAX_WRITE_BYTES + 4096;
 /// What C answers when a debug call asks about a server past the end of the list.
 const NO_SUCH_SERVER: rx::AbortCode = rx::AbortCode(2);
+/// `DISK_Probe`.
+const PROBE: u32 = 20010;
 /// How much of a transfer is moved at a time.
 const CHUNK: usize = 64 << 10;
 /// How far a C voter's clock may be from this one's before its answer is taken for an error: as C has it.
@@ -41,7 +78,8 @@ const PLAUSIBLE_SECS: i64 = 3600;
 pub struct RxTransport {
     port: Arc<Port>,
     cell: Cell,
-    addresses: HashMap<ServerId, SocketAddr>,
+    addresses: Arc<Addresses>,
+    services: Services,
     security: Arc<dyn SecurityClass>,
     timeouts: Timeouts,
     disk_timeouts: Timeouts,
@@ -50,22 +88,23 @@ pub struct RxTransport {
 }
 
 impl RxTransport {
-    /// Calls from `port` to the peers of `cell` at `addresses`. Keep the port until the server is gone.
+    /// Calls from `port` to the `services` of the peers of `cell` at `addresses`. Keep the port until the server is gone.
     pub fn new(
         port: Arc<Port>,
+        services: Services,
         cell: Cell,
-        addresses: HashMap<ServerId, SocketAddr>,
+        addresses: Arc<Addresses>,
         security: Arc<dyn SecurityClass>,
         profile: &Profile,
     ) -> Self {
         let timeouts = Timeouts { dead: profile.call_timeout, ..Timeouts::default() };
         let disk_timeouts = Timeouts { dead: profile.disk_timeout, ..Timeouts::default() };
         let (votes, disks) = (Mutex::default(), Mutex::default());
-        RxTransport { port, cell, addresses, security, timeouts, disk_timeouts, votes, disks }
+        RxTransport { port, cell, addresses, services, security, timeouts, disk_timeouts, votes, disks }
     }
 
     fn connect(&self, to: ServerId, service: ServiceId, timeouts: Timeouts) -> Option<Connection> {
-        let address = *self.addresses.get(&to)?;
+        let address = self.addresses.current(to)?;
         Some(self.port.connect(address, service, &*self.security, timeouts))
     }
 
@@ -78,7 +117,7 @@ impl RxTransport {
         }
         // A beacon must be answered well within the time between two.
         let timeouts = Timeouts { hard_dead: Some(self.timeouts.dead), ..self.timeouts };
-        let connection = Arc::new(self.connect(to, VOTE, timeouts)?);
+        let connection = Arc::new(self.connect(to, self.services.vote, timeouts)?);
         votes.insert(to, (series, connection.clone()));
         Some(connection)
     }
@@ -88,22 +127,48 @@ impl RxTransport {
         if let Some(connection) = disks.get(&to) {
             return Some(connection.clone());
         }
-        let connection = Arc::new(self.connect(to, DISK, self.disk_timeouts)?);
+        let connection = Arc::new(self.connect(to, self.services.disk, self.disk_timeouts)?);
         disks.insert(to, connection.clone());
         Some(connection)
     }
 
-    /// Tells a peer this server's addresses, which also tells it that this server has started anew; returns the peer's
-    /// own, the one it is listed with first.
+    /// Tells a peer this server's addresses, which also tells it that this server has started anew; learns and returns the
+    /// peer's own, the one it is listed with first.
     ///
     /// # Errors
     /// No answer, or that the peer's list differs ([`AbortCode::BAD_HOST`]).
-    pub fn exchange_addresses(&self, to: ServerId, own: &[u32]) -> Result<Vec<u32>, CallError> {
-        let request = DiskCall::UpdateInterfaceAddr(own.to_vec()).encode();
+    pub fn exchange_addresses(&self, to: ServerId) -> Result<Vec<u32>, CallError> {
+        let request = DiskCall::UpdateInterfaceAddr(self.addresses.own().to_vec()).encode();
         let answer = self.on_disk(to, |begun| exchange(begun, &request).map_err(failed))?;
         let words =
             answer.chunks_exact(4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
-        Ok(words.filter(|&address| address != 0).collect())
+        let told: Vec<u32> = words.filter(|&address| address != 0).collect();
+        let learned = self.addresses.learn(to, &told);
+        learned.map_err(|Stranger| CallError::Aborted(AbortCode::BAD_HOST))?;
+        Ok(told)
+    }
+
+    /// Asks at all of a server's addresses at once whether it is there; calls go to the first that answers from now on.
+    fn probe_everywhere(&self, to: ServerId, all: &[SocketAddr]) -> bool {
+        let connect = |&at| self.port.connect(at, self.services.disk, &*self.security, self.disk_timeouts);
+        let connections: Vec<Connection> = all.iter().map(connect).collect();
+        let connections: Vec<&Connection> = connections.iter().collect();
+        let mut found = None;
+        let request = rx::rpc::Request::<()>::new(PROBE, &());
+        rx::multi::call_all(&connections, &request, |index, answer| match answer {
+            Ok(()) => {
+                found = Some(all[index]);
+                Next::Stop
+            }
+            Err(_) => Next::Continue,
+        });
+        let Some(found) = found else { return false };
+        if self.addresses.current(to) != Some(found) {
+            self.addresses.answered_at(to, found);
+            self.votes.lock().expect("no code here panics while it holds this lock").remove(&to);
+            self.disks.lock().expect("no code here panics while it holds this lock").remove(&to);
+        }
+        true
     }
 
     /// Makes a call on the DISK connection; a connection on which one failed is given up.
@@ -217,7 +282,11 @@ impl Transport for RxTransport {
     }
 
     fn probe(&self, to: ServerId) -> bool {
-        self.call(to, &DiskCall::Probe).is_ok()
+        match &self.addresses.all(to)[..] {
+            [] => false,
+            [_] => self.call(to, &DiskCall::Probe).is_ok(),
+            several => self.probe_everywhere(to, several),
+        }
     }
 
     fn call(&self, to: ServerId, call: &DiskCall) -> Result<Reply, CallError> {
@@ -260,34 +329,39 @@ impl Transport for RxTransport {
 /// Who may call, and how it proves that it is who it seems.
 #[derive(Clone, Debug)]
 pub struct Membership {
-    /// The servers' addresses.
-    pub servers: HashMap<IpAddr, ServerId>,
+    /// The servers' addresses, and this server's own.
+    pub addresses: Arc<Addresses>,
     /// Whether a server must also prove that it holds the cell's key. Anybody may probe and ask debug questions.
     pub needs_key: bool,
-    /// This server's own addresses, the one in the cell's list first.
-    pub own_addresses: Vec<u32>,
 }
 
 impl Membership {
     /// Which server this caller is, if it is one and has proven it as far as it must.
     fn member(&self, caller: &rx::Caller) -> Option<ServerId> {
         let proven = caller.identity.as_ref().is_some_and(|identity| identity.is_service);
-        let from = self.servers.get(&caller.address.ip()).copied();
+        let from = self.addresses.server_at(caller.address.ip());
         from.filter(|_| proven || !self.needs_key)
     }
 }
 
-/// Puts a server's services on a port, for the members of its cell.
-pub fn serve(port: &Port, ear: Ear, members: Membership, security: &[Arc<dyn SecurityClass>]) {
+/// Puts a server's `services` on a port, for the members of its cell.
+pub fn serve(
+    port: &Port,
+    services: Services,
+    ear: Ear,
+    members: Membership,
+    security: &[Arc<dyn SecurityClass>],
+) {
+    ear.know_addresses(&members.addresses);
     let members = Arc::new(members);
     let votes = (ear.clone(), members.clone());
     port.serve(
-        VOTE,
+        services.vote,
         security.to_vec(),
         Arc::new(move |call: &mut dyn ServedCall| serve_vote(&votes.0, &votes.1, call)),
     );
     port.serve(
-        DISK,
+        services.disk,
         security.to_vec(),
         Arc::new(move |call: &mut dyn ServedCall| serve_disk(&ear, &members, call)),
     );
@@ -341,23 +415,16 @@ fn serve_disk(ear: &Ear, members: &Membership, call: &mut dyn ServedCall) -> Res
         return receive(ear, from, call, file, length, version);
     }
     let tells_addresses = matches!(decoded, DiskCall::UpdateInterfaceAddr(_));
-    if let DiskCall::UpdateInterfaceAddr(addresses) = &decoded {
-        check_addresses(members, from, addresses)?;
+    if let DiskCall::UpdateInterfaceAddr(told) = &decoded {
+        members.addresses.learn(from, told).map_err(|Stranger| refused(AbortCode::BAD_HOST))?;
     }
     match ear.serve_call(from, decoded).map_err(refused)? {
         // C stops if the first of these is not the address that it has listed.
-        Answer::Done if tells_addresses => call.write(&encode_addresses(&members.own_addresses)),
+        Answer::Done if tells_addresses => call.write(&encode_addresses(members.addresses.own())),
         Answer::Done => Ok(()),
         Answer::Version(version) => call.write(&version.encode()),
         Answer::Database(database) => answer_database(call, &database),
     }
-}
-
-/// Every address that a server tells must be its own, as far as the list knows better; as C has it.
-fn check_addresses(members: &Membership, from: ServerId, addresses: &[u32]) -> Result<(), rx::AbortCode> {
-    let of = |&address: &u32| members.servers.get(&IpAddr::from(Ipv4Addr::from(address))).copied();
-    let strangers = addresses.iter().filter_map(of).any(|other| other != from);
-    if strangers { Err(refused(AbortCode::BAD_HOST)) } else { Ok(()) }
 }
 
 fn encode_addresses(addresses: &[u32]) -> Vec<u8> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ubik_proto::log::Change;
 
-use crate::pages::{PAGE_LEN, Page};
+use crate::pages::{PAGE_LEN, Page, read_pages};
 use crate::snapshot::{Changed, Snapshot};
 
 /// Changes over a snapshot.
@@ -48,19 +48,7 @@ impl Overlay {
     /// # Errors
     /// Those of the store.
     pub fn read(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let mut done = 0;
-        while done < buffer.len() {
-            let at = position + done as u64;
-            let offset = (at % PAGE_LEN as u64) as usize;
-            let count = (PAGE_LEN - offset).min(buffer.len() - done);
-            let target = &mut buffer[done..done + count];
-            match u32::try_from(at / PAGE_LEN as u64) {
-                Ok(number) => target.copy_from_slice(&self.page(number)?[offset..offset + count]),
-                Err(_) => target.fill(0),
-            }
-            done += count;
-        }
-        Ok(())
+        read_pages(position, buffer, |number| self.page(number))
     }
 
     fn page(&self, number: u32) -> io::Result<Arc<Page>> {

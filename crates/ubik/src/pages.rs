@@ -4,6 +4,7 @@
 //! made with the database, before the first call can come in, with a stated size and statistics (U6).
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +15,27 @@ pub const PAGE_LEN: usize = 1024;
 
 /// One page.
 pub type Page = [u8; PAGE_LEN];
+
+/// Fills `buffer` from `position` with what `page` gives; where no page can be there are zeros.
+pub(crate) fn read_pages(
+    position: u64,
+    buffer: &mut [u8],
+    page: impl Fn(u32) -> io::Result<Arc<Page>>,
+) -> io::Result<()> {
+    let mut done = 0;
+    while done < buffer.len() {
+        let at = position + done as u64;
+        let offset = (at % PAGE_LEN as u64) as usize;
+        let count = (PAGE_LEN - offset).min(buffer.len() - done);
+        let target = &mut buffer[done..done + count];
+        match u32::try_from(at / PAGE_LEN as u64) {
+            Ok(number) => target.copy_from_slice(&page(number)?[offset..offset + count]),
+            Err(_) => target.fill(0),
+        }
+        done += count;
+    }
+    Ok(())
+}
 
 /// How well the cache does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

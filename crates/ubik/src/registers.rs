@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rx::rpc::ServedCall;
 use rx::security::SecurityClass;
-use rx::{AbortCode, Caller, Port, procedures, xdr_struct};
+use rx::{AbortCode, Caller, Port, ServiceId, procedures, xdr_struct};
 use ubik_proto::code;
 
 use crate::application::{BeginError, CommitError};
@@ -57,10 +57,10 @@ impl Table {
         Table { server: Arc::downgrade(server), base, patience }
     }
 
-    /// Puts it on a port.
-    pub fn serve(self, port: &Port, security: &[Arc<dyn SecurityClass>]) {
+    /// Puts it on a port, as service `at`: [`table::SERVICE`], unless the database shares the port.
+    pub fn serve(self, port: &Port, at: ServiceId, security: &[Arc<dyn SecurityClass>]) {
         let service = move |call: &mut dyn ServedCall| table::dispatch(&self, call);
-        port.serve(table::SERVICE, security.to_vec(), Arc::new(service));
+        port.serve(at, security.to_vec(), Arc::new(service));
     }
 
     fn server(&self) -> Result<Arc<Server>, AbortCode> {

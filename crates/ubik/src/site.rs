@@ -18,6 +18,7 @@ use ubik_proto::profile::{Profile, ProfileError};
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::vote::{PromiseRecord, Vote};
 
+use crate::addresses::Addresses;
 use crate::database::{Database, OpenError};
 use crate::effect::{Answer, CallError, CallToken, ClientId, Effect, ReadKind, Reply};
 use crate::locks::{DatabaseLock, Held, Nothing, Ordered, PowerLock};
@@ -63,6 +64,8 @@ pub type Outbox = Box<dyn Fn(Effect) -> Option<Effect> + Send + Sync>;
 /// One server for one database.
 pub struct Site {
     outbox: OnceLock<Outbox>,
+    /// Where the servers are, if they have addresses.
+    addresses: OnceLock<Arc<Addresses>>,
     clock: Arc<dyn Clock>,
     database: Arc<Database>,
     power: Ordered<PowerLock, Power>,
@@ -93,6 +96,7 @@ impl Site {
         let replica = Replica::new(cell, profile, bootstrap, database.clone());
         Ok(Site {
             outbox: OnceLock::new(),
+            addresses: OnceLock::new(),
             clock,
             database,
             power: Ordered::new(power),
@@ -107,6 +111,17 @@ impl Site {
     pub fn post_calls_to(&self, outbox: Outbox) {
         // Only the first one counts; a server has one driver.
         let _ = self.outbox.set(outbox);
+    }
+
+    /// Debug calls tell these addresses from now on.
+    pub fn know_addresses(&self, addresses: Arc<Addresses>) {
+        // Only the first ones count; a server has one transport.
+        let _ = self.addresses.set(addresses);
+    }
+
+    /// The addresses, if any are known.
+    pub(crate) fn addresses(&self) -> Option<&Addresses> {
+        self.addresses.get().map(|addresses| &**addresses)
     }
 
     /// The copy.

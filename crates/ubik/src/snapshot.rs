@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use ubik_proto::version::Version;
 
-use crate::pages::{CacheStatistics, PAGE_LEN, Page, PageCache};
+use crate::pages::{CacheStatistics, PAGE_LEN, Page, PageCache, read_pages};
 use crate::phys::StoreFile;
 use crate::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -151,19 +151,7 @@ impl Snapshot {
     /// # Errors
     /// Those of the store.
     pub fn read(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let mut done = 0;
-        while done < buffer.len() {
-            let at = position + done as u64;
-            let offset = (at % PAGE_LEN as u64) as usize;
-            let count = (PAGE_LEN - offset).min(buffer.len() - done);
-            let target = &mut buffer[done..done + count];
-            match u32::try_from(at / PAGE_LEN as u64) {
-                Ok(number) => target.copy_from_slice(&self.page(number)?[offset..offset + count]),
-                Err(_) => target.fill(0),
-            }
-            done += count;
-        }
-        Ok(())
+        read_pages(position, buffer, |number| self.page(number))
     }
 
     /// Fills `buffer` from `position` as [`Snapshot::read`] does, past the page cache: whoever copies the whole database

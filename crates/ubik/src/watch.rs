@@ -33,6 +33,7 @@ struct Votes {
     following: Option<(ServerId, bool, u32)>,
     up: Vec<bool>,
     /// Peers whose clock is farther off than the limit.
+    distrusted: Vec<bool>,
     skewed: Vec<bool>,
 }
 
@@ -76,7 +77,7 @@ impl Watch {
     /// Looks at the votes.
     pub fn look_at_votes(&self, site: &Site, held: &mut Held<'_, Nothing>) {
         let lines = site.with_power(held, |now, power| {
-            let new = votes(power);
+            let new = votes(now, power);
             let mut seen = self.seen.lock().expect("no code here panics while it holds this lock");
             match seen.0.replace(new.clone()) {
                 Some(old) if old != new => changes_of_votes(now, power, &old, &new),
@@ -126,7 +127,7 @@ fn name(cell: &Cell, id: ServerId) -> Ipv4Addr {
     Ipv4Addr::from(cell.server(id).address)
 }
 
-fn votes(power: &Power) -> Votes {
+fn votes(now: Now, power: &Power) -> Votes {
     let cell = power.cell();
     let limit = power.profile().skew_limit.as_secs() as i64;
     let link = |id: ServerId| power.beaconer().link(id);
@@ -135,6 +136,7 @@ fn votes(power: &Power) -> Votes {
         standing: power.standing(),
         following: following.map(|seen| (seen.host, seen.claims_sync_site, seen.epoch)),
         up: cell.ids().map(|id| id == cell.me() || link(id).up).collect(),
+        distrusted: cell.ids().map(|id| link(id).is_distrusted(now.moment)).collect(),
         skewed: cell.ids().map(|id| link(id).skew.is_some_and(|skew| skew.abs() > limit)).collect(),
     }
 }
@@ -163,6 +165,13 @@ fn changes_of_votes(now: Now, power: &Power, old: &Votes, new: &Votes) -> Vec<St
         } else if !claims && !same {
             lines.push(format!("has promised its vote to {host_name}, which proposes epoch {epoch}"));
         }
+    }
+    for id in cell.peers().filter(|id| !old.distrusted[id.index()] && new.distrusted[id.index()]) {
+        let lasts = power.profile().promise;
+        lines.push(format!(
+            "the clock of {} was set; it keeps its promises by that clock, so its votes count for nothing for {lasts:?}",
+            name(cell, id)
+        ));
     }
     for id in cell.peers().filter(|id| !old.skewed[id.index()] && new.skewed[id.index()]) {
         let skew = power.beaconer().link(id).skew.unwrap_or(0);

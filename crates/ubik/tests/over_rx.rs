@@ -1,6 +1,7 @@
 //! Three shipped servers that talk over Rx on the loopback.
 
-use std::collections::HashMap;
+mod shared;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,21 +9,23 @@ use std::time::{Duration, Instant};
 use rx::rpc::CallStream;
 use rx::security::{NullSecurity, SecurityClass};
 use rx::{Port, PortConfig, Timeouts};
+use ubik::addresses::Addresses;
 use ubik::application::BeginError;
 use ubik::client::{Client, ClientError, Patience};
 use ubik::driver::Server;
-use ubik::effect::{ReadKind, WriteError};
+use ubik::effect::{Reply, WriteError};
 use ubik::locks::Held;
-use ubik::over_rx::{Membership, RxTransport, VOTE, serve};
+use ubik::over_rx::{Membership, RxTransport, Services, VOTE, serve};
 use ubik::phys::memory::MemoryStore;
 use ubik::registers::{Table, table};
 use ubik::site::Config;
+use ubik::transport::Transport;
 use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerId, ServerKind};
-use ubik_proto::messages::VoteCall;
+use ubik_proto::messages::{DiskCall, VoteCall};
 use ubik_proto::profile::Profile;
 use ubik_proto::version::Version;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use shared::{PATIENCE, read_newest};
 
 struct Running {
     server: Option<Arc<Server>>,
@@ -46,25 +49,31 @@ fn open_port(address: SocketAddr) -> Port {
     }
 }
 
-fn start(index: usize, udp_port: u16, store: &MemoryStore) -> Running {
+/// One of three servers of our own, at a port that may hold other databases too.
+fn start_on(port: &Arc<Port>, services: Services, index: usize, store: &MemoryStore) -> Arc<Server> {
     let member =
         |nth| Member { address: address(nth).into(), kind: ServerKind::Voter, dialect: Dialect::Quorate };
     let cell = Cell::new((0..3).map(member).collect(), address(index).into()).unwrap();
-    let port = Arc::new(open_port(SocketAddr::new(address(index).into(), udp_port)));
     let udp_port = port.local_addr().unwrap().port();
-    let addresses =
+    let listed =
         (0..3).map(|nth| (ServerId::new(nth), SocketAddr::new(address(nth).into(), udp_port))).collect();
-    let servers: HashMap<IpAddr, ServerId> =
-        (0..3).map(|nth| (address(nth).into(), ServerId::new(nth))).collect();
-    let members = Membership { servers, needs_key: false, own_addresses: vec![address(index).into()] };
+    let addresses = Arc::new(Addresses::new(listed, vec![address(index).into()]));
+    let members = Membership { addresses: addresses.clone(), needs_key: false };
     let security: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
     let profile = Profile::brisk();
-    let transport = RxTransport::new(port.clone(), cell.clone(), addresses, security.clone(), &profile);
+    let transport =
+        RxTransport::new(port.clone(), services, cell.clone(), addresses, security.clone(), &profile);
     let config = Config { cell, profile, cache_pages: 20, bootstrap: false };
     let server = Server::start(config, Arc::new(store.clone()), Arc::new(transport)).unwrap();
-    serve(&port, server.ear(), members, std::slice::from_ref(&security));
+    serve(port, services, server.ear(), members, std::slice::from_ref(&security));
     let server = Arc::new(server);
-    Table::new(&server, 4096, PATIENCE).serve(&port, &[security]);
+    Table::new(&server, 4096, PATIENCE).serve(port, services.table, &[security]);
+    server
+}
+
+fn start(index: usize, udp_port: u16, store: &MemoryStore) -> Running {
+    let port = Arc::new(open_port(SocketAddr::new(address(index).into(), udp_port)));
+    let server = start_on(&port, Services::STOCK, index, store);
     Running { server: Some(server), _port: port }
 }
 
@@ -91,18 +100,8 @@ fn write(cell: &[Running], position: u64, bytes: &[u8]) -> (usize, Version) {
 }
 
 fn read(cell: &[Running], index: usize, position: u64, length: usize) -> (Version, Vec<u8>) {
-    let begun = Instant::now();
-    loop {
-        assert!(begun.elapsed() < PATIENCE, "server {index} did not serve the read");
-        let server = cell[index].server.as_ref().expect("the test did not stop it");
-        if let Ok(mut transaction) = server.begin_read(ReadKind::Newest, PATIENCE) {
-            let mut bytes = vec![0; length];
-            transaction.seek(position);
-            transaction.read(&mut bytes).unwrap();
-            return (transaction.version(), bytes);
-        }
-        std::thread::yield_now();
-    }
+    let server = cell[index].server.as_ref().expect("the test did not stop it");
+    read_newest(server, position, length)
 }
 
 /// U19, U25, U29, U39: an election, writes of every size, the loss of the sync site and its return, over the real transport.
@@ -190,4 +189,85 @@ fn a_client_finds_who_serves_it() {
     let hasty = client(Duration::from_millis(300));
     assert!(matches!(hasty.read_register(5), Err(ClientError::TimedOut { .. })));
     assert!(matches!(hasty.write_register(5, 57), Err(ClientError::TimedOut { .. })));
+}
+
+/// U40, U41: two databases on one port in one process are independent: each elects, counts and holds what was written to
+/// it, and neither stops with the other. A stock caller, who can name none, reaches the first.
+#[test]
+fn two_databases_share_a_port() {
+    let stores: [[MemoryStore; 3]; 2] = Default::default();
+    let first = Arc::new(open_port(SocketAddr::new(address(0).into(), 0)));
+    let udp_port = first.local_addr().unwrap().port();
+    let others = [1, 2].map(|nth| Arc::new(open_port(SocketAddr::new(address(nth).into(), udp_port))));
+    let ports: Vec<Arc<Port>> = std::iter::once(first).chain(others).collect();
+    let run = |nth: usize| -> Vec<Running> {
+        let services = Services::nth(nth as u16);
+        let start = |(index, port): (usize, &Arc<Port>)| Running {
+            server: Some(start_on(port, services, index, &stores[nth][index])),
+            _port: port.clone(),
+        };
+        ports.iter().enumerate().map(start).collect()
+    };
+    let (one, mut other) = (run(0), run(1));
+    write(&one, 0, b"one");
+    let (_, version) = write(&other, 0, b"other");
+    let (_, later) = write(&other, 8, b"again");
+    assert_eq!(later, version.next(), "each counts for itself");
+
+    let client_port = Arc::new(Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap());
+    let servers: Vec<SocketAddr> = (0..3).map(|nth| SocketAddr::new(address(nth).into(), udp_port)).collect();
+    for (nth, value) in [(0, 5), (1, 6)] {
+        let Services { vote, table, .. } = Services::nth(nth);
+        let patience = Patience { in_all: PATIENCE, ..Patience::default() };
+        let security = Arc::new(NullSecurity);
+        let client =
+            Client::new(client_port.clone(), servers.clone(), table, security, patience).with_votes(vote);
+        client.write_register(1, value).unwrap();
+    }
+    for index in 0..3 {
+        assert_eq!(read(&one, index, 0, 5).1, b"one\0\0");
+        assert_eq!(read(&other, index, 0, 5).1, b"other");
+        assert_eq!((read(&one, index, 4096 + 8, 8).1[7], read(&other, index, 4096 + 8, 8).1[7]), (5, 6));
+    }
+    other.clear();
+    write(&one, 0, b"still");
+}
+
+/// U24: a server that does not answer at its listed address is found at another that it has told, and then called there;
+/// its own calls are known by either.
+#[test]
+fn a_down_server_is_probed_at_all_its_addresses() {
+    let (listed, other) = (Ipv4Addr::new(127, 0, 78, 1), Ipv4Addr::new(127, 0, 78, 2));
+    let member =
+        |ip: Ipv4Addr| Member { address: ip.into(), kind: ServerKind::Voter, dialect: Dialect::Quorate };
+    let cell = Cell::new(vec![member(address(0)), member(listed)], address(0).into()).unwrap();
+    let peer = cell.by_address(listed.into()).unwrap();
+    let port = Arc::new(open_port(SocketAddr::new(address(0).into(), 0)));
+    let peer_port = open_port(SocketAddr::new(other.into(), 0));
+    let udp_port = peer_port.local_addr().unwrap().port();
+    let at = |ip: Ipv4Addr| SocketAddr::new(ip.into(), udp_port);
+    let addresses = || {
+        let listed = [(cell.me(), at(address(0))), (peer, at(listed))].into_iter().collect();
+        Arc::new(Addresses::new(listed, vec![address(0).into()]))
+    };
+    // The peer's services, at its other address alone.
+    let security: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
+    let profile = Profile { disk_timeout: Duration::from_millis(300), ..Profile::brisk() };
+    let answers = |call: &mut dyn rx::rpc::ServedCall| {
+        let mut opcode = [0; 4];
+        call.read(&mut opcode)?;
+        if u32::from_be_bytes(opcode) == 20004 { call.write(&Version::new(7, 3).encode()) } else { Ok(()) }
+    };
+    peer_port.serve(Services::STOCK.disk, vec![security.clone()], Arc::new(answers));
+
+    let known = addresses();
+    let transport =
+        RxTransport::new(port.clone(), Services::STOCK, cell.clone(), known.clone(), security, &profile);
+    assert!(!transport.probe(peer), "nobody is at the listed address");
+    known.learn(peer, &[listed.into(), other.into()]).unwrap();
+    assert!(transport.probe(peer), "it is at the other");
+    assert_eq!(known.current(peer), Some(at(other)));
+    let version = transport.call(peer, &DiskCall::GetVersion).unwrap();
+    assert!(matches!(version, Reply::Version(version) if version == Version::new(7, 3)));
+    assert_eq!(known.server_at(other.into()), Some(peer));
 }

@@ -1,9 +1,11 @@
 //! Several shipped servers in one process (U41), joined by a network of function calls that can be cut.
 
+mod shared;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ubik::application::{AppCache, BeginError, CommitError};
 use ubik::driver::{Ear, Server};
@@ -20,8 +22,7 @@ use ubik_proto::messages::{Beacon, DiskCall};
 use ubik_proto::profile::Profile;
 use ubik_proto::version::Version;
 
-/// Longer than any election of the profile in use takes; only a failure waits for it.
-const PATIENCE: Duration = Duration::from_secs(60);
+use shared::{PATIENCE, read_newest};
 
 #[derive(Default)]
 struct Wires {
@@ -160,17 +161,7 @@ impl TestCell {
 
     /// Reads the newest version at one server, trying until it may.
     fn read(&self, index: usize, position: u64, length: usize) -> (Version, Vec<u8>) {
-        let begun = Instant::now();
-        loop {
-            assert!(begun.elapsed() < PATIENCE, "server {index} did not serve the read");
-            if let Ok(mut transaction) = self.server(index).begin_read(ReadKind::Newest, PATIENCE) {
-                let mut bytes = vec![0; length];
-                transaction.seek(position);
-                transaction.read(&mut bytes).unwrap();
-                return (transaction.version(), bytes);
-            }
-            std::thread::yield_now();
-        }
+        read_newest(self.server(index), position, length)
     }
 }
 

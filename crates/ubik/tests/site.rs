@@ -112,6 +112,22 @@ fn only_the_server_with_the_promise_is_served() {
     assert_eq!(site.database().version(), Version::FRESH, "nothing was changed");
 }
 
+/// U29, K12: OpenAFS's sync site does not look at the answer to SetVersion; a server that refused the label commits nothing of
+/// that transaction.
+#[test]
+fn a_transaction_whose_label_was_refused_is_over() {
+    let (site, hand) = site(2);
+    hand.set(76);
+    assert!(agrees(&site, id(0), 100));
+    let call = |call| site.on_call(&mut held(), id(0), call).0;
+    assert!(call(DiskCall::Begin(transaction(100))).is_ok() && call(write_call(100)).is_ok());
+    let (old, new) = (Version::new(50, 3), Version::new(100, 1));
+    let label = DiskCall::SetVersion { transaction: transaction(100), old, new };
+    assert_eq!(call(label).err(), Some(AbortCode::OUT_OF_SYNC), "it holds another version");
+    assert_eq!(call(DiskCall::Commit(transaction(100))).err(), Some(AbortCode::OUT_OF_SYNC));
+    assert_eq!(site.database().version(), Version::FRESH);
+}
+
 /// Plays the two other servers: they vote, have fresh databases, and do what they are told.
 struct Play {
     site: Site,

@@ -43,56 +43,36 @@ impl Statistics {
     }
 
     /// All of them, in a fixed order.
-    pub fn numbers(&self) -> [u64; COUNT] {
+    fn fields(&mut self) -> [&mut u64; COUNT] {
         [
-            self.events,
-            self.elections,
-            self.commits,
-            self.undecided,
-            self.refused,
-            self.reads,
-            self.follower_reads,
-            self.any_reads,
-            self.crashes,
-            self.transfers,
-            self.troubles,
-            self.checked,
+            &mut self.events,
+            &mut self.elections,
+            &mut self.commits,
+            &mut self.undecided,
+            &mut self.refused,
+            &mut self.reads,
+            &mut self.follower_reads,
+            &mut self.any_reads,
+            &mut self.crashes,
+            &mut self.transfers,
+            &mut self.troubles,
+            &mut self.checked,
         ]
+    }
+
+    /// All of them, in a fixed order.
+    pub fn numbers(mut self) -> [u64; COUNT] {
+        self.fields().map(|number| *number)
     }
 
     /// What [`Statistics::numbers`] gave; `None` if these are too few or too many.
     pub fn from_numbers(numbers: &[u64]) -> Option<Self> {
-        let &[
-            events,
-            elections,
-            commits,
-            undecided,
-            refused,
-            reads,
-            follower_reads,
-            any_reads,
-            crashes,
-            transfers,
-            troubles,
-            checked,
-        ] = numbers
-        else {
-            return None;
-        };
-        Some(Statistics {
-            events,
-            elections,
-            commits,
-            undecided,
-            refused,
-            reads,
-            follower_reads,
-            any_reads,
-            crashes,
-            transfers,
-            troubles,
-            checked,
-        })
+        let numbers: &[u64; COUNT] = numbers.try_into().ok()?;
+        let mut statistics = Statistics::default();
+        for (field, number) in statistics.fields().into_iter().zip(numbers) {
+            *field = *number;
+        }
+        Some(statistics)
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Database {
     pub name: String,
     /// Its UDP port.
     pub port: u16,
+    /// How many databases on that port were given before it.
+    pub nth_on_port: u16,
 }
 
 /// Everything that the replicas of this process have in common.
@@ -30,6 +32,8 @@ pub struct Setting {
     pub cell: Cell,
     /// This server's address.
     pub address: Ipv4Addr,
+    /// Its other addresses.
+    pub other_addresses: Vec<Ipv4Addr>,
     /// The databases.
     pub databases: Vec<Database>,
     /// Where their files are.
@@ -61,13 +65,7 @@ pub fn read(arguments: &Arguments) -> Result<Setting, Failure> {
     let file = cell_files::read(&arguments.config_dir).map_err(Failure::input)?;
     let address = own_address(arguments, &file)?;
     let cell = cell_of(arguments, &file, address)?;
-    let databases = arguments.databases.iter().map(|text| parse_database(text));
-    let databases: Vec<Database> = databases.collect::<Result<_, Failure>>()?;
-    for (nth, database) in databases.iter().enumerate() {
-        if databases[..nth].iter().any(|other| other.port == database.port || other.name == database.name) {
-            return Err(Failure::input(format!("database {} is given twice, or its port is", database.name)));
-        }
-    }
+    let databases = databases(arguments, &cell)?;
     if !arguments.database_dir.is_dir() {
         let directory = arguments.database_dir.display();
         return Err(Failure::system(format!("{directory} is no directory; make it, or give --database-dir")));
@@ -77,6 +75,7 @@ pub fn read(arguments: &Arguments) -> Result<Setting, Failure> {
         cell_name: file.name,
         cell,
         address,
+        other_addresses: arguments.other_addresses.clone(),
         databases,
         directory: arguments.database_dir.clone(),
         profile: arguments.timing.profile(),
@@ -89,6 +88,29 @@ pub fn read(arguments: &Arguments) -> Result<Setting, Failure> {
     })
 }
 
+/// The databases, each with its place on its port. Only the first there can be OpenAFS's too.
+fn databases(arguments: &Arguments, cell: &Cell) -> Result<Vec<Database>, Failure> {
+    let mut databases: Vec<Database> = Vec::new();
+    for text in &arguments.databases {
+        let mut database = parse_database(text)?;
+        let name = &database.name;
+        if databases.iter().any(|other| other.name == *name) {
+            return Err(Failure::input(format!("database {name} is given twice")));
+        }
+        database.nth_on_port = databases.iter().filter(|other| other.port == database.port).count() as u16;
+        let foreign = cell.ids().any(|id| cell.server(id).dialect == Dialect::OpenAfs);
+        if database.nth_on_port > 0 && foreign {
+            let port = database.port;
+            return Err(Failure::input(format!(
+                "database {name} shares port {port}, where OpenAFS's servers cannot find it; give it a port of its own, \
+                 or name the servers that run this program with --ours"
+            )));
+        }
+        databases.push(database);
+    }
+    Ok(databases)
+}
+
 fn parse_database(text: &str) -> Result<Database, Failure> {
     let (name, port) = match text.split_once(':') {
         Some((name, port)) => (name, port.parse().ok().filter(|&port| port != 0)),
@@ -96,7 +118,7 @@ fn parse_database(text: &str) -> Result<Database, Failure> {
     };
     let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     match port {
-        Some(port) if plain => Ok(Database { name: name.to_owned(), port }),
+        Some(port) if plain => Ok(Database { name: name.to_owned(), port, nth_on_port: 0 }),
         _ => Err(Failure::input(format!(
             "{text:?} is no database: give prdb, vldb, budb, or NAME:PORT with a name of letters and digits"
         ))),

@@ -19,7 +19,7 @@ use ubik_proto::profile::Profile;
 
 use crate::Outcome;
 use crate::failure::Failure;
-use replica::Replica;
+use replica::{Ports, Replica};
 
 /// Keep replicas of databases in a cell of database servers, OpenAFS's and ours.
 ///
@@ -35,6 +35,8 @@ It logs to stderr each election and recovery with its reason, and stops at SIGTE
 Files: ThisCell, CellServDB and KeyFileExt in the configuration directory, as OpenAFS has them.")]
 pub struct Arguments {
     /// A database to serve: prdb, vldb or budb on OpenAFS's ports, or NAME:PORT; may be given several times
+    ///
+    /// Several may share a port where all servers run this program. Give them in the same order on each.
     #[arg(long = "database", required = true, value_name = "NAME[:PORT]")]
     databases: Vec<String>,
     /// Where ThisCell, CellServDB and KeyFileExt are
@@ -46,6 +48,11 @@ pub struct Arguments {
     /// This server's address in CellServDB; found by itself if just one of those is this machine's
     #[arg(long)]
     address: Option<Ipv4Addr>,
+    /// Another address of this server; its peers try all of them when it does not answer. May be given several times
+    ///
+    /// With one the port is opened on all of the machine's addresses.
+    #[arg(long = "other-address", value_name = "ADDRESS")]
+    other_addresses: Vec<Ipv4Addr>,
     /// The other servers of the cell that run this program, by address, or `all`; every other one is OpenAFS's
     ///
     /// Name the same ones on all of them. Among our own servers promises are bound to epochs and leases need no clocks.
@@ -94,9 +101,13 @@ const STOPPING: Duration = Duration::from_secs(2);
 pub fn run(arguments: &Arguments) -> Outcome {
     let setting = cell::read(arguments)?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(Failure::system)?;
-    let replicas =
-        setting.databases.iter().map(|database| Replica::start(&setting, database, log_of(&database.name)));
+    let mut ports = Ports::default();
+    let replicas = setting
+        .databases
+        .iter()
+        .map(|database| Replica::start(&setting, database, &mut ports, log_of(&database.name)));
     let replicas: Vec<Replica> = replicas.collect::<Result<_, Failure>>()?;
+    drop(ports);
     for replica in &replicas {
         replica.announce();
         replica.check_programs();

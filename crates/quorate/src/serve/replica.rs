@@ -1,7 +1,7 @@
 //! One database that this process serves: its port, its copy, its services.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use rx::question::Asker;
 use rx::rpc::ServedCall;
 use rx::security::SecurityClass;
 use rx::{Port, PortConfig, ServiceId};
+use ubik::addresses::Addresses;
 use ubik::driver::Server;
 use ubik::effect::CallError;
-use ubik::over_rx::{self, Membership, RxTransport};
+use ubik::over_rx::{self, Membership, RxTransport, Services};
 use ubik::phys::files::FileStore;
 use ubik::registers::Table;
 use ubik::site::Config;
@@ -25,12 +26,30 @@ use crate::failure::Failure;
 /// How long a call to the table of registers waits.
 const TABLE_PATIENCE: Duration = Duration::from_secs(120);
 
+/// The ports that are open: databases may share one.
+#[derive(Default)]
+pub struct Ports(HashMap<u16, Arc<Port>>);
+
+impl Ports {
+    /// The port, opened if it is not yet; with several addresses, on all of the machine's.
+    fn open(&mut self, setting: &Setting, udp_port: u16) -> Result<Arc<Port>, Failure> {
+        if let Some(port) = self.0.get(&udp_port) {
+            return Ok(port.clone());
+        }
+        let several = !setting.other_addresses.is_empty();
+        let address = if several { Ipv4Addr::UNSPECIFIED } else { setting.address };
+        let opened = Port::open(SocketAddr::new(address.into(), udp_port), PortConfig::default());
+        let port = Arc::new(opened.map_err(Failure::system)?);
+        self.0.insert(udp_port, port.clone());
+        Ok(port)
+    }
+}
+
 /// A running replica. It stops when dropped: the server first, then the port.
 pub struct Replica {
     _server: Arc<Server>,
     transport: Arc<RxTransport>,
     peers: Vec<(ServerId, Ipv4Addr)>,
-    own: u32,
     cell: Cell,
     udp_port: u16,
     log: Log,
@@ -41,17 +60,24 @@ impl Replica {
     ///
     /// # Errors
     /// The port is taken, or the database cannot be opened.
-    pub fn start(setting: &Setting, database: &Database, log: Log) -> Result<Replica, Failure> {
+    pub fn start(
+        setting: &Setting,
+        database: &Database,
+        ports: &mut Ports,
+        log: Log,
+    ) -> Result<Replica, Failure> {
         let cell = setting.cell.clone();
         let at = |id: ServerId| Ipv4Addr::from(cell.server(id).address);
         let address = SocketAddr::new(setting.address.into(), database.port);
-        let port = Arc::new(Port::open(address, PortConfig::default()).map_err(Failure::system)?);
-        let addresses = cell
-            .ids()
-            .map(|id| (id, SocketAddr::new(at(id).into(), database.port)))
-            .collect::<HashMap<_, _>>();
+        let port = ports.open(setting, database.port)?;
+        let listed = cell.ids().map(|id| (id, SocketAddr::new(at(id).into(), database.port))).collect();
+        let own = std::iter::once(setting.address).chain(setting.other_addresses.iter().copied());
+        let addresses = Arc::new(Addresses::new(listed, own.map(u32::from).collect()));
+        let services = Services::nth(database.nth_on_port);
         let security = setting.client_security.clone();
-        let transport = RxTransport::new(port.clone(), cell.clone(), addresses, security, &setting.profile);
+        let profile = &setting.profile;
+        let transport =
+            RxTransport::new(port.clone(), services, cell.clone(), addresses.clone(), security, profile);
         let transport = Arc::new(transport);
         let config = Config {
             cell: cell.clone(),
@@ -64,18 +90,17 @@ impl Replica {
         let prefix = setting.directory.join(&database.name);
         let failed = |error| Failure::system(format!("{}.DB0: {error}", prefix.display()));
         let server = Arc::new(started.map_err(failed)?);
-        let own = u32::from(setting.address);
-        let servers: HashMap<IpAddr, ServerId> = cell.ids().map(|id| (at(id).into(), id)).collect();
-        let members = Membership { servers, needs_key: setting.needs_key, own_addresses: vec![own] };
-        over_rx::serve(&port, server.ear(), members, &setting.server_security);
+        let members = Membership { addresses, needs_key: setting.needs_key };
+        over_rx::serve(&port, services, server.ear(), members, &setting.server_security);
         if let Some(base) = setting.registers_at {
-            Table::new(&server, base.into(), TABLE_PATIENCE).serve(&port, &setting.server_security);
+            let table = Table::new(&server, base.into(), TABLE_PATIENCE);
+            table.serve(&port, services.table, &setting.server_security);
         }
         refuse_clients(&port, &setting.server_security);
         log(&describe(setting, &server, address));
         let peers = cell.peers().map(|id| (id, at(id))).collect();
         let udp_port = database.port;
-        Ok(Replica { _server: server, transport, peers, own, cell, udp_port, log })
+        Ok(Replica { _server: server, transport, peers, cell, udp_port, log })
     }
 
     /// Says which peers run another program than the arguments say, as far as they answer.
@@ -105,8 +130,8 @@ impl Replica {
     /// Tells every peer this server's addresses, and so that it has started anew; nobody waits for it (U37).
     pub fn announce(&self) {
         for &(id, address) in &self.peers {
-            let (transport, own, log) = (self.transport.clone(), self.own, self.log.clone());
-            std::thread::spawn(move || match transport.exchange_addresses(id, &[own]) {
+            let (transport, log) = (self.transport.clone(), self.log.clone());
+            std::thread::spawn(move || match transport.exchange_addresses(id) {
                 Ok(addresses) if addresses.first().is_some_and(|&first| first != u32::from(address)) => {
                     log(&format!(
                         "{address} says that its address is another; make CellServDB the same everywhere"

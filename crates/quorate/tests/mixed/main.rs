@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cell;
+mod raw;
 mod roles;
 
 use cell::{PRDB, PRDB_KEYS, Service, VLDB, VLDB_KEYS};
@@ -69,6 +70,28 @@ fn mixed_cells_of_every_kind_go_through_elections() {
             ("sync site, long", roles::sync_site_through_elections, VLDB_KEYS),
         ],
     );
+}
+
+/// U20, U26, P17: ours as sync site sends a database that takes longer than a mandate over a slow line: it is not unseated,
+/// and writes and reads go on.
+#[test]
+fn a_long_transfer_to_openafs_costs_no_quorum() {
+    let test = "a_long_transfer_to_openafs_costs_no_quorum";
+    if !is_long() {
+        return testbed::skip(test, "takes five minutes; QUORATE_LONG=1 (`cargo xtask interop`) runs it");
+    }
+    side_by_side(test, &[("long transfer", roles::long_transfer, PRDB)]);
+}
+
+/// U29: the calls that no database of OpenAFS's makes here, to a live server of OpenAFS's: Write, Truncate and Abort mean there
+/// what they mean here.
+#[test]
+fn openafs_writes_cuts_and_aborts_as_it_is_told() {
+    let test = "openafs_writes_cuts_and_aborts_as_it_is_told";
+    if !is_long() {
+        return testbed::skip(test, "waits for a vote; QUORATE_LONG=1 (`cargo xtask interop`) runs it");
+    }
+    side_by_side(test, &[("raw calls", raw::every_call, PRDB)]);
 }
 
 /// U31: in a cell with keys, a caller from a member's own address that has no ticket gets no vote and changes nothing.

@@ -119,6 +119,61 @@ pub fn skewed_follower(service: Service) {
     assert!(said.contains("the clock of 10.77.0.12 is"), "{said}");
 }
 
+/// Bytes of a database whose transfer over [`SLOW_LINE`] takes longer than a vote is good for (60 s).
+const LARGE: usize = 64 << 20;
+/// Megabits a second.
+const SLOW_LINE: u32 = 8;
+
+/// Ours serves with one of OpenAFS's that has the same large database, and sends it to one that has nothing, over a line on
+/// which that takes more than a minute.
+pub fn long_transfer(service: Service) {
+    let mut cell = Cell::new(service, 3, &[]);
+    cell.seed(&[0, 1]);
+    let file = format!("var/db/{}.DB0", service.database);
+    for node in &cell.lab.nodes[..2] {
+        let mut bytes = std::fs::read(node.path(&file)).unwrap();
+        bytes.resize(64 + LARGE, 7);
+        std::fs::write(node.path(&file), bytes).unwrap();
+    }
+    assert!(cell.lab.slow_line(0, SLOW_LINE), "tc is there where ip is");
+    cell.start_ours(0);
+    // As in `lead`.
+    std::thread::sleep(Duration::from_secs(8));
+    cell.start_openafs(&[1]);
+    serves_as_sync_site(&cell, 0);
+    let client = cell.client();
+    client.write_register(1, 1).unwrap();
+    cell.start_openafs(&[2]);
+    let received = cell.lab.nodes[2].path(&format!("{file}.TMP"));
+    let under_way = || std::fs::metadata(&received).is_ok_and(|found| found.len() > 1 << 20);
+    wait_for("the transfer is under way", ELECTION, || under_way().then_some(()));
+    let begun = Instant::now();
+    let (mut writes, mut longest) = (0, Duration::ZERO);
+    while under_way() {
+        assert!(begun.elapsed() < ELECTION, "the transfer does not end");
+        let asked = Instant::now();
+        // A commit overtakes the transfer, so that another must follow; few of them, at its beginning.
+        if begun.elapsed() < Duration::from_secs(30) {
+            client.write_register(2, writes).unwrap();
+            writes += 1;
+        }
+        assert!(client.read_register(1).unwrap().value == 1);
+        longest = longest.max(asked.elapsed());
+        let (status, _) = cell.status(0).unwrap();
+        assert!(status["is_sync_site"] == true, "{status:#}");
+    }
+    let took = begun.elapsed();
+    eprintln!(
+        "a transfer took {took:?}; meanwhile {writes} writes, a write and a read took {longest:?} at most"
+    );
+    assert!(took > Duration::from_secs(60), "no vote is good for so long");
+    assert!(writes >= 5, "writes went on");
+    all_in_step(&cell, 0);
+    cell.wait_until_equal(&[0, 1, 2]);
+    let said = cell.lab.nodes[0].said("quorate");
+    assert!(!said.contains("is sync site no more"), "{said}");
+}
+
 /// A follower dies while writes go on; says how long they stood still.
 fn loses_a_follower(cell: &mut Cell, node: usize) {
     let client = cell.client();

@@ -3,11 +3,14 @@
 //! //= docs/ubik-protocol.md#mixed-cells
 
 use super::{Command, Power, Standing};
-use crate::beacon::VoteReply;
+use crate::beacon::Flight;
 use crate::cell::{Dialect, ServerId};
 use crate::messages::Beacon;
 use crate::time::{Moment, Now};
 use crate::version::Version;
+
+/// A wall clock that is so much farther ahead or behind than at the vote before was set.
+const STEP_SECS: i64 = 5;
 
 impl Power {
     /// When the round began, for `to`: its own clock as it told it, for a server that counts its lease from there.
@@ -25,15 +28,29 @@ impl Power {
         start.max(1)
     }
 
-    /// An OpenAFS server's yes is its clock.
-    pub(super) fn note_clock(&mut self, now: Now, from: ServerId, reply: VoteReply, told: Option<i32>) {
-        if let (VoteReply::Yes(clock), Dialect::OpenAfs) = (reply, self.cell.server(from).dialect)
-            && told != Some(clock)
-        {
-            let link = self.beaconer.link_mut(from);
-            link.skew = Some(i64::from(clock) - now.wall);
-            link.clock = Some((clock, now.moment));
+    /// An OpenAFS server's yes is its clock. By that clock it keeps its promises: while it is being set they are none. It is
+    /// compared with this server's monotonic clock, so that setting this one's wall clock means nothing.
+    pub(super) fn note_clock(&mut self, now: Now, from: ServerId, clock: i32, flight: &Flight) {
+        if self.cell.server(from).dialect != Dialect::OpenAfs || flight.start == clock {
+            return;
         }
+        let distrusted_until = now.moment + self.profile.promise;
+        let link = self.beaconer.link_mut(from);
+        let seconds = |moment: Moment| (moment.as_micros() / 1_000_000) as i64;
+        let clock_secs = i64::from(clock);
+        let ahead = (clock_secs - seconds(now.moment) - 1, clock_secs - seconds(flight.sent) + 1);
+        // After a long silence clocks that run at other rates differ too.
+        let recent = link.clock.is_some_and(|(_, at)| now.moment.since(at) < self.profile.promise * 2);
+        let was_set = link
+            .ahead
+            .filter(|_| recent)
+            .is_some_and(|before| ahead.0 > before.1 + STEP_SECS || ahead.1 < before.0 - STEP_SECS);
+        if was_set {
+            link.distrusted_until = Some(distrusted_until);
+        }
+        link.ahead = Some(ahead);
+        link.skew = Some(clock_secs - now.wall);
+        link.clock = Some((clock, now.moment));
     }
 
     /// An OpenAFS server's beacons, and those of a sync site of ours, name their sender's clock.
