@@ -259,7 +259,8 @@ fn must_be_explained(folder: &Path) -> serde_json::Value {
         assert_eq!(engine["mismatches"], 0, "{all}");
     }
     let report = all["engines"][0].clone();
-    for nothing in ["mismatches", "planted", "locks_given_up"] {
+    // A lock has to be given up now and then: steps of walks wait for more than the recorded ones did.
+    for nothing in ["mismatches", "planted"] {
         assert_eq!(report[nothing], 0, "{nothing}: {report}");
     }
     report

@@ -18,6 +18,8 @@ pub struct TracePlan {
     pub announce: Vec<u32>,
     /// Start rows of traversals that are run to their end before their callbacks' work is done.
     pub split: HashSet<u32>,
+    /// Rows of walks that are not run: starts of traversals, steps of walks by keys.
+    pub unwalked: HashSet<u32>,
     /// Rows that take or release a lock that cannot be held as recorded.
     pub skip: HashSet<u32>,
     /// The row from which the trace says nothing.
@@ -57,14 +59,19 @@ impl Schedule {
         for of in &merged.splits {
             traces[of.trace as usize].split.insert(group(of).start);
         }
+        for of in &merged.unwalked {
+            traces[of.trace as usize].unwalked.insert(of.row);
+        }
         for of in &merged.given_up {
-            let Group { kind, start, end, .. } = group(of);
+            let Group { kind, start, end, open } = group(of);
             match kind {
                 // Not held open, and read-only: the engine's own traversal would take the lock whatever is wanted.
                 GroupKind::Traverse { .. } => {
                     traces[of.trace as usize].split.insert(start);
                     traces[of.trace as usize].skip.insert(start);
                 }
+                // The last row of one that its process's death released is no release.
+                _ if open => drop(traces[of.trace as usize].skip.insert(start)),
                 _ => traces[of.trace as usize].skip.extend([start, end]),
             }
         }

@@ -364,3 +364,41 @@ fn a_version_puts_a_change_behind_a_wipe() {
     assert!(ranks[0][2] < ranks[1][1], "{ranks:?}");
     assert!(done.explained.merged.given_up.is_empty());
 }
+
+/// R16: a step of a walk went past while somebody held the lock of another chain, under which he then saw what came after the
+/// step. The engine's step could meet just that chain, so that it waits, and the one with the lock for it. No lock is given up for
+/// that: the walk is not run, or not held open, and what it showed is looked up.
+#[test]
+fn a_walk_that_went_past_a_lock_is_taken_apart() {
+    let locks = trace(&[
+        "1 tdb_store 1:61 1:01 0x1 = 0 #5+1 v1",
+        "2 tdb_chainlock 1:61 #20+1",
+        "3 tdb_fetch 1:62 = 1:03 #50+1 v3",
+        "3 tdb_chainunlock 1:61 #60+1",
+    ]);
+    let changes =
+        trace(&["2 tdb_store 1:62 1:02 0x1 = 0 #10+1 v2", "3 tdb_store 1:62 1:03 0x1 = 0 #40+1 v3"]);
+    let first_step = trace(&[
+        "2 tdb_traverse_read_start #29+1",
+        "2 traverse 1:62 = 1:02 #30+1 v2",
+        "3 tdb_exists 1:61 = 1 #70+1 v3",
+        "3 tdb_traverse_end #71+1",
+    ]);
+    let later_step = trace(&[
+        "1 tdb_traverse_start #7+1",
+        "1 traverse 1:61 = 1:01 #8+1 v1",
+        "2 tdb_fetch 1:62 = 1:02 #28+1 v2",
+        "2 traverse 1:62 = 1:02 #30+1 v2",
+        "2 tdb_traverse_end #31+1",
+    ]);
+    let by_keys = trace(&["2 tdb_firstkey = 1:62 #30+1 v2", "2 tdb_nextkey 1:62 = NULL #31+1"]);
+
+    for (walk, unwalked, splits) in [(first_step, 1, 0), (later_step, 0, 1), (by_keys, 2, 0)] {
+        let done = replay(&[locks.clone(), changes.clone(), walk]);
+
+        let merged = &done.explained.merged;
+        assert_eq!(merged.given_up, []);
+        assert_eq!((merged.unwalked.len(), merged.splits.len()), (unwalked, splits));
+        assert_eq!((done.run.tally.not_run, done.explained.notes.len()), (unwalked as u64, unwalked.min(1)));
+    }
+}

@@ -140,3 +140,35 @@ fn readers_under_a_lock_do_not_exclude_each_other() {
     );
     assert!(replayed(&[locked, other], &[Some(b"1"), Some(b"2")]).is_empty());
 }
+
+/// R2, R16: a lock that is given up and that its process's death released has no row that releases it: the last one is an
+/// operation, and is run.
+#[test]
+fn the_last_row_under_a_lock_that_is_given_up_is_run() {
+    let dead = [
+        "1 tdb_lockall #10+1",
+        "2 tdb_store 1:62 1:31 0x1 = 0 #12+1 v2",
+        "3 tdb_fetch 1:63 = 1:32 #30+1 v3",
+        "4 tdb_store 1:64 1:33 0x1 = 0 #32+1 v4",
+    ];
+    let other = [
+        "2 tdb_lockall #14+1",
+        "2 tdb_fetch 1:62 = 1:31 #16+1 v2",
+        "3 tdb_store 1:63 1:32 0x1 = 0 #18+1 v3",
+        "3 tdb_unlockall #20+1",
+        "3 tdb_close #22+1",
+    ];
+    let texts = [
+        trace(&["1 tdb_store 1:61 1:30 0x1 = 0 #5+1 v1"], "1 tdb_close #6+1\n"),
+        trace(&dead, "\0"),
+        trace(&other, ""),
+    ];
+    let history = read(&texts).unwrap_or_else(|error| panic!("{error}"));
+    let mut explained = explain(&history, Hashing::recorded(&history), Default::default())
+        .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));
+    assert_eq!(explained.merged.given_up.iter().map(|group| group.trace).collect::<Vec<_>>(), [1]);
+    let schedule = Schedule::new(&history, &mut explained);
+    let run = run(&history, &schedule, &Memory::new(&history), &Options::default())
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(run.tally.mismatches, 0, "{:?}", run.tally.kept);
+}

@@ -180,7 +180,9 @@ impl Recorder {
     }
 
     fn reached(&self, number: u32) {
-        self.last.set(self.last.get().max(number));
+        if is_behind(number, self.last.get()) {
+            self.last.set(number);
+        }
     }
 
     /// Writes a line.
@@ -250,6 +252,11 @@ impl Recorder {
             let _ = tail.finish();
         }
     }
+}
+
+/// Whether the counter comes from `before` to `number`; behind the last number there is it goes on with 0.
+fn is_behind(number: u32, before: u32) -> bool {
+    number.wrapping_sub(before).cast_signed() > 0
 }
 
 /// The first byte of a line that says what is under way.

@@ -168,6 +168,27 @@ fn a_forked_child_has_its_own_trace() {
     assert_eq!(theirs[1..], ["1 tdb_fetch 1:61 = 1:31", "1 tdb_exists 1:62 = 0", "1 tdb_close"]);
 }
 
+/// R4: behind the last number there is the counter goes on with 0, and so do the lines, those without a lock too.
+#[test]
+fn numbers_go_past_their_end() {
+    let folder = common::folder();
+    drop(open(folder.path()));
+    let file = std::fs::OpenOptions::new().write(true).open(folder.path().join("db")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &(u32::MAX - 1).to_ne_bytes(), 48).unwrap();
+    let database = open(folder.path());
+    let trace = database.recording().unwrap();
+
+    for _ in 0..2 {
+        database.store(b"a", b"1", StoreMode::Replace).unwrap();
+    }
+    database.traverse_read(|_, _, _| ControlFlow::Continue(())).unwrap();
+    drop(database);
+
+    let numbers: Vec<String> =
+        lines(&trace).iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(numbers, ["4294967294", "4294967295", "0", "0", "0", "0", "0"]);
+}
+
 /// R2, R4: a number that a dead process's commit had already written, and that is taken back with the rest, does not get
 /// into anybody's trace, though it is read before the first lock that would take it back.
 #[test]

@@ -27,6 +27,8 @@ pub struct Input<'a> {
     pub chains: &'a [u32],
     /// The row from which each trace says nothing.
     pub dead: &'a [u32],
+    /// Steps do not wait for chains that the recorded ones need not have met.
+    pub lone_steps: bool,
 }
 
 /// Which of two events goes first: the one in the smaller cell. Within a cell, operations go before locks and narrow
@@ -75,6 +77,15 @@ pub struct Active {
     pub scope: Option<Scope>,
 }
 
+/// What becomes of a walk one of whose steps is taken out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alone {
+    /// This traversal, a group of the trace, is not held open.
+    Split(u32),
+    /// The traversal or the single step of a walk by keys that stands in this row is not run at all.
+    Unwalked(u32),
+}
+
 /// Walks one trace.
 pub struct Walker<'a> {
     input: Input<'a>,
@@ -85,6 +96,8 @@ pub struct Walker<'a> {
     last_unit: u32,
     /// The groups that are open before the current event.
     pub active: Vec<Active>,
+    /// Those of them that are traversals whose steps are alone.
+    lone: Vec<u32>,
     /// What comes next.
     pub event: Option<Event>,
 }
@@ -100,6 +113,7 @@ impl<'a> Walker<'a> {
             next_unit: input.units.starts[number],
             last_unit: input.units.starts[number + 1],
             active: Vec::new(),
+            lone: Vec::new(),
             event: None,
         };
         walker.event = walker.at(0, 0);
@@ -111,6 +125,43 @@ impl<'a> Walker<'a> {
         let event = self.event?;
         let group = self.group_at(event.row).filter(|group| !group.is_transaction())?;
         Some(Active { group: self.next_group as u32, end: group.end, kind: group.kind, scope: event.scope })
+    }
+
+    /// If the current event is a step of a walk: what it needs at least, which is the chain of the record that it showed.
+    pub fn needs_alone(&self) -> Option<Option<Momentary>> {
+        let event = self.event?;
+        matches!(event.moment, Some(Momentary::Step { .. })).then(|| self.lone_step(event.row))
+    }
+
+    /// Takes the current event, a step, out of its walk: it shows its record, whatever the engine would show then. Of a
+    /// traversal all later steps follow.
+    pub fn leave_alone(&mut self) -> Option<Alone> {
+        let alone = self.needs_alone()?;
+        let event = self.event.as_mut()?;
+        event.moment = alone;
+        if matches!(self.trace.rows.op(event.row as usize), Op::Firstkey | Op::Nextkey) {
+            return Some(Alone::Unwalked(event.row));
+        }
+        let group = innermost(&self.active)?.group;
+        self.lone.push(group);
+        let start = self.trace.groups[group as usize].start;
+        // The engine's traversal begins with the first step.
+        Some(if event.row == start + 1 { Alone::Unwalked(start) } else { Alone::Split(group) })
+    }
+
+    /// Whether the steps of a traversal are alone.
+    pub fn is_lone(&self, group: u32) -> bool {
+        self.lone.contains(&group)
+    }
+
+    fn lone_step(&self, row: u32) -> Option<Momentary> {
+        let row = self.trace.rows.row(row as usize);
+        let key = match row.op {
+            Op::Firstkey | Op::Nextkey => row.a,
+            Op::Traverse => row.key,
+            _ => NONE,
+        };
+        (key != NONE).then(|| Momentary::Chain { chain: self.chain(key), write: false })
     }
 
     /// Goes on to the next event; `released` hears of every group that ended with the current one.
@@ -209,8 +260,10 @@ impl<'a> Walker<'a> {
         match op {
             Op::WipeAll => Some(Momentary::Wipe),
             Op::Traverse | Op::Traversefn | Op::TraverseEnd => {
-                let innermost =
-                    self.active.iter().rfind(|active| matches!(active.kind, GroupKind::Traverse { .. }));
+                let innermost = innermost(&self.active);
+                if innermost.is_some_and(|active| self.is_lone(active.group)) {
+                    return self.lone_step(row);
+                }
                 let write =
                     innermost.is_some_and(|active| active.kind == GroupKind::Traverse { write: true });
                 Some(Momentary::Step { write })
@@ -255,4 +308,8 @@ impl<'a> Walker<'a> {
         let end = 2 * u64::from(self.trace.rows.seq(group.end as usize));
         end.saturating_sub(cell) / 2
     }
+}
+
+fn innermost(active: &[Active]) -> Option<&Active> {
+    active.iter().rfind(|active| matches!(active.kind, GroupKind::Traverse { .. }))
 }

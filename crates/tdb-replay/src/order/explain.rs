@@ -148,6 +148,30 @@ fn note_tails(history: &History, dead: &[u32]) -> Vec<String> {
     .collect()
 }
 
+/// Merges the traces. Where locks would have to be given up they are merged again with steps that do not wait for any chain:
+/// a walk passes one chain after the other, and its n-th step need not meet the chain that it met when it was
+/// recorded, so steps wait for all, which can let others go first who belong later.
+fn merge_all(input: Input<'_>) -> Result<Merged, MergeError> {
+    let first = merge(input)?;
+    if first.given_up.is_empty() {
+        return Ok(first);
+    }
+    match merge(Input { lone_steps: true, ..input }) {
+        Ok(second) if second.given_up.len() < first.given_up.len() => Ok(second),
+        _ => Ok(first),
+    }
+}
+
+fn note_unwalked(history: &History, merged: &Merged) -> Option<String> {
+    let first = merged.unwalked.first()?;
+    let place = history.place(usize::from(first.trace), first.row as usize);
+    let count = merged.unwalked.len();
+    Some(format!(
+        "{place}: of {count} walks, this is the first, only what they showed is looked up: chains that they may \
+         not have met are locked meanwhile"
+    ))
+}
+
 struct Attempt {
     units: Units,
     solution: Solution,
@@ -209,12 +233,13 @@ impl Attempt {
             return Err(Unexplained::Keys(conflicts.collect()));
         }
         let Attempt { units, solution, chains, dead } = &self;
-        let merged = merge(Input { history, units, solution, chains, dead });
-        let merged = match merged {
+        let merged = match merge_all(Input { history, units, solution, chains, dead, lone_steps: false }) {
             Ok(merged) => merged,
             Err(MergeError::Cycle(rows)) => return Err(Unexplained::Cycle(rows)),
             Err(MergeError::Inconsistent(trace, row)) => return Err(Unexplained::Cycle(vec![(trace, row)])),
         };
+        let mut notes = notes;
+        notes.extend(note_unwalked(history, &merged));
         let planted = self.solution.planted().map(|(key, value)| self.planted(key, value)).collect();
         Ok(Explained { merged, planted, effort: self.solution.effort, dead: self.dead, notes })
     }

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 
 use super::clock::{Clocks, Mark};
 use super::conflicts::{Conflicts, Needs};
-use super::events::{Active, Event, Input, Priority, Walker};
+use super::events::{Active, Alone, Event, Input, Priority, Walker};
 use super::keys::Keys;
 use super::locks::{Locks, Momentary, Scope};
 use super::traversals::{Traversals, Waiting};
@@ -38,6 +38,15 @@ pub struct GroupOf {
     pub group: u32,
 }
 
+/// A row of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RowOf {
+    /// The trace.
+    pub trace: u16,
+    /// The row.
+    pub row: u32,
+}
+
 /// The order found.
 #[derive(Default)]
 pub struct Merged {
@@ -47,6 +56,8 @@ pub struct Merged {
     pub waits: Vec<Vec<Wait>>,
     /// Traversals that cannot be held open as recorded.
     pub splits: Vec<GroupOf>,
+    /// Walks that are not run: traversals by their start, steps of walks by keys.
+    pub unwalked: Vec<RowOf>,
     /// Locks that cannot be held as recorded, and are not taken.
     pub given_up: Vec<GroupOf>,
     /// The value of each key at the end.
@@ -95,6 +106,7 @@ struct Merge<'a> {
     heap: BinaryHeap<Reverse<(Priority, u16)>>,
     waiting_for_key: HashMap<u32, Vec<u16>>,
     waiting_for_lock: Vec<u16>,
+    lone_steps: bool,
     /// Length of the longest chain that ends with each trace's last row.
     depths: Vec<u32>,
     scratch: Vec<(u16, Mark)>,
@@ -129,6 +141,7 @@ impl<'a> Merge<'a> {
             needs: Needs::new(traces),
             waiting_for_key: HashMap::new(),
             waiting_for_lock: Vec::new(),
+            lone_steps: input.lone_steps,
             depths: vec![0; traces],
             scratch: Vec::new(),
             rank: 0,
@@ -149,7 +162,7 @@ impl<'a> Merge<'a> {
         {
             self.keys.approach_readers(unit, &self.clocks);
         }
-        let event = self.walkers[trace].event.expect("only traces with a next event are in the heap");
+        let mut event = self.walkers[trace].event.expect("only traces with a next event are in the heap");
         if let Some(key) = event.units().find_map(|unit| self.keys.waits_for(unit)) {
             self.keys.await_turn(key);
             self.waiting_for_key.entry(key).or_default().push(trace as u16);
@@ -157,7 +170,9 @@ impl<'a> Merge<'a> {
         }
         let free = event.scope.is_none_or(|scope| self.locks.scope_free(trace, scope))
             && event.moment.is_none_or(|moment| self.locks.moment_free(trace, moment));
-        if !free {
+        if !free && let Some(alone) = self.left_alone(trace) {
+            event = alone;
+        } else if !free {
             self.waiting_for_lock.push(trace as u16);
             return Ok(());
         }
@@ -166,6 +181,21 @@ impl<'a> Merge<'a> {
         self.advance(trace, event.end);
         self.rank += 1;
         Ok(())
+    }
+
+    /// The current event of `trace`, a step that is kept out by the lock of some chain: what the recorded walk met was the
+    /// chain of the record that it showed. If that is free, the step is taken out of its walk.
+    fn left_alone(&mut self, trace: usize) -> Option<Event> {
+        let needs = self.walkers[trace].needs_alone().filter(|_| self.lone_steps)?;
+        if needs.is_some_and(|moment| !self.locks.moment_free(trace, moment)) {
+            return None;
+        }
+        let walker = &mut self.walkers[trace];
+        match walker.leave_alone()? {
+            Alone::Split(group) => self.result.splits.push(GroupOf { trace: trace as u16, group }),
+            Alone::Unwalked(row) => self.result.unwalked.push(RowOf { trace: trace as u16, row }),
+        }
+        walker.event
     }
 
     /// Turns what `event` comes after into waits.
@@ -309,7 +339,7 @@ impl<'a> Merge<'a> {
         if matches!(active.kind, GroupKind::Traverse { .. }) {
             let (split, commit) = self.traversals.ended(trace, active.group);
             commit.into_iter().for_each(|mark| self.clocks.let_go(mark));
-            if split {
+            if split && !self.walkers[trace].is_lone(active.group) {
                 self.result.splits.push(GroupOf { trace: trace as u16, group: active.group });
             }
         }

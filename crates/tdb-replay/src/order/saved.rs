@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use super::chain::Hashing;
 use super::explain::{Explained, Planted};
-use super::merge::{GroupOf, Merged, Wait};
+use super::merge::{GroupOf, Merged, RowOf, Wait};
 use super::solve::Effort;
 use crate::trace::History;
 
 /// What a file begins with; the digit is the format's version.
-const MAGIC: &[u8; 16] = b"quorate order 1\n";
+const MAGIC: &[u8; 16] = b"quorate order 2\n";
 
 /// Why an order cannot be saved or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -183,6 +183,10 @@ fn check(history: &History, explained: &Explained) -> Result<(), &'static str> {
             .get(usize::from(of.trace))
             .is_some_and(|trace| (of.group as usize) < trace.groups.len())
     };
+    let is_row = |of: &RowOf| rows.get(usize::from(of.trace)).is_some_and(|&rows| (of.row as usize) < rows);
+    if !merged.unwalked.iter().all(is_row) {
+        return Err("a walk is not the traces'");
+    }
     if !merged.splits.iter().chain(&merged.given_up).all(is_group) {
         return Err("a split or a lock is not the traces'");
     }
@@ -234,6 +238,10 @@ fn put(out: &mut Out, explained: &Explained) {
             out.words([u32::from(of.trace), of.group]);
         }
     }
+    out.number(merged.unwalked.len() as u64);
+    for of in &merged.unwalked {
+        out.words([u32::from(of.trace), of.row]);
+    }
     out.number(explained.planted.len() as u64);
     for planted in &explained.planted {
         out.words([planted.key, planted.value, u32::from(planted.trace), planted.row]);
@@ -270,6 +278,10 @@ fn take(from: &mut In) -> Option<Explained> {
     };
     merged.splits = from.items(group)?;
     merged.given_up = from.items(group)?;
+    merged.unwalked = from.items(|[trace, row]: [u32; 2]| {
+        let trace = u16::try_from(trace).ok()?;
+        Some(RowOf { trace, row })
+    })?;
     let planted = from.items(|[key, value, trace, row]: [u32; 4]| {
         let trace = u16::try_from(trace).ok()?;
         Some(Planted { key, value, trace, row })

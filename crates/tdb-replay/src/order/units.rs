@@ -229,7 +229,7 @@ impl Builder<'_> {
         if let Some(meaning) = meaning(row, reading) {
             let lock = self.lock_over(index, meaning.key, active);
             let unfinished = self.trace.unfinished && index + 1 == self.trace.rows.len();
-            let high = if unfinished { u32::MAX } else { row.seq.max(self.last) };
+            let high = if unfinished { self.trace.last_number } else { row.seq.max(self.last) };
             self.units.rows.push(UnitRow {
                 key: meaning.key,
                 row: index as u32,

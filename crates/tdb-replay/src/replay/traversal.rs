@@ -28,12 +28,15 @@ impl Worker<'_> {
         if self.row <= end {
             self.wait()?;
         }
-        let shown = if split {
-            self.show_only(session, locked, &recorded)?
+        if self.plan.unwalked.contains(&start) {
+            self.tally.not_run += 1;
         } else {
-            self.interleave(session, write, end, &recorded)?
-        };
-        self.tally.other_length += u64::from(shown != recorded.steps);
+            let shown = match split {
+                true => self.show_only(session, locked, &recorded)?,
+                false => self.interleave(session, write, end, &recorded)?,
+            };
+            self.tally.other_length += u64::from(shown != recorded.steps);
+        }
         self.rows_after(session, end)?;
         self.reading -= u32::from(!write);
         Ok(())

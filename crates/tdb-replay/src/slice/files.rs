@@ -100,7 +100,9 @@ fn copy(trace: &Trace, keep: &[bool], path: &Path) -> io::Result<()> {
 
 /// The first and last line of each chosen row, ascending.
 fn lines<'a>(trace: &'a Trace, keep: &'a [bool]) -> impl Iterator<Item = (u32, u32)> + 'a {
-    (0..trace.rows.len()).filter(|&index| keep[index]).map(|index| {
+    // A row of the first line, which opened the database and cleared it, is there already.
+    let stands = |index: usize| keep[index] && trace.rows.line(index) > 1;
+    (0..trace.rows.len()).filter(move |&index| stands(index)).map(|index| {
         let row = trace.rows.row(index);
         let first = trace.rows.line(index);
         let count = if row.op == Op::Traversefn { row.a } else { 1 };

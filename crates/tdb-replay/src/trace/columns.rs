@@ -146,6 +146,25 @@ impl Columns {
         self.b.push(row.b);
     }
 
+    /// Adds `by` to every number and version, around the end of all numbers.
+    pub(super) fn shift_numbers(&mut self, by: u32) {
+        self.seq.iter_mut().for_each(|seq| *seq = seq.wrapping_add(by));
+        self.stamps.shift_versions(by);
+    }
+
+    /// Puts a row before all others; it stands on `line`.
+    pub(super) fn insert_first(&mut self, line: u32, row: Row, stamp: Option<Stamp>) {
+        self.jumps.iter_mut().for_each(|(row, _)| *row += 1);
+        self.jumps.insert(0, (0, line));
+        self.op.insert(0, row.op as u8);
+        for (column, value) in
+            [(&mut self.seq, row.seq), (&mut self.key, row.key), (&mut self.a, row.a), (&mut self.b, row.b)]
+        {
+            column.insert(0, value);
+        }
+        self.stamps.insert_first(stamp);
+    }
+
     /// Puts a record's id in its place.
     pub(super) fn place(&mut self, index: usize, column: Column, id: u32) {
         match column {

@@ -8,6 +8,7 @@
 //! * [`op`], [`line`](mod@line), [`hex`]: the grammar of a line.
 //! * [`intern`], [`columns`]: what is kept.
 //! * [`structure`]: groups (traversals, transactions, locks) and what is missing in them.
+//! * [`numbers`]: sequence numbers that begin again.
 //! * [`dialect`]: the two forms of `tdb_append`.
 //! * [`stamp`]: times and versions, in traces of the extended form.
 //! * [`write`](mod@write): lines out of operations.
@@ -18,6 +19,7 @@ pub mod dialect;
 pub mod hex;
 pub mod intern;
 pub mod line;
+mod numbers;
 pub mod op;
 pub mod restrict;
 pub mod source;
@@ -53,6 +55,8 @@ pub struct Trace {
     pub closed: bool,
     /// Its last row was under way when its process died: nobody knows whether it happened.
     pub unfinished: bool,
+    /// The largest number that the database had in this process's time, where a later life of it says so.
+    pub last_number: u32,
 }
 
 /// All traces of one database.
@@ -134,6 +138,7 @@ impl History {
         }
         let dialect =
             dialect::settle(&mut traces, &mut records).map_err(|full| full_at(paths.last(), full))?;
+        numbers::straighten(&mut traces, &mut warnings);
         for trace in &mut traces {
             trace.rows.shrink();
         }
@@ -151,6 +156,7 @@ impl History {
             traces.push(reader.read_from(&mut text, &mut |_| {})?);
         }
         let dialect = dialect::settle(&mut traces, &mut records).map_err(|full| full_at(None, full))?;
+        numbers::straighten(&mut traces, &mut warnings);
         let text_bytes = texts.iter().map(|text| text.len() as u64).sum();
         Ok(History { traces, records, dialect, warnings, text_bytes })
     }
@@ -401,6 +407,7 @@ impl<'a> Reader<'a> {
             lines: self.line,
             closed: self.closed,
             unfinished: self.unfinished,
+            last_number: u32::MAX,
         })
     }
 

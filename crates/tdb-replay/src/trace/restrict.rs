@@ -47,6 +47,7 @@ impl History {
                 closed: trace.closed && !rows.is_empty() && rows.op(rows.len() - 1) == Op::Close,
                 rows,
                 groups,
+                last_number: trace.last_number,
             });
         }
         Ok(part)

@@ -54,10 +54,13 @@ impl Stamp {
         }
         let version = rest.strip_prefix(b" v").and_then(number).filter(|(_, rest)| rest.is_empty());
         match version.map(|(version, _)| u32::try_from(version)) {
-            Some(Ok(version)) if version != NO_VERSION => {
-                Ok(Stamp { start_ns, duration_ns, version: Some(version) })
-            }
-            _ => Err(wrong("\" vVERSION\" below 2^32 - 1, or the end of the line, after the duration")),
+            // The last number there is cannot be kept; a line may lack its version.
+            Some(Ok(version)) => Ok(Stamp {
+                start_ns,
+                duration_ns,
+                version: Some(version).filter(|&version| version != NO_VERSION),
+            }),
+            _ => Err(wrong("\" vVERSION\" below 2^32, or the end of the line, after the duration")),
         }
     }
 
@@ -95,6 +98,23 @@ impl Stamps {
         self.start.push(stamp.start_ns);
         self.duration.push(stamp.duration_ns);
         self.version.push(stamp.version.unwrap_or(NO_VERSION));
+    }
+
+    /// Adds `by` to every version, around the end of all numbers. The one that would mean "none" becomes none.
+    pub(super) fn shift_versions(&mut self, by: u32) {
+        for version in self.version.iter_mut().filter(|version| **version != NO_VERSION) {
+            *version = version.wrapping_add(by);
+        }
+    }
+
+    /// The rows move on by one, for a new first one.
+    pub(super) fn insert_first(&mut self, stamp: Option<Stamp>) {
+        if self.is_empty() && stamp.is_none() {
+            return;
+        }
+        self.start.insert(0, stamp.map_or(NO_STAMP, |stamp| stamp.start_ns));
+        self.duration.insert(0, stamp.map_or(0, |stamp| stamp.duration_ns));
+        self.version.insert(0, stamp.and_then(|stamp| stamp.version).unwrap_or(NO_VERSION));
     }
 
     /// The stamp of a row, if its line has one.
@@ -148,7 +168,7 @@ mod tests {
             "  #1+2",
             "#1+2",
             " #-1+2",
-            " #1+2 v4294967295",
+            " #1+2 v4294967296",
             " #4611686018427387904+1",
             " #18446744073709551616+0",
             " #1 +2",

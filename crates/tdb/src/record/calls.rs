@@ -353,7 +353,7 @@ impl Database {
     pub(crate) fn is_old(&self, copied: Option<Copied>) -> bool {
         match (&self.recorder, copied) {
             (Some(recorder), Some(copied)) => {
-                recorder.last.get() > copied.number && !self.transaction_active()
+                super::is_behind(recorder.last.get(), copied.number) && !self.transaction_active()
             }
             _ => false,
         }

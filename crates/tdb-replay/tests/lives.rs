@@ -1,0 +1,86 @@
+//! Numbers that begin again: behind the last one, and when the first process that opens a database clears it.
+
+use tdb_replay::check::{Answer, check};
+use tdb_replay::engine::Engine;
+use tdb_replay::engine::memory::Memory;
+use tdb_replay::engine::tdb::{Settings, TdbFile};
+use tdb_replay::order::chain::Hashing;
+use tdb_replay::order::explain::explain;
+use tdb_replay::replay::{Options, run};
+use tdb_replay::schedule::Schedule;
+use tdb_replay::trace::{History, Tolerance};
+
+/// Replays in memory and on a file, with no key solved against its numbers; gives the warnings, and the values at the end.
+fn replayed(texts: &[&str]) -> (Vec<String>, Vec<Option<Vec<u8>>>) {
+    let texts: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+    let history = History::read_texts(&texts, Tolerance::default()).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(check(&history, Default::default(), true).answer(), Answer::Explained);
+    let hashing = Hashing::recorded(&history);
+    let mut explained = explain(&history, hashing, Default::default())
+        .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));
+    assert_eq!(explained.effort.without_windows, 0);
+    let schedule = Schedule::new(&history, &mut explained);
+    assert_eq!(schedule.planted, []);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = TdbFile::create(&folder.path().join("scratch.tdb"), Settings { hashing, sync: false })
+        .unwrap_or_else(|error| panic!("{error}"));
+    let engines: [&dyn Engine; 2] = [&Memory::new(&history), &file];
+    for engine in engines {
+        let run =
+            run(&history, &schedule, engine, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(run.tally.mismatches, 0, "{}: {:?}", engine.name(), run.tally.kept);
+    }
+    let value = |&value: &u32| (value != 0).then(|| history.records.values.bytes(value).to_vec());
+    (history.warnings.clone(), schedule.last_values.iter().map(value).collect())
+}
+
+/// R8, R10: numbers go on behind the last one there is, also the versions of the extended form.
+#[test]
+fn numbers_go_past_their_end() {
+    let first = "4294967293 tdb_open 7 0x800 0x42 #1+1\n4294967294 tdb_store 1:61 1:31 0x1 = 0 #5+1 v4294967294\n\
+        4294967295 tdb_store 1:61 1:32 0x1 = 0 #7+1 v4294967295\n1 tdb_fetch 1:61 = 1:33 #20+1 v1\n1 tdb_close #30+1\n";
+    let second = "4294967295 tdb_open 7 0x800 0x42 #8+1\n0 tdb_store 1:61 1:33 0x1 = 0 #10+1 v0\n\
+        1 tdb_store 1:62 1:34 0x1 = 0 #12+1 v1\n1 tdb_close #14+1\n";
+    let (warnings, last) = replayed(&[first, second]);
+    assert_eq!(warnings, ["the sequence number went past 2^32: it is counted from 4294967293"]);
+    assert_eq!(last, [Some(b"3".to_vec()), Some(b"4".to_vec())]);
+}
+
+/// R10, R11: a process that opens a database that nobody has open any more clears it: what was there is gone, and what is
+/// missing later was not planted. Times show it.
+#[test]
+fn a_database_lives_again_when_it_is_cleared() {
+    let first = "0 tdb_open 7 0x801 0x42 #1+1\n1 tdb_store 1:61 1:31 0x2 = 0 #5+1 v1\n2 tdb_store 1:62 1:31 0x2 = 0 #7+1 v2\n\
+        2 tdb_close #9+1\n";
+    let second = "0 tdb_open 7 0x801 0x42 #20+1\n0 tdb_fetch 1:61 = NULL #22+1 v0\n1 tdb_store 1:61 1:32 0x2 = 0 #24+1 v1\n\
+        1 tdb_close #30+1\n";
+    let third = "1 tdb_open 7 0x801 0x42 #25+1\n1 tdb_fetch 1:61 = 1:32 #26+1 v1\n1 tdb_fetch 1:62 = NULL #27+1 v1\n1 tdb_close #40+1\n";
+    for texts in [[first, second, third], [third, second, first], [second, first, third]] {
+        let (warnings, last) = replayed(&texts);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].ends_with(":1: the database was cleared here, and its numbers began again"));
+        assert_eq!(last.iter().flatten().collect::<Vec<_>>(), [b"2"]);
+    }
+}
+
+/// R10: without times two lives are told by changes that cannot both have led from one number to the next.
+#[test]
+fn lives_without_times_are_told_by_their_numbers() {
+    let life = |value: &str| {
+        format!(
+            "0 tdb_open 7 0x801 0x42\n0 tdb_fetch 1:61 = NULL\n1 tdb_store 1:61 1:{value} 0x2 = 0\n1 tdb_fetch 1:61 = 1:{value}\n1 tdb_close\n"
+        )
+    };
+    let (warnings, last) = replayed(&[&life("31"), &life("32"), &life("33")]);
+    assert_eq!((warnings.len(), last), (2, vec![Some(b"3".to_vec())]));
+}
+
+/// R10: processes that open a database together clear it once, though all do it with clear-if-first and see no change yet.
+#[test]
+fn who_opens_a_database_together_with_others_shares_its_life() {
+    let first =
+        "0 tdb_open 7 0x801 0x42\n1 tdb_store 1:61 1:31 0x2 = 0\n3 tdb_fetch 1:61 = 1:32\n3 tdb_close\n";
+    let second = "0 tdb_open 7 0x801 0x42\n2 tdb_store 1:61 1:32 0x3 = 0\n2 tdb_store 1:62 1:32 0x3 = -1\n3 tdb_store 1:62 0: 0x2 = 0\n3 tdb_close\n";
+    let (warnings, last) = replayed(&[first, second]);
+    assert_eq!((warnings.len(), last), (0, vec![Some(b"2".to_vec()), Some(vec![])]));
+}
