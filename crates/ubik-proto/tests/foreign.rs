@@ -124,6 +124,34 @@ fn a_voter_whose_clock_was_set_counts_for_nothing() {
     assert!(matches!(reign_by(set_here, steady, 95).0.standing(), Standing::SyncSite { .. }));
 }
 
+/// U11, U43: refused again and again by a voter of ours, a candidate beside OpenAFS's voters proposes little above the wall
+/// clock: the epoch of whichever of them is elected next is the wall clock then, and must be above its own.
+#[test]
+fn a_proposal_beside_openafs_stays_near_the_wall_clock() {
+    let server = |address, dialect| Server { address, kind: ServerKind::Voter, dialect };
+    let servers = vec![server(0, Dialect::Quorate), server(1, Dialect::OpenAfs), server(2, Dialect::Quorate)];
+    let highest = |servers| {
+        let cell = Cell::new(servers, 0).unwrap();
+        let profile = Profile::openafs();
+        let mut power = Power::new(cell, profile, PromiseRecord::default(), Version::FRESH, at(0).moment);
+        let mut ahead = 0;
+        for second in 90..3000 {
+            let now = at(second);
+            for command in power.poll(now) {
+                if let Command::Beacon { to, number, beacon, .. } = command {
+                    ahead = ahead.max(i64::from(beacon.start) - now.wall);
+                    power.on_vote(now, to, number, VoteReply::No);
+                }
+            }
+        }
+        ahead
+    };
+    let ours = servers.iter().map(|one| Server { dialect: Dialect::Quorate, ..one.clone() }).collect();
+    let (mixed, alone) = (highest(servers), highest(ours));
+    assert!((16..70).contains(&mixed), "{mixed} s ahead");
+    assert!(alone > 200, "among our own it goes as far as it must: {alone} s");
+}
+
 /// U16, U17: a beacon that was sent while a commit was decided is followed by one with the version that came of it.
 #[test]
 fn a_version_told_during_a_commit_is_corrected() {

@@ -171,7 +171,8 @@ pub fn long_transfer(service: Service) {
     all_in_step(&cell, 0);
     cell.wait_until_equal(&[0, 1, 2]);
     let said = cell.lab.nodes[0].said("quorate");
-    assert!(!said.contains("is sync site no more"), "{said}");
+    let elected = said.matches("was elected sync site").count();
+    assert!(elected == 1 && !said.contains("is sync site no more"), "{said}");
 }
 
 /// A follower dies while writes go on; says how long they stood still.

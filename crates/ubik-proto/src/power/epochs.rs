@@ -10,12 +10,19 @@ use crate::time::Now;
 /// The farthest above the wall clock that refusals alone drive a proposal: 48 days.
 const MAX_EPOCH_STEP: u32 = 1 << 22;
 
+/// The same beside OpenAFS's voters, in seconds. Theirs is the wall clock of their election, which is at least a promise (75 s)
+/// after ours: an epoch farther ahead would be above that of the next sync site, whose commits would then be lost.
+const MAX_MIXED_STEP: u32 = 60;
+
 impl Power {
     /// A refused proposal may have been too low: stand again, farther above the wall clock each time.
     pub(super) fn raise_proposal(&mut self, now: Now) {
         if self.own_vote.is_none() {
             let since = self.stands_since;
-            self.epoch_step = (self.epoch_step.max(1) * 16).min(MAX_EPOCH_STEP);
+            let foreign = |id: ServerId| self.cell.server(id).dialect == Dialect::OpenAfs;
+            let mixed = self.cell.voters().iter().any(foreign);
+            let most = if mixed { MAX_MIXED_STEP } else { MAX_EPOCH_STEP };
+            self.epoch_step = (self.epoch_step.max(1) * 16).min(most);
             let was_candidate = matches!(self.standing, Standing::Candidate { .. });
             self.stand(now);
             if was_candidate {
@@ -26,7 +33,8 @@ impl Power {
 
     /// Whether a voter has refused for longer than any promise to another can last.
     pub(super) fn outbid(&mut self) -> bool {
-        let rounds = self.profile.promise.as_micros() / self.round().as_micros().max(1) + 2;
+        let patience = self.profile.promise + self.profile.beacon * 2;
+        let rounds = patience.as_micros() / self.round().as_micros().max(1);
         // An OpenAFS voter knows no epochs, so its refusals say nothing of them.
         let ours = |id: &ServerId| self.cell.server(*id).dialect == Dialect::Quorate;
         let voters = self.cell.peers().filter(|&id| self.cell.is_voter(id)).filter(ours);
