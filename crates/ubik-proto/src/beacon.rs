@@ -144,9 +144,13 @@ impl Beaconer {
     pub(crate) fn forget_votes(&mut self) {
         for link in &mut self.links {
             link.yes_sent = None;
-            link.refusals = 0;
             link.wanted = true;
         }
+    }
+
+    /// A candidacy begins: how often an earlier proposal was refused says nothing of it.
+    pub(crate) fn forget_refusals(&mut self) {
+        self.links.iter_mut().for_each(|link| link.refusals = 0);
     }
 
     /// Notes that a beacon leaves; returns its number.

@@ -136,6 +136,8 @@ pub struct Power {
     epoch_step: u32,
     /// When the candidacy began.
     stands_since: Moment,
+    /// When its epoch was proposed.
+    proposed_at: Moment,
     /// The sync site that had this server's promise before its own vote for itself, and when it surely still was that.
     predecessor: Option<(ServerId, Moment)>,
 }
@@ -156,6 +158,7 @@ impl Power {
             epoch_floor: 0,
             epoch_step: 0,
             stands_since: now,
+            proposed_at: now,
             predecessor: None,
             cell,
             profile,
@@ -204,7 +207,7 @@ impl Power {
                 return;
             }
             Standing::Candidate { .. } if outbid => self.raise_proposal(now),
-            Standing::Candidate { .. } => {}
+            Standing::Candidate { .. } => self.renew_old_proposal(now),
             Standing::SyncSite { epoch } if outbid => {
                 self.step_down(epoch, commands);
                 self.raise_proposal(now);
@@ -450,9 +453,15 @@ impl Power {
     }
 
     fn stand(&mut self, now: Now) {
+        self.propose_anew(now);
+        self.stands_since = now.moment;
+        self.beaconer.forget_refusals();
+    }
+
+    fn propose_anew(&mut self, now: Now) {
         let epoch = self.propose(now);
         self.standing = Standing::Candidate { epoch };
-        self.stands_since = now.moment;
+        self.proposed_at = now.moment;
         self.own_vote = None;
         self.beaconer.forget_votes();
     }

@@ -179,3 +179,26 @@ fn a_version_told_during_a_commit_is_corrected() {
     let after = beacons(&power.set_claim(at(113), claim(3, false)));
     assert_eq!(after[0].1.version, Version::new(epoch, 3));
 }
+
+/// U14: OpenAFS's voters know no epochs: a candidate that they keep waiting may be elected long after another was sync
+/// site, and its epoch must be above that one's. So it never proposes one that is older than a promise.
+#[test]
+fn a_candidate_that_waits_for_openafs_proposes_anew() {
+    let server = |address, dialect| Server { address, kind: ServerKind::Voter, dialect };
+    let servers = vec![server(0, Dialect::Quorate), server(1, Dialect::OpenAfs), server(2, Dialect::OpenAfs)];
+    let cell = Cell::new(servers, 0).unwrap();
+    let profile = Profile::openafs();
+    let mut power = Power::new(cell, profile.clone(), PromiseRecord::default(), Version::FRESH, at(0).moment);
+    let oldest = (profile.promise + profile.beacon).as_secs() as i64;
+    let mut asked = 0;
+    for second in 90..90 + 2 * profile.promise.as_secs() {
+        let now = at(second);
+        for (number, beacon) in beacons(&power.poll(now)) {
+            asked += 1;
+            let age = now.wall - i64::from(beacon.start);
+            assert!(age <= oldest, "after {} s: {age} s old", second - 90);
+            assert!(power.on_vote(now, peer(), number, VoteReply::No).is_empty());
+        }
+    }
+    assert!(asked > 30, "{asked}");
+}

@@ -18,17 +18,30 @@ impl Power {
     /// A refused proposal may have been too low: stand again, farther above the wall clock each time.
     pub(super) fn raise_proposal(&mut self, now: Now) {
         if self.own_vote.is_none() {
-            let since = self.stands_since;
-            let foreign = |id: ServerId| self.cell.server(id).dialect == Dialect::OpenAfs;
-            let mixed = self.cell.voters().iter().any(foreign);
-            let most = if mixed { MAX_MIXED_STEP } else { MAX_EPOCH_STEP };
+            let most = if self.has_foreign_voters() { MAX_MIXED_STEP } else { MAX_EPOCH_STEP };
             self.epoch_step = (self.epoch_step.max(1) * 16).min(most);
+            let since = self.stands_since;
             let was_candidate = matches!(self.standing, Standing::Candidate { .. });
             self.stand(now);
             if was_candidate {
                 self.stands_since = since;
             }
         }
+    }
+
+    /// OpenAFS's voters know no epochs. One of them may have been sync site since this candidate proposed its own, which it
+    /// would win with all the same; clones of ours that followed the other would refuse it for the whole mandate. Who was
+    /// sync site meanwhile has bound its voters for a promise: a proposal of that age is made anew.
+    pub(super) fn renew_old_proposal(&mut self, now: Now) {
+        let old = now.moment.since(self.proposed_at) >= self.profile.promise;
+        if old && self.has_foreign_voters() && self.own_vote.is_none() {
+            self.propose_anew(now);
+        }
+    }
+
+    fn has_foreign_voters(&self) -> bool {
+        let foreign = |id: ServerId| self.cell.server(id).dialect == Dialect::OpenAfs;
+        self.cell.voters().iter().any(foreign)
     }
 
     /// Whether a voter has refused for longer than any promise to another can last.
