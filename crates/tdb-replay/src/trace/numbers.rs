@@ -8,7 +8,7 @@
 //! A life is known by its times: it begins with number 0 after others had seen more. Without times it is known by what
 //! excludes another: a change that took the number from `s` to `s + 1` and nothing else in between is the only one that did.
 
-use hashbrown::HashMap;
+use hashbrown::HashSet;
 
 use super::Trace;
 use super::columns::{NONE, Row};
@@ -22,7 +22,7 @@ const NEAR: u32 = 1 << 24;
 /// Makes the numbers of all traces those of one counter that never begins again.
 pub(super) fn straighten(traces: &mut [Trace], warnings: &mut Vec<String>) {
     unwrap_numbers(traces, warnings);
-    if traces.iter().filter(|trace| may_clear(trace)).count() > 0 && traces.len() > 1 {
+    if traces.iter().any(may_clear) && traces.len() > 1 {
         let lives = lives(traces);
         move_apart(traces, &lives, warnings);
     }
@@ -60,9 +60,14 @@ fn shift(trace: &mut Trace, by: u32) {
     trace.rows.shift_numbers(by);
 }
 
-/// Whether the process that wrote this trace may have cleared the database.
+/// Whether the process that wrote this trace clears the database if it is its first user.
+fn clears(trace: &Trace) -> bool {
+    trace.opened.tdb_flags & CLEAR_IF_FIRST != 0
+}
+
+/// Whether it may have cleared it: then it found the number 0.
 fn may_clear(trace: &Trace) -> bool {
-    trace.opened.tdb_flags & CLEAR_IF_FIRST != 0 && trace.opened.seq == 0
+    clears(trace) && trace.opened.seq == 0
 }
 
 /// The life of each trace, from 0.
@@ -96,22 +101,22 @@ fn had_moved(trace: &Trace, time: u64) -> bool {
 
 /// Each trace goes to the first life in which nobody made a change that it made alone.
 fn by_changes(traces: &[Trace]) -> Vec<usize> {
-    let mut makers: Vec<HashMap<u32, usize>> = Vec::new();
+    let mut made: Vec<HashSet<u32>> = Vec::new();
     let mut lives = vec![0; traces.len()];
     for (number, trace) in traces.iter().enumerate() {
         let alone = made_alone(trace);
-        let free = |life: &HashMap<u32, usize>| alone.iter().all(|step| !life.contains_key(step));
-        let life = makers.iter().position(free).unwrap_or(makers.len());
-        if life == makers.len() {
-            makers.push(HashMap::new());
+        let free = |life: &HashSet<u32>| alone.iter().all(|step| !life.contains(step));
+        let life = made.iter().position(free).unwrap_or(made.len());
+        if life == made.len() {
+            made.push(HashSet::new());
         }
-        makers[life].extend(alone.into_iter().map(|step| (step, number)));
+        made[life].extend(alone);
         lives[number] = life;
     }
     // A life begins with somebody who may clear.
     let begins =
         |life: usize| (0..traces.len()).any(|number| lives[number] == life && may_clear(&traces[number]));
-    if (1..makers.len()).all(begins) { lives } else { vec![0; traces.len()] }
+    if (1..made.len()).all(begins) { lives } else { vec![0; traces.len()] }
 }
 
 /// The numbers `s` from which this trace's changes, outside of transactions, led to `s + 1`, with no others in between.
@@ -157,10 +162,6 @@ fn move_apart(traces: &mut [Trace], lives: &[usize], warnings: &mut Vec<String>)
         // One number is the wipe's, and one lies between.
         offset = offset.saturating_add(most).saturating_add(2);
     }
-}
-
-fn clears(trace: &Trace) -> bool {
-    trace.opened.tdb_flags & CLEAR_IF_FIRST != 0
 }
 
 /// The line that opened the database wiped it, from number `before` to the next.
