@@ -71,7 +71,7 @@ impl Schedule {
                     traces[of.trace as usize].skip.insert(start);
                 }
                 // The last row of one that its process's death released is no release.
-                _ if open => drop(traces[of.trace as usize].skip.insert(start)),
+                _ if open => traces[of.trace as usize].skip.extend([start]),
                 _ => traces[of.trace as usize].skip.extend([start, end]),
             }
         }
