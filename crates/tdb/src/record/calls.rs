@@ -57,14 +57,19 @@ impl Database {
         let (number, version) = self.number(recorder, when);
         let stamp = Stamp { number, start, end, version };
         recorder.ended.set(end);
+        self.put(recorder, &call, &stamp);
+    }
+
+    /// Writes a line, or completes the one that announced it.
+    fn put(&self, recorder: &Recorder, call: &Call<'_>, stamp: &Stamp) {
         if let Some(announced) = recorder.announced.get() {
-            if call.succeeded() && recorder.fulfil(announced, &stamp) {
+            if call.succeeded() && recorder.fulfil(announced, stamp) {
                 recorder.announced.set(None);
                 return;
             }
             recorder.withdraw();
         }
-        if let Err(error) = recorder.put(&call, &stamp) {
+        if let Err(error) = recorder.put(call, stamp) {
             self.stop_recording(recorder, &error);
         }
     }
@@ -292,17 +297,7 @@ impl Database {
         let Some(call) = call else {
             return recorder.withdraw();
         };
-        let stamp = Stamp { number, start: called.0, end: tail::now(), version: None };
-        if let Some(announced) = recorder.announced.get() {
-            if recorder.fulfil(announced, &stamp) {
-                recorder.announced.set(None);
-                return;
-            }
-            recorder.withdraw();
-        }
-        if let Err(error) = recorder.put(&call, &stamp) {
-            self.stop_recording(recorder, &error);
-        }
+        self.put(recorder, &call, &Stamp { number, start: called.0, end: tail::now(), version: None });
     }
 
     // Transactions. What nests shows nothing: only the outermost takes effect.
