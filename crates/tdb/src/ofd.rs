@@ -1,7 +1,8 @@
 //! Byte-range locks that belong to an open file rather than to a process (`F_OFD_SETLK`).
 //!
 //! They conflict with the classic locks of libtdb's processes, with those of other handles in this process, and
-//! outlive the closing of other descriptors of the file. The kernel looks for no deadlocks among them.
+//! outlive the closing of other descriptors of the file. The kernel looks for no deadlocks among them. Here, too, are
+//! the naps between two tries for one, and the count of forks, since a child shares its parent's locks.
 #![allow(unsafe_code)]
 
 use std::io;

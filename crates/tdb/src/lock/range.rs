@@ -10,12 +10,15 @@ use crate::error::{AccessError, LockError};
 use crate::format::FREELIST_HEAD;
 use crate::ofd::{self, Attempt, LockKind};
 
-/// Bytes that libtdb never locks: one for each of the 42 words before the chains,
+// Bytes that libtdb never locks, on which those of ours queue (docs/tdb-format.md, Locks).
+
+/// The first of those for the 42 words before the chains, one each.
 const TURNS: u64 = 52;
-/// one for all records,
+/// The one for all records.
 const RECORDS_TURN: u64 = 95;
-/// and some that the chains share.
+/// The first of those that the chains share.
 const CHAIN_TURNS: u64 = 96;
+/// How many these are.
 const CHAIN_TURNS_LEN: u64 = 64;
 
 impl Database {
