@@ -52,10 +52,7 @@ impl Addresses {
 
     /// Whose address this is.
     pub fn server_at(&self, address: IpAddr) -> Option<ServerId> {
-        let servers = self.servers();
-        let owner =
-            |known: &Known| known.listed.ip() == address || known.others.iter().any(|&ip| ip == address);
-        servers.iter().find(|(_, known)| owner(known)).map(|(&id, _)| id)
+        owner(&self.servers(), address)
     }
 
     /// Where to call a server.
@@ -97,10 +94,12 @@ impl Addresses {
             .take(MAX_INTERFACES)
             .map(|&a| Ipv4Addr::from(a))
             .collect();
-        if told.iter().any(|&ip| self.server_at(ip.into()).is_some_and(|owner| owner != id)) {
+        // Held from the question to the answer: two servers that claim one address at once are told so.
+        let mut servers = self.servers();
+        if told.iter().any(|&ip| owner(&servers, ip.into()).is_some_and(|owner| owner != id)) {
             return Err(Stranger);
         }
-        if let Some(known) = self.servers().get_mut(&id) {
+        if let Some(known) = servers.get_mut(&id) {
             let mut others: Vec<Ipv4Addr> = Vec::new();
             for ip in told.into_iter().filter(|&ip| known.listed.ip() != ip) {
                 if !others.contains(&ip) {
@@ -116,6 +115,11 @@ impl Addresses {
         }
         Ok(())
     }
+}
+
+fn owner(servers: &HashMap<ServerId, Known>, address: IpAddr) -> Option<ServerId> {
+    let has = |known: &Known| known.listed.ip() == address || known.others.iter().any(|&ip| ip == address);
+    servers.iter().find(|(_, known)| has(known)).map(|(&id, _)| id)
 }
 
 #[cfg(test)]
