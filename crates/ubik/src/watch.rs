@@ -32,8 +32,9 @@ struct Votes {
     /// Whom this server follows, whether that one claims to be sync site, and in which epoch.
     following: Option<(ServerId, bool, u32)>,
     up: Vec<bool>,
-    /// Peers whose clock is farther off than the limit.
+    /// Peers whose clock was set a short time ago.
     distrusted: Vec<bool>,
+    /// Peers whose clock is farther off than the limit.
     skewed: Vec<bool>,
 }
 
