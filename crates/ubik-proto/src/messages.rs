@@ -294,7 +294,8 @@ impl DiskCall {
         }
     }
 
-    fn opcode(&self) -> u32 {
+    /// The number of the procedure.
+    pub fn opcode(&self) -> u32 {
         match self {
             DiskCall::Begin(_) => 20000,
             DiskCall::Commit(_) => 20001,

@@ -67,8 +67,6 @@ const SHARED: u16 = 30_000;
 const MAX_CALL: usize = MAX_WRITE_BYTES + 4096;
 /// What C answers when a debug call asks about a server past the end of the list.
 const NO_SUCH_SERVER: rx::AbortCode = rx::AbortCode(2);
-/// `DISK_Probe`.
-const PROBE: u32 = 20010;
 /// How much of a transfer is moved at a time.
 const CHUNK: usize = 64 << 10;
 /// How far a C voter's clock may be from this one's before its answer is taken for an error: as C has it.
@@ -154,7 +152,7 @@ impl RxTransport {
         let connections: Vec<Connection> = all.iter().map(connect).collect();
         let connections: Vec<&Connection> = connections.iter().collect();
         let mut found = None;
-        let request = rx::rpc::Request::<()>::new(PROBE, &());
+        let request = rx::rpc::Request::<()>::new(DiskCall::Probe.opcode(), &());
         rx::multi::call_all(&connections, &request, |index, answer| match answer {
             Ok(()) => {
                 found = Some(all[index]);
