@@ -1,4 +1,5 @@
-//! P9, P10: how reading and ordering traces grow with operations, with traces and with unevenly used keys.
+//! P9, P10: how reading and ordering traces grow with operations, with traces and with unevenly used keys. P11: what an
+//! operation costs replayed in memory, with one trace, where every wait is satisfied.
 //!
 //! Each shape is generated into a temporary folder and measured in processes of their own, so that each peak of memory
 //! is its own. A shape is measured several times and the least of each figure is taken: others on the machine make

@@ -2,7 +2,8 @@
 //!
 //! Owns one counter a trace. It is written only at rows that some other trace waits for, and only by its own worker.
 //! A wait that is already satisfied is one load. One that is not spins for a moment, then parks; the worker that
-//! satisfies it unparks exactly those whose number is reached.
+//! satisfies it unparks exactly those whose number is reached. Workers that are processes have no threads to unpark: for
+//! them [`super::shared`] does the same with the kernel's words to sleep on, and wakes all who sleep.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
