@@ -15,8 +15,8 @@
 //! | traversefn | none | how many lines | |
 //! | traverse_end, get_seqnum | none | result as printed | 1 if a result was printed |
 
-use super::line::Column;
 use super::op::Op;
+use super::records::Column;
 use super::stamp::{Stamp, Stamps};
 
 /// In a key's place: there is no key. In a found key's place: none was found.

@@ -4,8 +4,10 @@
 //! the part costs. Rows keep the line numbers that they have in their files.
 
 use super::columns::{ABSENT, ABSENT_OR_EMPTY, Columns, EMPTY, NONE, Row};
-use super::line::{BadLine, Records};
+use super::intern::Intern;
+use super::line::BadLine;
 use super::op::Op;
+use super::records::Records;
 use super::{History, Trace, structure};
 
 impl History {
