@@ -130,11 +130,16 @@ impl Columns {
         }
     }
 
-    /// Adds a row that stands on `line`.
-    pub(super) fn push(&mut self, line: u32, row: Row, stamp: Option<Stamp>) {
-        if let Some(stamp) = stamp {
-            self.stamps.set(self.op.len(), stamp);
+    /// Gives the last row its times and version, if it has them.
+    pub(super) fn push_stamp(&mut self, stamp: Option<Stamp>) {
+        if let (Some(stamp), Some(last)) = (stamp, self.op.len().checked_sub(1)) {
+            self.stamps.set(last, stamp);
         }
+    }
+
+    /// Adds a row that stands on `line`.
+    #[inline(always)]
+    pub(super) fn push(&mut self, line: u32, row: Row) {
         if line != self.next_line || self.op.is_empty() {
             self.jumps.push((self.op.len() as u32, line));
         }

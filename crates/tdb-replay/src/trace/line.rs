@@ -18,12 +18,15 @@ pub struct BadLine {
     pub found: String,
 }
 
+/// What became of a part of a line. The error is rare, and should not make room for itself in what is returned.
+pub(super) type Scanned<T> = Result<T, Box<BadLine>>;
+
 /// What stood there is told up to the end of the line.
 #[cold]
 #[inline(never)]
-fn bad<T>(expected: impl Into<String>, found: &[u8]) -> Result<T, BadLine> {
+fn bad<T>(expected: impl Into<String>, found: &[u8]) -> Scanned<T> {
     let end = memchr::memchr(b'\n', found).unwrap_or(found.len());
-    Err(BadLine { expected: expected.into(), found: show(&found[..end]) })
+    Err(Box::new(BadLine { expected: expected.into(), found: show(&found[..end]) }))
 }
 
 /// Text for people, cut where it gets long; what is no text is escaped.
@@ -50,7 +53,7 @@ pub struct Opened {
 }
 
 /// Reads a `tdb_open` line.
-pub fn open_line(line: &[u8]) -> Result<(Opened, Option<Stamp>), BadLine> {
+pub fn open_line(line: &[u8]) -> Result<(Opened, Option<Stamp>), Box<BadLine>> {
     let mut scan = Scan { rest: line, row: 0 };
     let seq = scan.seq()?;
     let name = scan.word();
@@ -63,13 +66,14 @@ pub fn open_line(line: &[u8]) -> Result<(Opened, Option<Stamp>), BadLine> {
     let tdb_flags = scan.hexadecimal("TDB flags")?;
     scan.space("open flags")?;
     let open_flags = scan.hexadecimal("open flags")?;
-    let stamp = scan.stamp()?;
+    let (stamp, _) = stamp(scan.rest)?;
     Ok((Opened { seq, hash_size, tdb_flags, open_flags }, stamp))
 }
 
 /// Reads any line but the first, and its stamp if it is in the extended form.
-pub fn line(line: &[u8], records: &mut Records) -> Result<(Row, Option<Stamp>), BadLine> {
-    let Read { mut row, stamp, .. } = read(line, 0, false, records)?;
+pub fn line(line: &[u8], records: &mut Records) -> Result<(Row, Option<Stamp>), Box<BadLine>> {
+    let (mut row, rest) = read(line, 0, false, records)?;
+    let (stamp, _) = stamp(rest)?;
     let place = |_, column, id| match column {
         Column::Key => row.key = id,
         Column::A => row.a = id,
@@ -81,24 +85,16 @@ pub fn line(line: &[u8], records: &mut Records) -> Result<(Row, Option<Stamp>), 
     Ok((row, stamp))
 }
 
-/// A line without the ids of its records.
-pub(super) struct Read<'a> {
-    pub row: Row,
-    pub stamp: Option<Stamp>,
-    /// What follows the line: nothing, or its end and other lines.
-    pub rest: &'a [u8],
-}
-
-/// [`line`](fn@line) for the first line of `text`. The ids of its records come when `records` are settled, for row
-/// `number`. Appends are settled at once where they are known to be `today`'s. After an error what waits in `records`
-/// is of no use.
+/// [`line`](fn@line) for the first line of `text`, up to where a plain line would end; what follows is returned. The
+/// ids of its records come when `records` are settled, for row `number`. Appends are settled at once where they are
+/// known to be `today`'s. After an error what waits in `records` is of no use.
 #[inline(always)]
 pub(super) fn read<'a>(
     text: &'a [u8],
     number: usize,
     today: bool,
     records: &mut Records,
-) -> Result<Read<'a>, BadLine> {
+) -> Scanned<(Row, &'a [u8])> {
     let mut scan = Scan { rest: text, row: number };
     let seq = scan.seq()?;
     let name = scan.word();
@@ -107,8 +103,16 @@ pub(super) fn read<'a>(
     };
     let mut row = Row { op, seq, key: NONE, a: 0, b: 0 };
     scan.arguments(&mut row, today, records)?;
-    let stamp = scan.stamp()?;
-    Ok(Read { row, stamp, rest: scan.rest })
+    Ok((row, scan.rest))
+}
+
+/// The end of the line, or what the extended form adds before it.
+pub(super) fn stamp(rest: &[u8]) -> Scanned<(Option<Stamp>, &[u8])> {
+    if let [] | [b'\n', ..] = rest {
+        return Ok((None, rest));
+    }
+    let (stamp, rest) = Stamp::parse(rest)?;
+    Ok((Some(stamp), rest))
 }
 
 /// The rest of a line, and what follows it: nothing in the grammar takes a line end for anything else, so a line needs
@@ -127,7 +131,7 @@ enum Record {
 
 impl<'a> Scan<'a> {
     #[inline(always)]
-    fn arguments(&mut self, row: &mut Row, today: bool, records: &mut Records) -> Result<(), BadLine> {
+    fn arguments(&mut self, row: &mut Row, today: bool, records: &mut Records) -> Scanned<()> {
         match row.op {
             Op::Traversefn => row.a = 1,
             Op::Fetch | Op::Traverse => {
@@ -171,7 +175,7 @@ impl<'a> Scan<'a> {
 
     /// `KEY DATA... FLAG = RET`: a storev has any number of data records, one value end to end.
     #[inline(always)]
-    fn store(&mut self, row: &mut Row, records: &mut Records) -> Result<(), BadLine> {
+    fn store(&mut self, row: &mut Row, records: &mut Records) -> Scanned<()> {
         self.key(records)?;
         self.space("a value")?;
         self.record(records)?;
@@ -195,7 +199,7 @@ impl<'a> Scan<'a> {
 
     /// `KEY RECORD = RECORD`; today's are the value before and what was added to it.
     #[inline(always)]
-    fn append(&mut self, row: &mut Row, today: bool, records: &mut Records) -> Result<(), BadLine> {
+    fn append(&mut self, row: &mut Row, today: bool, records: &mut Records) -> Scanned<()> {
         self.key(records)?;
         self.space("a value")?;
         let first = self.record(records)?;
@@ -223,14 +227,14 @@ impl<'a> Scan<'a> {
     }
 
     #[inline(always)]
-    fn key(&mut self, records: &mut Records) -> Result<(), BadLine> {
+    fn key(&mut self, records: &mut Records) -> Scanned<()> {
         self.space("a key")?;
         self.record(records)?;
         records.leave_key(self.row, Column::Key);
         Ok(())
     }
 
-    fn found_key(&mut self, records: &mut Records) -> Result<u32, BadLine> {
+    fn found_key(&mut self, records: &mut Records) -> Scanned<u32> {
         self.equals("a key")?;
         if let Record::Bytes = self.record(records)? {
             records.leave_key(self.row, Column::A);
@@ -240,7 +244,7 @@ impl<'a> Scan<'a> {
 
     /// `null` if it is a null pointer, else what stands in the value's place until it has its id.
     #[inline(always)]
-    fn value(&mut self, records: &mut Records, column: Column, null: u32) -> Result<u32, BadLine> {
+    fn value(&mut self, records: &mut Records, column: Column, null: u32) -> Scanned<u32> {
         debug_assert!(null <= EMPTY);
         if let Record::Bytes = self.record(records)? {
             records.leave_value(self.row, column);
@@ -250,7 +254,7 @@ impl<'a> Scan<'a> {
 
     /// `NULL` or `LEN:HEX`, appended to the last of the records.
     #[inline(always)]
-    fn record(&mut self, records: &mut Records) -> Result<Record, BadLine> {
+    fn record(&mut self, records: &mut Records) -> Scanned<Record> {
         let (length, digits) = match *self.rest {
             [b'N', b'U', b'L', b'L', ref rest @ ..] => {
                 self.rest = rest;
@@ -274,7 +278,7 @@ impl<'a> Scan<'a> {
 
     /// `LEN:` of any length, and what follows.
     #[inline(never)]
-    fn long_length(&mut self) -> Result<(usize, &'a [u8]), BadLine> {
+    fn long_length(&mut self) -> Scanned<(usize, &'a [u8])> {
         let start = self.rest;
         let length = self.unsigned("a record (NULL or LEN:HEX)")?;
         match self.rest.strip_prefix(b":") {
@@ -284,7 +288,7 @@ impl<'a> Scan<'a> {
     }
 
     #[inline(always)]
-    fn result(&mut self, allowed: [i64; 2]) -> Result<u32, BadLine> {
+    fn result(&mut self, allowed: [i64; 2]) -> Scanned<u32> {
         self.equals("a result")?;
         let start = self.rest;
         let result = self.signed("a result")?;
@@ -295,7 +299,7 @@ impl<'a> Scan<'a> {
     }
 
     #[inline(always)]
-    fn seq(&mut self) -> Result<u32, BadLine> {
+    fn seq(&mut self) -> Scanned<u32> {
         let seq = self.unsigned("a sequence number")?;
         self.space("an operation")?;
         Ok(seq)
@@ -310,7 +314,7 @@ impl<'a> Scan<'a> {
     }
 
     #[inline(always)]
-    fn space(&mut self, before: &str) -> Result<(), BadLine> {
+    fn space(&mut self, before: &str) -> Scanned<()> {
         match self.rest {
             [b' ', rest @ ..] => self.rest = rest,
             _ => return bad(format!("a space and {before}"), self.rest),
@@ -319,7 +323,7 @@ impl<'a> Scan<'a> {
     }
 
     #[inline(always)]
-    fn equals(&mut self, before: &str) -> Result<(), BadLine> {
+    fn equals(&mut self, before: &str) -> Scanned<()> {
         match self.rest {
             [b' ', b'=', b' ', rest @ ..] => self.rest = rest,
             _ => return bad(format!("\" = \" and {before}"), self.rest),
@@ -327,19 +331,8 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// The end of the line, or what the extended form adds there.
     #[inline(always)]
-    fn stamp(&mut self) -> Result<Option<Stamp>, BadLine> {
-        if self.at_end() {
-            return Ok(None);
-        }
-        let (stamp, rest) = Stamp::parse(self.rest)?;
-        self.rest = rest;
-        Ok(Some(stamp))
-    }
-
-    #[inline(always)]
-    fn unsigned(&mut self, what: &str) -> Result<u32, BadLine> {
+    fn unsigned(&mut self, what: &str) -> Scanned<u32> {
         let (number, used) = decimal::leading(self.rest);
         if used == 0 {
             return bad(what, self.rest);
@@ -354,19 +347,23 @@ impl<'a> Scan<'a> {
     }
 
     #[inline(always)]
-    fn signed(&mut self, what: &str) -> Result<i64, BadLine> {
+    fn signed(&mut self, what: &str) -> Scanned<i64> {
         // Nearly all are these.
         match self.rest {
             [ones @ b'0'..=b'9', rest @ ..] if !rest.first().is_some_and(u8::is_ascii_digit) => {
                 self.rest = rest;
                 Ok(i64::from(ones - b'0'))
             }
+            [b'-', b'1', rest @ ..] if !rest.first().is_some_and(u8::is_ascii_digit) => {
+                self.rest = rest;
+                Ok(-1)
+            }
             _ => self.long_signed(what),
         }
     }
 
     #[inline(never)]
-    fn long_signed(&mut self, what: &str) -> Result<i64, BadLine> {
+    fn long_signed(&mut self, what: &str) -> Scanned<i64> {
         let start = self.rest;
         let negative = self.rest.first() == Some(&b'-');
         self.rest = &self.rest[usize::from(negative)..];
@@ -380,18 +377,18 @@ impl<'a> Scan<'a> {
 
     /// `0` or `0x` and hexadecimal digits.
     #[inline(always)]
-    fn hexadecimal(&mut self, what: &str) -> Result<u32, BadLine> {
-        if let [b'0', rest @ ..] = self.rest
-            && let [b' ', ..] = rest
-        {
-            self.rest = rest;
-            return Ok(0);
-        }
-        self.long_hexadecimal(what)
+    fn hexadecimal(&mut self, what: &str) -> Scanned<u32> {
+        let (value, used) = match self.rest {
+            [b'0', b' ', ..] => (0, 1),
+            [b'0', b'x', digit @ b'0'..=b'9', b' ', ..] => (u32::from(digit - b'0'), 3),
+            _ => return self.long_hexadecimal(what),
+        };
+        self.rest = &self.rest[used..];
+        Ok(value)
     }
 
     #[inline(never)]
-    fn long_hexadecimal(&mut self, what: &str) -> Result<u32, BadLine> {
+    fn long_hexadecimal(&mut self, what: &str) -> Scanned<u32> {
         let word = self.word();
         let value = match word.strip_prefix(b"0x") {
             Some(digits) if digits.len() <= 8 && digits.iter().all(u8::is_ascii_hexdigit) => {
@@ -406,7 +403,7 @@ impl<'a> Scan<'a> {
 
 /// What is said of digits that cannot be decoded.
 #[cold]
-fn wrong_digits<T>(digits: &[u8]) -> Result<T, BadLine> {
+fn wrong_digits<T>(digits: &[u8]) -> Scanned<T> {
     let kind = if digits.contains(&b'\n') { "" } else { "lower-case " };
     bad(format!("{} {kind}hexadecimal digits", digits.len()), digits)
 }

@@ -305,18 +305,29 @@ impl<'a> Reader<'a> {
             return Ok(rest);
         }
         let read = line::read(text, self.rows.len(), self.today, self.records);
-        let line::Read { row, stamp, rest } = read.map_err(|bad| self.bad(bad))?;
-        self.rows.push(self.line, row, stamp);
+        let (row, mut rest) = read.map_err(|bad| self.bad(bad))?;
+        self.rows.push(self.line, row);
+        if rest.first() != Some(&b'\n') {
+            rest = self.stamp(rest)?;
+        }
+        rest = rest.get(1..).unwrap_or_default();
         if self.records.is_full() {
             self.settle()?;
         }
         self.run.clear();
-        let rest = &rest[1..];
         match row.op {
             Op::Traversefn => self.run.extend_from_slice(&text[..text.len() - rest.len()]),
             Op::Close => self.closed = true,
             _ => {}
         }
+        Ok(rest)
+    }
+
+    /// Reads what a line of the extended form adds.
+    #[inline(never)]
+    fn stamp<'b>(&mut self, rest: &'b [u8]) -> Result<&'b [u8], ReadError> {
+        let (stamp, rest) = line::stamp(rest).map_err(|bad| self.bad(bad))?;
+        self.rows.push_stamp(stamp);
         Ok(rest)
     }
 
@@ -359,12 +370,13 @@ impl<'a> Reader<'a> {
         let mut body = body.trim_ascii_end().to_vec();
         body[0] = b'0';
         let read = line::read(&body, self.rows.len(), self.today, self.records);
-        let line::Read { mut row, .. } = read.map_err(|bad| self.bad(bad))?;
+        let (mut row, rest) = read.map_err(|bad| self.bad(bad))?;
+        line::stamp(rest).map_err(|bad| self.bad(bad))?;
         row.seq = match self.rows.len() {
             0 => self.opened.map_or(0, |opened| opened.seq),
             rows => self.rows.seq(rows - 1),
         };
-        self.rows.push(self.line, row, None);
+        self.rows.push(self.line, row);
         self.unfinished = true;
         let place = format!("{}:{}", self.path.display(), self.line);
         self.warnings
@@ -450,7 +462,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn bad(&self, bad: BadLine) -> ReadError {
+    fn bad(&self, bad: Box<BadLine>) -> ReadError {
         self.error(bad.expected, bad.found)
     }
 }

@@ -3,6 +3,8 @@
 //! Owns the list of names that a trace may contain, and what of each the rest of the program asks: which rows carry
 //! a key, open or close a group, change a key.
 
+use super::words;
+
 macro_rules! ops {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// One operation of a trace.
@@ -15,14 +17,18 @@ macro_rules! ops {
             pub const ALL: &[Op] = &[$(Op::$variant,)*];
 
             /// The name as a trace spells it.
+            #[inline(always)]
             pub const fn name(self) -> &'static str {
-                match self { $(Op::$variant => $name,)* }
+                // A list, not a match: that would be a jump which cannot be foretold.
+                const NAMES: [&str; Op::COUNT] = [$($name,)*];
+                NAMES[self as usize]
             }
 
             /// The operation of this name.
+            #[inline(always)]
             pub fn from_name(name: &[u8]) -> Option<Op> {
                 let op = Op::ALL.get(BY_NAME[slot(name)] as usize)?;
-                (op.name().as_bytes() == name).then_some(*op)
+                words::same(op.name().as_bytes(), name).then_some(*op)
             }
         }
     };
@@ -30,6 +36,7 @@ macro_rules! ops {
 
 /// A name's place in [`BY_NAME`]: its last eight bytes and its length, multiplied by a number that was searched for
 /// until no two names shared a place.
+#[inline(always)]
 const fn slot(name: &[u8]) -> usize {
     let Some(end) = name.last_chunk::<8>() else {
         return 0;

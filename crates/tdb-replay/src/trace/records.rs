@@ -40,7 +40,7 @@ struct Waiting {
     row: usize,
     column: Column,
     start: usize,
-    end: usize,
+    length: usize,
     tag: Tag,
     slotted: Slotted,
 }
@@ -48,7 +48,12 @@ struct Waiting {
 impl Waiting {
     #[inline(always)]
     fn new(row: usize, column: Column, start: usize, end: usize) -> Waiting {
-        Waiting { row, column, start, end, tag: Tag::default(), slotted: Slotted::default() }
+        Waiting { row, column, start, length: end - start, tag: Tag::default(), slotted: Slotted::default() }
+    }
+
+    #[inline(always)]
+    fn bytes<'a>(&self, scratch: &'a [u8]) -> &'a [u8] {
+        &scratch[self.start..self.start + self.length]
     }
 }
 
@@ -102,10 +107,10 @@ impl Records {
         self.start = self.end;
     }
 
-    /// Begins the next record with what the last one, if it is a value that waits, consists of.
+    /// Begins the next record with what the last value that waits consists of.
     pub(super) fn repeat_value(&mut self) {
-        if let Some(last) = self.waiting_values.last().filter(|last| last.end == self.end) {
-            let last = last.start..last.end;
+        if let Some(last) = self.waiting_values.last() {
+            let last = last.start..last.start + last.length;
             let start = self.end;
             self.room(last.len());
             self.scratch.copy_within(last, start);
@@ -156,19 +161,19 @@ fn look_up<T: Intern>(
     scratch: &[u8],
     place: &mut impl FnMut(usize, Column, u32),
 ) -> Result<(), Full> {
-    let bytes: usize = waiting.iter().map(|record| record.end - record.start + MOST_LEAD).sum();
+    let bytes: usize = waiting.iter().map(|record| record.length + MOST_LEAD).sum();
     if table.strings().is_full_for(bytes) {
         return Err(Full);
     }
     table.strings_mut().reserve(waiting.len());
     for record in waiting.iter_mut() {
-        record.tag = table.strings().tag(&scratch[record.start..record.end]);
+        record.tag = table.strings().tag(record.bytes(scratch));
     }
     for record in waiting.iter_mut() {
         record.slotted = table.strings().approach(record.tag);
     }
     for record in waiting.drain(..) {
-        let id = table.intern_at(record.tag, record.slotted, &scratch[record.start..record.end]);
+        let id = table.intern_at(record.tag, record.slotted, record.bytes(scratch));
         place(record.row, record.column, id);
     }
     Ok(())

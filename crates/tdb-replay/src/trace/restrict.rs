@@ -37,7 +37,8 @@ impl History {
             for index in (0..trace.rows.len()).filter(|&index| keep[index]) {
                 let row =
                     moved(change(number, index, trace.rows.row(index)), &self.records, &mut part.records);
-                rows.push(trace.rows.line(index), row, trace.rows.stamp(index));
+                rows.push(trace.rows.line(index), row);
+                rows.push_stamp(trace.rows.stamp(index));
             }
             let groups = structure::groups(&rows).map_err(|(row, bad)| (number, row, bad))?;
             part.traces.push(Trace {

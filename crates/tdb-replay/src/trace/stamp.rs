@@ -5,7 +5,7 @@
 //! in docs/trace-extended.md.
 
 use super::decimal;
-use super::line::{BadLine, show};
+use super::line::{BadLine, Scanned, show};
 
 /// When one operation ran, and where it stands among the changes of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +40,10 @@ impl Stamp {
 
     /// Reads what stands after a plain line's end; behind it a line ends, with its text or with what is left of it.
     #[inline]
-    pub(super) fn parse(text: &[u8]) -> Result<(Stamp, &[u8]), BadLine> {
+    pub(super) fn parse(text: &[u8]) -> Scanned<(Stamp, &[u8])> {
         let wrong = |expected: &str| {
             let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
-            BadLine { expected: expected.into(), found: show(line) }
+            Box::new(BadLine { expected: expected.into(), found: show(line) })
         };
         let [b' ', b'#', rest @ ..] = text else {
             return Err(wrong("the end of the line"));

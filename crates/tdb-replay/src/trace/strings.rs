@@ -187,10 +187,9 @@ impl Strings {
         self.arena.shrink_to_fit();
     }
 
-    /// By a half at a time, for the same reason as the arena.
     #[inline(never)]
     fn grow(&mut self) {
-        let length = (self.slots.len() / 2 * 3).max(16);
+        let length = (self.slots.len() * 2).max(16);
         let mut slots = vec![Slot { tag: 0, place: FREE }; length];
         for slot in self.slots.iter().filter(|slot| slot.place != FREE) {
             let mut at = home(slot.tag, length);
