@@ -93,11 +93,13 @@ impl Columns {
     }
 
     /// The operation of row `index`.
+    #[inline]
     pub fn op(&self, index: usize) -> Op {
         Op::from_number(self.op[index])
     }
 
     /// The sequence number of row `index`.
+    #[inline]
     pub fn seq(&self, index: usize) -> u32 {
         self.seq[index]
     }
@@ -120,6 +122,7 @@ impl Columns {
     }
 
     /// Row `index`.
+    #[inline]
     pub fn row(&self, index: usize) -> Row {
         Row {
             op: self.op(index),
@@ -171,6 +174,7 @@ impl Columns {
     }
 
     /// Puts a record's id in its place.
+    #[inline(always)]
     pub(super) fn place(&mut self, index: usize, column: Column, id: u32) {
         match column {
             Column::Key => self.key[index] = id,

@@ -44,12 +44,42 @@ fn decode_short(text: &[u8], out: &mut [u8]) -> bool {
 }
 
 /// The bytes of sixteen digits, and zero if they were digits.
+#[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 fn sixteen(text: &[u8; 16]) -> ([u8; 8], u64) {
     let both = u128::from_le_bytes(*text);
     let (low, bad_low) = eight(both as u64);
     let (high, bad_high) = eight((both >> 64) as u64);
     ((u64::from(high) << 32 | u64::from(low)).to_le_bytes(), bad_low | bad_high)
+}
+
+/// The bytes of sixteen digits, and zero if they were digits.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+#[inline(always)]
+fn sixteen(text: &[u8; 16]) -> ([u8; 8], u64) {
+    // SAFETY: every processor of this architecture has these instructions.
+    unsafe { at_once(text) }
+}
+
+/// [`eight`] for sixteen digits, each step for all of them.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse2")]
+#[inline]
+fn at_once(text: &[u8; 16]) -> ([u8; 8], u64) {
+    use std::arch::x86_64::*;
+    let all = |byte: u8| _mm_set1_epi8(byte as i8);
+    let both = u128::from_le_bytes(*text);
+    let text = _mm_set_epi64x((both >> 64) as i64, both as i64);
+    let letters = _mm_and_si128(_mm_cmpgt_epi8(text, all(b'9')), all(9));
+    let nibbles = _mm_add_epi8(_mm_and_si128(text, all(15)), letters);
+    let above_nine = _mm_and_si128(_mm_cmpgt_epi8(nibbles, all(9)), all(39));
+    let spelled = _mm_add_epi8(_mm_add_epi8(nibbles, all(b'0')), above_nine);
+    let wrong = _mm_or_si128(_mm_xor_si128(spelled, text), _mm_and_si128(nibbles, all(0xf0)));
+    let right = _mm_movemask_epi8(_mm_cmpeq_epi8(wrong, all(0)));
+    let pairs = _mm_or_si128(_mm_slli_epi16::<4>(nibbles), _mm_srli_epi16::<8>(nibbles));
+    let bytes = _mm_packus_epi16(_mm_and_si128(pairs, _mm_set1_epi16(255)), all(0));
+    (_mm_cvtsi128_si64(bytes).to_le_bytes(), right as u64 ^ 0xffff)
 }
 
 /// Eight digits at once: each byte's low nibble, plus nine where bit 6 says it is a letter.

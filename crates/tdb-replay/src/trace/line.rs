@@ -5,7 +5,7 @@
 
 use super::columns::{EMPTY, NONE, Row};
 use super::decimal;
-use super::op::Op;
+use super::op::{Op, Ops};
 use super::records::{Column, Full, Records};
 use super::stamp::Stamp;
 
@@ -123,6 +123,27 @@ struct Scan<'a> {
     row: usize,
 }
 
+/// Operations whose name is followed by a key.
+const KEYED: Ops = Ops::of(&[
+    Op::Fetch,
+    Op::Store,
+    Op::Storev,
+    Op::Delete,
+    Op::Append,
+    Op::Exists,
+    Op::Traverse,
+    Op::ParseRecord,
+    Op::Chainlock,
+    Op::Chainunlock,
+    Op::ChainlockRead,
+    Op::ChainunlockRead,
+    Op::ChainlockNonblock,
+    Op::ChainlockReadNonblock,
+    Op::ChainlockMark,
+    Op::ChainlockUnmark,
+    Op::Nextkey,
+]);
+
 /// What a record on a line was.
 enum Record {
     Null,
@@ -130,37 +151,32 @@ enum Record {
 }
 
 impl<'a> Scan<'a> {
+    /// What follows the name. A key, if there is one, is read before it is asked which operation it is: the answer is
+    /// often guessed wrong, and the key is the same work for all of them.
     #[inline(always)]
     fn arguments(&mut self, row: &mut Row, today: bool, records: &mut Records) -> Scanned<()> {
+        if KEYED.has(row.op) {
+            self.key(records)?;
+        }
         match row.op {
             Op::Traversefn => row.a = 1,
             Op::Fetch | Op::Traverse => {
-                self.key(records)?;
                 self.equals("a value")?;
-                row.a = self.value(records, Column::A, (row.op == Op::Traverse) as u32)?;
+                row.a = self.value(records, (row.op == Op::Traverse) as u32)?;
             }
             Op::Store | Op::Storev => self.store(row, records)?,
-            Op::Append => self.append(row, today, records)?,
-            Op::Delete | Op::ParseRecord | Op::ChainlockNonblock | Op::ChainlockReadNonblock => {
-                self.key(records)?;
-                row.a = self.result([0, -1])?;
+            Op::Append => self.append(today, records)?,
+            Op::Delete
+            | Op::Exists
+            | Op::ParseRecord
+            | Op::ChainlockNonblock
+            | Op::ChainlockReadNonblock
+            | Op::LockallNonblock
+            | Op::LockallReadNonblock => {
+                let other = if row.op == Op::Exists { 1 } else { -1 };
+                row.a = self.result([0, other])?;
             }
-            Op::Exists => {
-                self.key(records)?;
-                row.a = self.result([0, 1])?;
-            }
-            Op::LockallNonblock | Op::LockallReadNonblock => row.a = self.result([0, -1])?,
-            Op::Chainlock
-            | Op::Chainunlock
-            | Op::ChainlockRead
-            | Op::ChainunlockRead
-            | Op::ChainlockMark
-            | Op::ChainlockUnmark => self.key(records)?,
-            Op::Firstkey => row.a = self.found_key(records)?,
-            Op::Nextkey => {
-                self.key(records)?;
-                row.a = self.found_key(records)?;
-            }
+            Op::Firstkey | Op::Nextkey => row.a = self.found_key(records)?,
             Op::TraverseEnd if self.at_end() || self.rest.starts_with(b" #") => {}
             Op::TraverseEnd | Op::GetSeqnum => {
                 self.equals("a number")?;
@@ -173,10 +189,9 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// `KEY DATA... FLAG = RET`: a storev has any number of data records, one value end to end.
+    /// `DATA... FLAG = RET`: a storev has any number of data records, one value end to end.
     #[inline(always)]
     fn store(&mut self, row: &mut Row, records: &mut Records) -> Scanned<()> {
-        self.key(records)?;
         self.space("a value")?;
         self.record(records)?;
         self.space("a flag")?;
@@ -197,10 +212,9 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// `KEY RECORD = RECORD`; today's are the value before and what was added to it.
+    /// `RECORD = RECORD`; today's are the value before and what was added to it.
     #[inline(always)]
-    fn append(&mut self, row: &mut Row, today: bool, records: &mut Records) -> Scanned<()> {
-        self.key(records)?;
+    fn append(&mut self, today: bool, records: &mut Records) -> Scanned<()> {
         self.space("a value")?;
         let first = self.record(records)?;
         if let Record::Bytes = first {
@@ -213,7 +227,6 @@ impl<'a> Scan<'a> {
         if let (Record::Bytes, _) | (_, true) = (self.record(records)?, today) {
             records.leave_value(self.row, Column::B);
         }
-        row.a = 0;
         Ok(())
     }
 
@@ -244,10 +257,10 @@ impl<'a> Scan<'a> {
 
     /// `null` if it is a null pointer, else what stands in the value's place until it has its id.
     #[inline(always)]
-    fn value(&mut self, records: &mut Records, column: Column, null: u32) -> Scanned<u32> {
+    fn value(&mut self, records: &mut Records, null: u32) -> Scanned<u32> {
         debug_assert!(null <= EMPTY);
         if let Record::Bytes = self.record(records)? {
-            records.leave_value(self.row, column);
+            records.leave_value(self.row, Column::A);
         }
         Ok(null)
     }

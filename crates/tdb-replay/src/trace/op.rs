@@ -139,6 +139,28 @@ ops! {
     Close = "tdb_close",
 }
 
+/// A set of operations.
+#[derive(Clone, Copy)]
+pub(super) struct Ops(u64);
+
+impl Ops {
+    /// The set of these operations.
+    pub const fn of(list: &[Op]) -> Ops {
+        let (mut bits, mut at) = (0, 0);
+        while at < list.len() {
+            bits |= 1 << list[at] as u8;
+            at += 1;
+        }
+        Ops(bits)
+    }
+
+    /// Whether the set has this operation.
+    #[inline(always)]
+    pub const fn has(self, op: Op) -> bool {
+        self.0 >> op as u8 & 1 == 1
+    }
+}
+
 impl Op {
     /// How many operations there are.
     pub const COUNT: usize = Op::ALL.len();

@@ -202,13 +202,15 @@ impl Strings {
     }
 }
 
-/// Where a tag's search begins: tags in ascending order lie in ascending order, so growing goes through memory once.
+/// Where a tag's search begins: tags in ascending order lie in ascending order, so growing goes through memory once. No
+/// product is too large: there are fewer than 2^31 strings, and so at most 2^32 slots.
 #[inline(always)]
 fn home(tag: u32, length: usize) -> usize {
-    ((u128::from(tag) * length as u128) >> 32) as usize
+    ((u64::from(tag) * length as u64) >> 32) as usize
 }
 
+/// The length is a power of two.
 #[inline(always)]
 fn after(at: usize, length: usize) -> usize {
-    if at + 1 == length { 0 } else { at + 1 }
+    (at + 1) & (length - 1)
 }
