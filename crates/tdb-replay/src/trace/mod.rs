@@ -215,7 +215,7 @@ struct Reader<'a> {
     run: Vec<u8>,
 }
 
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 1 << 18;
 /// The first byte of a line that says what was under way when its process died.
 const UNDER_WAY: u8 = b'?';
 
