@@ -104,6 +104,16 @@ impl Columns {
         self.seq[index]
     }
 
+    /// The operations of all rows, as numbers.
+    pub(super) fn ops(&self) -> &[u8] {
+        &self.op
+    }
+
+    /// The sequence numbers of all rows.
+    pub(super) fn numbers(&self) -> &[u32] {
+        &self.seq
+    }
+
     /// The line of row `index`, counted from 1; the first line of a run.
     pub fn line(&self, index: usize) -> u32 {
         let at = self.jumps.partition_point(|&(row, _)| row as usize <= index);

@@ -157,7 +157,13 @@ impl Ops {
     /// Whether the set has this operation.
     #[inline(always)]
     pub const fn has(self, op: Op) -> bool {
-        self.0 >> op as u8 & 1 == 1
+        self.has_number(op as u8)
+    }
+
+    /// Whether the set has the operation of this number.
+    #[inline(always)]
+    pub const fn has_number(self, number: u8) -> bool {
+        self.0.unbounded_shr(number as u32) & 1 == 1
     }
 }
 

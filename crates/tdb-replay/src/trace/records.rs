@@ -80,8 +80,9 @@ impl Records {
     /// # Errors
     /// There is no room for so many distinct keys or values.
     pub fn settle(&mut self, mut place: impl FnMut(usize, Column, u32)) -> Result<(), Full> {
-        look_up(&mut self.keys, &mut self.waiting_keys, &self.scratch, &mut place)?;
-        look_up(&mut self.values, &mut self.waiting_values, &self.scratch, &mut place)?;
+        let scratch = &self.scratch[..self.end];
+        look_up(&mut self.keys, &mut self.waiting_keys, scratch, &mut place)?;
+        look_up(&mut self.values, &mut self.waiting_values, scratch, &mut place)?;
         (self.start, self.end) = (0, 0);
         Ok(())
     }
@@ -155,14 +156,13 @@ impl Records {
 
 /// Each step of the search for all that wait, so that the processor waits for many at once.
 #[inline(always)]
-fn look_up<T: Intern>(
-    table: &mut T,
+fn look_up(
+    table: &mut impl Intern,
     waiting: &mut Vec<Waiting>,
     scratch: &[u8],
     place: &mut impl FnMut(usize, Column, u32),
 ) -> Result<(), Full> {
-    let bytes: usize = waiting.iter().map(|record| record.length + MOST_LEAD).sum();
-    if table.strings().is_full_for(bytes) {
+    if table.strings().is_full_for(scratch.len() + waiting.len() * MOST_LEAD) {
         return Err(Full);
     }
     table.strings_mut().reserve(waiting.len());
@@ -172,9 +172,10 @@ fn look_up<T: Intern>(
     for record in waiting.iter_mut() {
         record.slotted = table.strings().approach(record.tag);
     }
-    for record in waiting.drain(..) {
+    for record in waiting.iter() {
         let id = table.intern_at(record.tag, record.slotted, record.bytes(scratch));
         place(record.row, record.column, id);
     }
+    waiting.clear();
     Ok(())
 }

@@ -59,7 +59,7 @@ impl Group {
 pub fn groups(rows: &Columns) -> Result<Vec<Group>, (usize, BadLine)> {
     let mut groups = transactions(rows)?;
     let mut pairs = Pairs { rows, open: Vec::new(), done: Vec::new() };
-    for index in (0..rows.len()).filter(|&index| PAIRED.has(rows.op(index))) {
+    for (index, _) in rows.ops().iter().enumerate().filter(|&(_, &op)| PAIRED.has_number(op)) {
         pairs.row(index)?;
     }
     pairs.finish();
@@ -89,6 +89,14 @@ const PAIRED: Ops = Ops::of(&[
     Op::ChainunlockRead,
 ]);
 
+/// What begins or ends a transaction.
+const TRANSACTIONAL: Ops = Ops::of(&[
+    Op::TransactionStart,
+    Op::TransactionCommit,
+    Op::TransactionCancel,
+    Op::TransactionPrepareCommit,
+]);
+
 fn missing<T>(row: usize, start: &str, found: Op) -> Result<T, (usize, BadLine)> {
     Err((
         row,
@@ -102,7 +110,8 @@ fn missing<T>(row: usize, start: &str, found: Op) -> Result<T, (usize, BadLine)>
 fn transactions(rows: &Columns) -> Result<Vec<Group>, (usize, BadLine)> {
     let mut found = Vec::new();
     let mut index = 0;
-    while index < rows.len() {
+    while let Some(next) = rows.ops()[index..].iter().position(|&op| TRANSACTIONAL.has_number(op)) {
+        index += next;
         match rows.op(index) {
             Op::TransactionStart => {
                 let group = transaction(rows, index);
