@@ -97,10 +97,7 @@ pub(super) fn read<'a>(
 ) -> Scanned<(Row, &'a [u8])> {
     let mut scan = Scan { rest: text, row: number };
     let seq = scan.seq()?;
-    let name = scan.word();
-    let Some(op) = Op::from_name(name) else {
-        return bad("an operation", name);
-    };
+    let op = scan.operation()?;
     let mut row = Row { op, seq, key: NONE, a: 0, b: 0 };
     scan.arguments(&mut row, today, records)?;
     Ok((row, scan.rest))
@@ -318,8 +315,22 @@ impl<'a> Scan<'a> {
         Ok(seq)
     }
 
-    /// Up to the next space, or the end of the line.
     #[inline(always)]
+    fn operation(&mut self) -> Scanned<Op> {
+        if let Some((op, rest)) = Op::short_at(self.rest) {
+            self.rest = rest;
+            return Ok(op);
+        }
+        self.long_operation()
+    }
+
+    #[inline(never)]
+    fn long_operation(&mut self) -> Scanned<Op> {
+        let name = self.word();
+        Op::from_name(name).map_or_else(|| bad("an operation", name), Ok)
+    }
+
+    /// Up to the next space, or the end of the line.
     fn word(&mut self) -> &'a [u8] {
         let (word, rest) = self.rest.split_at(word_length(self.rest));
         self.rest = rest;
@@ -422,25 +433,6 @@ fn wrong_digits<T>(digits: &[u8]) -> Scanned<T> {
 }
 
 /// How far the next space or line end is away.
-#[inline(always)]
 fn word_length(text: &[u8]) -> usize {
-    let mut before = 0;
-    while let Some(word) = text[before..].first_chunk() {
-        let word = u64::from_le_bytes(*word);
-        let ends = zero_bytes(word ^ (LOW * u64::from(b' '))) | zero_bytes(word ^ (LOW * u64::from(b'\n')));
-        if ends != 0 {
-            return before + (ends.trailing_zeros() / 8) as usize;
-        }
-        before += 8;
-    }
-    let end = text[before..].iter().position(|byte| matches!(byte, b' ' | b'\n'));
-    end.map_or(text.len(), |end| before + end)
-}
-
-const LOW: u64 = 0x0101_0101_0101_0101;
-
-/// The upper bit of the first byte that is zero; what is said of later bytes may be wrong.
-#[inline(always)]
-fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(LOW) & !word & (LOW * 0x80)
+    text.iter().position(|byte| matches!(byte, b' ' | b'\n')).unwrap_or(text.len())
 }

@@ -305,7 +305,7 @@ impl<'a> Reader<'a> {
             return Ok(rest);
         }
         let read = line::read(text, self.rows.len(), self.today, self.records);
-        let (row, mut rest) = read.map_err(|bad| self.bad(bad))?;
+        let (row, mut rest) = read.map_err(|bad| self.bad(*bad))?;
         self.rows.push(self.line, row);
         if rest.first() != Some(&b'\n') {
             rest = self.stamp(rest)?;
@@ -326,7 +326,7 @@ impl<'a> Reader<'a> {
     /// Reads what a line of the extended form adds.
     #[inline(never)]
     fn stamp<'b>(&mut self, rest: &'b [u8]) -> Result<&'b [u8], ReadError> {
-        let (stamp, rest) = line::stamp(rest).map_err(|bad| self.bad(bad))?;
+        let (stamp, rest) = line::stamp(rest).map_err(|bad| self.bad(*bad))?;
         self.rows.push_stamp(stamp);
         Ok(rest)
     }
@@ -344,7 +344,7 @@ impl<'a> Reader<'a> {
         if self.closed {
             return Err(self.error("the end of the file after tdb_close", line::show(text)));
         }
-        let (opened, stamp) = line::open_line(text).map_err(|bad| self.bad(bad))?;
+        let (opened, stamp) = line::open_line(text).map_err(|bad| self.bad(*bad))?;
         self.today = dialect::says_today(&opened);
         (self.opened, self.opened_stamp) = (Some(opened), stamp);
         Ok(rest)
@@ -370,8 +370,8 @@ impl<'a> Reader<'a> {
         let mut body = body.trim_ascii_end().to_vec();
         body[0] = b'0';
         let read = line::read(&body, self.rows.len(), self.today, self.records);
-        let (mut row, rest) = read.map_err(|bad| self.bad(bad))?;
-        line::stamp(rest).map_err(|bad| self.bad(bad))?;
+        let (mut row, rest) = read.map_err(|bad| self.bad(*bad))?;
+        line::stamp(rest).map_err(|bad| self.bad(*bad))?;
         row.seq = match self.rows.len() {
             0 => self.opened.map_or(0, |opened| opened.seq),
             rows => self.rows.seq(rows - 1),
@@ -462,7 +462,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn bad(&self, bad: Box<BadLine>) -> ReadError {
+    fn bad(&self, bad: BadLine) -> ReadError {
         self.error(bad.expected, bad.found)
     }
 }

@@ -25,7 +25,7 @@ macro_rules! ops {
             }
 
             /// The operation of this name.
-            #[inline(always)]
+            #[inline]
             pub fn from_name(name: &[u8]) -> Option<Op> {
                 let op = Op::ALL.get(BY_NAME[slot(name)] as usize)?;
                 words::same(op.name().as_bytes(), name).then_some(*op)
@@ -36,7 +36,6 @@ macro_rules! ops {
 
 /// A name's place in [`BY_NAME`]: its last eight bytes and its length, multiplied by a number that was searched for
 /// until no two names shared a place.
-#[inline(always)]
 const fn slot(name: &[u8]) -> usize {
     let Some(end) = name.last_chunk::<8>() else {
         return 0;
@@ -53,6 +52,40 @@ const BY_NAME: [u8; 128] = {
         let slot = slot(Op::ALL[number].name().as_bytes());
         assert!(table[slot] == u8::MAX, "two names in one place: search for another multiplier");
         table[slot] = number as u8;
+        number += 1;
+    }
+    table
+};
+
+/// A name of at most eleven bytes without its `tdb_`, as a word.
+const fn short(name: &[u8]) -> Option<u64> {
+    let [b't', b'd', b'b', b'_', end @ ..] = name else {
+        return None;
+    };
+    let (mut word, mut at) = (0, 0);
+    while at < end.len() {
+        word |= (end[at] as u64).unbounded_shl(8 * at as u32);
+        at += 1;
+    }
+    if end.len() < 8 { Some(word) } else { None }
+}
+
+/// A short name's place in [`SHORT`], with another number that was searched for.
+#[inline(always)]
+const fn short_slot(word: u64) -> usize {
+    (word.wrapping_mul(0x834c_1b69_573a_c59b) >> 60) as usize
+}
+
+/// The [`short`] names, each in its place, and the numbers of their operations. No name is the one where there is none.
+const SHORT: [(u64, u8); 16] = {
+    let mut table = [(u64::MAX, u8::MAX); 16];
+    let mut number = 0;
+    while number < Op::COUNT {
+        if let Some(word) = short(Op::ALL[number].name().as_bytes()) {
+            let slot = short_slot(word);
+            assert!(table[slot].0 == u64::MAX, "two names in one place: search for another multiplier");
+            table[slot] = (word, number as u8);
+        }
         number += 1;
     }
     table
@@ -171,8 +204,52 @@ impl Op {
     /// How many operations there are.
     pub const COUNT: usize = Op::ALL.len();
 
+    /// The operation whose name `text` begins with, if the name is a short one and a space follows, and what follows the
+    /// name. These are the names of nearly all lines.
+    #[inline(always)]
+    pub(super) fn short_at(text: &[u8]) -> Option<(Op, &[u8])> {
+        let (lead, rest) = text.split_first_chunk::<4>()?;
+        let word = u64::from_le_bytes(*rest.first_chunk()?);
+        let length = words::before(word, b' ');
+        let name = word & 1_u64.unbounded_shl(8 * length as u32).wrapping_sub(1);
+        let (expected, number) = SHORT[short_slot(name)];
+        (name == expected && lead == b"tdb_" && length < 8)
+            .then(|| (Op::from_number(number), &rest[length..]))
+    }
+
     /// The operation of a number made by `op as u8`.
     pub fn from_number(number: u8) -> Op {
         Op::ALL[number as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R1, R2: each name is found, with what follows it, and what only resembles one is none.
+    #[test]
+    fn names_are_found_and_what_resembles_them_is_not() {
+        for &op in Op::ALL {
+            let name = op.name();
+            assert_eq!(Op::from_name(name.as_bytes()), Some(op));
+            let line = format!("{name} 1:61 2:6162");
+            let at = Op::short_at(line.as_bytes());
+            if name.len() < 12 && name.starts_with("tdb_") {
+                assert_eq!(at, Some((op, &line.as_bytes()[name.len()..])));
+            } else {
+                assert_eq!(at, None, "{name}");
+            }
+            for at in 0..name.len() {
+                let mut wrong = line.clone().into_bytes();
+                wrong[at] ^= 0x20;
+                assert_eq!(Op::short_at(&wrong), None, "{}", wrong.escape_ascii());
+                assert_eq!(Op::from_name(&wrong[..name.len()]), None);
+            }
+            assert_eq!(Op::from_name(&name.as_bytes()[1..]), None);
+        }
+        for text in ["tdb_store", "tdb_", "tdb_ 1:61 2:6162", "tdb_close\n4 x", "tdb_storevv 1:61", ""] {
+            assert_eq!(Op::short_at(text.as_bytes()), None, "{text}");
+        }
     }
 }
