@@ -37,13 +37,12 @@ fn unwrap_numbers(traces: &mut [Trace], warnings: &mut Vec<String>) {
     let (mut least, mut most, mut passed) = (u32::MAX, 0, false);
     for trace in traces.iter() {
         let (opened, numbers) = (trace.opened.seq, trace.rows.numbers());
-        // Three loops, each of which the compiler makes one over many numbers at once.
-        least = numbers.iter().copied().fold(least.min(opened), u32::min);
-        most = numbers.iter().copied().fold(most.max(opened), u32::max);
-        let falls = |last: u32, number: u32| last.saturating_sub(number) > 1 << 31;
-        passed |= numbers.first().is_some_and(|&first| falls(opened, first));
-        let pairs = numbers.iter().zip(numbers.iter().skip(1));
-        passed |= pairs.fold(false, |any, (&last, &number)| any | falls(last, number));
+        let mut last = opened;
+        (least, most) = (least.min(opened), most.max(opened));
+        for number in numbers {
+            passed |= last.saturating_sub(number) > 1 << 31;
+            (least, most, last) = (least.min(number), most.max(number), number);
+        }
     }
     passed |= least < NEAR && most > u32::MAX - NEAR;
     let Some(any) = traces.first().map(|trace| trace.opened.seq).filter(|_| passed) else {
