@@ -44,6 +44,8 @@ struct Slot {
 const PLACE: usize = 4;
 /// In a slot's place: it is free. Ids from here on have a meaning of their own elsewhere.
 const FREE: u32 = u32::MAX - 32;
+/// How far a short string and its lead reach: the end may lie in another line of the cache than the beginning.
+const SHORT: usize = 19;
 /// The least by which the arena grows.
 const STEP: usize = 1 << 12;
 
@@ -148,6 +150,7 @@ impl Strings {
     #[inline(always)]
     pub fn approach_place(&self, place: u32) {
         near::fetch(&self.arena, place as usize * PLACE);
+        near::fetch(&self.arena, place as usize * PLACE + SHORT);
     }
 
     /// A number before the string at `place`.
