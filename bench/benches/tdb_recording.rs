@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::Result;
 use bench::clock::on_processor;
 use bench::rounds::{Figures, compare};
-use tdb::{Database, OpenOptions, StoreMode};
+use tdb::{Database, OpenOptions, StoreMode, TraceForm};
 
 /// 95 % of the throughput is a nineteenth more time.
 const P8: &[(&str, f64)] = &[("mix", 1.0 / 0.95)];
@@ -22,25 +22,30 @@ const SLICES: usize = 150;
 
 fn main() -> Result<()> {
     let folder = tempfile::tempdir_in(if Path::new("/dev/shm").exists() { "/dev/shm" } else { "." })?;
-    // Both are measured in the first's turn.
-    let plain = RefCell::new(Figures::new());
-    let recorded = || {
-        let (recorded, unrecorded) = round(folder.path()).expect("the scratch databases work");
-        plain.replace(unrecorded);
-        recorded
-    };
-    compare("P8 recording (ours: with, peer: without)", P8, recorded, || plain.take());
+    for (title, form, asked) in [
+        ("P8 recording in the plain form (ours: with, peer: without)", TraceForm::Plain, P8),
+        ("Recording in the extended form (ours: with, peer: without)", TraceForm::Extended, &[]),
+    ] {
+        // Both are measured in the first's turn.
+        let without = RefCell::new(Figures::new());
+        let recorded = || {
+            let (recorded, unrecorded) = round(folder.path(), form).expect("the scratch databases work");
+            without.replace(unrecorded);
+            recorded
+        };
+        compare(title, asked, recorded, || without.take());
+    }
     Ok(())
 }
 
 /// The figures with and without recording.
-fn round(folder: &Path) -> Result<(Figures, Figures)> {
+fn round(folder: &Path, form: TraceForm) -> Result<(Figures, Figures)> {
     let folder = tempfile::tempdir_in(folder)?;
     let open = |name: &str, record: bool| {
         let mut options = OpenOptions::new();
         options.create(true).hash_size(10_007);
         if record {
-            options.record(folder.path().join("traces"));
+            options.record(folder.path().join("traces")).record_form(form);
         }
         options.open(folder.path().join(name))
     };
@@ -53,8 +58,9 @@ fn round(folder: &Path) -> Result<(Figures, Figures)> {
     let mut figures = [Figures::new(), Figures::new()];
     for (name, operation) in OPERATIONS {
         let times = in_turn(&databases, &keys, &mut random, *operation);
-        for (figures, time) in figures.iter_mut().zip(times) {
-            figures.push(((*name).to_owned(), time));
+        for (figures, times) in figures.iter_mut().zip(times) {
+            figures.push((format!("{name}, growth included"), mean(&times)));
+            figures.push(((*name).to_owned(), median(times)));
         }
     }
     for (figures, time) in figures.iter_mut().zip(traverses(&databases)) {
@@ -95,13 +101,13 @@ fn store(database: &Database, key: &[u8; 16], number: u32) {
     assert!(stored.is_ok(), "{stored:?}");
 }
 
-/// The median of the nanoseconds of one operation, for each database.
+/// The nanoseconds of one operation, in each slice, for each database.
 fn in_turn(
     databases: &[Database; 2],
     keys: &[[u8; 16]],
     random: &mut fastrand::Rng,
     operation: Operation,
-) -> [f64; 2] {
+) -> [Vec<f64>; 2] {
     let mut times: [Vec<f64>; 2] = Default::default();
     for slice in 0..SLICES {
         let work: Vec<(usize, u32)> =
@@ -113,7 +119,7 @@ fn in_turn(
             times[side].push((on_processor() - start).as_nanos() as f64 / SLICE as f64);
         }
     }
-    times.map(median)
+    times
 }
 
 fn traverses(databases: &[Database; 2]) -> [f64; 2] {
@@ -132,4 +138,8 @@ fn traverses(databases: &[Database; 2]) -> [f64; 2] {
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_unstable_by(f64::total_cmp);
     times[times.len() / 2]
+}
+
+fn mean(times: &[f64]) -> f64 {
+    times.iter().sum::<f64>() / times.len() as f64
 }
