@@ -39,6 +39,9 @@ pub(crate) const FORM_VARIABLE: &str = "QUORATE_TDB_RECORD_FORM";
 pub enum TraceForm {
     /// As libtdb's tracer writes it, and nothing else: the cheaper one, since it asks no clock.
     Plain,
+    /// Plain lines, of which the first ends with ` #v`: their numbers are versions, so the order of a key's operations is exact.
+    /// It costs as much as the plain form, and is that form without this mark.
+    Exact,
     /// Each line also says when the operation was called and answered, and, where a lock was held, at which number.
     #[default]
     Extended,
@@ -46,8 +49,8 @@ pub enum TraceForm {
 
 impl TraceForm {
     /// Every form with its name.
-    pub const NAMES: [(&'static str, TraceForm); 2] =
-        [("plain", TraceForm::Plain), ("extended", TraceForm::Extended)];
+    pub const NAMES: [(&'static str, TraceForm); 3] =
+        [("plain", TraceForm::Plain), ("exact", TraceForm::Exact), ("extended", TraceForm::Extended)];
 }
 
 impl FromStr for TraceForm {
@@ -61,7 +64,7 @@ impl FromStr for TraceForm {
 
 /// No form of traces has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name:?} is no form of traces: write plain or extended")]
+#[error("{name:?} is no form of traces: write plain, exact or extended")]
 pub struct UnknownForm {
     name: String,
 }
@@ -237,7 +240,7 @@ impl Recorder {
         let Some(tail) = trace.as_mut() else {
             return Ok(());
         };
-        let (mut text, first) = begin(tail, call, stamp.number)?;
+        let (mut text, (first, _)) = begin(tail, call, stamp.number)?;
         if self.timed {
             text.start(stamp.start);
             text.end(stamp.end.saturating_sub(stamp.start), stamp.version);
@@ -256,7 +259,7 @@ impl Recorder {
         let Some(tail) = trace.as_mut() else {
             return Ok(());
         };
-        let (mut text, _) = begin(tail, call, number)?;
+        let (mut text, (_, digits)) = begin(tail, call, number)?;
         let at;
         if self.timed {
             text.start(self.started.get());
@@ -266,7 +269,7 @@ impl Recorder {
             text.bytes(b"\n");
             at = text.at;
         }
-        self.announced.set(Some(Announced { digits: digits_of(number), at }));
+        self.announced.set(Some(Announced { digits, at }));
         tail.set_first(UNDER_WAY);
         Ok(())
     }
@@ -277,14 +280,13 @@ impl Recorder {
         let Some(tail) = trace.as_mut() else {
             return true;
         };
-        if digits_of(stamp.number) != announced.digits {
+        let mut number = [0; NUMBER];
+        let (first, digits) = Text::new(&mut number, 0).number(stamp.number);
+        if digits != announced.digits {
             return false;
         }
-        let mut number = [0; NUMBER];
-        let mut text = Text::new(&mut number, 0);
-        let first = text.number(stamp.number);
         let room = tail.line();
-        room[1..announced.digits].copy_from_slice(&number[1..announced.digits]);
+        room[1..digits].copy_from_slice(&number[1..digits]);
         let mut len = announced.at;
         if self.timed {
             let mut text = Text::new(room, len);
@@ -320,22 +322,18 @@ fn is_behind(number: u32, before: u32) -> bool {
     number.wrapping_sub(before).cast_signed() > 0
 }
 
-fn digits_of(number: u32) -> usize {
-    number.checked_ilog10().map_or(1, |log| log as usize + 1)
-}
-
 /// Room for a line's number.
 const NUMBER: usize = 24;
 /// The first byte of a line that says what is under way.
 const UNDER_WAY: u8 = b'?';
 
-/// The plain part of a line, but its first byte, which is returned, and its end.
+/// The plain part of a line, but its first byte, which is returned with how many digits its number has, and its end.
 #[inline(always)]
-fn begin<'a>(tail: &'a mut Tail, call: &Call<'_>, number: u32) -> io::Result<(Text<'a>, u8)> {
+fn begin<'a>(tail: &'a mut Tail, call: &Call<'_>, number: u32) -> io::Result<(Text<'a>, (u8, usize))> {
     let mut text = Text::new(tail.room(call.bound())?, 0);
-    let first = text.number(number);
+    let number = text.number(number);
     text.call(call);
-    Ok((text, first))
+    Ok((text, number))
 }
 
 /// A transaction that is asked to end.

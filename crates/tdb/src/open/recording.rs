@@ -20,8 +20,8 @@ impl OpenOptions {
         self
     }
 
-    /// In which form it is recorded, if it is. By default the variable `QUORATE_TDB_RECORD_FORM` says it (`plain` or
-    /// `extended`), or else it is the extended one.
+    /// In which form it is recorded, if it is. By default the variable `QUORATE_TDB_RECORD_FORM` says it (`plain`,
+    /// `exact` or `extended`), or else it is the extended one.
     pub fn record_form(&mut self, form: TraceForm) -> &mut Self {
         self.record_form = Some(form);
         self
@@ -38,7 +38,7 @@ impl OpenOptions {
         let sound = matches!(database.needs_recovery(), Ok(false));
         let number = if sound { database.space.word(SEQNUM_AT).unwrap_or(0) } else { 0 };
         let form = self.record_form.unwrap_or_else(|| form_by_environment(database));
-        match Recorder::begin(&folder, &database.name, self.open_line(database), (number, form)) {
+        match Recorder::begin(&folder, &database.name, self.open_line(database, form), (number, form)) {
             Ok(recorder) => {
                 database.recorder = Some(recorder);
                 database.enable_seqnum();
@@ -55,7 +55,7 @@ impl OpenOptions {
 
     /// The trace's first line: what was asked for, but how the keys are hashed as it is, since the order of chain
     /// locks depends on it.
-    fn open_line(&self, database: &Database) -> Call<'static> {
+    fn open_line(&self, database: &Database, form: TraceForm) -> Call<'static> {
         let jenkins = Flags::INCOMPATIBLE_HASH;
         let flags = match database.hash {
             HashFunction::Old => self.flags - jenkins,
@@ -66,7 +66,9 @@ impl OpenOptions {
             [(self.create, libc::O_CREAT), (self.exclusive, libc::O_EXCL), (self.truncate, libc::O_TRUNC)];
         let mode = if self.read_only { libc::O_RDONLY } else { libc::O_RDWR };
         let open_flags = asked.iter().filter(|(on, _)| *on).fold(mode, |flags, (_, flag)| flags | flag);
-        Call::Open { hash_size: database.hash_size, tdb_flags: flags.0, open_flags: open_flags as u32 }
+        // Without a lock a number is read at any moment.
+        let exact = form == TraceForm::Exact && !database.has_no_lock();
+        Call::Open { hash_size: database.hash_size, tdb_flags: flags.0, open_flags: open_flags as u32, exact }
     }
 }
 

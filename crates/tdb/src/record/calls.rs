@@ -54,12 +54,16 @@ impl Database {
     #[inline(always)]
     pub(crate) fn record_read(&self, called: Option<Called>, call: Option<Call<'_>>) {
         if let (Some(called), Some(recorder), Some(call)) = (called, &self.recorder, call) {
-            let end = recorder.now();
-            let (number, version) = self.number(recorder, When::Under);
-            recorder.ended.set(end);
-            if let Err(error) = recorder.put(&call, &Stamp { number, start: called.0, end, version }) {
-                self.stop_recording(recorder, &error);
-            }
+            self.write_read(recorder, (called.0, recorder.now()), call);
+        }
+    }
+
+    #[inline(always)]
+    fn write_read(&self, recorder: &Recorder, (start, end): (u64, u64), call: Call<'_>) {
+        let (number, version) = self.number(recorder, When::Under);
+        recorder.ended.set(end);
+        if let Err(error) = recorder.put(&call, &Stamp { number, start, end, version }) {
+            self.stop_recording(recorder, &error);
         }
     }
 
@@ -393,7 +397,7 @@ impl Database {
             let call = Call::KeyRecord("traverse", key, Some(value));
             // A time for each record would cost more than showing it. But a trace's lines end in their order.
             let end = copied.end.max(recorder.ended.get());
-            self.write(recorder, copied.start, end, When::Under, Some(call));
+            self.write_read(recorder, (copied.start, end), call);
         }
     }
 

@@ -5,8 +5,8 @@ use super::hex;
 /// What stands on a line between the number and the stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call<'a> {
-    /// `tdb_open HASHSIZE 0xTDBFLAGS 0xOPENFLAGS`.
-    Open { hash_size: u32, tdb_flags: u32, open_flags: u32 },
+    /// `tdb_open HASHSIZE 0xTDBFLAGS 0xOPENFLAGS`; ` #v` behind it if the numbers of the lines are versions.
+    Open { hash_size: u32, tdb_flags: u32, open_flags: u32, exact: bool },
     /// `NAME`.
     Bare(&'static str),
     /// `NAME = NUMBER`.
@@ -111,9 +111,9 @@ impl<'a> Text<'a> {
         self.at += count;
     }
 
-    /// The line's number and a space, but its first byte, which is returned.
+    /// The line's number and a space, but its first byte, which is returned, with how many digits there are.
     #[inline]
-    pub fn number(&mut self, number: u32) -> u8 {
+    pub fn number(&mut self, number: u32) -> (u8, usize) {
         let first = if u64::from(number) < EIGHT_DIGITS {
             let (digits, count) = decimal(number);
             self.at += 1;
@@ -127,8 +127,9 @@ impl<'a> Text<'a> {
             self.eight(eight_digits(number % EIGHT_DIGITS as u32) | ZEROS, 8);
             digits as u8
         };
+        let count = self.at;
         self.bytes(b" ");
-        first
+        (first, count)
     }
 
     /// When it was called.
@@ -193,14 +194,14 @@ impl<'a> Text<'a> {
     #[inline(always)]
     pub fn call(&mut self, call: &Call<'_>) {
         match *call {
-            Call::Open { hash_size, tdb_flags, open_flags } => {
-                for part in [
-                    "tdb_open ",
-                    &hash_size.to_string(),
-                    &format!(" 0x{tdb_flags:x}"),
-                    &format!(" 0x{open_flags:x}"),
-                ] {
-                    self.short(part.as_bytes());
+            Call::Open { hash_size, tdb_flags, open_flags, exact } => {
+                self.bytes(b"tdb_open ");
+                self.decimal(hash_size.into());
+                for flags in [tdb_flags, open_flags] {
+                    self.short(format!(" 0x{flags:x}").as_bytes());
+                }
+                if exact {
+                    self.bytes(b" #v");
                 }
             }
             Call::Bare(name) => self.short(name.as_bytes()),
@@ -266,9 +267,9 @@ fn decimal(number: u32) -> (u64, usize) {
 fn eight_digits(number: u32) -> u64 {
     // Halves of four digits in 32 bits each, then pairs in 16, then digits in 8. The factors divide by 100 and by 10.
     let fours = u64::from(number / 10_000) | u64::from(number % 10_000) << 32;
-    let hundreds = (fours * 10_486 >> 20) & 0x0000_007f_0000_007f;
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
     let pairs = hundreds | (fours - 100 * hundreds) << 16;
-    let tens = (pairs * 103 >> 10) & 0x000f_000f_000f_000f;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
     tens | (pairs - 10 * tens) << 8
 }
 
@@ -326,13 +327,30 @@ mod tests {
         assert_eq!(shown(&store), "tdb_store 1:6b 5:6162636465 0x2 = -1");
         let append = Call::Append { key: b"k", before: Some(b""), more: b"ab" };
         assert_eq!(shown(&append), "tdb_append 1:6b 0: = 2:6162");
-        let open = Call::Open { hash_size: 131, tdb_flags: 0x801, open_flags: 0x42 };
-        assert_eq!(shown(&open), "tdb_open 131 0x801 0x42");
+        let open = Call::Open { hash_size: 131, tdb_flags: 0x801, open_flags: 0x42, exact: true };
+        assert_eq!(shown(&open), "tdb_open 131 0x801 0x42 #v");
+        let plain = Call::Open { hash_size: 131, tdb_flags: 0x801, open_flags: 0x42, exact: false };
+        assert_eq!(shown(&plain), "tdb_open 131 0x801 0x42");
         assert_eq!(shown(&Call::Result("tdb_traverse_end", 12)), "tdb_traverse_end = 12");
         assert_eq!(shown(&Call::FirstKey(Some(b"k"))), "tdb_firstkey = 1:6b");
-        for number in [0, 7, 9, 10, 99, 100, 101, 12_345, i64::MAX] {
+    }
+
+    /// R4: numbers of every length, in the middle of a line and at its beginning.
+    #[test]
+    fn numbers_have_all_their_digits_and_no_other() {
+        let powers = (0..19).map(|power| 10i64.pow(power)).chain([12_345, 100_000_005, i64::MAX]);
+        for number in powers.flat_map(|number| [number - 1, number, number.saturating_add(1)]) {
             let line = Call::Result("tdb_get_seqnum", number);
             assert_eq!(shown(&line), format!("tdb_get_seqnum = {number}"));
+            let Ok(number) = u32::try_from(number) else { continue };
+            let mut room = [0; 24];
+            let mut text = Text::new(&mut room, 0);
+            let (first, digits) = text.number(number);
+            assert_eq!(digits, number.to_string().len());
+            let end = text.at;
+            assert_eq!(room[0], 0, "the first byte is written last");
+            room[0] = first;
+            assert_eq!(String::from_utf8_lossy(&room[..end]), format!("{number} "));
         }
     }
 }
