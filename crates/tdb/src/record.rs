@@ -7,7 +7,8 @@
 //! * What changes something for others is *announced* before: its line stands behind the end of the trace, marked as
 //!   under way. A process that dies in between leaves it there, and the reader knows that it may have happened.
 //! * A copy that was made earlier (a traversal copies chains) is written with the number of its copy, and read again if
-//!   the trace has gone beyond that number meanwhile.
+//!   the trace has said anything else meanwhile: what it would show then was so before, when others did not have the
+//!   locks that they may have by now.
 //! * Where no lock is held, the last known number is written: one read in the middle of somebody's commit would have
 //!   to be taken back if that fails.
 //!
@@ -127,6 +128,8 @@ pub(crate) struct Recorder {
     before: RefCell<Option<Vec<u8>>>,
     /// The number before the wipe that is under way.
     wiping: Cell<Option<u32>>,
+    /// How many lines were written.
+    lines: Cell<u64>,
     /// None once it cannot be written any more.
     trace: RefCell<Option<Tail>>,
 }
@@ -171,6 +174,7 @@ impl Recorder {
             announced: Cell::new(None),
             before: RefCell::new(None),
             wiping: Cell::new(None),
+            lines: Cell::new(0),
         };
         recorder.open_trace()?;
         Ok(Box::new(recorder))
@@ -240,6 +244,7 @@ impl Recorder {
         let Some(tail) = trace.as_mut() else {
             return Ok(());
         };
+        self.lines.set(self.lines.get() + 1);
         let (mut text, (first, _)) = begin(tail, call, stamp.number)?;
         if self.timed {
             text.start(stamp.start);
@@ -285,6 +290,7 @@ impl Recorder {
         if digits != announced.digits {
             return false;
         }
+        self.lines.set(self.lines.get() + 1);
         let room = tail.line();
         room[1..digits].copy_from_slice(&number[1..digits]);
         let mut len = announced.at;
@@ -350,4 +356,6 @@ pub(crate) struct Copied {
     start: u64,
     end: u64,
     number: u32,
+    /// How many lines there were, those about the copy aside.
+    lines: u64,
 }

@@ -181,6 +181,68 @@ fn everything(database: &Database) {
     database.unmark_chain(b"a").unwrap();
 }
 
+/// R4, R16: of a copy a walk shows what it will, but not behind lines that say something else: those may have had to wait
+/// for a lock that was not there yet when the copy was made.
+#[test]
+fn a_copy_is_read_again_once_something_else_was_said() {
+    let folder = common::folder();
+    let database = OpenOptions::new()
+        .create(true)
+        .hash_size(1)
+        .record(folder.path().join("traces"))
+        .open(folder.path().join("db"))
+        .unwrap();
+    let path = database.recording().unwrap();
+    for key in [b"a", b"b", b"c", b"d", b"e", b"f"] {
+        database.store(key, key, StoreMode::Replace).unwrap();
+    }
+    let mut key = database.first_key().unwrap();
+    for nth in 0.. {
+        if nth == 1 || nth == 2 {
+            database.exists(b"a").unwrap();
+        }
+        let Some(last) = &key else { break };
+        key = database.next_key(last).unwrap();
+    }
+    let mut nth = 0;
+    let shown = database.traverse_read(|database, _, _| {
+        nth += 1;
+        if nth == 2 || nth == 3 {
+            database.exists(b"a").unwrap();
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(shown.unwrap(), 6);
+    drop(database);
+
+    let text = std::fs::read_to_string(path).unwrap();
+    for walk in [&["tdb_firstkey", "tdb_nextkey"][..], &["traverse "]] {
+        let steps = |line: &&str| walk.iter().any(|name| line.contains(name)) || line.contains("tdb_exists");
+        let begin = text.find(walk[0]).unwrap();
+        let starts: Vec<(bool, u64)> = text[begin..]
+            .lines()
+            .filter(steps)
+            .filter(|line| !line.contains("= NULL"))
+            .take(8)
+            .map(|line| {
+                let start = line.split(['#', '+']).nth(1).unwrap().parse().unwrap();
+                (line.contains("tdb_exists"), start)
+            })
+            .collect();
+        assert_eq!(starts.iter().map(|line| line.0).filter(|says| *says).count(), 2, "{text}");
+        let copy = starts[0].1;
+        let second = starts.iter().rposition(|line| line.0).unwrap();
+        for (at, &(says_else, start)) in starts.iter().enumerate() {
+            let first = starts[..at].iter().position(|line| line.0);
+            match first {
+                None if !says_else => assert_eq!(start, copy, "line {at}: {text}"),
+                _ => assert!(start > copy, "line {at}: {text}"),
+            }
+            assert!(at <= second || start > starts[second].1, "line {at}: {text}");
+        }
+    }
+}
+
 /// R4: nothing is recorded unless it is asked for, and a second handle has a trace of its own.
 #[test]
 fn each_handle_has_its_own_trace() {

@@ -359,17 +359,29 @@ impl Database {
     #[inline]
     pub(crate) fn copied(&self, called: Option<Called>) -> Option<Copied> {
         let recorder = self.recorder.as_ref()?;
-        Some(Copied { start: called?.0, end: recorder.now(), number: recorder.version.get() })
+        let (number, lines) = (recorder.version.get(), recorder.lines.get());
+        Some(Copied { start: called?.0, end: recorder.now(), number, lines })
     }
 
-    /// Whether this trace has gone beyond the number of a copy, so that it cannot be written as it is.
+    /// Whether this trace has said something else since a copy was made, or has gone beyond its number, so that the copy
+    /// cannot be written as it is.
     #[inline]
     pub(crate) fn is_old(&self, copied: Option<Copied>) -> bool {
         match (&self.recorder, copied) {
             (Some(recorder), Some(copied)) => {
-                super::is_behind(recorder.last.get(), copied.number) && !self.transaction_active()
+                let passed = recorder.lines.get() != copied.lines
+                    || super::is_behind(recorder.last.get(), copied.number);
+                passed && !self.transaction_active()
             }
             _ => false,
+        }
+    }
+
+    /// Of a copy `more` lines are being written: they are no reason to read it again.
+    #[inline]
+    pub(crate) fn told(&self, copied: &mut Option<Copied>, more: u64) {
+        if let (Some(recorder), Some(copied)) = (&self.recorder, copied) {
+            copied.lines = recorder.lines.get() + more;
         }
     }
 
