@@ -260,8 +260,7 @@ fn must_be_explained(folder: &Path) -> serde_json::Value {
         assert_eq!(engine["mismatches"], 0, "{all}");
     }
     let report = all["engines"][0].clone();
-    // A lock has to be given up now and then: steps of walks wait for more than the recorded ones did.
-    for nothing in ["mismatches", "planted", "locks_given_up"] {
+    for nothing in ["mismatches", "planted"] {
         assert_eq!(report[nothing], 0, "{nothing}: {report}");
     }
     report
@@ -276,8 +275,16 @@ fn sixteen_processes(form: &str, seed: u64) {
             (0..16).map(|_| start(folder.path(), form, random.u64(..), count)).collect();
         workers.into_iter().for_each(must_have_worked);
         let report = must_be_explained(folder.path());
+        must_keep_locks(form, &report);
         assert_eq!(report["traces"], 16);
         assert!(report["operations"].as_u64() > Some(16 * u64::from(count) / 2), "{report}");
+    }
+}
+
+/// No lock had to be given up. Without times it can: which of two locks at one number was first is then a guess.
+fn must_keep_locks(form: &str, report: &serde_json::Value) {
+    if form == "extended" {
+        assert_eq!(report["locks_given_up"], 0, "{report}");
     }
 }
 
@@ -308,7 +315,7 @@ fn killed_processes(form: &str, seed: u64) {
             worker.kill().unwrap();
             worker.wait().unwrap();
         }
-        must_be_explained(folder.path());
+        must_keep_locks(form, &must_be_explained(folder.path()));
     }
 }
 
