@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use ::tdb::{
-    Coded, Database, ErrorCode, Flags, HashFunction, LockKind, OpenError, OpenOptions, StoreError, Wait,
+    Coded, Database, ErrorCode, Flags, HashFunction, LockKind, OpenError, OpenOptions, StoreError, TraceForm,
+    Wait,
 };
 
 use super::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
@@ -31,7 +32,7 @@ pub struct Settings {
 pub struct TdbFile {
     path: PathBuf,
     settings: Settings,
-    record: Option<PathBuf>,
+    record: Option<(PathBuf, Option<TraceForm>)>,
 }
 
 impl TdbFile {
@@ -52,9 +53,9 @@ impl TdbFile {
         opened.map_err(opening).map(|_| engine)
     }
 
-    /// Records what is replayed, a trace a worker, in `folder`.
-    pub fn recorded_in(self, folder: &Path) -> TdbFile {
-        TdbFile { record: Some(folder.to_owned()), ..self }
+    /// Records what is replayed, a trace a worker, in `folder`; without a form in the usual one.
+    pub fn recorded_in(self, folder: &Path, form: Option<TraceForm>) -> TdbFile {
+        TdbFile { record: Some((folder.to_owned(), form)), ..self }
     }
 
     fn options(&self, flags: u32) -> OpenOptions {
@@ -67,8 +68,9 @@ impl TdbFile {
         if self.settings.hashing.jenkins {
             options.hash(HashFunction::Jenkins);
         }
-        if let Some(folder) = &self.record {
+        if let Some((folder, form)) = &self.record {
             options.record(folder);
+            form.map(|form| options.record_form(form));
         }
         options
     }

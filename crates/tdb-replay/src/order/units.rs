@@ -257,7 +257,7 @@ impl Builder<'_> {
     /// Under a lock for reading others read too, so that step would be torn by them. Where a version says when the
     /// row happened nothing needs to be held together.
     fn lock_over(&self, index: usize, key: u32, active: &[Group]) -> u32 {
-        let versioned = self.trace.rows.stamp(index).is_some_and(|stamp| stamp.version.is_some());
+        let versioned = self.trace.rows.version(index).is_some();
         let covers = |group: &&Group| match group.kind {
             GroupKind::AllRecord { write } => write || !versioned,
             GroupKind::Chain { key: locked, write } => {

@@ -159,8 +159,22 @@ pub struct Opened {
     pub open_flags: u32,
 }
 
+/// What stands behind a `tdb_open` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenedWith {
+    /// Nothing, in the plain form.
+    Nothing,
+    /// Its times, in the extended form.
+    Stamp(Stamp),
+    /// That the numbers of the lines are versions: the exact form.
+    Exact,
+}
+
+/// What says so.
+const EXACT: &[u8] = b" #v";
+
 /// Reads a `tdb_open` line.
-pub fn open_line(line: &[u8]) -> Result<(Opened, Option<Stamp>), BadLine> {
+pub fn open_line(line: &[u8]) -> Result<(Opened, OpenedWith), BadLine> {
     let mut scan = Scan { rest: line, row: 0 };
     let seq = scan.seq()?;
     let name = scan.word();
@@ -173,8 +187,11 @@ pub fn open_line(line: &[u8]) -> Result<(Opened, Option<Stamp>), BadLine> {
     let tdb_flags = scan.hexadecimal("TDB flags")?;
     scan.space("open flags")?;
     let open_flags = scan.hexadecimal("open flags")?;
-    let stamp = scan.stamp()?;
-    Ok((Opened { seq, hash_size, tdb_flags, open_flags }, stamp))
+    let with = match scan.rest {
+        EXACT => OpenedWith::Exact,
+        _ => scan.stamp()?.map_or(OpenedWith::Nothing, OpenedWith::Stamp),
+    };
+    Ok((Opened { seq, hash_size, tdb_flags, open_flags }, with))
 }
 
 /// Reads any line but the first, and its stamp if it is in the extended form.

@@ -11,6 +11,7 @@
 //! * [`numbers`]: sequence numbers that begin again.
 //! * [`dialect`]: the two forms of `tdb_append`.
 //! * [`stamp`]: times and versions, in traces of the extended form.
+//! * [`exact`]: versions without times.
 //! * [`write`](mod@write): lines out of operations.
 //! * [`client`]: the traces of a service's clients.
 //! * [`restrict`]: a part of a history.
@@ -18,6 +19,7 @@
 pub mod client;
 pub mod columns;
 pub mod dialect;
+mod exact;
 pub mod hex;
 pub mod intern;
 pub mod line;
@@ -34,7 +36,7 @@ use std::path::{Path, PathBuf};
 
 use columns::Columns;
 use dialect::Dialect;
-use line::{BadLine, Full, Opened, Records};
+use line::{BadLine, Full, Opened, OpenedWith, Records};
 use op::Op;
 use stamp::Stamp;
 use structure::Group;
@@ -197,6 +199,8 @@ struct Reader<'a> {
     rows: Columns,
     opened: Option<Opened>,
     opened_stamp: Option<Stamp>,
+    /// The numbers of the lines are versions.
+    exact: bool,
     line: u32,
     closed: bool,
     /// What follows is behind the end of a trace whose process died.
@@ -226,6 +230,7 @@ impl<'a> Reader<'a> {
             rows,
             opened: None,
             opened_stamp: None,
+            exact: false,
             line: 0,
             closed: false,
             dead: false,
@@ -295,8 +300,13 @@ impl<'a> Reader<'a> {
             return Err(self.error("the end of the file after tdb_close", line::show(text)));
         }
         if self.opened.is_none() {
-            let (opened, stamp) = line::open_line(text).map_err(|bad| self.bad(bad))?;
-            (self.opened, self.opened_stamp) = (Some(opened), stamp);
+            let (opened, with) = line::open_line(text).map_err(|bad| self.bad(bad))?;
+            self.opened = Some(opened);
+            match with {
+                OpenedWith::Nothing => {}
+                OpenedWith::Stamp(stamp) => self.opened_stamp = Some(stamp),
+                OpenedWith::Exact => self.exact = true,
+            }
             return Ok(());
         }
         let (row, stamp) = line::read(text, self.rows.len(), self.records).map_err(|bad| self.bad(bad))?;
@@ -398,6 +408,9 @@ impl<'a> Reader<'a> {
                 "no tdb_close at the end"
             };
             self.warnings.push(format!("{}:{}: {what}", self.path.display(), self.line));
+        }
+        if self.exact {
+            exact::number(&mut self.rows, &groups, self.unfinished);
         }
         let path = self.path.to_owned();
         Ok(Trace {

@@ -36,6 +36,9 @@ impl History {
                 let row =
                     moved(change(number, index, trace.rows.row(index)), &self.records, &mut part.records);
                 rows.push(trace.rows.line(index), row, trace.rows.stamp(index));
+                if let Some(version) = trace.rows.version(index) {
+                    rows.set_version(rows.len() - 1, version);
+                }
             }
             let groups = structure::groups(&rows).map_err(|(row, bad)| (number, row, bad))?;
             part.traces.push(Trace {
