@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tdb::TraceForm;
 use tdb_replay::beside::Beside;
 use tdb_replay::engine::libtdb::Libtdb;
 use tdb_replay::engine::memory::Memory;
@@ -97,6 +98,11 @@ pub struct Arguments {
     /// Record what is replayed, a trace for each worker, in this folder (engine tdb)
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
+
+    /// Of these traces: `plain` as libtdb writes it, `exact` with a mark that its numbers are exact, or `extended` with times
+    /// [default: $QUORATE_TDB_RECORD_FORM, or extended]
+    #[arg(long, value_name = "FORM", requires = "record")]
+    record_form: Option<TraceForm>,
 
     /// Overwrite SCRATCH if it is a TDB database
     #[arg(long)]
@@ -193,7 +199,7 @@ fn check_times(history: &History, arguments: &Arguments) -> Result<(), Failure> 
     let timed = history.traces.iter().any(|trace| trace.rows.is_timed());
     if arguments.speed.is_some() && !timed {
         return Err(Failure::input(
-            "--speed needs times, and no line of these traces has any (libtdb's tracer writes none; our recorder does)",
+            "--speed needs times, and no line of these traces has any (libtdb's tracer writes none; our recorder does in the extended form)",
         ));
     }
     Ok(())
@@ -352,7 +358,7 @@ fn engine<'a>(
         EngineName::Tdb => {
             let file = TdbFile::create(&arguments.scratch, settings)?;
             match &arguments.record {
-                Some(folder) => Box::new(file.recorded_in(folder)),
+                Some(folder) => Box::new(file.recorded_in(folder, arguments.record_form)),
                 None => Box::new(file),
             }
         }

@@ -218,10 +218,33 @@ fn a_recorded_replay_is_a_history_again() {
     let record = format!("--record={}", traces.display());
     let output = quorate(&[Path::new(&record), &place.path("s.tdb"), &example]);
     assert_eq!(code(&output), 0, "{}", text(&output.stderr));
-    let checked = Command::new(env!("CARGO_BIN_EXE_quorate")).arg("check").arg(&traces).output();
+    must_be_a_history(&place, &traces);
+}
+
+/// R4: it is recorded in the form asked for; a word that is none is refused.
+#[test]
+fn a_replay_is_recorded_in_the_form_asked_for() {
+    let place = Place::new();
+    let example = testbed::repository().join("examples/traces/four-processes");
+    let (traces, form) = (place.path("exact"), Path::new("--record-form=exact"));
+    let record = format!("--record={}", traces.display());
+    let output = quorate(&[Path::new(&record), form, &place.path("u.tdb"), &example]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let trace = std::fs::read_dir(&traces).expect("traces").next().expect("one").expect("its name").path();
+    let trace = std::fs::read_to_string(trace).expect("a trace");
+    assert_eq!(trace.lines().filter(|line| line.contains('#')).count(), 1, "the first line alone says more");
+    must_be_a_history(&place, &traces);
+    let wrong = [Path::new(&record), Path::new("--record-form=short"), &place.path("v.tdb"), &example];
+    let output = quorate(&wrong);
+    assert_eq!(code(&output), 2);
+    assert!(text(&output.stderr).contains("write plain, exact or extended"), "{}", text(&output.stderr));
+}
+
+fn must_be_a_history(place: &Place, traces: &Path) {
+    let checked = Command::new(env!("CARGO_BIN_EXE_quorate")).arg("check").arg(traces).output();
     let checked = checked.expect("quorate starts");
     assert!(text(&checked.stdout).starts_with("explained: "), "{}", text(&checked.stdout));
-    let again = quorate(&[Path::new("--json"), &place.path("t.tdb"), &traces]);
+    let again = quorate(&[Path::new("--json"), Path::new("--force"), &place.path("t.tdb"), traces]);
     let report: serde_json::Value = serde_json::from_slice(&again.stdout).expect("it is JSON");
     assert_eq!((&report["mismatches"], &report["planted"]), (&0.into(), &0.into()));
 }

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use tdb_replay::trace::line::{Opened, line, open_line};
+use tdb_replay::trace::line::{Opened, OpenedWith, line, open_line};
 use tdb_replay::trace::op::Op;
 use tdb_replay::trace::records::Records;
 use tdb_replay::trace::stamp::Stamp;
@@ -56,7 +56,14 @@ fn every_shape_of_line_is_printed_as_libtdb_prints_it() {
     }
     let opened = Opened { seq: 0, hash_size: 131, tdb_flags: 0x801, open_flags: 0x42 };
     assert_eq!(text(0, &Call::Open(opened), None), "0 tdb_open 131 0x801 0x42\n");
-    assert_eq!(open_line(b"0 tdb_open 131 0x801 0x42").expect("a tdb_open line"), (opened, None));
+    assert_eq!(
+        open_line(b"0 tdb_open 131 0x801 0x42").expect("a tdb_open line"),
+        (opened, OpenedWith::Nothing)
+    );
+    assert_eq!(
+        open_line(b"0 tdb_open 131 0x801 0x42 #v").expect("a tdb_open line"),
+        (opened, OpenedWith::Exact)
+    );
 }
 
 /// R4: an extended line is its plain line and the addition; the reader keeps both, and the plain form is what stands
@@ -76,8 +83,8 @@ fn an_extended_line_is_the_plain_line_and_its_stamp() {
             assert_eq!(row, line(expected.as_bytes(), &mut records).expect("it was read above").0);
         }
     }
-    let (_, stamp) = open_line(b"0 tdb_open 131 0x801 0x42 #5+6").expect("an extended tdb_open line");
-    assert_eq!(stamp, Some(Stamp { start_ns: 5, duration_ns: 6, version: None }));
+    let (_, with) = open_line(b"0 tdb_open 131 0x801 0x42 #5+6").expect("an extended tdb_open line");
+    assert_eq!(with, OpenedWith::Stamp(Stamp { start_ns: 5, duration_ns: 6, version: None }));
 }
 
 /// R4: the document's examples are the writer's lines.
@@ -158,4 +165,42 @@ fn a_damaged_stamp_is_refused() {
         .map(|_| ())
         .expect_err("no duration");
     assert!(error.contains("a.trace:2: expected \" #START+DURATION\", found \" #12\""), "{error}");
+}
+
+/// R4: where the first line says that numbers are versions, the lines that have one in the extended form have it, and no other.
+#[test]
+fn numbers_are_versions_where_the_first_line_says_so() {
+    let lines = [
+        "1 tdb_store 1:6b 1:61 0x1 = 0",
+        "1 tdb_exists 1:6b = 1",
+        "1 tdb_parse_record 1:6c = -1",
+        "1 tdb_get_seqnum = 1",
+        "1 tdb_transaction_start",
+        "2 tdb_store 1:6b 1:62 0x1 = 0",
+        "2 tdb_transaction_commit",
+        "2 tdb_chainlock 1:6b",
+        "3 tdb_append 1:6b 1:62 = 1:63",
+        "3 tdb_chainunlock 1:6b",
+        "3 tdb_traverse_read_start",
+        "3 traverse 1:6b = 2:6263",
+        "3 tdb_traverse_end",
+        "3 tdb_firstkey = 1:6b",
+        "3 tdb_nextkey 1:6b = NULL",
+        "4 tdb_delete 1:6b = 0",
+    ];
+    let unfinished = "?5 tdb_store 1:6b 1:61 0x1 = 0";
+    let versions = |first: &str| {
+        let text = format!("0 tdb_open 7 0x800 0x42{first}\n{}\n{unfinished}\n", lines.join("\n"));
+        let history = History::read_texts(&[text.as_bytes()], Tolerance::default()).expect("a trace");
+        let rows = &history.traces[0].rows;
+        assert_eq!(rows.len(), lines.len() + 1);
+        assert!(!rows.is_timed());
+        (0..rows.len()).filter_map(|row| Some((row, rows.version(row)?))).collect::<Vec<_>>()
+    };
+    let expected = [(0, 1), (1, 1), (2, 1), (8, 3), (11, 3), (13, 3), (15, 4)];
+    assert_eq!(versions(" #v"), expected);
+    assert_eq!(versions(""), []);
+    for wrong in [" #v1", " #v ", " #w", "  #v"] {
+        open_line(format!("0 tdb_open 7 0x800 0x42{wrong}").as_bytes()).expect_err(wrong);
+    }
 }

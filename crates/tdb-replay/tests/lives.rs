@@ -84,3 +84,23 @@ fn who_opens_a_database_together_with_others_shares_its_life() {
     let (warnings, last) = replayed(&[first, second]);
     assert_eq!((warnings.len(), last), (0, vec![Some(b"2".to_vec()), Some(vec![])]));
 }
+
+/// R10: lives that have more numbers together than there are stay as they are, and that is said.
+#[test]
+fn lives_without_room_for_all_their_numbers_are_left_as_they_stand() {
+    let life = |at: u32| {
+        format!(
+            "0 tdb_open 7 0x801 0x42 #{at}+1\n3000000000 tdb_store 1:61 1:31 0x1 = 0 #{}+1\n3000000000 tdb_close #{}+1\n",
+            at + 2,
+            at + 4
+        )
+    };
+    let texts = [life(1), life(20)];
+    let texts: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+
+    let history = History::read_texts(&texts, Tolerance::default()).unwrap_or_else(|error| panic!("{error}"));
+
+    assert_eq!(history.warnings.len(), 1, "{:?}", history.warnings);
+    assert!(history.warnings[0].contains("pass 2^32 together"), "{:?}", history.warnings);
+    assert!(history.traces.iter().all(|trace| trace.rows.seq(0) == 3_000_000_000));
+}

@@ -26,6 +26,7 @@ fn replayed(texts: &[String], last: &[Option<&[u8]>]) -> Vec<String> {
     assert_eq!(check(&history, Default::default(), true).answer(), Answer::Explained);
     let mut explained = explain(&history, Hashing::recorded(&history), Default::default())
         .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));
+    assert_eq!(explained.merged.given_up, []);
     let schedule = Schedule::new(&history, &mut explained);
     let values: Vec<Option<&[u8]>> = schedule
         .last_values
@@ -139,6 +140,30 @@ fn readers_under_a_lock_do_not_exclude_each_other() {
         "",
     );
     assert!(replayed(&[locked, other], &[Some(b"1"), Some(b"2")]).is_empty());
+}
+
+/// R2, R7, R16: what was under way under a lock is over when others are let in, who show that it did not happen.
+#[test]
+fn what_was_under_way_under_a_lock_comes_before_those_whom_it_kept_out() {
+    let other = [
+        "2 tdb_transaction_start #20+1",
+        "3 tdb_store 1:62 1:33 0x1 = 0 #22+1",
+        "3 tdb_transaction_commit #24+1",
+        "3 tdb_fetch 1:61 = 1:31 #30+1 v3",
+        // Whatever was there before.
+        "4 tdb_store 1:61 1:34 0x1 = 0 #32+1 v4",
+        "4 tdb_close #40+1",
+    ];
+    for (lock, another) in [
+        ("1 tdb_chainlock 1:61 #7+1", "2 tdb_store 1:68 0: 0x1 = 0 #16+1 v2"),
+        ("1 tdb_lockall #7+1", "2 tdb_store 1:63 0: 0x1 = 0 #16+1 v2"),
+    ] {
+        let lines = ["1 tdb_store 1:61 1:31 0x1 = 0 #5+1 v1", lock];
+        let dead = trace(&lines, "?1 tdb_append 1:61 1:31 = 1:39 #9+?\n\0");
+        let others = [&[another], &other[..]].concat();
+        let notes = replayed(&[dead, trace(&others, "")], &[Some(b"4"), Some(b""), Some(b"3")]);
+        assert!(notes[0].contains("0:4: this did not happen any more"), "{notes:?}");
+    }
 }
 
 /// R2, R16: a lock that is given up and that its process's death released has no row that releases it: the last one is an

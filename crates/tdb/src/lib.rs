@@ -71,6 +71,7 @@ pub use hash::HashFunction;
 pub use lock::{LockKind, Wait};
 pub use mutex::robust_mutexes_work;
 pub use open::OpenOptions;
+pub use record::{TraceForm, UnknownForm};
 pub use records::StoreMode;
 pub use storage::Storage;
 pub use summary::{Spread, Summary};

@@ -25,6 +25,7 @@ use crate::hash::HashFunction;
 use crate::lock::{LockByte, LockKind, LockState, Wait};
 use crate::mutex::{MutexArea, robust_mutexes_work};
 use crate::ofd;
+use crate::record::TraceForm;
 use crate::space::{Backing, Space};
 use crate::storage::{FileStorage, Storage};
 use crate::traverse::Traverses;
@@ -48,6 +49,7 @@ pub struct OpenOptions {
     max_dead: Option<u32>,
     log: Option<Log>,
     record: Option<PathBuf>,
+    record_form: Option<TraceForm>,
 }
 
 impl Default for OpenOptions {
@@ -66,6 +68,7 @@ impl Default for OpenOptions {
             max_dead: None,
             log: None,
             record: None,
+            record_form: None,
         }
     }
 }
@@ -167,14 +170,6 @@ impl OpenOptions {
     /// Where messages go; nowhere by default.
     pub fn log(&mut self, log: Log) -> &mut Self {
         self.log = Some(log);
-        self
-    }
-
-    /// Records what this handle does, as a trace in `folder` (made if need be), for `quorate check` and `quorate replay`.
-    /// Turns the sequence number on. All who change the database should be recorded; databases in memory are not. The
-    /// variable `QUORATE_TDB_RECORD` does the same, but there a folder that cannot be written to is only logged.
-    pub fn record(&mut self, folder: impl Into<PathBuf>) -> &mut Self {
-        self.record = Some(folder.into());
         self
     }
 

@@ -7,7 +7,8 @@
 //! * What changes something for others is *announced* before: its line stands behind the end of the trace, marked as
 //!   under way. A process that dies in between leaves it there, and the reader knows that it may have happened.
 //! * A copy that was made earlier (a traversal copies chains) is written with the number of its copy, and read again if
-//!   the trace has gone beyond that number meanwhile.
+//!   the trace has said anything else meanwhile: what it would show then was so before, when others did not have the
+//!   locks that they may have by now.
 //! * Where no lock is held, the last known number is written: one read in the middle of somebody's commit would have
 //!   to be taken back if that fails.
 //!
@@ -15,6 +16,7 @@
 //! database goes on, and the log says so.
 
 mod calls;
+mod hex;
 pub(crate) mod line;
 pub(crate) mod tail;
 
@@ -22,13 +24,51 @@ use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use crate::ofd;
-use line::{Call, Text, decimal};
+use line::{Call, Text};
 use tail::Tail;
 
 /// The name of the variable that turns recording on: a folder for the traces.
 pub(crate) const VARIABLE: &str = "QUORATE_TDB_RECORD";
+/// The name of the variable that says in which form, by its name.
+pub(crate) const FORM_VARIABLE: &str = "QUORATE_TDB_RECORD_FORM";
+
+/// In which form a handle is recorded (docs/trace-extended.md).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TraceForm {
+    /// As libtdb's tracer writes it, and nothing else: the cheaper one, since it asks no clock.
+    Plain,
+    /// Plain lines, of which the first ends with ` #v`: their numbers are versions, so the order of a key's operations is exact.
+    /// It costs as much as the plain form, and is that form without this mark.
+    Exact,
+    /// Each line also says when the operation was called and answered, and, where a lock was held, at which number.
+    #[default]
+    Extended,
+}
+
+impl TraceForm {
+    /// Every form with its name.
+    pub const NAMES: [(&'static str, TraceForm); 3] =
+        [("plain", TraceForm::Plain), ("exact", TraceForm::Exact), ("extended", TraceForm::Extended)];
+}
+
+impl FromStr for TraceForm {
+    type Err = UnknownForm;
+
+    fn from_str(name: &str) -> Result<TraceForm, UnknownForm> {
+        let named = TraceForm::NAMES.iter().find(|(other, _)| *other == name);
+        named.map(|(_, form)| *form).ok_or_else(|| UnknownForm { name: name.into() })
+    }
+}
+
+/// No form of traces has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is no form of traces: write plain, exact or extended")]
+pub struct UnknownForm {
+    name: String,
+}
 
 /// When a recorded operation was called, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +94,8 @@ pub(crate) enum When {
 struct Announced {
     /// How many digits its number has.
     digits: usize,
-    /// Where its duration belongs.
-    duration_at: usize,
+    /// Where its duration belongs; in the plain form, where it ends.
+    at: usize,
 }
 
 /// The numbers of a line after its operation.
@@ -72,6 +112,8 @@ pub(crate) struct Recorder {
     database: OsString,
     /// The first line.
     opened: Call<'static>,
+    /// Whether lines say when they were: the extended form.
+    timed: bool,
     forks: Cell<u32>,
     /// When the operation that is under way was called.
     started: Cell<u64>,
@@ -86,6 +128,8 @@ pub(crate) struct Recorder {
     before: RefCell<Option<Vec<u8>>>,
     /// The number before the wipe that is under way.
     wiping: Cell<Option<u32>>,
+    /// How many lines were written.
+    lines: Cell<u64>,
     /// None once it cannot be written any more.
     trace: RefCell<Option<Tail>>,
 }
@@ -112,7 +156,7 @@ impl Recorder {
         folder: &Path,
         database: &Path,
         opened: Call<'static>,
-        number: u32,
+        (number, form): (u32, TraceForm),
     ) -> io::Result<Box<Recorder>> {
         std::fs::create_dir_all(folder)?;
         let database = database.file_name().unwrap_or(database.as_os_str()).to_owned();
@@ -121,6 +165,7 @@ impl Recorder {
             folder: folder.into(),
             database,
             opened,
+            timed: form == TraceForm::Extended,
             forks: Cell::new(ofd::fork_generation()),
             started: Cell::new(0),
             ended: Cell::new(0),
@@ -129,6 +174,7 @@ impl Recorder {
             announced: Cell::new(None),
             before: RefCell::new(None),
             wiping: Cell::new(None),
+            lines: Cell::new(0),
         };
         recorder.open_trace()?;
         Ok(Box::new(recorder))
@@ -144,7 +190,7 @@ impl Recorder {
         };
         let tail = new_name(&named("begun"), Tail::create)?;
         *self.trace.borrow_mut() = Some(tail);
-        let now = tail::now();
+        let now = self.now();
         let stamp = Stamp { number: self.last.get(), start: now, end: now, version: None };
         let opened = self.put(&self.opened, &stamp).and_then(|()| {
             let mut trace = self.trace.borrow_mut();
@@ -163,9 +209,15 @@ impl Recorder {
         if self.forks.get() != ofd::fork_generation() {
             self.begin_in_child();
         }
-        let now = tail::now();
+        let now = self.now();
         self.started.set(now);
         Some(Called(now))
+    }
+
+    /// The time if lines say it.
+    #[inline]
+    fn now(&self) -> u64 {
+        if self.timed { tail::now() } else { 0 }
     }
 
     /// The file and its memory are the parent's: the child goes on in a file of its own.
@@ -186,29 +238,43 @@ impl Recorder {
     }
 
     /// Writes a line.
+    #[inline(always)]
     fn put(&self, call: &Call<'_>, stamp: &Stamp) -> io::Result<()> {
         let mut trace = self.trace.borrow_mut();
         let Some(tail) = trace.as_mut() else {
             return Ok(());
         };
-        let (mut text, first) = begin(tail, call, stamp.number, stamp.start)?;
-        end(&mut text, stamp);
+        self.lines.set(self.lines.get() + 1);
+        let (mut text, (first, _)) = begin(tail, call, stamp.number)?;
+        if self.timed {
+            text.start(stamp.start);
+            text.end(stamp.end.saturating_sub(stamp.start), stamp.version);
+        } else {
+            text.bytes(b"\n");
+        }
         let len = text.at;
         tail.publish(len, first);
         Ok(())
     }
 
     /// Writes what is about to be done behind the end of the trace.
+    #[inline(always)]
     fn announce(&self, call: &Call<'_>, number: u32) -> io::Result<()> {
         let mut trace = self.trace.borrow_mut();
         let Some(tail) = trace.as_mut() else {
             return Ok(());
         };
-        let (mut text, _) = begin(tail, call, number, self.started.get())?;
-        let duration_at = text.at;
-        text.bytes(b"?\n");
-        let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
-        self.announced.set(Some(Announced { digits, duration_at }));
+        let (mut text, (_, digits)) = begin(tail, call, number)?;
+        let at;
+        if self.timed {
+            text.start(self.started.get());
+            at = text.at;
+            text.bytes(b"?\n");
+        } else {
+            text.bytes(b"\n");
+            at = text.at;
+        }
+        self.announced.set(Some(Announced { digits, at }));
         tail.set_first(UNDER_WAY);
         Ok(())
     }
@@ -219,18 +285,21 @@ impl Recorder {
         let Some(tail) = trace.as_mut() else {
             return true;
         };
-        let mut digits = [0; 20];
-        let from = decimal(stamp.number.into(), &mut digits);
-        let digits = &digits[from..];
-        if digits.len() != announced.digits {
+        let mut number = [0; NUMBER];
+        let (first, digits) = Text::new(&mut number, 0).number(stamp.number);
+        if digits != announced.digits {
             return false;
         }
+        self.lines.set(self.lines.get() + 1);
         let room = tail.line();
-        room[1..digits.len()].copy_from_slice(&digits[1..]);
-        let mut text = Text::new(room, announced.duration_at);
-        end(&mut text, stamp);
-        let len = text.at;
-        tail.publish(len, digits[0]);
+        room[1..digits].copy_from_slice(&number[1..digits]);
+        let mut len = announced.at;
+        if self.timed {
+            let mut text = Text::new(room, len);
+            text.end(stamp.end.saturating_sub(stamp.start), stamp.version);
+            len = text.at;
+        }
+        tail.publish(len, first);
         true
     }
 
@@ -259,32 +328,18 @@ fn is_behind(number: u32, before: u32) -> bool {
     number.wrapping_sub(before).cast_signed() > 0
 }
 
+/// Room for a line's number.
+const NUMBER: usize = 24;
 /// The first byte of a line that says what is under way.
 const UNDER_WAY: u8 = b'?';
 
-/// Everything of a line up to its duration, but its first byte, which is returned.
-fn begin<'a>(tail: &'a mut Tail, call: &Call<'_>, number: u32, start: u64) -> io::Result<(Text<'a>, u8)> {
-    let room = tail.room(call.bound())?;
-    let mut digits = [0; 20];
-    let from = decimal(number.into(), &mut digits);
-    let digits = &digits[from..];
-    room[1..digits.len()].copy_from_slice(&digits[1..]);
-    let mut text = Text::new(room, digits.len());
-    text.bytes(b" ");
+/// The plain part of a line, but its first byte, which is returned with how many digits its number has, and its end.
+#[inline(always)]
+fn begin<'a>(tail: &'a mut Tail, call: &Call<'_>, number: u32) -> io::Result<(Text<'a>, (u8, usize))> {
+    let mut text = Text::new(tail.room(call.bound())?, 0);
+    let number = text.number(number);
     text.call(call);
-    text.bytes(b" #");
-    text.decimal(start);
-    text.bytes(b"+");
-    Ok((text, digits[0]))
-}
-
-fn end(text: &mut Text<'_>, stamp: &Stamp) {
-    text.decimal(stamp.end.saturating_sub(stamp.start));
-    if let Some(version) = stamp.version {
-        text.bytes(b" v");
-        text.decimal(version.into());
-    }
-    text.bytes(b"\n");
+    Ok((text, number))
 }
 
 /// A transaction that is asked to end.
@@ -301,4 +356,6 @@ pub(crate) struct Copied {
     start: u64,
     end: u64,
     number: u32,
+    /// How many lines there were, those about the copy aside.
+    lines: u64,
 }

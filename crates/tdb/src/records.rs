@@ -13,7 +13,6 @@ use crate::format::{
 };
 use crate::freelist::record_len_for;
 use crate::lock::{ChainIndex, LockKind, Wait};
-use crate::record::When;
 use crate::record::line::Call;
 use crate::space::advance;
 
@@ -43,7 +42,7 @@ impl Database {
             self.space.bytes(at, len)
         }));
         let line = |value| Call::KeyRecord("tdb_fetch", key, value);
-        self.record(called, When::Under, fetched.as_ref().ok().map(Option::as_deref).map(line));
+        self.record_read(called, fetched.as_ref().ok().map(Option::as_deref).map(line));
         fetched
     }
 
@@ -69,7 +68,7 @@ impl Database {
             })
         }));
         let line = |found: &Option<T>| Call::KeyRecord("tdb_fetch", key, found.as_ref().map(|_| &*value));
-        self.record(called, When::Under, fetched.as_ref().ok().map(line));
+        self.record_read(called, fetched.as_ref().ok().map(line));
         fetched
     }
 

@@ -227,7 +227,7 @@ impl Database {
         batch: &Batch,
         count: &mut u64,
         with: &mut impl FnMut(&Database, &[u8], &[u8]) -> ControlFlow<()>,
-        copied: Option<Copied>,
+        mut copied: Option<Copied>,
     ) -> Result<ControlFlow<()>, ReadError> {
         let changes = self.changes.get();
         for (key, value) in &batch.records {
@@ -235,6 +235,7 @@ impl Database {
             let flow = if self.changes.get() == changes && !self.is_old(copied) {
                 let value = &batch.bytes[value.clone()];
                 self.record_shown(copied, key, value);
+                self.told(&mut copied, 0);
                 with(self, key, value)
             } else {
                 let called = copied.and_then(|_| self.called());
@@ -376,6 +377,7 @@ impl Database {
             let fresh = cursor.changes == self.changes.get() && !self.is_old(cursor.copied);
             if fresh {
                 self.speak_of(cursor.copied);
+                self.told(&mut cursor.copied, 1);
             }
             if fresh || self.is_there(&key)? {
                 *self.traverses.cursor.borrow_mut() = Some(cursor);
@@ -393,8 +395,9 @@ impl Database {
             let changes = self.changes.get();
             let called = self.called();
             self.copy_chain(chain, None, Copying::Keys, &mut batch)?;
-            let copied = self.copied(called);
+            let mut copied = self.copied(called);
             if let Some((place, _)) = batch.records.first() {
+                self.told(&mut copied, 1);
                 let key = batch.bytes[place.clone()].to_vec();
                 *self.traverses.cursor.borrow_mut() = Some(Cursor { chain, batch, nth: 0, changes, copied });
                 return Ok(Some(key));

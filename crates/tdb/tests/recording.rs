@@ -9,13 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use tdb::{Database, Flags, LockKind, OpenOptions, StoreMode, Wait};
+use tdb::{Database, Flags, LockKind, OpenOptions, StoreMode, TraceForm, Wait};
 
 fn open(folder: &Path) -> Database {
+    open_in_form(folder, TraceForm::Extended)
+}
+
+fn open_in_form(folder: &Path, form: TraceForm) -> Database {
     OpenOptions::new()
         .create(true)
         .hash_size(7)
         .record(folder.join("traces"))
+        .record_form(form)
         .open(folder.join("db"))
         .unwrap()
 }
@@ -60,6 +65,72 @@ fn a_trace_says_what_was_done() {
     assert!(
         path.file_name().unwrap().to_string_lossy().ends_with(&format!("db.trace.{}", std::process::id()))
     );
+}
+
+/// R4: the plain form is what libtdb's tracer writes, byte for byte, and the exact one says in its first line that its
+/// numbers are versions; all of them are those of the extended form.
+#[test]
+fn the_plain_form_has_nothing_else() {
+    let expected = include_str!("data/recorded.trace");
+    let marked = expected.replacen('\n', " #v\n", 1);
+    for (form, expected) in [(TraceForm::Plain, expected), (TraceForm::Exact, &marked)] {
+        let folder = common::folder();
+        let database = open_in_form(folder.path(), form);
+        let path = database.recording().unwrap();
+        everything(&database);
+        drop(database);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected, "{form:?}");
+    }
+}
+
+/// R4: what takes no locks reads its numbers at any moment, and does not say that they are exact.
+#[test]
+fn numbers_read_without_a_lock_are_not_called_exact() {
+    let folder = common::folder();
+    drop(open(folder.path()));
+    let mut options = OpenOptions::new();
+    options.read_only(true).record(folder.path().join("reader")).record_form(TraceForm::Exact);
+    let database = options.open(folder.path().join("db")).unwrap();
+    let text = std::fs::read(database.recording().unwrap()).unwrap();
+    assert!(text.starts_with(b"0 tdb_open 7 0x"), "{}", String::from_utf8_lossy(&text[..50]));
+    assert!(!text.contains(&b'#'));
+}
+
+/// Set for the process that looks at the variable.
+const SECOND: &str = "QUORATE_TEST_FORM";
+
+/// R4: the form is chosen by a variable too; a word that is none is told to the log, and the usual one is taken.
+#[test]
+fn the_form_is_chosen_by_a_variable() {
+    if let Some(folder) = std::env::var_os(SECOND) {
+        return show_form(Path::new(&folder));
+    }
+    for (word, form) in [("plain", Some("")), ("exact", Some(" #v")), ("extended", None), ("Plain", None)] {
+        let folder = common::folder();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_form_is_chosen_by_a_variable", "--nocapture"])
+            .env(SECOND, folder.path())
+            .env("QUORATE_TDB_RECORD", folder.path().join("traces"))
+            .env("QUORATE_TDB_RECORD_FORM", word)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}");
+        let trace = std::fs::read_to_string(&traces(folder.path())[0]).unwrap();
+        let first = trace.lines().next().unwrap().strip_prefix("0 tdb_open 7 0x200 0x42").unwrap();
+        match form {
+            Some(mark) => assert_eq!(first, mark),
+            None => assert!(first.starts_with(" #") && first.contains('+'), "{word}: {first}"),
+        }
+        let log = "\"Plain\" is no form of traces: write plain, exact or extended";
+        assert_eq!(text.contains(log), word == "Plain", "{text}");
+    }
+}
+
+fn show_form(folder: &Path) {
+    let mut options = OpenOptions::new();
+    options.create(true).hash_size(7).log(Arc::new(|_, message| println!("{message}")));
+    drop(options.open(folder.join("db")).unwrap());
 }
 
 fn everything(database: &Database) {
@@ -108,6 +179,68 @@ fn everything(database: &Database) {
     database.repack().unwrap();
     database.mark_chain(b"a").unwrap();
     database.unmark_chain(b"a").unwrap();
+}
+
+/// R4, R16: of a copy a walk shows what it will, but not behind lines that say something else: those may have had to wait
+/// for a lock that was not there yet when the copy was made.
+#[test]
+fn a_copy_is_read_again_once_something_else_was_said() {
+    let folder = common::folder();
+    let database = OpenOptions::new()
+        .create(true)
+        .hash_size(1)
+        .record(folder.path().join("traces"))
+        .open(folder.path().join("db"))
+        .unwrap();
+    let path = database.recording().unwrap();
+    for key in [b"a", b"b", b"c", b"d", b"e", b"f"] {
+        database.store(key, key, StoreMode::Replace).unwrap();
+    }
+    let mut key = database.first_key().unwrap();
+    for nth in 0.. {
+        if nth == 1 || nth == 2 {
+            database.exists(b"a").unwrap();
+        }
+        let Some(last) = &key else { break };
+        key = database.next_key(last).unwrap();
+    }
+    let mut nth = 0;
+    let shown = database.traverse_read(|database, _, _| {
+        nth += 1;
+        if nth == 2 || nth == 3 {
+            database.exists(b"a").unwrap();
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(shown.unwrap(), 6);
+    drop(database);
+
+    let text = std::fs::read_to_string(path).unwrap();
+    for walk in [&["tdb_firstkey", "tdb_nextkey"][..], &["traverse "]] {
+        let steps = |line: &&str| walk.iter().any(|name| line.contains(name)) || line.contains("tdb_exists");
+        let begin = text.find(walk[0]).unwrap();
+        let starts: Vec<(bool, u64)> = text[begin..]
+            .lines()
+            .filter(steps)
+            .filter(|line| !line.contains("= NULL"))
+            .take(8)
+            .map(|line| {
+                let start = line.split(['#', '+']).nth(1).unwrap().parse().unwrap();
+                (line.contains("tdb_exists"), start)
+            })
+            .collect();
+        assert_eq!(starts.iter().map(|line| line.0).filter(|says| *says).count(), 2, "{text}");
+        let copy = starts[0].1;
+        let second = starts.iter().rposition(|line| line.0).unwrap();
+        for (at, &(says_else, start)) in starts.iter().enumerate() {
+            let first = starts[..at].iter().position(|line| line.0);
+            match first {
+                None if !says_else => assert_eq!(start, copy, "line {at}: {text}"),
+                _ => assert!(start > copy, "line {at}: {text}"),
+            }
+            assert!(at <= second || start > starts[second].1, "line {at}: {text}");
+        }
+    }
 }
 
 /// R4: nothing is recorded unless it is asked for, and a second handle has a trace of its own.

@@ -12,6 +12,7 @@ use rustyline::error::ReadlineError;
 use crate::Outcome;
 use crate::failure::Failure;
 use session::{Next, Session};
+use tdb::TraceForm;
 
 /// Look at a database and change it, interactively, from a script on standard input, or by one command.
 #[derive(Args)]
@@ -28,11 +29,15 @@ pub struct Arguments {
     /// Record what is done, as a trace in this folder, for `quorate check` and `quorate replay`.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
+    /// Of the trace: `plain` as libtdb writes it, `exact` with a mark that its numbers are exact, or `extended` with times
+    /// [default: $QUORATE_TDB_RECORD_FORM, or extended].
+    #[arg(long, value_name = "FORM", requires = "record")]
+    record_form: Option<TraceForm>,
 }
 
 /// Runs one command, or reads commands until the input ends.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let mut session = Session::new(arguments.no_lock, arguments.record.clone());
+    let mut session = Session::new(arguments.no_lock, arguments.record.clone(), arguments.record_form);
     if let Some(file) = &arguments.file {
         session.open(file, false)?;
     }

@@ -8,13 +8,23 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
 use crate::near;
 use crate::trace::intern::Keys;
 use crate::trace::{History, Trace};
 
-type Slot = Mutex<Option<Vec<u8>>>;
+/// Most values are short: they lie in their slots, and a look is one wait for memory.
+type Value = SmallVec<[u8; SHORT]>;
+const SHORT: usize = 40;
+
+/// A key's value, in a cache line of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Slot(Mutex<Option<Value>>);
+
+const _: () = assert!(size_of::<Slot>() == 64, "a slot is one cache line");
 
 /// The database.
 pub struct Memory<'a> {
@@ -26,12 +36,12 @@ impl<'a> Memory<'a> {
     /// An empty database with room for the keys of `history`.
     pub fn new(history: &'a History) -> Memory<'a> {
         let keys = &history.records.keys;
-        Memory { keys, slots: (0..keys.len()).map(|_| Mutex::new(None)).collect() }
+        Memory { keys, slots: (0..keys.len()).map(|_| Slot::default()).collect() }
     }
 
-    fn slot(&self, id: u32) -> MutexGuard<'_, Option<Vec<u8>>> {
+    fn slot(&self, id: u32) -> MutexGuard<'_, Option<Value>> {
         // A worker that panicked is reported as such; the value it left is as good as any.
-        self.slots[id as usize].lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots[id as usize].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -48,20 +58,20 @@ impl Engine for Memory<'_> {
 struct MemorySession<'a> {
     database: &'a Memory<'a>,
     /// What the open transaction changed.
-    transaction: Option<HashMap<u32, Option<Vec<u8>>>>,
+    transaction: Option<HashMap<u32, Option<Value>>>,
     scratch: Vec<u8>,
 }
 
 impl MemorySession<'_> {
     /// Calls `look` with the value as this session sees it.
-    fn look<T>(&self, id: u32, look: impl FnOnce(Option<&Vec<u8>>) -> T) -> T {
+    fn look<T>(&self, id: u32, look: impl FnOnce(Option<&Value>) -> T) -> T {
         match self.transaction.as_ref().and_then(|changes| changes.get(&id)) {
             Some(changed) => look(changed.as_ref()),
             None => look(self.database.slot(id).as_ref()),
         }
     }
 
-    fn change<T>(&mut self, id: u32, change: impl FnOnce(&mut Option<Vec<u8>>) -> T) -> T {
+    fn change<T>(&mut self, id: u32, change: impl FnOnce(&mut Option<Value>) -> T) -> T {
         let database = self.database;
         match &mut self.transaction {
             Some(changes) => change(changes.entry(id).or_insert_with(|| database.slot(id).clone())),
@@ -80,16 +90,18 @@ impl MemorySession<'_> {
     }
 }
 
-fn replace(slot: &mut Option<Vec<u8>>, value: &[u8]) {
+fn replace(slot: &mut Option<Value>, value: &[u8]) {
     let room = slot.get_or_insert_default();
     room.clear();
     room.extend_from_slice(value);
 }
 
 impl Session for MemorySession<'_> {
-    fn approach(&self, id: u32) {
-        near::fetch(&self.database.slots, id as usize);
+    fn foresee(&self, key: Key<'_>) {
+        near::fetch(&self.database.slots, key.id as usize);
     }
+
+    fn approach(&self, _: Key<'_>) {}
 
     fn fetch(&mut self, key: Key<'_>, value: &mut Vec<u8>) -> Answer<bool> {
         value.clear();

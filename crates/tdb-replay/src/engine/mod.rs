@@ -15,14 +15,26 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use crate::trace::Trace;
+use crate::trace::intern::Keys;
 
-/// A key: its bytes, and the number that stands for them in this history.
-#[derive(Clone, Copy, Debug)]
+/// A key of a history: a number. Its bytes lie elsewhere in memory, and only who asks for them waits for them.
+#[derive(Clone, Copy)]
 pub struct Key<'a> {
     /// Dense, from 0.
     pub id: u32,
+    keys: &'a Keys,
+}
+
+impl<'a> Key<'a> {
+    /// The key that stands under `id` in `keys`.
+    pub fn new(id: u32, keys: &'a Keys) -> Key<'a> {
+        Key { id, keys }
+    }
+
     /// What the key is.
-    pub bytes: &'a [u8],
+    pub fn bytes(self) -> &'a [u8] {
+        self.keys.bytes(self.id)
+    }
 }
 
 /// What a store insists on.
@@ -75,8 +87,14 @@ pub type Answer<T> = Result<T, EngineError>;
 
 /// One process's use of a database. Dropping it closes it: locks are released, an open transaction is cancelled.
 pub trait Session {
-    /// The key of this id will be used soon.
-    fn approach(&self, _id: u32) {}
+    /// This key, if it is one, will be used some rows later.
+    fn foresee(&self, key: Key<'_>) {
+        key.keys.approach_place(key.id);
+    }
+    /// This key, if it is one, was foreseen and will be used soon.
+    fn approach(&self, key: Key<'_>) {
+        key.keys.approach(key.id);
+    }
     /// Puts the value into `value`; false if there is none.
     fn fetch(&mut self, key: Key<'_>, value: &mut Vec<u8>) -> Answer<bool>;
     /// Whether the key exists.

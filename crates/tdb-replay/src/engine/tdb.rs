@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use ::tdb::{
-    Coded, Database, ErrorCode, Flags, HashFunction, LockKind, OpenError, OpenOptions, StoreError, Wait,
+    Coded, Database, ErrorCode, Flags, HashFunction, LockKind, OpenError, OpenOptions, StoreError, TraceForm,
+    Wait,
 };
 
 use super::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
@@ -31,7 +32,7 @@ pub struct Settings {
 pub struct TdbFile {
     path: PathBuf,
     settings: Settings,
-    record: Option<PathBuf>,
+    record: Option<(PathBuf, Option<TraceForm>)>,
 }
 
 impl TdbFile {
@@ -52,9 +53,9 @@ impl TdbFile {
         opened.map_err(opening).map(|_| engine)
     }
 
-    /// Records what is replayed, a trace a worker, in `folder`.
-    pub fn recorded_in(self, folder: &Path) -> TdbFile {
-        TdbFile { record: Some(folder.to_owned()), ..self }
+    /// Records what is replayed, a trace a worker, in `folder`; without a form in the usual one.
+    pub fn recorded_in(self, folder: &Path, form: Option<TraceForm>) -> TdbFile {
+        TdbFile { record: Some((folder.to_owned(), form)), ..self }
     }
 
     fn options(&self, flags: u32) -> OpenOptions {
@@ -67,8 +68,9 @@ impl TdbFile {
         if self.settings.hashing.jenkins {
             options.hash(HashFunction::Jenkins);
         }
-        if let Some(folder) = &self.record {
+        if let Some((folder, form)) = &self.record {
             options.record(folder);
+            form.map(|form| options.record_form(form));
         }
         options
     }
@@ -116,12 +118,12 @@ fn kind(write: bool) -> LockKind {
 impl<D: Borrow<Database>> Session for TdbSession<D> {
     fn fetch(&mut self, key: Key<'_>, value: &mut Vec<u8>) -> Answer<bool> {
         value.clear();
-        let found = self.database().parse_record(key.bytes, |bytes| value.extend_from_slice(bytes));
+        let found = self.database().parse_record(key.bytes(), |bytes| value.extend_from_slice(bytes));
         found.map(|found| found.is_some()).map_err(failed("fetch"))
     }
 
     fn exists(&mut self, key: Key<'_>) -> Answer<bool> {
-        self.database().exists(key.bytes).map_err(failed("exists"))
+        self.database().exists(key.bytes()).map_err(failed("exists"))
     }
 
     fn store(&mut self, key: Key<'_>, value: &[u8], mode: StoreMode) -> Answer<bool> {
@@ -130,15 +132,15 @@ impl<D: Borrow<Database>> Session for TdbSession<D> {
             StoreMode::Insert => ::tdb::StoreMode::Insert,
             StoreMode::Modify => ::tdb::StoreMode::Modify,
         };
-        refusable(self.database().store(key.bytes, value, mode), "store")
+        refusable(self.database().store(key.bytes(), value, mode), "store")
     }
 
     fn append(&mut self, key: Key<'_>, more: &[u8]) -> Answer<()> {
-        self.database().append(key.bytes, more).map_err(failed("append"))
+        self.database().append(key.bytes(), more).map_err(failed("append"))
     }
 
     fn delete(&mut self, key: Key<'_>) -> Answer<bool> {
-        refusable(self.database().delete(key.bytes), "delete")
+        refusable(self.database().delete(key.bytes()), "delete")
     }
 
     fn wipe_all(&mut self) -> Answer<()> {
@@ -146,11 +148,11 @@ impl<D: Borrow<Database>> Session for TdbSession<D> {
     }
 
     fn lock_chain(&mut self, key: Key<'_>, write: bool) -> Answer<()> {
-        self.database().lock_chain(key.bytes, kind(write), Wait::Yes).map_err(failed("chainlock"))
+        self.database().lock_chain(key.bytes(), kind(write), Wait::Yes).map_err(failed("chainlock"))
     }
 
     fn unlock_chain(&mut self, key: Key<'_>, write: bool) -> Answer<()> {
-        self.database().unlock_chain(key.bytes, kind(write)).map_err(failed("chainunlock"))
+        self.database().unlock_chain(key.bytes(), kind(write)).map_err(failed("chainunlock"))
     }
 
     fn lock_all(&mut self, write: bool) -> Answer<()> {
@@ -191,7 +193,7 @@ impl<D: Borrow<Database>> Session for TdbSession<D> {
     }
 
     fn next_key(&mut self, after: Key<'_>, key: &mut Vec<u8>) -> Answer<bool> {
-        put(self.database().next_key(after.bytes).map_err(failed("nextkey"))?, key)
+        put(self.database().next_key(after.bytes()).map_err(failed("nextkey"))?, key)
     }
 }
 

@@ -15,17 +15,16 @@ use crate::trace::{History, Trace};
 
 /// Narrows the windows of all units whose lines have versions; without numbers, windows are those of the times.
 pub fn narrow(history: &History, units: &mut Units) {
-    if !history.traces.iter().any(|trace| trace.rows.is_timed()) {
+    if !history.traces.iter().any(|trace| trace.rows.has_versions()) {
         return;
     }
-    if has_no_numbers(history) {
+    if history.traces.iter().any(|trace| trace.rows.is_timed()) && has_no_numbers(history) {
         return take_times(history, units);
     }
     let mut versioned = Vec::new();
     for (index, unit) in (0u32..).zip(&mut units.rows) {
         let trace = &history.traces[usize::from(unit.trace)];
-        let stamp = trace.rows.stamp(unit.row as usize);
-        let Some(version) = stamp.and_then(|stamp| stamp.version) else {
+        let Some(version) = trace.rows.version(unit.row as usize) else {
             if is_alone(trace, unit) {
                 versioned.push(index);
             }

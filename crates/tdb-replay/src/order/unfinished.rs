@@ -74,7 +74,7 @@ fn shows(rows: &Columns, index: usize, from: u32, to: u32) -> bool {
     if row.op == Op::WipeAll {
         return (from..to).contains(&row.seq);
     }
-    let Some(version) = rows.stamp(index).and_then(|stamp| stamp.version) else {
+    let Some(version) = rows.version(index) else {
         return false;
     };
     let changes = meaning(row, false).is_some_and(|meaning| meaning.effect != KEEP);

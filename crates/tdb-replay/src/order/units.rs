@@ -229,7 +229,12 @@ impl Builder<'_> {
         if let Some(meaning) = meaning(row, reading) {
             let lock = self.lock_over(index, meaning.key, active);
             let unfinished = self.trace.unfinished && index + 1 == self.trace.rows.len();
-            let high = if unfinished { self.trace.last_number } else { row.seq.max(self.last) };
+            let high = match unfinished {
+                // Its process kept the lock until it died: for this key it is as if it happened at once.
+                true if lock != NONE => self.last,
+                true => self.trace.last_number,
+                false => row.seq.max(self.last),
+            };
             self.units.rows.push(UnitRow {
                 key: meaning.key,
                 row: index as u32,
@@ -252,7 +257,7 @@ impl Builder<'_> {
     /// Under a lock for reading others read too, so that step would be torn by them. Where a version says when the
     /// row happened nothing needs to be held together.
     fn lock_over(&self, index: usize, key: u32, active: &[Group]) -> u32 {
-        let versioned = self.trace.rows.stamp(index).is_some_and(|stamp| stamp.version.is_some());
+        let versioned = self.trace.rows.version(index).is_some();
         let covers = |group: &&Group| match group.kind {
             GroupKind::AllRecord { write } => write || !versioned,
             GroupKind::Chain { key: locked, write } => {

@@ -120,8 +120,8 @@ fn plant(history: &History, schedule: &Schedule, engine: &dyn Engine) -> Result<
     };
     let mut session = engine.session(first)?;
     for &Planted { key, value, .. } in &schedule.planted {
-        let bytes = history.records.keys.bytes(key);
-        session.store(Key { id: key, bytes }, history.records.values.bytes(value), StoreMode::Replace)?;
+        let key = Key::new(key, &history.records.keys);
+        session.store(key, history.records.values.bytes(value), StoreMode::Replace)?;
     }
     Ok(())
 }
@@ -296,13 +296,13 @@ fn compare_end(
     let mut value = Vec::new();
     let mut expected_records = 0;
     for (id, &expected) in (0..).zip(&schedule.last_values) {
-        let bytes = history.records.keys.bytes(id);
-        let found = session.fetch(Key { id, bytes }, &mut value)?;
+        let key = Key::new(id, &history.records.keys);
+        let found = session.fetch(key, &mut value)?;
         let wanted = (expected != ABSENT).then(|| history.records.values.bytes(expected));
         expected_records += u64::from(wanted.is_some());
         tally.compared += 1;
         if wanted != found.then_some(value.as_slice()) {
-            let key = bytes.escape_ascii();
+            let key = key.bytes().escape_ascii();
             let text = |value: Option<&[u8]>| match value {
                 Some(value) => {
                     format!("key \"{key}\" with {} bytes \"{}\"", value.len(), value.escape_ascii())

@@ -138,17 +138,16 @@ impl<'a> Worker<'a> {
 
     /// Asks for what later rows will look at: the processor fetches it while this one runs.
     fn look_ahead(&self, session: &dyn Session) {
-        let (rows, records) = (&self.trace.rows, &self.history.records);
+        let rows = &self.trace.rows;
         let row = self.row as usize;
         if row + 2 * AHEAD >= rows.len() {
             return;
         }
-        records.keys.approach_place(rows.row(row + 2 * AHEAD).key);
+        session.foresee(self.key(rows.row(row + 2 * AHEAD).key));
         let soon = rows.row(row + AHEAD);
-        records.keys.approach(soon.key);
+        session.approach(self.key(soon.key));
         // Where it is no value, nothing is lost.
-        records.values.approach(soon.a);
-        session.approach(soon.key);
+        self.history.records.values.approach(soon.a);
     }
 
     /// The group that starts at this row.
@@ -283,7 +282,7 @@ impl<'a> Worker<'a> {
     }
 
     pub(super) fn key(&self, id: u32) -> Key<'a> {
-        Key { id, bytes: self.history.records.keys.bytes(id) }
+        Key::new(id, &self.history.records.keys)
     }
 
     /// Notes that this row's result was not the recorded one.

@@ -140,6 +140,16 @@ impl Columns {
         self.stamps.of(index)
     }
 
+    /// The version of row `index`, where its line or its trace says it.
+    pub fn version(&self, index: usize) -> Option<u32> {
+        self.stamps.version_of(index)
+    }
+
+    /// Whether any line may have a version.
+    pub fn has_versions(&self) -> bool {
+        !self.stamps.say_nothing()
+    }
+
     /// Whether any line has times.
     pub fn is_timed(&self) -> bool {
         !self.stamps.is_empty()
@@ -174,6 +184,11 @@ impl Columns {
     pub(super) fn shift_numbers(&mut self, by: u32) {
         self.fields.iter_mut().for_each(|fields| fields.seq = fields.seq.wrapping_add(by));
         self.stamps.shift_versions(by);
+    }
+
+    /// Row `index` has this version.
+    pub(super) fn set_version(&mut self, index: usize, version: u32) {
+        self.stamps.set_version(index, version);
     }
 
     /// Puts a row before all others; it stands on `line`.

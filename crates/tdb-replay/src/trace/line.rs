@@ -52,8 +52,22 @@ pub struct Opened {
     pub open_flags: u32,
 }
 
+/// What stands behind a `tdb_open` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenedWith {
+    /// Nothing, in the plain form.
+    Nothing,
+    /// Its times, in the extended form.
+    Stamp(Stamp),
+    /// That the numbers of the lines are versions: the exact form.
+    Exact,
+}
+
+/// What says so.
+const EXACT: &[u8] = b" #v";
+
 /// Reads a `tdb_open` line.
-pub fn open_line(line: &[u8]) -> Result<(Opened, Option<Stamp>), Box<BadLine>> {
+pub fn open_line(line: &[u8]) -> Result<(Opened, OpenedWith), Box<BadLine>> {
     let mut scan = Scan { rest: line, row: 0 };
     let seq = scan.seq()?;
     let name = scan.word();
@@ -66,8 +80,11 @@ pub fn open_line(line: &[u8]) -> Result<(Opened, Option<Stamp>), Box<BadLine>> {
     let tdb_flags = scan.hexadecimal("TDB flags")?;
     scan.space("open flags")?;
     let open_flags = scan.hexadecimal("open flags")?;
-    let (stamp, _) = stamp(scan.rest)?;
-    Ok((Opened { seq, hash_size, tdb_flags, open_flags }, stamp))
+    let with = match scan.rest {
+        EXACT => OpenedWith::Exact,
+        rest => stamp(rest)?.0.map_or(OpenedWith::Nothing, OpenedWith::Stamp),
+    };
+    Ok((Opened { seq, hash_size, tdb_flags, open_flags }, with))
 }
 
 /// Reads any line but the first, and its stamp if it is in the extended form.

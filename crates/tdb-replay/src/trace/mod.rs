@@ -12,6 +12,7 @@
 //! * [`numbers`]: sequence numbers that begin again.
 //! * [`dialect`]: the two forms of `tdb_append`.
 //! * [`stamp`]: times and versions, in traces of the extended form.
+//! * [`exact`]: versions without times.
 //! * [`write`](mod@write): lines out of operations.
 //! * [`client`]: the traces of a service's clients.
 //! * [`restrict`]: a part of a history.
@@ -20,6 +21,7 @@ pub mod client;
 pub mod columns;
 mod decimal;
 pub mod dialect;
+mod exact;
 mod hex;
 pub mod intern;
 pub mod line;
@@ -39,7 +41,7 @@ use std::path::{Path, PathBuf};
 
 use columns::Columns;
 use dialect::Dialect;
-use line::{BadLine, Opened};
+use line::{BadLine, Opened, OpenedWith};
 use op::Op;
 use records::{Full, Records};
 use stamp::Stamp;
@@ -206,6 +208,8 @@ struct Reader<'a> {
     opened_stamp: Option<Stamp>,
     /// Its appends are known to be of today's dialect.
     today: bool,
+    /// The numbers of the lines are versions.
+    exact: bool,
     line: u32,
     closed: bool,
     /// What follows is behind the end of a trace whose process died.
@@ -236,6 +240,7 @@ impl<'a> Reader<'a> {
             opened: None,
             opened_stamp: None,
             today: false,
+            exact: false,
             line: 0,
             closed: false,
             dead: false,
@@ -344,9 +349,14 @@ impl<'a> Reader<'a> {
         if self.closed {
             return Err(self.error("the end of the file after tdb_close", line::show(text)));
         }
-        let (opened, stamp) = line::open_line(text).map_err(|bad| self.bad(*bad))?;
+        let (opened, with) = line::open_line(text).map_err(|bad| self.bad(*bad))?;
         self.today = dialect::says_today(&opened);
-        (self.opened, self.opened_stamp) = (Some(opened), stamp);
+        self.opened = Some(opened);
+        match with {
+            OpenedWith::Nothing => {}
+            OpenedWith::Stamp(stamp) => self.opened_stamp = Some(stamp),
+            OpenedWith::Exact => self.exact = true,
+        }
         Ok(rest)
     }
 
@@ -438,6 +448,9 @@ impl<'a> Reader<'a> {
                 "no tdb_close at the end"
             };
             self.warnings.push(format!("{}:{}: {what}", self.path.display(), self.line));
+        }
+        if self.exact {
+            exact::number(&mut self.rows, &groups, self.unfinished);
         }
         let path = self.path.to_owned();
         Ok(Trace {

@@ -24,7 +24,15 @@ pub(super) fn straighten(traces: &mut [Trace], warnings: &mut Vec<String>) {
     unwrap_numbers(traces, warnings);
     if traces.iter().any(may_clear) && traces.len() > 1 {
         let lives = lives(traces);
-        move_apart(traces, &lives, warnings);
+        match fit(traces, &lives) {
+            true => move_apart(traces, &lives, warnings),
+            false => warnings.push(
+                "the database was cleared, and its numbers before and after pass 2^32 together: they are taken as they \
+                 stand, and what is said of their order may be wrong; look at the times between two clearings apart \
+                 (quorate slice)"
+                    .into(),
+            ),
+        }
     }
 }
 
@@ -138,6 +146,15 @@ fn made_alone(trace: &Trace) -> Vec<u32> {
         last = row.seq;
     }
     alone
+}
+
+/// Whether there is room for the numbers of all lives, one behind the other.
+fn fit(traces: &[Trace], lives: &[usize]) -> bool {
+    let mut most: Vec<u64> = vec![0; lives.iter().max().map_or(0, |last| last + 1)];
+    for (trace, &life) in traces.iter().zip(lives) {
+        most[life] = most[life].max(numbers(trace).max().unwrap_or(0).into());
+    }
+    most.iter().map(|most| most + 2).sum::<u64>() <= u32::MAX.into()
 }
 
 /// Moves each life's numbers behind those of the one before, and makes a wipe of its beginning.

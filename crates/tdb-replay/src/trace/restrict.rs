@@ -39,6 +39,9 @@ impl History {
                     moved(change(number, index, trace.rows.row(index)), &self.records, &mut part.records);
                 rows.push(trace.rows.line(index), row);
                 rows.push_stamp(trace.rows.stamp(index));
+                if let Some(version) = trace.rows.version(index) {
+                    rows.set_version(rows.len() - 1, version);
+                }
             }
             let groups = structure::groups(&rows).map_err(|(row, bad)| (number, row, bad))?;
             part.traces.push(Trace {

@@ -99,7 +99,7 @@ pub struct Stamps {
 impl Stamps {
     /// Gives row `row` a stamp; rows are given in ascending order.
     pub(super) fn set(&mut self, row: usize, stamp: Stamp) {
-        if self.start.len() != row {
+        if self.start.len() != row || self.version.len() != row {
             self.start.resize(row, NO_STAMP);
             self.duration.resize(row, 0);
             self.version.resize(row, NO_VERSION);
@@ -116,26 +116,44 @@ impl Stamps {
         }
     }
 
+    /// Gives row `row` a version, and no times if it has none.
+    pub(super) fn set_version(&mut self, row: usize, version: u32) {
+        if self.version.len() <= row {
+            self.version.resize(row + 1, NO_VERSION);
+        }
+        self.version[row] = version;
+    }
+
     /// The rows move on by one, for a new first one.
     pub(super) fn insert_first(&mut self, stamp: Option<Stamp>) {
-        if self.is_empty() && stamp.is_none() {
-            return;
+        if !self.start.is_empty() || stamp.is_some() {
+            self.start.insert(0, stamp.map_or(NO_STAMP, |stamp| stamp.start_ns));
+            self.duration.insert(0, stamp.map_or(0, |stamp| stamp.duration_ns));
         }
-        self.start.insert(0, stamp.map_or(NO_STAMP, |stamp| stamp.start_ns));
-        self.duration.insert(0, stamp.map_or(0, |stamp| stamp.duration_ns));
-        self.version.insert(0, stamp.and_then(|stamp| stamp.version).unwrap_or(NO_VERSION));
+        if !self.version.is_empty() || stamp.is_some() {
+            self.version.insert(0, stamp.and_then(|stamp| stamp.version).unwrap_or(NO_VERSION));
+        }
     }
 
     /// The stamp of a row, if its line has one.
     pub fn of(&self, row: usize) -> Option<Stamp> {
         let start_ns = *self.start.get(row).filter(|&&start| start != NO_STAMP)?;
-        let version = Some(self.version[row]).filter(|&version| version != NO_VERSION);
-        Some(Stamp { start_ns, duration_ns: self.duration[row], version })
+        Some(Stamp { start_ns, duration_ns: self.duration[row], version: self.version_of(row) })
     }
 
-    /// Whether no row has one.
+    /// The version of a row, if it has one, with times or without.
+    pub fn version_of(&self, row: usize) -> Option<u32> {
+        self.version.get(row).copied().filter(|&version| version != NO_VERSION)
+    }
+
+    /// Whether no row has times.
     pub fn is_empty(&self) -> bool {
         self.start.is_empty()
+    }
+
+    /// Whether no row has times or a version.
+    pub fn say_nothing(&self) -> bool {
+        self.version.is_empty()
     }
 
     /// Bytes of memory held.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::line::Call;
-use super::{Called, Copied, Ending, Recorder, Stamp, When, tail};
+use super::{Called, Copied, Ending, Recorder, Stamp, When};
 use crate::chain::Found;
 use crate::database::{Database, LogLevel};
 use crate::error::{AccessError, LockError, ReadError, StoreError};
@@ -45,8 +45,25 @@ impl Database {
     #[inline]
     pub(crate) fn record(&self, called: Option<Called>, when: When, call: Option<Call<'_>>) {
         if let (Some(called), Some(recorder)) = (called, &self.recorder) {
-            let end = if call.is_some() { tail::now() } else { 0 };
+            let end = if call.is_some() { recorder.now() } else { 0 };
             self.write(recorder, called.0, end, when, call);
+        }
+    }
+
+    /// [`Database::record`] for lines of one shape, of calls that announce nothing: it is compiled for that shape.
+    #[inline(always)]
+    pub(crate) fn record_read(&self, called: Option<Called>, call: Option<Call<'_>>) {
+        if let (Some(called), Some(recorder), Some(call)) = (called, &self.recorder, call) {
+            self.write_read(recorder, (called.0, recorder.now()), call);
+        }
+    }
+
+    #[inline(always)]
+    fn write_read(&self, recorder: &Recorder, (start, end): (u64, u64), call: Call<'_>) {
+        let (number, version) = self.number(recorder, When::Under);
+        recorder.ended.set(end);
+        if let Err(error) = recorder.put(&call, &Stamp { number, start, end, version }) {
+            self.stop_recording(recorder, &error);
         }
     }
 
@@ -75,6 +92,7 @@ impl Database {
     }
 
     /// The number and the version on a line.
+    #[inline]
     fn number(&self, recorder: &Recorder, when: When) -> (u32, Option<u32>) {
         let now = || self.space.word(SEQNUM_AT).unwrap_or(recorder.last.get());
         if self.transaction_active() && !matches!(when, When::Begin) {
@@ -101,7 +119,7 @@ impl Database {
     }
 
     /// Announces a change that others will see at once; one in a transaction is nobody else's before the commit.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn about_to(&self, called: Option<Called>, call: Call<'_>) {
         if let (Some(_), Some(recorder)) = (called, &self.recorder)
             && !self.transaction_active()
@@ -110,6 +128,7 @@ impl Database {
         }
     }
 
+    #[inline(always)]
     fn announce(&self, recorder: &Recorder, call: Call<'_>, number: u32) {
         if let Err(error) = recorder.announce(&call, number) {
             self.stop_recording(recorder, &error);
@@ -200,7 +219,7 @@ impl Database {
         found: Result<i64, &ReadError>,
     ) {
         if called.is_some() {
-            self.record(called, When::Under, found.ok().map(|found| Call::KeyResult(name, key, found)));
+            self.record_read(called, found.ok().map(|found| Call::KeyResult(name, key, found)));
         }
     }
 
@@ -297,7 +316,7 @@ impl Database {
         let Some(call) = call else {
             return recorder.withdraw();
         };
-        self.put(recorder, &call, &Stamp { number, start: called.0, end: tail::now(), version: None });
+        self.put(recorder, &call, &Stamp { number, start: called.0, end: recorder.now(), version: None });
     }
 
     // Transactions. What nests shows nothing: only the outermost takes effect.
@@ -340,17 +359,29 @@ impl Database {
     #[inline]
     pub(crate) fn copied(&self, called: Option<Called>) -> Option<Copied> {
         let recorder = self.recorder.as_ref()?;
-        Some(Copied { start: called?.0, end: tail::now(), number: recorder.version.get() })
+        let (number, lines) = (recorder.version.get(), recorder.lines.get());
+        Some(Copied { start: called?.0, end: recorder.now(), number, lines })
     }
 
-    /// Whether this trace has gone beyond the number of a copy, so that it cannot be written as it is.
+    /// Whether this trace has said something else since a copy was made, or has gone beyond its number, so that the copy
+    /// cannot be written as it is.
     #[inline]
     pub(crate) fn is_old(&self, copied: Option<Copied>) -> bool {
         match (&self.recorder, copied) {
             (Some(recorder), Some(copied)) => {
-                super::is_behind(recorder.last.get(), copied.number) && !self.transaction_active()
+                let passed = recorder.lines.get() != copied.lines
+                    || super::is_behind(recorder.last.get(), copied.number);
+                passed && !self.transaction_active()
             }
             _ => false,
+        }
+    }
+
+    /// Of a copy `more` lines are being written: they are no reason to read it again.
+    #[inline]
+    pub(crate) fn told(&self, copied: &mut Option<Copied>, more: u64) {
+        if let (Some(recorder), Some(copied)) = (&self.recorder, copied) {
+            copied.lines = recorder.lines.get() + more;
         }
     }
 
@@ -378,7 +409,7 @@ impl Database {
             let call = Call::KeyRecord("traverse", key, Some(value));
             // A time for each record would cost more than showing it. But a trace's lines end in their order.
             let end = copied.end.max(recorder.ended.get());
-            self.write(recorder, copied.start, end, When::Under, Some(call));
+            self.write_read(recorder, (copied.start, end), call);
         }
     }
 

@@ -1,10 +1,12 @@
 //! The text of a trace's lines, byte for byte as Samba's libtdb writes them (docs/trace-extended.md has them all).
 
+use super::hex;
+
 /// What stands on a line between the number and the stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call<'a> {
-    /// `tdb_open HASHSIZE 0xTDBFLAGS 0xOPENFLAGS`.
-    Open { hash_size: u32, tdb_flags: u32, open_flags: u32 },
+    /// `tdb_open HASHSIZE 0xTDBFLAGS 0xOPENFLAGS`; ` #v` behind it if the numbers of the lines are versions.
+    Open { hash_size: u32, tdb_flags: u32, open_flags: u32, exact: bool },
     /// `NAME`.
     Bare(&'static str),
     /// `NAME = NUMBER`.
@@ -30,6 +32,7 @@ const RECORD: usize = 24;
 
 impl Call<'_> {
     /// More bytes than its line can have.
+    #[inline(always)]
     pub fn bound(&self) -> usize {
         let records = match self {
             Call::Key(_, key) | Call::KeyResult(_, key, _) => key.len(),
@@ -62,66 +65,161 @@ impl<'a> Text<'a> {
         Text { room, at }
     }
 
-    // Always inlined: with a length that is known, copying is a few stores instead of a call.
+    // Always inlined: with a length that is known, copying is a few stores.
     #[inline(always)]
-    pub fn bytes(&mut self, bytes: &[u8]) {
-        self.room[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+    pub fn bytes<const N: usize>(&mut self, bytes: &[u8; N]) {
+        self.room[self.at..self.at + N].copy_from_slice(bytes);
+        self.at += N;
+    }
+
+    /// Up to 32 bytes.
+    #[inline]
+    fn short(&mut self, bytes: &[u8]) {
+        copy_short(bytes, &mut self.room[self.at..self.at + bytes.len()]);
         self.at += bytes.len();
     }
 
     #[inline]
     pub fn decimal(&mut self, number: u64) {
-        let mut digits = [0; 20];
-        let start = decimal(number, &mut digits);
-        self.bytes(&digits[start..]);
+        if number < 10 {
+            self.bytes(&[b'0' + number as u8]);
+        } else if number < 100 {
+            self.bytes(&[b'0' + number as u8 / 10, b'0' + number as u8 % 10]);
+        } else if number < EIGHT_DIGITS {
+            let (digits, count) = decimal(number as u32);
+            self.eight(digits, count);
+        } else {
+            self.long_decimal(number);
+        }
+    }
+
+    /// Eight digits at a time, from the first that is not zero.
+    fn long_decimal(&mut self, number: u64) {
+        if number >= EIGHT_DIGITS {
+            self.long_decimal(number / EIGHT_DIGITS);
+            self.eight(eight_digits((number % EIGHT_DIGITS) as u32) | ZEROS, 8);
+        } else {
+            let (digits, count) = decimal(number as u32);
+            self.eight(digits, count);
+        }
+    }
+
+    /// The first `count` bytes of a word.
+    #[inline]
+    fn eight(&mut self, digits: u64, count: usize) {
+        self.room[self.at..self.at + 8].copy_from_slice(&digits.to_le_bytes());
+        self.at += count;
+    }
+
+    /// The line's number and a space, but its first byte, which is returned, with how many digits there are.
+    #[inline]
+    pub fn number(&mut self, number: u32) -> (u8, usize) {
+        let first = if u64::from(number) < EIGHT_DIGITS {
+            let (digits, count) = decimal(number);
+            self.at += 1;
+            self.eight(digits >> 8, count - 1);
+            digits as u8
+        } else {
+            // Nine or ten digits: one or two before the last eight.
+            let (digits, count) = decimal(number / EIGHT_DIGITS as u32);
+            self.at += 1;
+            self.eight(digits >> 8, count - 1);
+            self.eight(eight_digits(number % EIGHT_DIGITS as u32) | ZEROS, 8);
+            digits as u8
+        };
+        let count = self.at;
+        self.bytes(b" ");
+        (first, count)
+    }
+
+    /// When it was called.
+    #[inline]
+    pub fn start(&mut self, start: u64) {
+        self.bytes(b" #");
+        self.decimal(start);
+        self.bytes(b"+");
+    }
+
+    /// How long it took.
+    #[inline]
+    pub fn end(&mut self, duration: u64, version: Option<u32>) {
+        self.decimal(duration);
+        if let Some(version) = version {
+            self.bytes(b" v");
+            self.decimal(version.into());
+        }
+        self.bytes(b"\n");
     }
 
     /// A space and a record.
+    #[inline]
     fn record(&mut self, record: Option<&[u8]>) {
         match record {
             None => self.bytes(b" NULL"),
-            Some(bytes) => self.parts(&[bytes]),
+            Some(bytes) => {
+                self.length(bytes.len());
+                self.digits(bytes);
+            }
         }
     }
 
     fn parts(&mut self, parts: &[&[u8]]) {
+        self.length(parts.iter().map(|part| part.len()).sum());
+        parts.iter().for_each(|part| self.digits(part));
+    }
+
+    #[inline]
+    fn length(&mut self, len: usize) {
         self.bytes(b" ");
-        self.decimal(parts.iter().map(|part| part.len() as u64).sum());
+        self.decimal(len as u64);
         self.bytes(b":");
-        for part in parts {
-            let end = self.at + 2 * part.len();
-            hexadecimal(part, &mut self.room[self.at..end]);
-            self.at = end;
-        }
+    }
+
+    #[inline]
+    fn digits(&mut self, bytes: &[u8]) {
+        let end = self.at + 2 * bytes.len();
+        hex::write(bytes, &mut self.room[self.at..end]);
+        self.at = end;
     }
 
     fn result(&mut self, number: i64) {
-        self.bytes(if number < 0 { b" = -" } else { b" = " });
+        self.bytes(b" = ");
+        if number < 0 {
+            self.bytes(b"-");
+        }
         self.decimal(number.unsigned_abs());
     }
 
     /// What stands after the number and its space.
+    #[inline(always)]
     pub fn call(&mut self, call: &Call<'_>) {
         match *call {
-            Call::Open { hash_size, tdb_flags, open_flags } => {
-                self.bytes(format!("tdb_open {hash_size} 0x{tdb_flags:x} 0x{open_flags:x}").as_bytes())
+            Call::Open { hash_size, tdb_flags, open_flags, exact } => {
+                self.bytes(b"tdb_open ");
+                self.decimal(hash_size.into());
+                for flags in [tdb_flags, open_flags] {
+                    self.short(format!(" 0x{flags:x}").as_bytes());
+                }
+                if exact {
+                    self.bytes(b" #v");
+                }
             }
-            Call::Bare(name) => self.bytes(name.as_bytes()),
+            Call::Bare(name) => self.short(name.as_bytes()),
             Call::Result(name, number) => {
-                self.bytes(name.as_bytes());
+                self.short(name.as_bytes());
                 self.result(number);
             }
             Call::Key(name, key) => {
-                self.bytes(name.as_bytes());
+                self.short(name.as_bytes());
                 self.record(Some(key));
             }
             Call::KeyResult(name, key, number) => {
-                self.bytes(name.as_bytes());
+                self.short(name.as_bytes());
                 self.record(Some(key));
                 self.result(number);
             }
             Call::KeyRecord(name, key, found) => {
-                self.bytes(name.as_bytes());
+                self.short(name.as_bytes());
                 self.record(Some(key));
                 self.bytes(b" =");
                 self.record(found);
@@ -133,7 +231,10 @@ impl<'a> Text<'a> {
             Call::Store { key, parts, flag, result } => {
                 self.bytes(b"tdb_store");
                 self.record(Some(key));
-                self.parts(parts);
+                match parts {
+                    [part] => self.record(Some(part)),
+                    parts => self.parts(parts),
+                }
                 self.bytes(&[b' ', b'0', b'x', flag as u8]);
                 self.result(result);
             }
@@ -148,61 +249,54 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Puts the digits of a number at the end of `digits`; gives where they start.
+const EIGHT_DIGITS: u64 = 100_000_000;
+const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+
+/// The digits of a number below [`EIGHT_DIGITS`], the first in the lowest byte, and how many they are.
 #[inline]
-pub(crate) fn decimal(mut number: u64, digits: &mut [u8; 20]) -> usize {
-    let mut at = digits.len();
-    while number >= 100 {
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
-        number /= 100;
-    }
-    if number >= 10 {
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[number as usize]);
-    } else {
-        at -= 1;
-        digits[at] = b'0' + number as u8;
-    }
-    at
+fn decimal(number: u32) -> (u64, usize) {
+    let digits = eight_digits(number);
+    // The last digit stays if it is a zero, too.
+    let leading = (digits | 1 << 56).trailing_zeros() / 8;
+    ((digits | ZEROS) >> (8 * leading), 8 - leading as usize)
 }
 
-/// Two digits at a time: a time has fourteen.
-const PAIRS: [[u8; 2]; 100] = {
-    let mut pairs = [[0; 2]; 100];
-    let mut number = 0;
-    while number < 100 {
-        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
-        number += 1;
-    }
-    pairs
-};
+/// Eight digits as numbers, the first in the lowest byte: in a register, since what is written byte by byte cannot soon be read
+/// again as a word.
+#[inline]
+fn eight_digits(number: u32) -> u64 {
+    // Halves of four digits in 32 bits each, then pairs in 16, then digits in 8. The factors divide by 100 and by 10.
+    let fours = u64::from(number / 10_000) | u64::from(number % 10_000) << 32;
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let pairs = hundreds | (fours - 100 * hundreds) << 16;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | (pairs - 10 * tens) << 8
+}
 
-/// Both digits of every byte; `out` is twice as long. Four bytes at a time, in the eight bytes of a word.
-fn hexadecimal(bytes: &[u8], out: &mut [u8]) {
-    let (fours, rest) = bytes.as_chunks::<4>();
-    let (eights, ends) = out.as_chunks_mut::<8>();
-    for (four, eight) in fours.iter().zip(&mut *eights) {
-        *eight = eight_digits(*four);
+/// Copies up to 32 bytes to room of the same length without a call: both ends of them, which may overlap.
+#[inline(always)]
+fn copy_short(from: &[u8], to: &mut [u8]) {
+    if copy_ends::<16>(from, to) || copy_ends::<8>(from, to) || copy_ends::<4>(from, to) {
+        return;
     }
-    if !rest.is_empty() {
-        let mut four = [0; 4];
-        four[..rest.len()].copy_from_slice(rest);
-        ends.copy_from_slice(&eight_digits(four)[..2 * rest.len()]);
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
     }
 }
 
-#[inline]
-fn eight_digits(four: [u8; 4]) -> [u8; 8] {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let mut word = u64::from(u32::from_le_bytes(four));
-    // A byte in every second place, then its halves in both.
-    word = (word | word << 16) & 0x0000_ffff_0000_ffff;
-    word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
-    let halves = (word >> 4 & 0x000f_000f_000f_000f) | (word & 0x000f_000f_000f_000f) << 8;
-    // 1 where a half is a letter, which is 39 places after where it would be as a digit.
-    let letters = (halves + 6 * ONES) >> 4 & ONES;
-    (halves + u64::from(b'0') * ONES + letters * 39).to_le_bytes()
+/// False if they are shorter than `N`, which is at least half their length.
+#[inline(always)]
+fn copy_ends<const N: usize>(from: &[u8], to: &mut [u8]) -> bool {
+    let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else {
+        return false;
+    };
+    if let Some(to) = to.first_chunk_mut() {
+        *to = *first;
+    }
+    if let Some(to) = to.last_chunk_mut() {
+        *to = *last;
+    }
+    true
 }
 
 #[cfg(test)]
@@ -233,13 +327,30 @@ mod tests {
         assert_eq!(shown(&store), "tdb_store 1:6b 5:6162636465 0x2 = -1");
         let append = Call::Append { key: b"k", before: Some(b""), more: b"ab" };
         assert_eq!(shown(&append), "tdb_append 1:6b 0: = 2:6162");
-        let open = Call::Open { hash_size: 131, tdb_flags: 0x801, open_flags: 0x42 };
-        assert_eq!(shown(&open), "tdb_open 131 0x801 0x42");
+        let open = Call::Open { hash_size: 131, tdb_flags: 0x801, open_flags: 0x42, exact: true };
+        assert_eq!(shown(&open), "tdb_open 131 0x801 0x42 #v");
+        let plain = Call::Open { hash_size: 131, tdb_flags: 0x801, open_flags: 0x42, exact: false };
+        assert_eq!(shown(&plain), "tdb_open 131 0x801 0x42");
         assert_eq!(shown(&Call::Result("tdb_traverse_end", 12)), "tdb_traverse_end = 12");
         assert_eq!(shown(&Call::FirstKey(Some(b"k"))), "tdb_firstkey = 1:6b");
-        for number in [0, 7, 9, 10, 99, 100, 101, 12_345, i64::MAX] {
+    }
+
+    /// R4: numbers of every length, in the middle of a line and at its beginning.
+    #[test]
+    fn numbers_have_all_their_digits_and_no_other() {
+        let powers = (0..19).map(|power| 10i64.pow(power)).chain([12_345, 100_000_005, i64::MAX]);
+        for number in powers.flat_map(|number| [number - 1, number, number.saturating_add(1)]) {
             let line = Call::Result("tdb_get_seqnum", number);
             assert_eq!(shown(&line), format!("tdb_get_seqnum = {number}"));
+            let Ok(number) = u32::try_from(number) else { continue };
+            let mut room = [0; 24];
+            let mut text = Text::new(&mut room, 0);
+            let (first, digits) = text.number(number);
+            assert_eq!(digits, number.to_string().len());
+            let end = text.at;
+            assert_eq!(room[0], 0, "the first byte is written last");
+            room[0] = first;
+            assert_eq!(String::from_utf8_lossy(&room[..end]), format!("{number} "));
         }
     }
 }

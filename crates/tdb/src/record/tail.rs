@@ -7,25 +7,31 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// How much the file grows at a time, unless a line needs more.
-const STEP: u64 = 1 << 20;
-const PAGE: u64 = 4096;
+/// How much the file grows at a time, unless a line needs more: lines are written before these pages, fresh from the
+/// kernel, have left the cache again.
+const STEP: usize = 1 << 17;
+/// How much of it is mapped at a time, unless a line needs more.
+const WINDOW: usize = 1 << 22;
+const PAGE: usize = 4096;
+static ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// A trace file that is being written.
 pub(crate) struct Tail {
     file: File,
     path: PathBuf,
     window: *mut u8,
-    /// Where in the file the window begins, and how long it is.
+    /// Where in the file the window begins.
     start: u64,
+    /// How long it is, as far as the file has it; as far as it is mapped.
     len: usize,
+    mapped: usize,
     /// Where in the window the next line begins.
     at: usize,
 }
@@ -39,7 +45,7 @@ impl Tail {
         let mut how = std::fs::OpenOptions::new();
         how.read(true).write(true).create_new(true).mode(0o600).custom_flags(libc::O_CLOEXEC);
         let file = how.open(path)?;
-        Ok(Tail { file, path: path.into(), window: ptr::null_mut(), start: 0, len: 0, at: 0 })
+        Ok(Tail { file, path: path.into(), window: ptr::null_mut(), start: 0, len: 0, mapped: 0, at: 0 })
     }
 
     /// Gives it another name, which nothing has.
@@ -64,7 +70,7 @@ impl Tail {
     pub fn room(&mut self, len: usize) -> io::Result<&mut [u8]> {
         // One byte more: the zero behind the line.
         if len + 1 > self.len - self.at {
-            self.move_on(len as u64 + 1)?;
+            self.move_on(len + 1)?;
         }
         // SAFETY: inside the mapping, which lives as long as `self`, and is written through `self` alone.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.window.add(self.at), self.len - self.at) })
@@ -104,24 +110,55 @@ impl Tail {
         self.file.set_len(self.start + self.at as u64)
     }
 
-    /// Makes the file long enough for `len` more bytes, and moves the window to them.
+    /// Makes the file long enough for `len` more bytes, and moves the window on if they lie behind it.
     #[cold]
-    fn move_on(&mut self, len: u64) -> io::Result<()> {
-        let position = self.start + self.at as u64;
-        let start = position & !(PAGE - 1);
-        let wanted = (position + len - start).max(STEP).next_multiple_of(PAGE);
-        // SAFETY: a descriptor that is open for the length of the call.
-        let failed = unsafe {
-            libc::posix_fallocate(self.file.as_raw_fd(), start as libc::off_t, wanted as libc::off_t)
-        };
-        if failed != 0 {
-            return Err(io::Error::from_raw_os_error(failed));
+    fn move_on(&mut self, len: usize) -> io::Result<()> {
+        if len > self.mapped - self.at {
+            self.map(len)?;
         }
+        let step = (self.at + len - self.len).max(STEP).next_multiple_of(PAGE).min(self.mapped - self.len);
+        self.grow(step)?;
+        // One call for all pages, where the kernel has it, rather than a fault for each.
+        // SAFETY: inside the mapping.
+        unsafe { libc::madvise(self.window.add(self.len).cast(), step, libc::MADV_POPULATE_WRITE) };
+        self.len += step;
+        Ok(())
+    }
+
+    /// Gives the file its next `len` bytes, all zero: writing them costs a file system less than to be asked for
+    /// blocks and, later, to be told page by page that they are written to.
+    fn grow(&self, len: usize) -> io::Result<()> {
+        let (mut from, end) = (self.start + self.len as u64, self.start + (self.len + len) as u64);
+        while from < end {
+            let zeros = [IoSlice::new(&ZEROS); STEP / PAGE];
+            let pages = (end - from).div_ceil(PAGE as u64).min(zeros.len() as u64) as i32;
+            // SAFETY: a descriptor that is open, and so many pages of zeros; the kernel only reads them.
+            let written = unsafe {
+                libc::pwritev(self.file.as_raw_fd(), zeros.as_ptr().cast(), pages, from as libc::off_t)
+            };
+            match written {
+                1.. => from += written as u64,
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                _ => match io::Error::last_os_error() {
+                    error if error.kind() == io::ErrorKind::Interrupted => {}
+                    error => return Err(error),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Maps the file from the page of the next line on, for `len` bytes at least; they need not be the file's yet.
+    fn map(&mut self, len: usize) -> io::Result<()> {
+        let position = self.start + self.at as u64;
+        let start = position / PAGE as u64 * PAGE as u64;
+        let at = (position - start) as usize;
+        let mapped = (at + len).max(WINDOW).next_multiple_of(PAGE);
         // SAFETY: a new mapping wherever the kernel likes; it replaces nothing.
         let window = unsafe {
             libc::mmap(
                 ptr::null_mut(),
-                wanted as usize,
+                mapped,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
                 self.file.as_raw_fd(),
@@ -131,20 +168,17 @@ impl Tail {
         if window == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        // One call for all pages, where the kernel has it, rather than a fault for each.
-        // SAFETY: the mapping just made.
-        unsafe { libc::madvise(window, wanted as usize, libc::MADV_POPULATE_WRITE) };
+        let len = (self.start + self.len as u64).saturating_sub(start) as usize;
         self.unmap();
-        (self.window, self.start, self.len) = (window.cast(), start, wanted as usize);
-        self.at = (position - start) as usize;
+        (self.window, self.start, self.len, self.mapped, self.at) = (window.cast(), start, len, mapped, at);
         Ok(())
     }
 
     fn unmap(&mut self) {
-        if self.len > 0 {
+        if self.mapped > 0 {
             // SAFETY: a mapping of ours, into which no reference is alive: all of them borrow `self`.
-            unsafe { libc::munmap(self.window.cast(), self.len) };
-            self.len = 0;
+            unsafe { libc::munmap(self.window.cast(), self.mapped) };
+            (self.len, self.mapped) = (0, 0);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use tdb::dump::write_record;
-use tdb::{Database, OpenOptions, StoreMode, Wait};
+use tdb::{Database, OpenOptions, StoreMode, TraceForm, Wait};
 
 use super::command::{HELP, Verb, find, split, unescape, unhex};
 use crate::failure::Failure;
@@ -28,14 +28,15 @@ pub struct Session {
     no_lock: bool,
     /// Where what is done is recorded.
     record: Option<PathBuf>,
+    record_form: Option<TraceForm>,
 }
 
 type Done = Result<(), Failure>;
 
 impl Session {
     /// A session without a database.
-    pub fn new(no_lock: bool, record: Option<PathBuf>) -> Session {
-        Session { open: None, last_key: None, no_lock, record }
+    pub fn new(no_lock: bool, record: Option<PathBuf>, record_form: Option<TraceForm>) -> Session {
+        Session { open: None, last_key: None, no_lock, record, record_form }
     }
 
     /// Opens a database in place of the one that is open.
@@ -44,6 +45,9 @@ impl Session {
         options.create(create).exclusive(create).no_lock(self.no_lock);
         if let Some(folder) = &self.record {
             options.record(folder);
+        }
+        if let Some(form) = self.record_form {
+            options.record_form(form);
         }
         let database = options.open(path).map_err(|error| open_failure(&error))?;
         self.open = Some((path.to_owned(), database));

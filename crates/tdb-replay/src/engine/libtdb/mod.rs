@@ -90,12 +90,12 @@ impl LibtdbSession {
 impl Session for LibtdbSession {
     fn fetch(&mut self, key: Key<'_>, value: &mut Vec<u8>) -> Answer<bool> {
         value.clear();
-        let result = self.handle.parse_record(key.bytes, value);
+        let result = self.handle.parse_record(key.bytes(), value);
         self.refusable("parse_record", result)
     }
 
     fn exists(&mut self, key: Key<'_>) -> Answer<bool> {
-        match (self.handle.exists(key.bytes), self.handle.code()) {
+        match (self.handle.exists(key.bytes()), self.handle.code()) {
             (0, code) if code != Code::NO_SUCH_RECORD && code != Code::SUCCESS => {
                 Err(self.handle.failed("exists"))
             }
@@ -109,15 +109,15 @@ impl Session for LibtdbSession {
             StoreMode::Insert => 2,
             StoreMode::Modify => 3,
         };
-        self.refusable("store", self.handle.store(key.bytes, value, flag))
+        self.refusable("store", self.handle.store(key.bytes(), value, flag))
     }
 
     fn append(&mut self, key: Key<'_>, more: &[u8]) -> Answer<()> {
-        self.done("append", self.handle.append(key.bytes, more))
+        self.done("append", self.handle.append(key.bytes(), more))
     }
 
     fn delete(&mut self, key: Key<'_>) -> Answer<bool> {
-        self.refusable("delete", self.handle.delete(key.bytes))
+        self.refusable("delete", self.handle.delete(key.bytes()))
     }
 
     fn wipe_all(&mut self) -> Answer<()> {
@@ -125,11 +125,11 @@ impl Session for LibtdbSession {
     }
 
     fn lock_chain(&mut self, key: Key<'_>, write: bool) -> Answer<()> {
-        self.done("chainlock", self.handle.lock_chain(key.bytes, write))
+        self.done("chainlock", self.handle.lock_chain(key.bytes(), write))
     }
 
     fn unlock_chain(&mut self, key: Key<'_>, write: bool) -> Answer<()> {
-        self.done("chainunlock", self.handle.unlock_chain(key.bytes, write))
+        self.done("chainunlock", self.handle.unlock_chain(key.bytes(), write))
     }
 
     fn lock_all(&mut self, write: bool) -> Answer<()> {
@@ -167,6 +167,6 @@ impl Session for LibtdbSession {
     }
 
     fn next_key(&mut self, after: Key<'_>, key: &mut Vec<u8>) -> Answer<bool> {
-        Ok(self.handle.next_key(after.bytes, key))
+        Ok(self.handle.next_key(after.bytes(), key))
     }
 }
