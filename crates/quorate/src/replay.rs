@@ -356,7 +356,7 @@ fn engine<'a>(
         EngineName::Libtdb => Box::new(Libtdb::create(&arguments.scratch, settings)?),
         EngineName::Memory => Box::new(Memory::new(history)),
         EngineName::Tdb => {
-            let file = TdbFile::create(&arguments.scratch, settings)?;
+            let file = TdbFile::create(&arguments.scratch, settings)?.logging_to(crate::tdb::log());
             match &arguments.record {
                 Some(folder) => Box::new(file.recorded_in(folder, arguments.record_form)),
                 None => Box::new(file),

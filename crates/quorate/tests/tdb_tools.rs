@@ -158,3 +158,48 @@ fn wrong_use_is_one_clear_line_and_leaves_nothing_behind() {
     names.sort();
     assert_eq!(names, ["a.tdb", "empty", "short", "text"]);
 }
+
+/// R4: what stands in the way of recording, where a variable asks for it, is told, and does not end the work.
+#[test]
+fn a_recording_that_cannot_begin_is_told() {
+    let folder = folder_with_database();
+    let keys = |variables: &[(&str, &str)]| {
+        Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(["tdb", "keys", "a.tdb"])
+            .current_dir(folder.path())
+            .envs(variables.iter().copied())
+            .output()
+            .expect("the program starts")
+    };
+    let cases = [
+        (&[("QUORATE_TDB_RECORD", "a.tdb/traces")][..], "nothing is recorded"),
+        (
+            &[("QUORATE_TDB_RECORD", "traces"), ("QUORATE_TDB_RECORD_FORM", "short")],
+            "write plain, exact or extended",
+        ),
+    ];
+    for (variables, part) in cases {
+        let output = keys(variables);
+        let message = text(&output.stderr);
+        assert!(output.status.success(), "{message}");
+        assert_eq!(text(&output.stdout).lines().count(), 100);
+        assert!(message.contains(part) && message.lines().count() == 1, "{message}");
+    }
+}
+
+/// R4: `--record-form` of the shell chooses the form of the trace.
+#[test]
+fn the_shell_records_in_the_form_asked_for() {
+    let folder = folder_with_database();
+    for (form, end_of_first_line) in [("plain", "0x2"), ("exact", " #v")] {
+        let record = ["--record", form, "--record-form", form, "a.tdb", "store", "k", form];
+        let arguments: Vec<&str> = ["shell"].iter().chain(&record).copied().collect();
+        let output = quorate(folder.path(), &arguments, "");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let trace = fs::read_dir(folder.path().join(form)).unwrap().next().expect("a trace").unwrap().path();
+        let trace = fs::read_to_string(trace).unwrap();
+        let first = trace.lines().next().expect("a first line");
+        assert!(first.ends_with(end_of_first_line), "{trace}");
+        assert!(trace.lines().skip(1).all(|line| !line.contains('#')), "{trace}");
+    }
+}

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tdb::{Database, OpenOptions, StoreMode};
+use tdb::{Database, StoreMode};
 
 use super::fresh::{Existing, Fresh};
 use super::{failure, open_failure};
@@ -65,7 +65,7 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
 }
 
 fn open(arguments: &Arguments, file: &Path) -> Result<Database, Failure> {
-    let mut options = OpenOptions::new();
+    let mut options = super::options();
     options.no_lock(arguments.no_lock).read_only(arguments.read_only);
     options.open(file).map_err(|error| open_failure(&error))
 }

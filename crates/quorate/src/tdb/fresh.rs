@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tdb::{Database, OpenOptions};
+use tdb::Database;
 
 use super::open_failure;
 use crate::failure::Failure;
@@ -40,7 +40,7 @@ impl Fresh {
             existing,
             finished: false,
         };
-        let database = OpenOptions::new()
+        let database = super::options()
             .create(true)
             .truncate(true)
             .no_sync(true)

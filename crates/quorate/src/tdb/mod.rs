@@ -16,9 +16,10 @@ mod shell;
 
 use std::fmt::Display;
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Subcommand;
-use tdb::{Coded, Database, ErrorCode, OpenError, OpenOptions};
+use tdb::{Coded, Database, ErrorCode, Log, LogLevel, OpenError, OpenOptions};
 
 use crate::Outcome;
 use crate::failure::Failure;
@@ -63,14 +64,30 @@ pub fn run(command: Command) -> Outcome {
     }
 }
 
+/// How a database is opened: what the engine has to say beside its answers goes to standard error.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.log(log());
+    options
+}
+
+/// Tells people what is wrong and does not end the work: a trace that cannot be written, say.
+pub fn log() -> Log {
+    Arc::new(|level, message| {
+        if level <= LogLevel::Warning {
+            eprintln!("quorate: {message}");
+        }
+    })
+}
+
 /// Opens an existing database to look at it.
 ///
 /// With its locks where we may write to the file (locks need that), without them where we may not: then a change that
 /// another process makes at the same moment can be seen half-made, as with libtdb's tools.
 fn open_to_read(path: &Path) -> Result<Database, Failure> {
-    match OpenOptions::new().open(path) {
+    match options().open(path) {
         Err(OpenError::Io { source, .. }) if may_only_read(&source) => {
-            OpenOptions::new().read_only(true).open(path).map_err(|error| open_failure(&error))
+            options().read_only(true).open(path).map_err(|error| open_failure(&error))
         }
         other => other.map_err(|error| open_failure(&error)),
     }

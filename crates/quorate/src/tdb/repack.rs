@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tdb::OpenOptions;
 
 use super::{failure, open_failure};
 use crate::Outcome;
@@ -19,6 +18,6 @@ pub struct Arguments {
 
 /// Repacks the file.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let database = OpenOptions::new().open(&arguments.file).map_err(|error| open_failure(&error))?;
+    let database = super::options().open(&arguments.file).map_err(|error| open_failure(&error))?;
     database.repack().map_err(|error| failure(&arguments.file, &error))
 }

@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use ::tdb::{
-    Coded, Database, ErrorCode, Flags, HashFunction, LockKind, OpenError, OpenOptions, StoreError, TraceForm,
-    Wait,
+    Coded, Database, ErrorCode, Flags, HashFunction, LockKind, Log, OpenError, OpenOptions, StoreError,
+    TraceForm, Wait,
 };
 
 use super::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
@@ -33,12 +33,13 @@ pub struct TdbFile {
     path: PathBuf,
     settings: Settings,
     record: Option<(PathBuf, Option<TraceForm>)>,
+    log: Option<Log>,
 }
 
 impl TdbFile {
     /// Makes a new, empty database at `path`; what was there is gone.
     pub fn create(path: &Path, settings: Settings) -> Result<TdbFile, EngineError> {
-        let engine = TdbFile { path: path.to_owned(), settings, record: None };
+        let engine = TdbFile { path: path.to_owned(), settings, record: None, log: None };
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(EngineError { message: format!("{}: {error}", path.display()), io: true });
@@ -58,6 +59,11 @@ impl TdbFile {
         TdbFile { record: Some((folder.to_owned(), form)), ..self }
     }
 
+    /// Lets the engine say to `log` what does not end the replay, such as a trace that cannot be written any more.
+    pub fn logging_to(self, log: Log) -> TdbFile {
+        TdbFile { log: Some(log), ..self }
+    }
+
     fn options(&self, flags: u32) -> OpenOptions {
         let mut wanted = Flags(flags & PASSED_ON) | Flags::SEQNUM;
         if !self.settings.sync {
@@ -71,6 +77,9 @@ impl TdbFile {
         if let Some((folder, form)) = &self.record {
             options.record(folder);
             form.map(|form| options.record_form(form));
+        }
+        if let Some(log) = &self.log {
+            options.log(log.clone());
         }
         options
     }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use tdb::dump::write_record;
-use tdb::{Database, OpenOptions, StoreMode, TraceForm, Wait};
+use tdb::{Database, StoreMode, TraceForm, Wait};
 
 use super::command::{HELP, Verb, find, split, unescape, unhex};
 use crate::failure::Failure;
@@ -41,7 +41,7 @@ impl Session {
 
     /// Opens a database in place of the one that is open.
     pub fn open(&mut self, path: &Path, create: bool) -> Done {
-        let mut options = OpenOptions::new();
+        let mut options = crate::tdb::options();
         options.create(create).exclusive(create).no_lock(self.no_lock);
         if let Some(folder) = &self.record {
             options.record(folder);
@@ -172,7 +172,7 @@ fn show(path: &Path, database: &Database, key: &[u8]) -> Done {
 fn move_record(path: &Path, database: &Database, key: &[u8], to: &Path) -> Done {
     let value = database.fetch(key).map_err(|error| failure(path, &error))?;
     let value = value.ok_or_else(|| Failure::no("no such key"))?;
-    let target = OpenOptions::new().open(to).map_err(|error| open_failure(&error))?;
+    let target = crate::tdb::options().open(to).map_err(|error| open_failure(&error))?;
     target.store(key, &value, StoreMode::Insert).map_err(|error| failure(to, &error))?;
     database.delete(key).map_err(|error| failure(path, &error))
 }
