@@ -17,8 +17,9 @@
 //! * [`generate`](mod@generate): generated histories as trace files.
 //! * [`near`]: memory asked for before it is needed.
 //!
-//! Unsafe code is there, where a C library is called (`engine/libtdb/library.rs`), and where processes are made and share
-//! memory (`replay/process.rs`, `replay/shared.rs`).
+//! Unsafe code is there, where a C library is called (`engine/libtdb/library.rs`), where processes are made and share
+//! memory (`replay/process.rs`, `replay/shared.rs`), and where the processor is asked for more than the language has words for
+//! (`near.rs`, `trace/hex.rs`).
 #![deny(unsafe_code)]
 
 pub mod beside;

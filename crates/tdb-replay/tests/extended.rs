@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use tdb_replay::trace::line::{Opened, OpenedWith, Records, line, open_line};
+use tdb_replay::trace::line::{Opened, OpenedWith, line, open_line};
 use tdb_replay::trace::op::Op;
+use tdb_replay::trace::records::Records;
 use tdb_replay::trace::stamp::Stamp;
 use tdb_replay::trace::write::{self, Call};
 use tdb_replay::trace::{History, Tolerance, source};

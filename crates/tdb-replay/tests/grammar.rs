@@ -150,6 +150,31 @@ fn an_append_of_today_is_recognized() {
     assert_eq!(rows.row(2).a, rows.row(2).b);
 }
 
+/// R1: appends mean the same whether the first line tells whose they are, or only a later one does.
+#[test]
+fn appends_mean_the_same_settled_early_and_late() {
+    let lines = format!(
+        "1 tdb_append {KEY} NULL = 1:61\n2 tdb_append {KEY} 1:61 = 2:6263\n3 tdb_append {KEY} 3:616263 = 0:\n\
+         4 tdb_append {KEY} 0: = NULL\n5 tdb_append {KEY} NULL = NULL\n6 tdb_append {KEY} 3:616263 = NULL\n\
+         6 tdb_fetch {KEY} = 3:616263\n6 tdb_close\n"
+    );
+    for opening in [OPEN, "0 tdb_open 131 0x800 0x42\n"] {
+        let history = good(&format!("{opening}{lines}"));
+        assert_eq!(history.dialect, Dialect::Today);
+        let (rows, values) = (&history.traces[0].rows, &history.records.values);
+        let bytes = |id| values.bytes(id).to_vec();
+        let appends: Vec<_> = (0..6).map(|row| (bytes(rows.row(row).a), bytes(rows.row(row).b))).collect();
+        let expected: [(&[u8], &[u8]); 6] =
+            [(b"", b"a"), (b"a", b"abc"), (b"abc", b"abc"), (b"", b""), (b"", b""), (b"abc", b"abc")];
+        for (append, (before, after)) in appends.iter().zip(expected) {
+            assert_eq!((&append.0[..], &append.1[..]), (before, after), "{opening}");
+        }
+        assert_eq!([0, 3, 4].map(|row| rows.row(row).a), [ABSENT, EMPTY, ABSENT]);
+        assert_eq!([3, 4].map(|row| rows.row(row).b), [EMPTY; 2]);
+        assert_eq!([1, 2, 5].map(|row| rows.row(row).b), [rows.row(6).a; 3], "equal bytes are equal numbers");
+    }
+}
+
 /// A file (`@` stands for a good first line), the line at fault, what is expected, what is found.
 const BAD_LINES: &[(&str, u32, &str, &str)] = &[
     ("", 1, "a tdb_open line", "an empty file"),

@@ -1,4 +1,4 @@
-//! What one trace says, a column for each field.
+//! What one trace says, a row for each line; a column for the operations, one for the rest, and those of the stamps.
 //!
 //! Owns the rows of one trace. A row is one line, or a run of `traversefn` lines with the same sequence number (they
 //! are nine tenths of some traces). Rows are numbered from 0; where a row's line is not the next one, it is noted. What a row's `key`,
@@ -15,8 +15,8 @@
 //! | traversefn | none | how many lines | |
 //! | traverse_end, get_seqnum | none | result as printed | 1 if a result was printed |
 
-use super::line::Column;
 use super::op::Op;
+use super::records::Column;
 use super::stamp::{Stamp, Stamps};
 
 /// In a key's place: there is no key. In a found key's place: none was found.
@@ -74,11 +74,25 @@ pub struct Columns {
     /// Rows whose lines do not follow the line of the row before, with these lines.
     jumps: Vec<(u32, u32)>,
     next_line: u32,
-    seq: Vec<u32>,
-    key: Vec<u32>,
-    a: Vec<u32>,
-    b: Vec<u32>,
+    /// Together, because who looks at one of them looks at all: in four columns they would be four waits for memory.
+    fields: Vec<Fields>,
     stamps: Stamps,
+}
+
+/// A row but for its operation.
+#[derive(Clone, Copy)]
+struct Fields {
+    seq: u32,
+    key: u32,
+    a: u32,
+    b: u32,
+}
+
+impl Fields {
+    #[inline(always)]
+    fn of(Row { op: _, seq, key, a, b }: Row) -> Fields {
+        Fields { seq, key, a, b }
+    }
 }
 
 impl Columns {
@@ -93,13 +107,25 @@ impl Columns {
     }
 
     /// The operation of row `index`.
+    #[inline]
     pub fn op(&self, index: usize) -> Op {
         Op::from_number(self.op[index])
     }
 
     /// The sequence number of row `index`.
+    #[inline]
     pub fn seq(&self, index: usize) -> u32 {
-        self.seq[index]
+        self.fields[index].seq
+    }
+
+    /// The operations of all rows, as numbers.
+    pub(super) fn ops(&self) -> &[u8] {
+        &self.op
+    }
+
+    /// The sequence numbers of all rows.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> + Clone + '_ {
+        self.fields.iter().map(|fields| fields.seq)
     }
 
     /// The line of row `index`, counted from 1; the first line of a run.
@@ -130,35 +156,33 @@ impl Columns {
     }
 
     /// Row `index`.
+    #[inline]
     pub fn row(&self, index: usize) -> Row {
-        Row {
-            op: self.op(index),
-            seq: self.seq[index],
-            key: self.key[index],
-            a: self.a[index],
-            b: self.b[index],
+        let Fields { seq, key, a, b } = self.fields[index];
+        Row { op: self.op(index), seq, key, a, b }
+    }
+
+    /// Gives the last row its times and version, if it has them.
+    pub(super) fn push_stamp(&mut self, stamp: Option<Stamp>) {
+        if let (Some(stamp), Some(last)) = (stamp, self.op.len().checked_sub(1)) {
+            self.stamps.set(last, stamp);
         }
     }
 
     /// Adds a row that stands on `line`.
-    pub(super) fn push(&mut self, line: u32, row: Row, stamp: Option<Stamp>) {
-        if let Some(stamp) = stamp {
-            self.stamps.set(self.op.len(), stamp);
-        }
+    #[inline(always)]
+    pub(super) fn push(&mut self, line: u32, row: Row) {
         if line != self.next_line || self.op.is_empty() {
             self.jumps.push((self.op.len() as u32, line));
         }
         self.next_line = line.wrapping_add(1);
         self.op.push(row.op as u8);
-        self.seq.push(row.seq);
-        self.key.push(row.key);
-        self.a.push(row.a);
-        self.b.push(row.b);
+        self.fields.push(Fields::of(row));
     }
 
     /// Adds `by` to every number and version, around the end of all numbers.
     pub(super) fn shift_numbers(&mut self, by: u32) {
-        self.seq.iter_mut().for_each(|seq| *seq = seq.wrapping_add(by));
+        self.fields.iter_mut().for_each(|fields| fields.seq = fields.seq.wrapping_add(by));
         self.stamps.shift_versions(by);
     }
 
@@ -172,50 +196,43 @@ impl Columns {
         self.jumps.iter_mut().for_each(|(row, _)| *row += 1);
         self.jumps.insert(0, (0, line));
         self.op.insert(0, row.op as u8);
-        for (column, value) in
-            [(&mut self.seq, row.seq), (&mut self.key, row.key), (&mut self.a, row.a), (&mut self.b, row.b)]
-        {
-            column.insert(0, value);
-        }
+        self.fields.insert(0, Fields::of(row));
         self.stamps.insert_first(stamp);
     }
 
     /// Puts a record's id in its place.
+    #[inline(always)]
     pub(super) fn place(&mut self, index: usize, column: Column, id: u32) {
         match column {
-            Column::Key => self.key[index] = id,
-            Column::A => self.a[index] = id,
-            Column::B => self.b[index] = id,
+            Column::Key => self.fields[index].key = id,
+            Column::A => self.fields[index].a = id,
+            Column::B => self.fields[index].b = id,
         }
     }
 
     /// Counts one more line into the last row, a run of `traversefn`.
     pub(super) fn extend_run(&mut self) {
-        *self.a.last_mut().expect("a run was pushed before it is extended") += 1;
+        self.fields.last_mut().expect("a run was pushed before it is extended").a += 1;
     }
 
     /// Puts the two values of an append in the place of the two records of its line.
     pub(super) fn settle_append(&mut self, index: usize, before: u32, after: u32) {
-        self.a[index] = before;
-        self.b[index] = after;
+        self.fields[index].a = before;
+        self.fields[index].b = after;
     }
 
     /// Gives back what growing took too much.
     pub(super) fn shrink(&mut self) {
         self.op.shrink_to_fit();
         self.jumps.shrink_to_fit();
-        for column in [&mut self.seq, &mut self.key, &mut self.a, &mut self.b] {
-            column.shrink_to_fit();
-        }
+        self.fields.shrink_to_fit();
     }
 
     /// Bytes of memory held.
     pub fn memory(&self) -> usize {
-        let numbers = 2 * self.jumps.capacity()
-            + self.seq.capacity()
-            + self.key.capacity()
-            + self.a.capacity()
-            + self.b.capacity();
-        self.op.capacity() + 4 * numbers + self.stamps.memory()
+        self.op.capacity()
+            + self.jumps.capacity() * size_of::<(u32, u32)>()
+            + self.fields.capacity() * size_of::<Fields>()
+            + self.stamps.memory()
     }
 }

@@ -6,8 +6,9 @@
 
 use super::Trace;
 use super::columns::{ABSENT, ABSENT_OR_EMPTY, EMPTY};
-use super::line::{Column, Full, Records};
+use super::line::Opened;
 use super::op::Op;
+use super::records::{Column, Full, Records};
 
 /// Who wrote a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -22,6 +23,11 @@ pub enum Dialect {
 /// `TDB_INCOMPATIBLE_HASH`: a flag that the classic library did not know.
 const INCOMPATIBLE_HASH: u32 = 0x800;
 
+/// Whether the first line of a trace says that today's tracer wrote it. Then its appends are settled as they are read.
+pub(super) fn says_today(opened: &Opened) -> bool {
+    opened.tdb_flags & INCOMPATIBLE_HASH != 0
+}
+
 /// Finds the dialect and rewrites the appends.
 ///
 /// # Errors
@@ -32,7 +38,7 @@ pub fn settle(traces: &mut [Trace], records: &mut Records) -> Result<Dialect, Fu
     } else {
         Dialect::Classic
     };
-    for trace in traces {
+    for trace in traces.iter_mut().filter(|trace| !says_today(&trace.opened)) {
         rewrite(trace, records, dialect)?;
     }
     Ok(dialect)
@@ -70,7 +76,7 @@ fn rewrite(trace: &mut Trace, records: &mut Records, dialect: Dialect) -> Result
 const AHEAD: usize = 16;
 
 fn written_today(trace: &Trace, records: &Records) -> bool {
-    if trace.opened.tdb_flags & INCOMPATIBLE_HASH != 0 {
+    if says_today(&trace.opened) {
         return true;
     }
     (0..trace.rows.len()).map(|index| trace.rows.row(index)).any(|row| match row.op {
@@ -82,7 +88,7 @@ fn written_today(trace: &Trace, records: &Records) -> bool {
 
 /// OLD and APPENDED, to before and after. OLD is the value before.
 fn today(row: usize, old: u32, appended: u32, records: &mut Records) {
-    records.leave_value(row, Column::B, &[old, appended], usize::MAX);
+    records.join_values(row, Column::B, &[old, appended], usize::MAX);
 }
 
 /// APPENDED and NEW, to before and after; the value before, if it has bytes, is left to be settled.
@@ -92,6 +98,6 @@ fn classic(row: usize, appended: u32, new: u32, records: &mut Records) -> (u32, 
     if before == 0 {
         return (ABSENT_OR_EMPTY, after);
     }
-    records.leave_value(row, Column::A, &[after], before);
+    records.join_values(row, Column::A, &[after], before);
     (ABSENT, after)
 }

@@ -4,124 +4,10 @@
 //! known here about other lines: what must follow what is [`super::structure`].
 
 use super::columns::{EMPTY, NONE, Row};
-use super::intern::{Keys, Tag, Values};
-use super::op::Op;
+use super::decimal;
+use super::op::{Op, Ops};
+use super::records::{Column, Full, Records};
 use super::stamp::Stamp;
-
-/// The keys and values of a history, and those of the last lines, which wait for their ids.
-///
-/// Looking up a record waits for memory. So lines are read a batch at a time: [`read`] leaves their records here, and
-/// [`Records::settle`] looks all of them up together.
-#[derive(Default)]
-pub struct Records {
-    /// Distinct keys. A null pointer and a length of zero are the same key.
-    pub keys: Keys,
-    /// Distinct values; 0 is "absent", 1 is "no bytes".
-    pub values: Values,
-    /// The bytes of what waits, end to end.
-    scratch: Vec<u8>,
-    waiting: Vec<Waiting>,
-}
-
-/// Where in a row an id belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Column {
-    /// [`Row::key`].
-    Key,
-    /// [`Row::a`].
-    A,
-    /// [`Row::b`].
-    B,
-}
-
-/// A record that has no id yet.
-struct Waiting {
-    row: usize,
-    /// Where it ends in the scratch; it starts where the one before it ends.
-    end: usize,
-    column: Column,
-    is_key: bool,
-    tag: Tag,
-}
-
-impl Records {
-    /// Whether it is time to settle.
-    pub fn is_full(&self) -> bool {
-        self.waiting.len() >= BATCH || self.scratch.len() >= BATCH_BYTES
-    }
-
-    /// Gives every record that waits its id; `place` hears row, column and id.
-    ///
-    /// # Errors
-    /// There is no room for so many distinct keys or values.
-    pub fn settle(&mut self, mut place: impl FnMut(usize, Column, u32)) -> Result<(), Full> {
-        // By now the slots are near. Next all strings are asked for, so that the processor waits for many at once.
-        for waiting in &self.waiting {
-            match waiting.is_key {
-                true => self.keys.strings().approach_string(waiting.tag),
-                false => self.values.strings().approach_string(waiting.tag),
-            }
-        }
-        let more = self.scratch.len() + self.waiting.len() * MOST_LEAD;
-        if self.keys.strings().is_full_for(more) || self.values.strings().is_full_for(more) {
-            return Err(Full);
-        }
-        let mut start = 0;
-        for waiting in self.waiting.drain(..) {
-            let bytes = &self.scratch[start..waiting.end];
-            let id = match waiting.is_key {
-                true => self.keys.intern_tagged(waiting.tag, bytes),
-                false => self.values.intern_tagged(waiting.tag, bytes),
-            };
-            place(waiting.row, waiting.column, id);
-            start = waiting.end;
-        }
-        self.scratch.clear();
-        Ok(())
-    }
-
-    /// Leaves the first `most` bytes of some values, one behind the other, as one record, to be settled.
-    pub(super) fn leave_value(&mut self, row: usize, column: Column, parts: &[u32], most: usize) {
-        for &part in parts {
-            self.scratch.extend_from_slice(self.values.bytes(part));
-        }
-        let start = self.start();
-        self.scratch.truncate(start.saturating_add(most).min(self.scratch.len()));
-        self.leave(row, column, false);
-    }
-
-    /// Leaves what was added to the scratch since the last record, as one record, to be settled.
-    fn leave(&mut self, row: usize, column: Column, is_key: bool) {
-        let start = self.start();
-        let bytes = &self.scratch[start..];
-        let tag = match is_key {
-            true => self.keys.tag(bytes),
-            false => self.values.tag(bytes),
-        };
-        match is_key {
-            true => self.keys.strings().approach_slot(tag),
-            false => self.values.strings().approach_slot(tag),
-        }
-        let end = self.scratch.len();
-        self.waiting.push(Waiting { row, end, column, is_key, tag });
-    }
-
-    /// Where the next record starts in the scratch.
-    fn start(&self) -> usize {
-        self.waiting.last().map_or(0, |waiting| waiting.end)
-    }
-}
-
-/// Records to a batch: more than a processor can wait for at once.
-const BATCH: usize = 48;
-/// What may stand before a string in its table and fill it up behind.
-const MOST_LEAD: usize = 12;
-/// A batch of long records ends early: it should stay in the first cache.
-const BATCH_BYTES: usize = 1 << 14;
-
-/// There is no room for more distinct keys or values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
 
 /// Why a line cannot be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -132,8 +18,15 @@ pub struct BadLine {
     pub found: String,
 }
 
-fn bad<T>(expected: impl Into<String>, found: &[u8]) -> Result<T, BadLine> {
-    Err(BadLine { expected: expected.into(), found: show(found) })
+/// What became of a part of a line. The error is rare, and should not make room for itself in what is returned.
+pub(super) type Scanned<T> = Result<T, Box<BadLine>>;
+
+/// What stood there is told up to the end of the line.
+#[cold]
+#[inline(never)]
+fn bad<T>(expected: impl Into<String>, found: &[u8]) -> Scanned<T> {
+    let end = memchr::memchr(b'\n', found).unwrap_or(found.len());
+    Err(Box::new(BadLine { expected: expected.into(), found: show(&found[..end]) }))
 }
 
 /// Text for people, cut where it gets long; what is no text is escaped.
@@ -174,7 +67,7 @@ pub enum OpenedWith {
 const EXACT: &[u8] = b" #v";
 
 /// Reads a `tdb_open` line.
-pub fn open_line(line: &[u8]) -> Result<(Opened, OpenedWith), BadLine> {
+pub fn open_line(line: &[u8]) -> Result<(Opened, OpenedWith), Box<BadLine>> {
     let mut scan = Scan { rest: line, row: 0 };
     let seq = scan.seq()?;
     let name = scan.word();
@@ -189,14 +82,15 @@ pub fn open_line(line: &[u8]) -> Result<(Opened, OpenedWith), BadLine> {
     let open_flags = scan.hexadecimal("open flags")?;
     let with = match scan.rest {
         EXACT => OpenedWith::Exact,
-        _ => scan.stamp()?.map_or(OpenedWith::Nothing, OpenedWith::Stamp),
+        rest => stamp(rest)?.0.map_or(OpenedWith::Nothing, OpenedWith::Stamp),
     };
     Ok((Opened { seq, hash_size, tdb_flags, open_flags }, with))
 }
 
 /// Reads any line but the first, and its stamp if it is in the extended form.
-pub fn line(line: &[u8], records: &mut Records) -> Result<(Row, Option<Stamp>), BadLine> {
-    let (mut row, stamp) = read(line, 0, records)?;
+pub fn line(line: &[u8], records: &mut Records) -> Result<(Row, Option<Stamp>), Box<BadLine>> {
+    let (mut row, rest) = read(line, 0, false, records)?;
+    let (stamp, _) = stamp(rest)?;
     let place = |_, column, id| match column {
         Column::Key => row.key = id,
         Column::A => row.a = id,
@@ -208,31 +102,61 @@ pub fn line(line: &[u8], records: &mut Records) -> Result<(Row, Option<Stamp>), 
     Ok((row, stamp))
 }
 
-/// [`line`](fn@line), but the ids of records come when `records` are settled, for row `number`. After an error what waits in
-/// `records` is of no use.
-pub(super) fn read(
-    line: &[u8],
+/// [`line`](fn@line) for the first line of `text`, up to where a plain line would end; what follows is returned. The
+/// ids of its records come when `records` are settled, for row `number`. Appends are settled at once where they are
+/// known to be `today`'s. After an error what waits in `records` is of no use.
+#[inline(always)]
+pub(super) fn read<'a>(
+    text: &'a [u8],
     number: usize,
+    today: bool,
     records: &mut Records,
-) -> Result<(Row, Option<Stamp>), BadLine> {
-    let mut scan = Scan { rest: line, row: number };
+) -> Scanned<(Row, &'a [u8])> {
+    let mut scan = Scan { rest: text, row: number };
     let seq = scan.seq()?;
-    let name = scan.word();
-    let Some(op) = Op::from_name(name) else {
-        return bad("an operation", name);
-    };
+    let op = scan.operation()?;
     let mut row = Row { op, seq, key: NONE, a: 0, b: 0 };
-    scan.arguments(&mut row, records)?;
-    let stamp = scan.stamp()?;
-    Ok((row, stamp))
+    scan.arguments(&mut row, today, records)?;
+    Ok((row, scan.rest))
 }
 
-/// The rest of a line.
+/// The end of the line, or what the extended form adds before it.
+pub(super) fn stamp(rest: &[u8]) -> Scanned<(Option<Stamp>, &[u8])> {
+    if let [] | [b'\n', ..] = rest {
+        return Ok((None, rest));
+    }
+    let (stamp, rest) = Stamp::parse(rest)?;
+    Ok((Some(stamp), rest))
+}
+
+/// The rest of a line, and what follows it: nothing in the grammar takes a line end for anything else, so a line needs
+/// not be measured before it is read.
 struct Scan<'a> {
     rest: &'a [u8],
     /// The row that its records belong to.
     row: usize,
 }
+
+/// Operations whose name is followed by a key.
+const KEYED: Ops = Ops::of(&[
+    Op::Fetch,
+    Op::Store,
+    Op::Storev,
+    Op::Delete,
+    Op::Append,
+    Op::Exists,
+    Op::Traverse,
+    Op::ParseRecord,
+    Op::Chainlock,
+    Op::Chainunlock,
+    Op::ChainlockRead,
+    Op::ChainunlockRead,
+    Op::ChainlockNonblock,
+    Op::ChainlockReadNonblock,
+    Op::ChainlockMark,
+    Op::ChainlockUnmark,
+    Op::Nextkey,
+]);
 
 /// What a record on a line was.
 enum Record {
@@ -241,43 +165,33 @@ enum Record {
 }
 
 impl<'a> Scan<'a> {
-    fn arguments(&mut self, row: &mut Row, records: &mut Records) -> Result<(), BadLine> {
+    /// What follows the name. A key, if there is one, is read before it is asked which operation it is: the answer is
+    /// often guessed wrong, and the key is the same work for all of them.
+    #[inline(always)]
+    fn arguments(&mut self, row: &mut Row, today: bool, records: &mut Records) -> Scanned<()> {
+        if KEYED.has(row.op) {
+            self.key(records)?;
+        }
         match row.op {
             Op::Traversefn => row.a = 1,
             Op::Fetch | Op::Traverse => {
-                row.key = self.key(records)?;
                 self.equals("a value")?;
-                row.a = self.value(records, Column::A, (row.op == Op::Traverse) as u32)?;
+                row.a = self.value(records, (row.op == Op::Traverse) as u32)?;
             }
             Op::Store | Op::Storev => self.store(row, records)?,
-            Op::Append => {
-                row.key = self.key(records)?;
-                self.space("a value")?;
-                row.a = self.value(records, Column::A, 0)?;
-                self.equals("a value")?;
-                row.b = self.value(records, Column::B, 0)?;
+            Op::Append => self.append(today, records)?,
+            Op::Delete
+            | Op::Exists
+            | Op::ParseRecord
+            | Op::ChainlockNonblock
+            | Op::ChainlockReadNonblock
+            | Op::LockallNonblock
+            | Op::LockallReadNonblock => {
+                let other = if row.op == Op::Exists { 1 } else { -1 };
+                row.a = self.result([0, other])?;
             }
-            Op::Delete | Op::ParseRecord | Op::ChainlockNonblock | Op::ChainlockReadNonblock => {
-                row.key = self.key(records)?;
-                row.a = self.result(&[0, -1])?;
-            }
-            Op::Exists => {
-                row.key = self.key(records)?;
-                row.a = self.result(&[0, 1])?;
-            }
-            Op::LockallNonblock | Op::LockallReadNonblock => row.a = self.result(&[0, -1])?,
-            Op::Chainlock
-            | Op::Chainunlock
-            | Op::ChainlockRead
-            | Op::ChainunlockRead
-            | Op::ChainlockMark
-            | Op::ChainlockUnmark => row.key = self.key(records)?,
-            Op::Firstkey => row.a = self.found_key(records)?,
-            Op::Nextkey => {
-                row.key = self.key(records)?;
-                row.a = self.found_key(records)?;
-            }
-            Op::TraverseEnd if self.rest.is_empty() || self.rest.starts_with(b" #") => {}
+            Op::Firstkey | Op::Nextkey => row.a = self.found_key(records)?,
+            Op::TraverseEnd if self.at_end() || self.rest.starts_with(b" #") => {}
             Op::TraverseEnd | Op::GetSeqnum => {
                 self.equals("a number")?;
                 row.a = self.signed("a number")? as u32;
@@ -289,26 +203,44 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// `KEY DATA... FLAG = RET`: a storev has any number of data records, one value end to end.
-    fn store(&mut self, row: &mut Row, records: &mut Records) -> Result<(), BadLine> {
-        row.key = self.key(records)?;
+    /// `DATA... FLAG = RET`: a storev has any number of data records, one value end to end.
+    #[inline(always)]
+    fn store(&mut self, row: &mut Row, records: &mut Records) -> Scanned<()> {
         self.space("a value")?;
-        self.record(&mut records.scratch)?;
+        self.record(records)?;
         self.space("a flag")?;
         // A flag is "0" or begins with "0x"; "0:" begins a record.
         while row.op == Op::Storev && !self.at_flag() {
-            self.record(&mut records.scratch)?;
+            self.record(records)?;
             self.space("a value or a flag")?;
         }
-        records.leave(self.row, Column::A, false);
+        records.leave_value(self.row, Column::A);
         let flag = self.hexadecimal("a flag")?;
         if flag >= 1 << 31 {
             return bad("a flag below 0x80000000", self.rest);
         }
         row.b = flag << 1;
         // A storev's result is always printed as -1, and says nothing.
-        let result = self.result(&[0, -1])?;
+        let result = self.result([0, -1])?;
         row.b |= (row.op == Op::Store && result != 0) as u32;
+        Ok(())
+    }
+
+    /// `RECORD = RECORD`; today's are the value before and what was added to it.
+    #[inline(always)]
+    fn append(&mut self, today: bool, records: &mut Records) -> Scanned<()> {
+        self.space("a value")?;
+        let first = self.record(records)?;
+        if let Record::Bytes = first {
+            records.leave_value(self.row, Column::A);
+        }
+        self.equals("a value")?;
+        if let (true, Record::Bytes) = (today, first) {
+            records.repeat_value();
+        }
+        if let (Record::Bytes, _) | (_, true) = (self.record(records)?, today) {
+            records.leave_value(self.row, Column::B);
+        }
         Ok(())
     }
 
@@ -316,56 +248,74 @@ impl<'a> Scan<'a> {
         self.rest.starts_with(b"0x") || self.rest.starts_with(b"0 ")
     }
 
-    fn key(&mut self, records: &mut Records) -> Result<u32, BadLine> {
-        if self.rest.first() == Some(&b' ') {
-            self.rest = &self.rest[1..];
-        } else {
-            return bad("a space and a key", self.rest);
-        }
-        self.record(&mut records.scratch)?;
-        records.leave(self.row, Column::Key, true);
-        Ok(NONE)
+    #[inline(always)]
+    fn at_end(&self) -> bool {
+        matches!(self.rest.first(), None | Some(b'\n'))
     }
 
-    fn found_key(&mut self, records: &mut Records) -> Result<u32, BadLine> {
+    #[inline(always)]
+    fn key(&mut self, records: &mut Records) -> Scanned<()> {
+        self.space("a key")?;
+        self.record(records)?;
+        records.leave_key(self.row, Column::Key);
+        Ok(())
+    }
+
+    fn found_key(&mut self, records: &mut Records) -> Scanned<u32> {
         self.equals("a key")?;
-        if let Record::Bytes = self.record(&mut records.scratch)? {
-            records.leave(self.row, Column::A, true);
+        if let Record::Bytes = self.record(records)? {
+            records.leave_key(self.row, Column::A);
         }
         Ok(NONE)
     }
 
     /// `null` if it is a null pointer, else what stands in the value's place until it has its id.
-    fn value(&mut self, records: &mut Records, column: Column, null: u32) -> Result<u32, BadLine> {
+    #[inline(always)]
+    fn value(&mut self, records: &mut Records, null: u32) -> Scanned<u32> {
         debug_assert!(null <= EMPTY);
-        if let Record::Bytes = self.record(&mut records.scratch)? {
-            records.leave(self.row, column, false);
+        if let Record::Bytes = self.record(records)? {
+            records.leave_value(self.row, Column::A);
         }
         Ok(null)
     }
 
-    /// `NULL` or `LEN:HEX`, appended to `out`.
-    fn record(&mut self, out: &mut Vec<u8>) -> Result<Record, BadLine> {
-        if let Some(rest) = self.rest.strip_prefix(b"NULL") {
-            self.rest = rest;
-            return Ok(Record::Null);
-        }
-        let start = self.rest;
-        let length = self.unsigned("a record (NULL or LEN:HEX)")? as usize;
-        let Some(digits) = self.rest.strip_prefix(b":") else {
-            return bad("a record (NULL or LEN:HEX)", start);
+    /// `NULL` or `LEN:HEX`, appended to the last of the records.
+    #[inline(always)]
+    fn record(&mut self, records: &mut Records) -> Scanned<Record> {
+        let (length, digits) = match *self.rest {
+            [b'N', b'U', b'L', b'L', ref rest @ ..] => {
+                self.rest = rest;
+                return Ok(Record::Null);
+            }
+            [ones @ b'0'..=b'9', b':', ref digits @ ..] => (usize::from(ones - b'0'), digits),
+            [tens @ b'0'..=b'9', ones @ b'0'..=b'9', b':', ref digits @ ..] => {
+                (usize::from(tens - b'0') * 10 + usize::from(ones - b'0'), digits)
+            }
+            _ => self.long_length()?,
         };
         let Some((digits, rest)) = digits.split_at_checked(length * 2) else {
-            return bad(format!("{} hexadecimal digits", length * 2), &self.rest[1..]);
+            return bad(format!("{} hexadecimal digits", length * 2), digits);
         };
-        if !super::hex::decode(digits, out) {
-            return bad(format!("{} lower-case hexadecimal digits", length * 2), digits);
+        if !records.decode(digits) {
+            return wrong_digits(digits);
         }
         self.rest = rest;
         Ok(Record::Bytes)
     }
 
-    fn result(&mut self, allowed: &[i64]) -> Result<u32, BadLine> {
+    /// `LEN:` of any length, and what follows.
+    #[inline(never)]
+    fn long_length(&mut self) -> Scanned<(usize, &'a [u8])> {
+        let start = self.rest;
+        let length = self.unsigned("a record (NULL or LEN:HEX)")?;
+        match self.rest.strip_prefix(b":") {
+            Some(digits) => Ok((length as usize, digits)),
+            None => bad("a record (NULL or LEN:HEX)", start),
+        }
+    }
+
+    #[inline(always)]
+    fn result(&mut self, allowed: [i64; 2]) -> Scanned<u32> {
         self.equals("a result")?;
         let start = self.rest;
         let result = self.signed("a result")?;
@@ -375,61 +325,86 @@ impl<'a> Scan<'a> {
         Ok(result as u32)
     }
 
-    fn seq(&mut self) -> Result<u32, BadLine> {
+    #[inline(always)]
+    fn seq(&mut self) -> Scanned<u32> {
         let seq = self.unsigned("a sequence number")?;
         self.space("an operation")?;
         Ok(seq)
     }
 
-    /// Up to the next space.
+    #[inline(always)]
+    fn operation(&mut self) -> Scanned<Op> {
+        if let Some((op, rest)) = Op::short_at(self.rest) {
+            self.rest = rest;
+            return Ok(op);
+        }
+        self.long_operation()
+    }
+
+    #[inline(never)]
+    fn long_operation(&mut self) -> Scanned<Op> {
+        let name = self.word();
+        Op::from_name(name).map_or_else(|| bad("an operation", name), Ok)
+    }
+
+    /// Up to the next space, or the end of the line.
     fn word(&mut self) -> &'a [u8] {
-        let end = self.rest.iter().position(|&byte| byte == b' ').unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at(end);
+        let (word, rest) = self.rest.split_at(word_length(self.rest));
         self.rest = rest;
         word
     }
 
-    fn space(&mut self, before: &str) -> Result<(), BadLine> {
-        match self.rest.strip_prefix(b" ") {
-            Some(rest) => self.rest = rest,
-            None => return bad(format!("a space and {before}"), self.rest),
+    #[inline(always)]
+    fn space(&mut self, before: &str) -> Scanned<()> {
+        match self.rest {
+            [b' ', rest @ ..] => self.rest = rest,
+            _ => return bad(format!("a space and {before}"), self.rest),
         }
         Ok(())
     }
 
-    fn equals(&mut self, before: &str) -> Result<(), BadLine> {
-        match self.rest.strip_prefix(b" = ") {
-            Some(rest) => self.rest = rest,
-            None => return bad(format!("\" = \" and {before}"), self.rest),
+    #[inline(always)]
+    fn equals(&mut self, before: &str) -> Scanned<()> {
+        match self.rest {
+            [b' ', b'=', b' ', rest @ ..] => self.rest = rest,
+            _ => return bad(format!("\" = \" and {before}"), self.rest),
         }
         Ok(())
     }
 
-    /// The end of the line, or what the extended form adds there.
-    fn stamp(&self) -> Result<Option<Stamp>, BadLine> {
-        if self.rest.is_empty() { Ok(None) } else { Stamp::parse(self.rest).map(Some) }
-    }
-
-    fn unsigned(&mut self, what: &str) -> Result<u32, BadLine> {
-        let mut number = 0u64;
-        let mut used = 0;
-        while let Some(digit) =
-            self.rest.get(used).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10)
-        {
-            number = number * 10 + u64::from(digit);
-            used += 1;
-            if number > u64::from(u32::MAX) {
-                return bad(format!("{what} below 2^32"), self.rest);
-            }
-        }
+    #[inline(always)]
+    fn unsigned(&mut self, what: &str) -> Scanned<u32> {
+        let (number, used) = decimal::leading(self.rest);
         if used == 0 {
             return bad(what, self.rest);
         }
-        self.rest = &self.rest[used..];
-        Ok(number as u32)
+        match number.and_then(|number| u32::try_from(number).ok()) {
+            Some(number) => {
+                self.rest = &self.rest[used..];
+                Ok(number)
+            }
+            None => bad(format!("{what} below 2^32"), self.rest),
+        }
     }
 
-    fn signed(&mut self, what: &str) -> Result<i64, BadLine> {
+    #[inline(always)]
+    fn signed(&mut self, what: &str) -> Scanned<i64> {
+        // Nearly all are these.
+        match self.rest {
+            [ones @ b'0'..=b'9', rest @ ..] if !rest.first().is_some_and(u8::is_ascii_digit) => {
+                self.rest = rest;
+                Ok(i64::from(ones - b'0'))
+            }
+            [b'-', b'1', rest @ ..] if !rest.first().is_some_and(u8::is_ascii_digit) => {
+                self.rest = rest;
+                Ok(-1)
+            }
+            _ => self.long_signed(what),
+        }
+    }
+
+    #[inline(never)]
+    fn long_signed(&mut self, what: &str) -> Scanned<i64> {
         let start = self.rest;
         let negative = self.rest.first() == Some(&b'-');
         self.rest = &self.rest[usize::from(negative)..];
@@ -442,7 +417,19 @@ impl<'a> Scan<'a> {
     }
 
     /// `0` or `0x` and hexadecimal digits.
-    fn hexadecimal(&mut self, what: &str) -> Result<u32, BadLine> {
+    #[inline(always)]
+    fn hexadecimal(&mut self, what: &str) -> Scanned<u32> {
+        let (value, used) = match self.rest {
+            [b'0', b' ', ..] => (0, 1),
+            [b'0', b'x', digit @ b'0'..=b'9', b' ', ..] => (u32::from(digit - b'0'), 3),
+            _ => return self.long_hexadecimal(what),
+        };
+        self.rest = &self.rest[used..];
+        Ok(value)
+    }
+
+    #[inline(never)]
+    fn long_hexadecimal(&mut self, what: &str) -> Scanned<u32> {
         let word = self.word();
         let value = match word.strip_prefix(b"0x") {
             Some(digits) if digits.len() <= 8 && digits.iter().all(u8::is_ascii_hexdigit) => {
@@ -453,4 +440,16 @@ impl<'a> Scan<'a> {
         };
         value.map_or_else(|| bad(format!("{what}, 0 or 0xHEX"), word), Ok)
     }
+}
+
+/// What is said of digits that cannot be decoded.
+#[cold]
+fn wrong_digits<T>(digits: &[u8]) -> Scanned<T> {
+    let kind = if digits.contains(&b'\n') { "" } else { "lower-case " };
+    bad(format!("{} {kind}hexadecimal digits", digits.len()), digits)
+}
+
+/// How far the next space or line end is away.
+fn word_length(text: &[u8]) -> usize {
+    text.iter().position(|byte| matches!(byte, b' ' | b'\n')).unwrap_or(text.len())
 }

@@ -5,8 +5,9 @@
 //! streams through one buffer; what stays in memory is each distinct key and value once, and about 17 bytes a row.
 //!
 //! * [`source`]: plain, gzip and zstd files, folders.
-//! * [`op`], [`line`](mod@line), [`hex`]: the grammar of a line.
-//! * [`intern`], [`columns`]: what is kept.
+//! * [`op`], [`line`](mod@line), [`decimal`], [`hex`]: the grammar of a line.
+//! * [`records`]: keys and values of the last lines, which wait for their ids.
+//! * [`intern`], [`strings`], [`words`], [`columns`]: what is kept.
 //! * [`structure`]: groups (traversals, transactions, locks) and what is missing in them.
 //! * [`numbers`]: sequence numbers that begin again.
 //! * [`dialect`]: the two forms of `tdb_append`.
@@ -18,17 +19,21 @@
 
 pub mod client;
 pub mod columns;
+mod decimal;
 pub mod dialect;
 mod exact;
-pub mod hex;
+mod hex;
 pub mod intern;
 pub mod line;
 mod numbers;
 pub mod op;
+pub mod records;
 pub mod restrict;
 pub mod source;
 pub mod stamp;
+mod strings;
 pub mod structure;
+mod words;
 pub mod write;
 
 use std::io::{self, Read};
@@ -36,8 +41,9 @@ use std::path::{Path, PathBuf};
 
 use columns::Columns;
 use dialect::Dialect;
-use line::{BadLine, Full, Opened, OpenedWith, Records};
+use line::{BadLine, Opened, OpenedWith};
 use op::Op;
+use records::{Full, Records};
 use stamp::Stamp;
 use structure::Group;
 
@@ -146,6 +152,7 @@ impl History {
         for trace in &mut traces {
             trace.rows.shrink();
         }
+        records.shrink();
         Ok(History { traces, records, dialect, warnings, text_bytes })
     }
 
@@ -199,6 +206,8 @@ struct Reader<'a> {
     rows: Columns,
     opened: Option<Opened>,
     opened_stamp: Option<Stamp>,
+    /// Its appends are known to be of today's dialect.
+    today: bool,
     /// The numbers of the lines are versions.
     exact: bool,
     line: u32,
@@ -206,11 +215,11 @@ struct Reader<'a> {
     /// What follows is behind the end of a trace whose process died.
     dead: bool,
     unfinished: bool,
-    /// The text of the last line, if it was a `traversefn`.
+    /// The text of the last line with its end, if it was a `traversefn`.
     run: Vec<u8>,
 }
 
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 1 << 18;
 /// The first byte of a line that says what was under way when its process died.
 const UNDER_WAY: u8 = b'?';
 
@@ -230,6 +239,7 @@ impl<'a> Reader<'a> {
             rows,
             opened: None,
             opened_stamp: None,
+            today: false,
             exact: false,
             line: 0,
             closed: false,
@@ -278,48 +288,76 @@ impl<'a> Reader<'a> {
         self.finish()
     }
 
-    fn lines(&mut self, text: &[u8]) -> Result<(), ReadError> {
-        let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', text) {
-            self.line(&text[start..end])?;
-            start = end + 1;
+    /// Reads whole lines.
+    fn lines(&mut self, mut text: &[u8]) -> Result<(), ReadError> {
+        while !text.is_empty() {
+            text = self.line(text)?;
         }
         Ok(())
     }
 
-    fn line(&mut self, text: &[u8]) -> Result<(), ReadError> {
-        if self.dead || matches!(text.first(), Some(&UNDER_WAY | 0)) {
-            return self.after_death(text);
+    /// Reads the first line of `text`; the rest is what follows its end.
+    #[inline(always)]
+    fn line<'b>(&mut self, text: &'b [u8]) -> Result<&'b [u8], ReadError> {
+        if self.dead || self.closed || self.opened.is_none() || matches!(text[0], UNDER_WAY | 0) {
+            return self.odd_line(text);
         }
         self.line = self.line.checked_add(1).ok_or_else(|| self.error("fewer than 2^32 lines", "more"))?;
-        if text == self.run && !self.closed && !text.is_empty() {
+        if !self.run.is_empty()
+            && let Some(rest) = text.strip_prefix(&*self.run)
+        {
             self.rows.extend_run();
-            return Ok(());
+            return Ok(rest);
         }
-        if self.closed {
-            return Err(self.error("the end of the file after tdb_close", line::show(text)));
+        let read = line::read(text, self.rows.len(), self.today, self.records);
+        let (row, mut rest) = read.map_err(|bad| self.bad(*bad))?;
+        self.rows.push(self.line, row);
+        if rest.first() != Some(&b'\n') {
+            rest = self.stamp(rest)?;
         }
-        if self.opened.is_none() {
-            let (opened, with) = line::open_line(text).map_err(|bad| self.bad(bad))?;
-            self.opened = Some(opened);
-            match with {
-                OpenedWith::Nothing => {}
-                OpenedWith::Stamp(stamp) => self.opened_stamp = Some(stamp),
-                OpenedWith::Exact => self.exact = true,
-            }
-            return Ok(());
-        }
-        let (row, stamp) = line::read(text, self.rows.len(), self.records).map_err(|bad| self.bad(bad))?;
-        self.rows.push(self.line, row, stamp);
+        rest = rest.get(1..).unwrap_or_default();
         if self.records.is_full() {
             self.settle()?;
         }
-        self.closed = row.op == Op::Close;
         self.run.clear();
-        if row.op == Op::Traversefn {
-            self.run.extend_from_slice(text);
+        match row.op {
+            Op::Traversefn => self.run.extend_from_slice(&text[..text.len() - rest.len()]),
+            Op::Close => self.closed = true,
+            _ => {}
         }
-        Ok(())
+        Ok(rest)
+    }
+
+    /// Reads what a line of the extended form adds.
+    #[inline(never)]
+    fn stamp<'b>(&mut self, rest: &'b [u8]) -> Result<&'b [u8], ReadError> {
+        let (stamp, rest) = line::stamp(rest).map_err(|bad| self.bad(*bad))?;
+        self.rows.push_stamp(stamp);
+        Ok(rest)
+    }
+
+    /// Reads the first line of `text`, which is that of the trace, or stands behind its end.
+    #[inline(never)]
+    fn odd_line<'b>(&mut self, text: &'b [u8]) -> Result<&'b [u8], ReadError> {
+        let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+        let (text, rest) = (&text[..end], text.get(end + 1..).unwrap_or_default());
+        if self.dead || matches!(text.first(), Some(&UNDER_WAY | 0)) {
+            self.after_death(text)?;
+            return Ok(rest);
+        }
+        self.line = self.line.checked_add(1).ok_or_else(|| self.error("fewer than 2^32 lines", "more"))?;
+        if self.closed {
+            return Err(self.error("the end of the file after tdb_close", line::show(text)));
+        }
+        let (opened, with) = line::open_line(text).map_err(|bad| self.bad(*bad))?;
+        self.today = dialect::says_today(&opened);
+        self.opened = Some(opened);
+        match with {
+            OpenedWith::Nothing => {}
+            OpenedWith::Stamp(stamp) => self.opened_stamp = Some(stamp),
+            OpenedWith::Exact => self.exact = true,
+        }
+        Ok(rest)
     }
 
     /// What a recorder leaves whose process died (docs/trace-extended.md): a zero, or what was under way; after that
@@ -341,12 +379,14 @@ impl<'a> Reader<'a> {
         // Its first digit is missing, and its number says nothing: it was written before the operation.
         let mut body = body.trim_ascii_end().to_vec();
         body[0] = b'0';
-        let (mut row, _) = line::read(&body, self.rows.len(), self.records).map_err(|bad| self.bad(bad))?;
+        let read = line::read(&body, self.rows.len(), self.today, self.records);
+        let (mut row, rest) = read.map_err(|bad| self.bad(*bad))?;
+        line::stamp(rest).map_err(|bad| self.bad(*bad))?;
         row.seq = match self.rows.len() {
             0 => self.opened.map_or(0, |opened| opened.seq),
             rows => self.rows.seq(rows - 1),
         };
-        self.rows.push(self.line, row, None);
+        self.rows.push(self.line, row);
         self.unfinished = true;
         let place = format!("{}:{}", self.path.display(), self.line);
         self.warnings

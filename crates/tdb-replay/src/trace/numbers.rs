@@ -44,9 +44,11 @@ fn numbers(trace: &Trace) -> impl Iterator<Item = u32> + '_ {
 fn unwrap_numbers(traces: &mut [Trace], warnings: &mut Vec<String>) {
     let (mut least, mut most, mut passed) = (u32::MAX, 0, false);
     for trace in traces.iter() {
-        let mut last = trace.opened.seq;
-        for number in numbers(trace) {
-            passed |= number < last && last - number > 1 << 31;
+        let (opened, numbers) = (trace.opened.seq, trace.rows.numbers());
+        let mut last = opened;
+        (least, most) = (least.min(opened), most.max(opened));
+        for number in numbers {
+            passed |= last.saturating_sub(number) > 1 << 31;
             (least, most, last) = (least.min(number), most.max(number), number);
         }
     }

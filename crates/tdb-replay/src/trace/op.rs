@@ -3,6 +3,8 @@
 //! Owns the list of names that a trace may contain, and what of each the rest of the program asks: which rows carry
 //! a key, open or close a group, change a key.
 
+use super::words;
+
 macro_rules! ops {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// One operation of a trace.
@@ -15,14 +17,18 @@ macro_rules! ops {
             pub const ALL: &[Op] = &[$(Op::$variant,)*];
 
             /// The name as a trace spells it.
+            #[inline(always)]
             pub const fn name(self) -> &'static str {
-                match self { $(Op::$variant => $name,)* }
+                // A list, not a match: that would be a jump which cannot be foretold.
+                const NAMES: [&str; Op::COUNT] = [$($name,)*];
+                NAMES[self as usize]
             }
 
             /// The operation of this name.
+            #[inline]
             pub fn from_name(name: &[u8]) -> Option<Op> {
                 let op = Op::ALL.get(BY_NAME[slot(name)] as usize)?;
-                (op.name().as_bytes() == name).then_some(*op)
+                words::same(op.name().as_bytes(), name).then_some(*op)
             }
         }
     };
@@ -46,6 +52,40 @@ const BY_NAME: [u8; 128] = {
         let slot = slot(Op::ALL[number].name().as_bytes());
         assert!(table[slot] == u8::MAX, "two names in one place: search for another multiplier");
         table[slot] = number as u8;
+        number += 1;
+    }
+    table
+};
+
+/// A name of at most eleven bytes without its `tdb_`, as a word.
+const fn short(name: &[u8]) -> Option<u64> {
+    let [b't', b'd', b'b', b'_', end @ ..] = name else {
+        return None;
+    };
+    let (mut word, mut at) = (0, 0);
+    while at < end.len() {
+        word |= (end[at] as u64).unbounded_shl(8 * at as u32);
+        at += 1;
+    }
+    if end.len() < 8 { Some(word) } else { None }
+}
+
+/// A short name's place in [`SHORT`], with another number that was searched for.
+#[inline(always)]
+const fn short_slot(word: u64) -> usize {
+    (word.wrapping_mul(0x834c_1b69_573a_c59b) >> 60) as usize
+}
+
+/// The [`short`] names, each in its place, and the numbers of their operations. No name is the one where there is none.
+const SHORT: [(u64, u8); 16] = {
+    let mut table = [(u64::MAX, u8::MAX); 16];
+    let mut number = 0;
+    while number < Op::COUNT {
+        if let Some(word) = short(Op::ALL[number].name().as_bytes()) {
+            let slot = short_slot(word);
+            assert!(table[slot].0 == u64::MAX, "two names in one place: search for another multiplier");
+            table[slot] = (word, number as u8);
+        }
         number += 1;
     }
     table
@@ -132,12 +172,84 @@ ops! {
     Close = "tdb_close",
 }
 
+/// A set of operations.
+#[derive(Clone, Copy)]
+pub(super) struct Ops(u64);
+
+impl Ops {
+    /// The set of these operations.
+    pub const fn of(list: &[Op]) -> Ops {
+        let (mut bits, mut at) = (0, 0);
+        while at < list.len() {
+            bits |= 1 << list[at] as u8;
+            at += 1;
+        }
+        Ops(bits)
+    }
+
+    /// Whether the set has this operation.
+    #[inline(always)]
+    pub const fn has(self, op: Op) -> bool {
+        self.has_number(op as u8)
+    }
+
+    /// Whether the set has the operation of this number.
+    #[inline(always)]
+    pub const fn has_number(self, number: u8) -> bool {
+        self.0.unbounded_shr(number as u32) & 1 == 1
+    }
+}
+
 impl Op {
     /// How many operations there are.
     pub const COUNT: usize = Op::ALL.len();
 
+    /// The operation whose name `text` begins with, if the name is a short one and a space follows, and what follows the
+    /// name. These are the names of nearly all lines.
+    #[inline(always)]
+    pub(super) fn short_at(text: &[u8]) -> Option<(Op, &[u8])> {
+        let (lead, rest) = text.split_first_chunk::<4>()?;
+        let word = u64::from_le_bytes(*rest.first_chunk()?);
+        let length = words::before(word, b' ');
+        let name = word & 1_u64.unbounded_shl(8 * length as u32).wrapping_sub(1);
+        let (expected, number) = SHORT[short_slot(name)];
+        (name == expected && lead == b"tdb_" && length < 8)
+            .then(|| (Op::from_number(number), &rest[length..]))
+    }
+
     /// The operation of a number made by `op as u8`.
     pub fn from_number(number: u8) -> Op {
         Op::ALL[number as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R1, R2: each name is found, with what follows it, and what only resembles one is none.
+    #[test]
+    fn names_are_found_and_what_resembles_them_is_not() {
+        for &op in Op::ALL {
+            let name = op.name();
+            assert_eq!(Op::from_name(name.as_bytes()), Some(op));
+            let line = format!("{name} 1:61 2:6162");
+            let at = Op::short_at(line.as_bytes());
+            if name.len() < 12 && name.starts_with("tdb_") {
+                assert_eq!(at, Some((op, &line.as_bytes()[name.len()..])));
+            } else {
+                assert_eq!(at, None, "{name}");
+            }
+            for at in 0..name.len() {
+                let mut wrong = line.clone().into_bytes();
+                wrong[at] ^= 0x20;
+                assert_eq!(Op::short_at(&wrong), None, "{}", wrong.escape_ascii());
+                assert_eq!(Op::from_name(&wrong[..name.len()]), None);
+            }
+            assert_eq!(Op::from_name(&name.as_bytes()[1..]), None);
+        }
+        for text in ["tdb_store", "tdb_", "tdb_ 1:61 2:6162", "tdb_close\n4 x", "tdb_storevv 1:61", ""] {
+            assert_eq!(Op::short_at(text.as_bytes()), None, "{text}");
+        }
     }
 }

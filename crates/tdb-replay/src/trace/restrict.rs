@@ -4,8 +4,10 @@
 //! the part costs. Rows keep the line numbers that they have in their files.
 
 use super::columns::{ABSENT, ABSENT_OR_EMPTY, Columns, EMPTY, NONE, Row};
-use super::line::{BadLine, Records};
+use super::intern::Intern;
+use super::line::BadLine;
 use super::op::Op;
+use super::records::Records;
 use super::{History, Trace, structure};
 
 impl History {
@@ -35,7 +37,8 @@ impl History {
             for index in (0..trace.rows.len()).filter(|&index| keep[index]) {
                 let row =
                     moved(change(number, index, trace.rows.row(index)), &self.records, &mut part.records);
-                rows.push(trace.rows.line(index), row, trace.rows.stamp(index));
+                rows.push(trace.rows.line(index), row);
+                rows.push_stamp(trace.rows.stamp(index));
                 if let Some(version) = trace.rows.version(index) {
                     rows.set_version(rows.len() - 1, version);
                 }

@@ -4,7 +4,8 @@
 //! the scanner looks for a stamp only where a plain line would end, and the columns stay empty. The form is described
 //! in docs/trace-extended.md.
 
-use super::line::{BadLine, show};
+use super::decimal;
+use super::line::{BadLine, Scanned, show};
 
 /// When one operation ran, and where it stands among the changes of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,31 +38,36 @@ impl Stamp {
         }
     }
 
-    /// Reads what stands after a plain line's end.
-    pub(super) fn parse(text: &[u8]) -> Result<Stamp, BadLine> {
-        let wrong = |expected: &str| BadLine { expected: expected.into(), found: show(text) };
-        let Some(rest) = text.strip_prefix(b" #") else {
+    /// Reads what stands after a plain line's end; behind it a line ends, with its text or with what is left of it.
+    #[inline]
+    pub(super) fn parse(text: &[u8]) -> Scanned<(Stamp, &[u8])> {
+        let wrong = |expected: &str| {
+            let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+            Box::new(BadLine { expected: expected.into(), found: show(line) })
+        };
+        let [b' ', b'#', rest @ ..] = text else {
             return Err(wrong("the end of the line"));
         };
         let (start_ns, rest) = number(rest).ok_or_else(|| wrong("\" #\" and a start time in nanoseconds"))?;
-        let rest = rest.strip_prefix(b"+").ok_or_else(|| wrong("\" #START+DURATION\""))?;
+        let [b'+', rest @ ..] = rest else {
+            return Err(wrong("\" #START+DURATION\""));
+        };
         let (duration_ns, rest) = number(rest).ok_or_else(|| wrong("\"+\" and a duration in nanoseconds"))?;
         if start_ns.checked_add(duration_ns).is_none_or(|end| end > Stamp::LATEST_NS) {
             return Err(wrong("times below 2^62 nanoseconds"));
         }
-        if rest.is_empty() {
-            return Ok(Stamp { start_ns, duration_ns, version: None });
+        if let [] | [b'\n', ..] = rest {
+            return Ok((Stamp { start_ns, duration_ns, version: None }, rest));
         }
-        let version = rest.strip_prefix(b" v").and_then(number).filter(|(_, rest)| rest.is_empty());
-        match version.map(|(version, _)| u32::try_from(version)) {
+        if let [b' ', b'v', rest @ ..] = rest
+            && let Some((version, rest @ ([] | [b'\n', ..]))) = number(rest)
+            && let Ok(version) = u32::try_from(version)
+        {
             // The last number there is cannot be kept; a line may lack its version.
-            Some(Ok(version)) => Ok(Stamp {
-                start_ns,
-                duration_ns,
-                version: Some(version).filter(|&version| version != NO_VERSION),
-            }),
-            _ => Err(wrong("\" vVERSION\" below 2^32, or the end of the line, after the duration")),
+            let version = Some(version).filter(|&version| version != NO_VERSION);
+            return Ok((Stamp { start_ns, duration_ns, version }, rest));
         }
+        Err(wrong("\" vVERSION\" below 2^32, or the end of the line, after the duration"))
     }
 
     /// The largest time that a stamp may say, so that cells (twice the time) fit.
@@ -69,11 +75,12 @@ impl Stamp {
 }
 
 /// A decimal number and what follows it.
+#[inline(always)]
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (digits, rest) = text.split_at(digits);
-    let value = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some((value, rest))
+    match decimal::leading(text) {
+        (Some(number), used @ 1..) => Some((number, &text[used..])),
+        _ => None,
+    }
 }
 
 /// In the version column: the line has none.
@@ -92,9 +99,11 @@ pub struct Stamps {
 impl Stamps {
     /// Gives row `row` a stamp; rows are given in ascending order.
     pub(super) fn set(&mut self, row: usize, stamp: Stamp) {
-        self.start.resize(row, NO_STAMP);
-        self.duration.resize(row, 0);
-        self.version.resize(row, NO_VERSION);
+        if self.start.len() != row || self.version.len() != row {
+            self.start.resize(row, NO_STAMP);
+            self.duration.resize(row, 0);
+            self.version.resize(row, NO_VERSION);
+        }
         self.start.push(stamp.start_ns);
         self.duration.push(stamp.duration_ns);
         self.version.push(stamp.version.unwrap_or(NO_VERSION));
@@ -165,7 +174,9 @@ mod tests {
                 let stamp = Stamp { start_ns, duration_ns, version };
                 let mut text = Vec::new();
                 stamp.print(&mut text);
-                assert_eq!(Stamp::parse(&text).expect("it was printed"), stamp);
+                assert_eq!(Stamp::parse(&text).expect("it was printed"), (stamp, &b""[..]));
+                text.extend_from_slice(b"\n17 tdb_close");
+                assert_eq!(Stamp::parse(&text).expect("it was printed"), (stamp, &b"\n17 tdb_close"[..]));
             }
         }
     }

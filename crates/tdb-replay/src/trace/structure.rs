@@ -6,7 +6,7 @@
 
 use super::columns::Columns;
 use super::line::BadLine;
-use super::op::Op;
+use super::op::{Op, Ops};
 
 /// What a group is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Group {
 pub fn groups(rows: &Columns) -> Result<Vec<Group>, (usize, BadLine)> {
     let mut groups = transactions(rows)?;
     let mut pairs = Pairs { rows, open: Vec::new(), done: Vec::new() };
-    for index in 0..rows.len() {
+    for (index, _) in rows.ops().iter().enumerate().filter(|&(_, &op)| PAIRED.has_number(op)) {
         pairs.row(index)?;
     }
     pairs.finish();
@@ -67,6 +67,35 @@ pub fn groups(rows: &Columns) -> Result<Vec<Group>, (usize, BadLine)> {
     groups.sort_unstable_by_key(|group| group.start);
     Ok(groups)
 }
+
+/// What may begin, end or be a step of a group that is no transaction.
+const PAIRED: Ops = Ops::of(&[
+    Op::TraverseStart,
+    Op::TraverseReadStart,
+    Op::Traverse,
+    Op::Traversefn,
+    Op::TraverseEnd,
+    Op::Lockall,
+    Op::LockallRead,
+    Op::LockallNonblock,
+    Op::LockallReadNonblock,
+    Op::Unlockall,
+    Op::UnlockallRead,
+    Op::Chainlock,
+    Op::ChainlockRead,
+    Op::ChainlockNonblock,
+    Op::ChainlockReadNonblock,
+    Op::Chainunlock,
+    Op::ChainunlockRead,
+]);
+
+/// What begins or ends a transaction.
+const TRANSACTIONAL: Ops = Ops::of(&[
+    Op::TransactionStart,
+    Op::TransactionCommit,
+    Op::TransactionCancel,
+    Op::TransactionPrepareCommit,
+]);
 
 fn missing<T>(row: usize, start: &str, found: Op) -> Result<T, (usize, BadLine)> {
     Err((
@@ -81,7 +110,8 @@ fn missing<T>(row: usize, start: &str, found: Op) -> Result<T, (usize, BadLine)>
 fn transactions(rows: &Columns) -> Result<Vec<Group>, (usize, BadLine)> {
     let mut found = Vec::new();
     let mut index = 0;
-    while index < rows.len() {
+    while let Some(next) = rows.ops()[index..].iter().position(|&op| TRANSACTIONAL.has_number(op)) {
+        index += next;
         match rows.op(index) {
             Op::TransactionStart => {
                 let group = transaction(rows, index);

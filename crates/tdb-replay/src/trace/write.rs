@@ -4,8 +4,9 @@
 //! what. The generator writes whole traces with this; reports print single operations.
 
 use super::columns::{ABSENT, ABSENT_OR_EMPTY, NONE, Row};
-use super::line::{Opened, Records};
+use super::line::Opened;
 use super::op::Op;
+use super::records::Records;
 use super::stamp::Stamp;
 
 /// A record on a line: bytes, or a null pointer.
