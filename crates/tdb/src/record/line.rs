@@ -276,6 +276,7 @@ fn eight_digits(number: u32) -> u64 {
 /// Copies up to 32 bytes to room of the same length without a call: both ends of them, which may overlap.
 #[inline(always)]
 fn copy_short(from: &[u8], to: &mut [u8]) {
+    debug_assert!(from.len() <= 32, "the middle would be left out");
     if copy_ends::<16>(from, to) || copy_ends::<8>(from, to) || copy_ends::<4>(from, to) {
         return;
     }

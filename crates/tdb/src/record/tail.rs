@@ -1,7 +1,7 @@
 //! The end of a trace file, as memory: what is put there survives the death of this process, without a system call.
 //!
-//! Owns the file and a window of it. The file grows by steps whose blocks are asked for before they are mapped, so a
-//! full disk is an error here and not a signal later. Behind the last line there is a zero byte, then anything: a
+//! Owns the file and a window of it. More is mapped than the file has; the file grows into it by written zeros, so a
+//! full disk is an error here and not a signal later, and callers are given no more than the file has. Behind the last line there is a zero byte, then anything: a
 //! line becomes part of the trace when its first byte is written, which is done last. A window that is given to the
 //! callers lies within the mapping, which nobody else writes: the file is new, and a child after a fork lets go of it.
 #![allow(unsafe_code)]
