@@ -3,7 +3,8 @@
 //! * [`failure`]: how a subcommand ends when it does not end well, and with which exit code.
 //! * [`input`]: the traces that a subcommand is given.
 //! * [`replay`]: traces run again.
-//! * [`stat`], [`check`], [`reduce`], [`slice`](mod@slice), [`generate`]: traces counted, explained, cut, made up.
+//! * [`stat`], [`check`], [`order`], [`reduce`], [`slice`](mod@slice), [`generate`]: traces counted, explained, put in order, cut,
+//!   made up.
 //! * [`serve`]: replicas of databases; [`status`]: what a database server is and knows.
 //! * [`rx`]: questions to Rx servers, and measurements.
 //! * [`tdb`]: tools for TDB files.
@@ -13,6 +14,7 @@ mod check;
 mod failure;
 mod generate;
 mod input;
+mod order;
 mod reduce;
 mod replay;
 mod rx;
@@ -41,6 +43,7 @@ enum Command {
     Replay(replay::Arguments),
     Stat(stat::Arguments),
     Check(check::Arguments),
+    Order(order::Arguments),
     Reduce(reduce::Arguments),
     Slice(slice::Arguments),
     Generate(generate::Arguments),
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Stat(arguments) => stat::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Order(arguments) => order::run(&arguments),
         Command::Reduce(arguments) => reduce::run(&arguments),
         Command::Slice(arguments) => slice::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),

@@ -308,14 +308,16 @@ fn order(
     Ok((explained, schedule, start.elapsed()))
 }
 
-fn find_order(history: &History, target: Hashing) -> Result<Explained, Failure> {
+/// The order, or what excludes each other.
+pub fn find_order(history: &History, target: Hashing) -> Result<Explained, Failure> {
     explain(history, target, Default::default()).map_err(|error| {
         let message = explain_failure(history, &error);
         if error.gave_up() { Failure::gave_up(message) } else { Failure::no(message) }
     })
 }
 
-fn saved_failure(error: SavedError) -> Failure {
+/// What a file with an order was not.
+pub fn saved_failure(error: SavedError) -> Failure {
     if error.is_io() { Failure::system(error) } else { Failure::input(error) }
 }
 

@@ -1,4 +1,4 @@
-//! `quorate generate`, `stat`, `check`, `reduce` and `slice` as their users meet them.
+//! `quorate generate`, `stat`, `check`, `order`, `reduce` and `slice` as their users meet them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -175,10 +175,38 @@ fn wrong_use_is_refused() {
 /// Every subcommand's help says what it does, gives examples and exit codes.
 #[test]
 fn help_suffices() {
-    for name in ["generate", "stat", "check", "reduce", "slice"] {
+    for name in ["generate", "stat", "check", "order", "reduce", "slice"] {
         let text = out(&quorate(&[name, "--help"]));
         for part in ["Examples:", "Exit codes:", &format!("quorate {name} ")] {
             assert!(text.contains(part), "{name}: {part} is missing in:\n{text}");
         }
     }
+}
+
+/// R12, R21, R23: an order is found without a replay, says what limits parallelism, and serves the replays that follow; where there
+/// is none, the exit code says so.
+#[test]
+fn order_finds_and_saves_what_a_replay_takes() {
+    let place = Place::new();
+    let traces = place.generated("good", &["--processes", "3"]);
+    let order = place.path("order");
+    let found = quorate(&["order", "--quiet", "--json", "--out", &order, &traces]);
+    assert_eq!(code(&found), Some(0), "{}", String::from_utf8_lossy(&found.stderr));
+    let found = json(&found);
+    assert_eq!(found["traces"], 3);
+
+    let replayed =
+        quorate(&["replay", "--quiet", "--json", "--order", &order, &place.path("s.tdb"), &traces]);
+    assert_eq!(code(&replayed), Some(0), "{}", String::from_utf8_lossy(&replayed.stderr));
+    let replayed = json(&replayed);
+    assert_eq!(replayed["mismatches"], 0);
+    for same in ["events", "critical_path", "waits"] {
+        assert_eq!(found["order"][same], replayed["order"][same], "{same}");
+    }
+    let text = out(&quorate(&["order", "--quiet", &traces]));
+    assert!(text.contains("must come one after the other"), "{text}");
+
+    let bad = place.generated("bad", &["--processes", "3", "--violation", "stale-read"]);
+    refused(&["order", "--quiet", &bad], 1, "bad");
+    refused(&["order", "--quiet", &place.path("none")], 3, "No such file");
 }

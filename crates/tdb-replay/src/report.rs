@@ -191,15 +191,9 @@ impl Report {
                 .planted
                 .iter()
                 .take(NAMED)
-                .map(|planted| planted_record(history, planted))
+                .map(|planted| PlantedRecord::of(history, planted))
                 .collect(),
-            order: OrderReport {
-                effort: explained.effort,
-                events: merged.events,
-                dependencies: merged.dependencies,
-                waits: schedule.traces.iter().map(|plan| plan.waits.len()).sum(),
-                critical_path: merged.critical_path,
-            },
+            order: OrderReport::of(explained, schedule),
             waits: WaitReport {
                 unsatisfied: tally.waits,
                 parked: tally.parked,
@@ -222,11 +216,28 @@ fn counted(tally: &Tally) -> u64 {
         .sum()
 }
 
-fn planted_record(history: &History, planted: &Planted) -> PlantedRecord {
-    PlantedRecord {
-        key: history.records.keys.bytes(planted.key).escape_ascii().to_string(),
-        value_bytes: history.records.values.bytes(planted.value).len(),
-        found_at: history.place(planted.trace as usize, planted.row as usize),
+impl PlantedRecord {
+    /// What is known of it.
+    pub fn of(history: &History, planted: &Planted) -> PlantedRecord {
+        PlantedRecord {
+            key: history.records.keys.bytes(planted.key).escape_ascii().to_string(),
+            value_bytes: history.records.values.bytes(planted.value).len(),
+            found_at: history.place(planted.trace as usize, planted.row as usize),
+        }
+    }
+}
+
+impl OrderReport {
+    /// Of an order and the plan made from it.
+    pub fn of(explained: &Explained, schedule: &Schedule) -> OrderReport {
+        let merged = &explained.merged;
+        OrderReport {
+            effort: explained.effort,
+            events: merged.events,
+            dependencies: merged.dependencies,
+            waits: schedule.traces.iter().map(|plan| plan.waits.len()).sum(),
+            critical_path: merged.critical_path,
+        }
     }
 }
 

@@ -1,0 +1,122 @@
+//! `quorate order`: in which order a history can have happened, and what in it limits parallelism.
+
+use std::fmt::{self, Display};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use tdb_replay::order::chain::Hashing;
+use tdb_replay::order::explain::Explained;
+use tdb_replay::order::merge::GroupOf;
+use tdb_replay::order::saved;
+use tdb_replay::report::{OrderReport, PlantedRecord};
+use tdb_replay::schedule::Schedule;
+use tdb_replay::trace::History;
+
+use crate::Outcome;
+use crate::input::{Traces, print_json, show};
+use crate::replay::{find_order, saved_failure};
+
+/// Finds the one order of a history, and says what limits running it in parallel
+///
+/// The order keeps the order of each trace, makes every result true and has the locks in it. It is found once and saved
+/// with --out; `quorate replay --order FILE` takes it from there, as often as one likes.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  quorate order traces/
+  quorate order --out o traces/ && quorate replay --order o /tmp/s.tdb traces/
+  quorate order --json traces/ | jq .order.critical_path
+
+Exit codes:
+  0  there is an order
+  1  there is none: the operations that exclude each other are named
+  2  wrong use, or a trace cannot be read
+  3  the system failed to read or write
+  4  the search was given up at its bound; the answer is not known")]
+pub struct Arguments {
+    #[command(flatten)]
+    traces: Traces,
+    /// Save the order in this file, for `quorate replay --order`
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Hash chains of the database that it is for [default: as recorded]
+    #[arg(long, value_name = "CHAINS", value_parser = clap::value_parser!(u32).range(1..))]
+    hash_size: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let history = arguments.traces.read()?;
+    let recorded = Hashing::recorded(&history);
+    let target = Hashing { hash_size: arguments.hash_size.unwrap_or(recorded.hash_size), ..recorded };
+    let mut explained = find_order(&history, target)?;
+    if let Some(file) = &arguments.out {
+        saved::save(file, &history, target, &explained).map_err(saved_failure)?;
+    }
+    let schedule = Schedule::new(&history, &mut explained);
+    let found = Found::of(&history, &explained, &schedule);
+    if arguments.json { print_json(&found) } else { show(&found.to_string()) }
+}
+
+/// What there is to say of an order.
+#[derive(Serialize)]
+struct Found {
+    traces: usize,
+    lines: u64,
+    keys: usize,
+    order: OrderReport,
+    /// `file:line` of traversals that cannot be held open as recorded.
+    splits: Vec<String>,
+    /// `file:line` of locks that cannot be held as recorded.
+    locks_given_up: Vec<String>,
+    planted: Vec<PlantedRecord>,
+    notes: Vec<String>,
+}
+
+impl Found {
+    fn of(history: &History, explained: &Explained, schedule: &Schedule) -> Found {
+        let start = |of: &GroupOf| {
+            let trace = usize::from(of.trace);
+            history.place(trace, history.traces[trace].groups[of.group as usize].start as usize)
+        };
+        Found {
+            traces: history.traces.len(),
+            lines: history.lines(),
+            keys: history.records.keys.len(),
+            order: OrderReport::of(explained, schedule),
+            splits: explained.merged.splits.iter().map(start).collect(),
+            locks_given_up: explained.merged.given_up.iter().map(start).collect(),
+            planted: schedule.planted.iter().map(|planted| PlantedRecord::of(history, planted)).collect(),
+            notes: history.warnings.iter().chain(&explained.notes).cloned().collect(),
+        }
+    }
+}
+
+impl Display for Found {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for note in &self.notes {
+            writeln!(out, "note: {note}")?;
+        }
+        let OrderReport { effort, events, dependencies, waits, critical_path } = &self.order;
+        writeln!(out, "traces     {} with {} lines on {} keys", self.traces, self.lines, self.keys)?;
+        let (no_choice, greedy, searched) = (effort.no_choice, effort.greedy, effort.searched);
+        writeln!(out, "keys       {no_choice} without a choice, {greedy} greedy, {searched} searched")?;
+        writeln!(out, "order      {events} steps; {waits} waits stand for {dependencies} dependencies")?;
+        let at_once = f64::from(*events) / f64::from((*critical_path).max(1));
+        writeln!(
+            out,
+            "parallel   {critical_path} steps must come one after the other: at most {at_once:.1} at once"
+        )?;
+        for (what, places) in [("split", &self.splits), ("given up", &self.locks_given_up)] {
+            places.iter().try_for_each(|place| writeln!(out, "{what:<10} {place}"))?;
+        }
+        for PlantedRecord { key, value_bytes, found_at } in &self.planted {
+            writeln!(out, "planted    key \"{key}\", {value_bytes} bytes: {found_at} found it")?;
+        }
+        Ok(())
+    }
+}
