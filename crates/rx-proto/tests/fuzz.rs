@@ -8,7 +8,7 @@ use rx_proto::fuzz;
 #[test]
 fn random_bytes_break_no_promise() {
     let mut random = fastrand::Rng::with_seed(testbed::seed("random_bytes_break_no_promise"));
-    let capture = include_bytes!("captures/write_txn.pcap");
+    let capture = include_bytes!("../../../testdata/captures/write_txn.pcap");
     for round in 0..6_000 {
         let length = random.usize(0..600);
         let mut bytes: Vec<u8> = match round % 3 {

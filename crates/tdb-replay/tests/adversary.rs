@@ -65,13 +65,11 @@ fn delays_anywhere_neither_block_nor_change_the_example() {
 
 /// R16: chain locks, traversals with work in their callbacks, splits.
 #[test]
-fn delays_anywhere_neither_block_nor_change_the_shared_sets() {
-    let test = "delays_anywhere_neither_block_nor_change_the_shared_sets";
-    let seed = testbed::seed(test);
-    for set in ["samba-n2-l5000", "ccan-n2-l5000", "torture-2009-4", "gen-full-n2-ops5k"] {
-        let Some(folder) = testbed::shared(&format!("data/traces/{set}")) else {
-            return testbed::skip(test, "the shared traces are not here");
-        };
+fn delays_anywhere_neither_block_nor_change_the_recorded_sets() {
+    let seed = testbed::seed("delays_anywhere_neither_block_nor_change_the_recorded_sets");
+    let sets = ["samba-n2-l5000", "ccan-n2-l5000", "gen-full-n2-ops5k"];
+    let sets = sets.map(|set| testbed::test_data(&format!("traces/{set}")));
+    for folder in sets.into_iter().chain(testbed::ccan_traces("torture-2009-4")) {
         with_adversaries(&source::expand(&folder).expect("the set is readable"), seed, 2);
     }
 }

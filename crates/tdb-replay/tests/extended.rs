@@ -104,10 +104,7 @@ fn the_document_shows_the_lines_that_are_written() {
 /// equally: the pieces of a storev, and null pointers that were stored.
 #[test]
 fn lines_of_real_traces_are_printed_as_they_were_read() {
-    let test = "lines_of_real_traces_are_printed_as_they_were_read";
-    let Some(folder) = testbed::shared("data/traces/gen-full-n2-ops5k") else {
-        return testbed::skip(test, "no recorded traces beside the repository");
-    };
+    let folder = testbed::test_data("traces/gen-full-n2-ops5k");
     let paths = source::expand(&folder).expect("a folder of traces");
     let history = History::read(&paths, Tolerance::default(), |_| {}).expect("real traces are read");
     let mut compared = 0;

@@ -333,11 +333,8 @@ fn a_truncated_packed_file_is_an_error() {
 /// P9: what is kept of a trace is smaller than the trace.
 #[test]
 fn memory_stays_below_seven_tenths_of_the_text() {
-    let test = "memory_stays_below_seven_tenths_of_the_text";
     for set in ["gen-n2-ops10k", "gen-full-n2-ops5k", "samba-n4-l3000-t"] {
-        let Some(folder) = testbed::shared(&format!("data/traces/{set}")) else {
-            return testbed::skip(test, "the shared traces are not here");
-        };
+        let folder = testbed::test_data(&format!("traces/{set}"));
         let paths = tdb_replay::trace::source::expand(&folder).expect("the folder is readable");
         let history = History::read(&paths, Tolerance::default(), |_| {}).expect("a real set is read");
         let share = history.memory() as f64 / history.text_bytes as f64;

@@ -21,7 +21,7 @@ fn traces_replay_on_the_systems_libtdb() {
     let test = "traces_replay_on_the_systems_libtdb";
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut sets = vec![testbed::repository().join("examples/traces/four-processes")];
-    sets.extend(testbed::shared("data/traces/gen-full-n2-ops5k"));
+    sets.push(testbed::test_data("traces/gen-full-n2-ops5k"));
     for set in sets {
         let paths = source::expand(&set).unwrap_or_else(|error| panic!("{error}"));
         let history =

@@ -18,10 +18,16 @@ struct Set {
     /// Keys without a choice, if the solver's count is comparable.
     no_choice: Option<u32>,
     splits: bool,
+    /// Whether the repository carries it; CCAN's own sets are read where `QUORATE_CCAN_TRACES` says.
+    ours: bool,
 }
 
 const fn set(name: &'static str, lines: u64, keys: u32) -> Set {
-    Set { name, lines, keys, planted: 0, no_choice: None, splits: false }
+    Set { name, lines, keys, planted: 0, no_choice: None, splits: false, ours: true }
+}
+
+const fn ccan(name: &'static str, lines: u64, keys: u32) -> Set {
+    Set { ours: false, ..set(name, lines, keys) }
 }
 
 fn replay(paths: &[PathBuf]) -> (History, Explained, Schedule, Run) {
@@ -36,10 +42,14 @@ fn replay(paths: &[PathBuf]) -> (History, Explained, Schedule, Run) {
     (history, explained, schedule, run)
 }
 
-fn check(test: &str, sets: &[Set]) {
+fn check(sets: &[Set]) {
     for set in sets {
-        let Some(path) = testbed::shared(&format!("data/traces/{}", set.name)) else {
-            return testbed::skip(test, "the shared traces are not here");
+        let path = match set.ours {
+            true => testbed::test_data(&format!("traces/{}", set.name)),
+            false => match testbed::ccan_traces(set.name) {
+                Some(path) => path,
+                None => continue,
+            },
         };
         let paths = source::expand(&path).expect("the set is readable");
         let (history, explained, schedule, run) = replay(&paths);
@@ -61,23 +71,23 @@ fn check(test: &str, sets: &[Set]) {
 #[test]
 fn the_torture_sets_of_2009_replay_without_a_mismatch() {
     let sets = [
-        Set { no_choice: Some(5321), ..set("torture-2009-1", 588_442, 5351) },
-        Set { no_choice: Some(5098), ..set("torture-2009-2", 435_532, 5117) },
-        Set { no_choice: Some(2843), ..set("torture-2009-4", 165_225, 2863) },
-        Set { no_choice: Some(5129), ..set("torture-2009-5", 466_868, 5158) },
+        Set { no_choice: Some(5321), ..ccan("torture-2009-1", 588_442, 5351) },
+        Set { no_choice: Some(5098), ..ccan("torture-2009-2", 435_532, 5117) },
+        Set { no_choice: Some(2843), ..ccan("torture-2009-4", 165_225, 2863) },
+        Set { no_choice: Some(5129), ..ccan("torture-2009-5", 466_868, 5158) },
     ];
-    check("the_torture_sets_of_2009_replay_without_a_mismatch", &sets);
+    check(&sets);
 }
 
 /// R11: one process each, on databases that were not empty: what was there is planted.
 #[test]
 fn traces_of_existing_databases_replay_on_planted_records() {
     let sets = [
-        Set { planted: 6, ..set("ldb/configuration.trace.zst", 2023, 6) },
-        Set { planted: 8, ..set("ldb/sam.trace.zst", 2045, 8) },
-        Set { planted: 5, ..set("ldb/templates.trace.zst", 2011, 6) },
+        Set { planted: 6, ..ccan("ldb/configuration.trace.zst", 2023, 6) },
+        Set { planted: 8, ..ccan("ldb/sam.trace.zst", 2045, 8) },
+        Set { planted: 5, ..ccan("ldb/templates.trace.zst", 2011, 6) },
     ];
-    check("traces_of_existing_databases_replay_on_planted_records", &sets);
+    check(&sets);
 }
 
 /// R6, R9, R10, R12: today's tracer and a fresh recording of the classic one, with chain locks and transactions.
@@ -88,16 +98,13 @@ fn fresh_sets_of_two_processes_replay_without_a_mismatch() {
         Set { splits: true, ..set("samba-n2-l5000", 210_383, 3136) },
         set("gen-n2-ops10k", 22_502, 2000),
     ];
-    check("fresh_sets_of_two_processes_replay_without_a_mismatch", &sets);
+    check(&sets);
 }
 
 /// R1, R9, R10: every traced call, wipes and nested transactions among them, and a database that died.
 #[test]
 fn a_set_with_every_call_replays_without_its_dead_tail() {
-    let test = "a_set_with_every_call_replays_without_its_dead_tail";
-    let Some(path) = testbed::shared("data/traces/gen-full-n2-ops5k") else {
-        return testbed::skip(test, "the shared traces are not here");
-    };
+    let path = testbed::test_data("traces/gen-full-n2-ops5k");
     let (history, explained, _, run) = replay(&source::expand(&path).expect("the set is readable"));
     assert_eq!(run.tally.mismatches, 0, "{:?}", run.tally.kept);
     assert_eq!(explained.effort.without_windows, 0);

@@ -32,14 +32,11 @@ fn assert_ordered(history: &History, what: &str) {
     assert!(explained.is_ok(), "{what}: {:?}", explained.err());
 }
 
-/// Real sets, where they stand beside the repository, and a generated one.
+/// Recorded sets, and a generated one.
 fn sets(test: &str) -> Vec<(History, Option<tempfile::TempDir>)> {
     let mut sets = Vec::new();
     for name in ["gen-full-n2-ops5k", "samba-n2-l5000", "ccan-n2-l5000"] {
-        match testbed::shared(&format!("data/traces/{name}")) {
-            Some(folder) => sets.push((read(&folder), None)),
-            None => testbed::skip(test, "no recorded traces beside the repository"),
-        }
+        sets.push((read(&testbed::test_data(&format!("traces/{name}"))), None));
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let shape = Shape { seed: testbed::seed(test), ..Shape::default() };

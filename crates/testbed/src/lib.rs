@@ -3,7 +3,7 @@
 //! * [`skip`]: a test that cannot run here says so and is counted, never passed over in silence.
 //! * [`seed`]: every random test prints its seed, and one command reruns it.
 //! * [`namespace`]: network namespaces, and whole networks of them; [`lab`]: cells of servers on such a network.
-//! * [`shared`]: files that stand beside the repository and may be absent.
+//! * [`test_data`]: recordings that the repository carries; [`ccan_traces`]: those that it does not.
 #![forbid(unsafe_code)]
 
 pub mod lab;
@@ -61,8 +61,18 @@ pub fn repository() -> &'static Path {
         .expect("crates/testbed is two levels below the root")
 }
 
-/// A path in the folder of shared facts and data beside the repository, if it is there.
-pub fn shared(relative: &str) -> Option<PathBuf> {
-    let path = repository().join("../shared").join(relative);
-    path.exists().then_some(path)
+/// A path among the recorded traces and packets that the repository carries.
+pub fn test_data(relative: &str) -> PathBuf {
+    let path = repository().join("testdata").join(relative);
+    assert!(path.exists(), "{} is missing from this checkout", path.display());
+    path
+}
+
+/// One of CCAN's own trace sets, which are not ours to carry: `QUORATE_CCAN_TRACES` names the folder that holds them.
+///
+/// Without that variable the caller has nothing to test; tests of other sets prove the same on recordings of our own.
+pub fn ccan_traces(set: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os("QUORATE_CCAN_TRACES")?).join(set);
+    assert!(path.exists(), "QUORATE_CCAN_TRACES has no {}", path.display());
+    Some(path)
 }

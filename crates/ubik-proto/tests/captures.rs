@@ -30,10 +30,10 @@ fn calls(pcap: &[u8]) -> Vec<(u16, Vec<u8>)> {
 #[test]
 fn recorded_calls_are_read_and_written_alike() {
     let captures: [&[u8]; 4] = [
-        include_bytes!("captures/beacons.pcap"),
-        include_bytes!("captures/write_txn.pcap"),
-        include_bytes!("captures/utst_truncate_abort.pcap"),
-        include_bytes!("captures/failover_epoch_change.pcap"),
+        include_bytes!("../../../testdata/captures/beacons.pcap"),
+        include_bytes!("../../../testdata/captures/write_txn.pcap"),
+        include_bytes!("../../../testdata/captures/utst_truncate_abort.pcap"),
+        include_bytes!("../../../testdata/captures/failover_epoch_change.pcap"),
     ];
     let mut seen = BTreeMap::new();
     for (service, bytes) in captures.iter().flat_map(|capture| calls(capture)) {

@@ -40,7 +40,7 @@ fn every_captured_packet_is_read_and_written_byte_for_byte() {
 }
 
 fn key() -> ServerKey {
-    let text = include_str!("../captures/rxkad_key.txt").trim();
+    let text = include_str!("../../../../testdata/captures/rxkad_key.txt").trim();
     let material =
         (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect();
     ServerKey { version: 1, encryption_type: kerberos::AES256_CTS_HMAC_SHA1_96, material }

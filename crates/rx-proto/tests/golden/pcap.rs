@@ -1,41 +1,35 @@
 //! Reads the captures: classic pcap, LINUX_SLL2, IPv4, UDP.
 
-use std::path::PathBuf;
-
 /// A datagram of a capture.
 pub struct Datagram {
     pub bytes: Vec<u8>,
 }
 
-const IN_REPOSITORY: &[&str] = &[
+const CAPTURES: &[&str] = &[
     "beacons",
     "coldstart_election",
+    "failover_epoch_change",
+    "getfile2",
     "getfile_newsync",
     "rxkad_coldstart",
     "rxkad_txn",
+    "sendfile3",
+    "sendfile_empty_join",
     "udebug",
     "updateinterfaceaddr",
     "utst_truncate_abort",
     "write_txn",
 ];
-const BESIDE_IT: &[&str] = &["failover_epoch_change", "getfile2", "sendfile3", "sendfile_empty_join"];
 
-/// All captures that are there; the large ones stand beside the repository and may be absent.
+/// All captures.
 pub fn all() -> Vec<(String, Vec<Datagram>)> {
-    let mut found = named(IN_REPOSITORY);
-    for name in BESIDE_IT {
-        match testbed::shared(&format!("data/captures/{name}.pcap")) {
-            Some(path) => found.push(((*name).to_owned(), read(&path))),
-            None => testbed::skip("golden", &format!("capture {name} is not here")),
-        }
-    }
-    found
+    named(CAPTURES)
 }
 
-/// These captures of the repository.
+/// These captures.
 pub fn named(names: &[&str]) -> Vec<(String, Vec<Datagram>)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
-    names.iter().map(|name| ((*name).to_owned(), read(&folder.join(format!("{name}.pcap"))))).collect()
+    let read = |name: &str| read(&testbed::test_data(&format!("captures/{name}.pcap")));
+    names.iter().map(|name| ((*name).to_owned(), read(name))).collect()
 }
 
 fn read(path: &std::path::Path) -> Vec<Datagram> {
