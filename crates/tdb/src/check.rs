@@ -7,7 +7,7 @@
 
 use crate::database::Database;
 use crate::error::{AccessError, Coded, ErrorCode, LockError, ReadError};
-use crate::format::{
+use crate::file::format::{
     Length, Offset, PAD, RECORD_DEAD, RECORD_FREE, RECORD_HEADER, RECORD_USED, RECOVERY_INVALID,
     RECOVERY_START_AT, RECOVERY_VALID, Record, TAILER, chain_head,
 };

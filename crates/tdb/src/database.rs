@@ -5,18 +5,18 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicI32;
 
+use crate::commit::transaction::TransactionState;
 use crate::error::{AccessError, Coded, ErrorCode, LockError, ReadError};
+use crate::file::format::{ByteOrder, Offset, SEQNUM_AT, first_record};
+use crate::file::space::Space;
 use crate::flags::Flags;
-use crate::format::{ByteOrder, Offset, SEQNUM_AT, first_record};
-use crate::freelist::FreelistMemory;
 use crate::hash::HashFunction;
 use crate::lock::{LockByte, LockKind, LockState, Wait};
 use crate::open::OpenOptions;
 use crate::record::line::Call;
 use crate::record::{Recorder, When};
-use crate::space::Space;
-use crate::transaction::TransactionState;
-use crate::traverse::Traverses;
+use crate::table::freelist::FreelistMemory;
+use crate::table::traverse::Traverses;
 
 /// How serious a message of [`OpenOptions::log`] is; libtdb's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::format::{Length, Offset};
+use crate::file::format::{Length, Offset};
 
 /// libtdb's error codes (`enum TDB_ERROR`), which the C interface and traces speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

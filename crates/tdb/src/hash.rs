@@ -1,6 +1,6 @@
 //! The two hash functions that libtdb's files know, and the place for a caller's own.
 //!
-//! A file remembers which one made it by two words of its header (see [`crate::format`]), so a wrong choice is
+//! A file remembers which one made it by two words of its header (see [`crate::file::format`]), so a wrong choice is
 //! found at open and never mixes up chains.
 
 use std::fmt;
@@ -112,7 +112,7 @@ fn finish(state: &mut [u32; 3]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{MAGIC_TEXT, RECORD_USED};
+    use crate::file::format::{MAGIC_TEXT, RECORD_USED};
 
     /// T1: the words that libtdb 1.4.8 wrote into the headers of its files.
     #[test]

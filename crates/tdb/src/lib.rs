@@ -18,61 +18,46 @@
 //!
 //! * [`flags`], `open`: what the caller wants, the header's check, new files
 //! * `database`: one open database
-//! * `chain_lock`, `lock`, `ofd`, `mutex`, `mutex_lock`: who may touch what now
-//! * `records`, `traverse`, `wipe`: the operations
-//! * `chain`, `freelist`: where records are, and where there is room
-//! * `transaction`, `recovery`: all or nothing
-//! * [`hash`], [`format`](mod@format): what the bytes mean
-//! * `space`, `overlay`: the bytes, as a transaction sees them
-//! * `mapping`, [`storage`], [`sigbus`]: the bytes
+//! * `lock`: who may touch what now, and the guards that callers hold
+//! * `table`: the operations, where records are, and where there is room
+//! * `commit`: all or nothing
+//! * `file`: the bytes: their [layout](mod@format), where they come from, how a transaction sees them
+//! * [`hash`]: which chain a key belongs to
 //! * `check`, `rescue`, `summary`, [`dump`]: looking at a whole file
 //! * `record`: what a handle did, as a trace
 //! * [`error`]: what can go wrong
 #![deny(unsafe_code)]
 
-mod chain;
-mod chain_lock;
 mod check;
+mod commit;
 mod database;
 pub mod dump;
 pub mod error;
+mod file;
 pub mod flags;
-pub mod format;
-mod freelist;
 pub mod hash;
 mod lock;
-mod mapping;
-mod mutex;
-mod mutex_lock;
-mod ofd;
 mod open;
-mod overlay;
 mod record;
-mod records;
-mod recovery;
 mod rescue;
-pub mod sigbus;
-mod space;
-pub mod storage;
 mod summary;
-mod transaction;
-mod traverse;
-mod wipe;
+mod table;
 
-pub use chain_lock::{AllRecordLock, ChainLock};
 pub use check::{CheckError, CheckReport};
+pub use commit::transaction::Transaction;
 pub use database::{Database, Log, LogLevel};
 pub use error::{
     AccessError, Coded, ErrorCode, LockError, OpenError, ReadError, RepackError, StoreError, TransactionError,
 };
+pub use file::format::{self, ByteOrder};
+pub use file::sigbus;
+pub use file::storage::{self, Storage};
 pub use flags::Flags;
-pub use format::ByteOrder;
 pub use hash::HashFunction;
+pub use lock::chain_lock::{AllRecordLock, ChainLock};
+pub use lock::mutex::robust_mutexes_work;
 pub use lock::{LockKind, Wait};
-pub use mutex::robust_mutexes_work;
 pub use open::OpenOptions;
 pub use record::{TraceForm, UnknownForm};
-pub use records::StoreMode;
-pub use storage::Storage;
 pub use summary::{Spread, Summary};
-pub use transaction::Transaction;
+pub use table::records::StoreMode;

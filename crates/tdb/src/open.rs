@@ -15,20 +15,20 @@ use std::cell::{Cell, OnceCell, RefCell};
 
 use crate::database::{Database, Log};
 use crate::error::{AccessError, LockError, OpenError};
-use crate::flags::Flags;
-use crate::format::{
+use crate::file::format::{
     ByteOrder, DEFAULT_HASH_SIZE, FEATURE_MUTEX, FREELIST_HEAD, HEADER_SIZE, Header, MAX_HASH_SIZE,
     RWLOCKS_FEATURES, RWLOCKS_HASH, first_record,
 };
-use crate::freelist::FreelistMemory;
+use crate::file::space::{Backing, Space};
+use crate::file::storage::{FileStorage, Storage};
+use crate::flags::Flags;
 use crate::hash::HashFunction;
+use crate::lock::mutex::{MutexArea, robust_mutexes_work};
+use crate::lock::ofd;
 use crate::lock::{LockByte, LockKind, LockState, Wait};
-use crate::mutex::{MutexArea, robust_mutexes_work};
-use crate::ofd;
 use crate::record::TraceForm;
-use crate::space::{Backing, Space};
-use crate::storage::{FileStorage, Storage};
-use crate::traverse::Traverses;
+use crate::table::freelist::FreelistMemory;
+use crate::table::traverse::Traverses;
 
 /// libtdb's number of deleted records a chain may keep in a volatile database.
 const VOLATILE_MAX_DEAD: u32 = 5;

@@ -26,7 +26,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::ofd;
+use crate::lock::ofd;
 use line::{Call, Text};
 use tail::Tail;
 

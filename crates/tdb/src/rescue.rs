@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::check::CheckError;
 use crate::database::Database;
-use crate::format::{Offset, RECORD_HEADER, RECORD_USED, Record, TAILER, chain_head};
+use crate::file::format::{Offset, RECORD_HEADER, RECORD_USED, Record, TAILER, chain_head};
 
 /// Where whole records were found, by start and end, and by hash.
 #[derive(Default)]

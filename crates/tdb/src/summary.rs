@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::check::{CheckError, Stretch};
 use crate::database::Database;
-use crate::format::{RECORD_FREE, RECORD_HEADER, RECORD_USED, TAILER, chain_head};
+use crate::file::format::{RECORD_FREE, RECORD_HEADER, RECORD_USED, TAILER, chain_head};
 use crate::hash::HashFunction;
 
 /// Number, smallest, average and largest of some sizes.

@@ -5,8 +5,8 @@ use std::time::Instant;
 use super::{AllRecord, HOLD_HALF, LONGEST_NAP, LockByte, NONE, PATIENCE, Wait};
 use crate::database::Database;
 use crate::error::LockError;
-use crate::format::{FREELIST_HEAD, Offset};
-use crate::ofd::{self, LockKind};
+use crate::file::format::{FREELIST_HEAD, Offset};
+use crate::lock::ofd::{self, LockKind};
 
 impl Database {
     /// Locks all chains and all records. `upgradable` is a transaction's read lock, later made a write lock.

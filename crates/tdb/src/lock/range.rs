@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::{ChainIndex, FIRST_NAP, LONGEST_NAP, LockByte, PATIENCE, Wait};
 use crate::database::Database;
 use crate::error::{AccessError, LockError};
-use crate::format::FREELIST_HEAD;
-use crate::ofd::{self, Attempt, LockKind};
+use crate::file::format::FREELIST_HEAD;
+use crate::lock::ofd::{self, Attempt, LockKind};
 
 // Bytes that libtdb never locks, on which those of ours queue (docs/tdb-format.md, Locks).
 

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use super::line::Call;
 use super::{Called, Copied, Ending, Recorder, Stamp, When};
-use crate::chain::Found;
 use crate::database::{Database, LogLevel};
 use crate::error::{AccessError, LockError, ReadError, StoreError};
-use crate::format::SEQNUM_AT;
+use crate::file::format::SEQNUM_AT;
+use crate::lock::ofd;
 use crate::lock::{LockKind, Wait};
-use crate::ofd;
-use crate::records::{StoreMode, value_place};
+use crate::table::chain::Found;
+use crate::table::records::{StoreMode, value_place};
 
 impl Database {
     /// Where this handle's trace is being written; none if nothing is recorded, or the trace could not be continued.

@@ -66,7 +66,7 @@ impl Database {
         let called = self.called();
         let held = self.unlock_list(ChainIndex::chain(chain), kind);
         self.record_chain_unlock(called, key, kind, held);
-        let byte = u64::from(crate::format::chain_head(chain)) - 4;
+        let byte = u64::from(crate::file::format::chain_head(chain)) - 4;
         self.noted(if held { Ok(()) } else { Err(LockError::NotHeld { byte }) })
     }
 

@@ -3,12 +3,16 @@
 //! Order, for everybody who has the file open: transaction lock, then chains (all of them for a transaction), then
 //! the freelist; the open lock comes last, at commit. Locks nest: this handle counts, the kernel knows one.
 //!
-//! Since the locks belong to the open file (see [`crate::ofd`]), the kernel finds no deadlock through us, and none
+//! Since the locks belong to the open file (see [`crate::lock::ofd`]), the kernel finds no deadlock through us, and none
 //! among others who wait behind us. So we try, and sleep a little: as long as it takes where the order is kept, in a
 //! queue of our own. Where a caller's own order decides (a second chain, all chains, an upgrade from read to write) we
 //! let go where we may, and give up after [`PATIENCE`].
 
+pub(crate) mod chain_lock;
 mod everything;
+pub(crate) mod mutex;
+mod mutex_lock;
+pub(crate) mod ofd;
 mod range;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -17,11 +21,10 @@ use std::time::Duration;
 
 use crate::database::Database;
 use crate::error::LockError;
-use crate::format::{FREELIST_HEAD, Offset};
-use crate::mutex::MutexArea;
-use crate::ofd;
+use crate::file::format::{FREELIST_HEAD, Offset};
+use crate::lock::mutex::MutexArea;
 
-pub use crate::ofd::LockKind;
+pub use crate::lock::ofd::LockKind;
 
 /// Whether to wait for a lock that someone else holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use crate::database::Database;
 use crate::error::AccessError;
-use crate::format::{
+use crate::file::format::{
     FREELIST_HEAD, Length, Offset, RECORD_DEAD, RECORD_FREE, RECORD_HEADER, RECORD_USED, Record, TAILER,
 };
 

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::sigbus;
+use crate::file::sigbus;
 
 /// Memory of the process that mirrors a file, or stands alone.
 pub(crate) struct Mapping {
@@ -280,7 +280,7 @@ impl Mapping {
         self.pins.get() != 0
     }
 
-    /// Whether another process truncated the file under the mapping (see [`crate::sigbus`]).
+    /// Whether another process truncated the file under the mapping (see [`crate::file::sigbus`]).
     pub fn was_truncated(&self) -> bool {
         sigbus::hit(self.base.get())
     }

@@ -27,8 +27,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI16, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::format::HEADER_SIZE;
-use crate::ofd::{Attempt, LockKind};
+use crate::file::format::HEADER_SIZE;
+use crate::lock::ofd::{Attempt, LockKind};
 
 /// The mapped mutexes of one open database.
 pub(crate) struct MutexArea {

@@ -5,7 +5,7 @@
 //! reaches the file before the commit. The table of blocks has two levels, so that a transaction that touches three
 //! blocks of a large file costs three blocks.
 
-use crate::format::Offset;
+use crate::file::format::Offset;
 
 /// Bytes a block: small, because most stores touch one record and two words of list.
 pub(crate) const BLOCK: usize = 256;

@@ -4,17 +4,17 @@
 //! ordered so that whoever looks at the chain without our help (after we were killed) finds the old or the new
 //! record: a body is complete before a word points at it, and a length grows after the bytes it covers.
 
-use crate::chain::{DeadSeen, Found};
 use crate::database::Database;
 use crate::error::{AccessError, ErrorCode, MAX_RECORD, ReadError, StoreError};
-use crate::format::{
+use crate::file::format::{
     DATA_LEN_IN_RECORD, Length, MAGIC_IN_RECORD, Offset, RECORD_DEAD, RECORD_HEADER, RECORD_USED, Record,
     chain_head,
 };
-use crate::freelist::record_len_for;
+use crate::file::space::advance;
 use crate::lock::{ChainIndex, LockKind, Wait};
 use crate::record::line::Call;
-use crate::space::advance;
+use crate::table::chain::{DeadSeen, Found};
+use crate::table::freelist::record_len_for;
 
 /// What a store does with a key that is, or is not, there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 
 use crate::database::Database;
 use crate::error::AccessError;
-use crate::format::{Offset, RECORD_DEAD, RECORD_HEADER, RECORD_USED, Record, chain_head};
+use crate::file::format::{Offset, RECORD_DEAD, RECORD_HEADER, RECORD_USED, Record, chain_head};
 
 /// A record on its chain.
 #[derive(Clone, Copy, Debug)]

@@ -10,10 +10,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::error::AccessError;
-use crate::format::{ByteOrder, Length, Offset, RECORD_HEADER, Record};
-use crate::mapping::Mapping;
-use crate::overlay::{BLOCK, Change, Overlay};
-use crate::storage::{FileStorage, Storage};
+use crate::file::format::{ByteOrder, Length, Offset, RECORD_HEADER, Record};
+use crate::file::mapping::Mapping;
+use crate::file::overlay::{BLOCK, Change, Overlay};
+use crate::file::storage::{FileStorage, Storage};
 
 /// What holds the bytes when they are not looked at through the mapping.
 pub(crate) enum Backing {

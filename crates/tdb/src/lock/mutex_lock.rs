@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use crate::database::Database;
 use crate::error::LockError;
-use crate::format::{FREELIST_HEAD, chain_head};
+use crate::file::format::{FREELIST_HEAD, chain_head};
+use crate::lock::mutex::MutexArea;
+use crate::lock::ofd::{self, Attempt};
 use crate::lock::{ChainIndex, HOLD_HALF, LONGEST_NAP, LockKind, PATIENCE, Wait};
-use crate::mutex::MutexArea;
-use crate::ofd::{self, Attempt};
 
 impl Database {
     /// The mutex that stands for this range of bytes, if one does.

@@ -1,6 +1,6 @@
 //! Where a database's bytes live: the seam under the engine.
 //!
-//! A mapped file and anonymous memory are used directly (see [`crate::mapping`]), without a call through this
+//! A mapped file and anonymous memory are used directly (see [`crate::file::mapping`]), without a call through this
 //! trait. Everything else, a file without mapping, memory in tests, a file inside another system's transaction,
 //! is a [`Storage`]. Every byte the engine changes and every point at which it needs the bytes to be durable goes
 //! through it in program order, so an implementation that records its calls knows every state that a crash can leave.

@@ -2,13 +2,13 @@
 
 use crate::database::Database;
 use crate::error::{AccessError, RepackError, StoreError};
-use crate::format::{
+use crate::file::format::{
     FREELIST_HEAD, Offset, RECORD_HEADER, RECOVERY_INVALID, RECOVERY_START_AT, Record, TAILER, chain_head,
 };
 use crate::lock::{LockKind, Wait};
 use crate::record::When;
 use crate::record::line::Call;
-use crate::records::StoreMode;
+use crate::table::records::StoreMode;
 use std::ops::ControlFlow;
 
 /// How many chain heads are set to 0 at a time.

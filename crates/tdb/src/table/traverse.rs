@@ -11,11 +11,11 @@ use std::ops::{ControlFlow, Range};
 
 use crate::database::Database;
 use crate::error::{AccessError, ErrorCode, ReadError};
-use crate::format::{Offset, RECORD_HEADER, RECORD_USED, chain_head};
+use crate::file::format::{Offset, RECORD_HEADER, RECORD_USED, chain_head};
 use crate::lock::{ChainIndex, LockByte, LockKind, Wait};
 use crate::record::line::Call;
 use crate::record::{Copied, When};
-use crate::records::value_place;
+use crate::table::records::value_place;
 
 /// How much of a chain is copied at once; one longer record is still copied whole.
 const BATCH_BYTES: usize = 1 << 20;

@@ -1,6 +1,6 @@
 //! The recovery area: the bytes that a commit is about to overwrite, kept in the file until the commit is durable.
 //!
-//! Owns making the area (steps 2 to 4 of [`crate::transaction`]) and playing it back. It is an ordinary stretch of the
+//! Owns making the area (steps 2 to 4 of [`crate::commit::transaction`]) and playing it back. It is an ordinary stretch of the
 //! file that the header points at; it is *valid* while its magic says so. It belongs to whoever holds the transaction
 //! lock and, to play it back, all records and the open lock.
 //!
@@ -18,12 +18,12 @@ use std::ops::Range;
 
 use crate::database::{Database, LogLevel};
 use crate::error::{AccessError, TransactionError};
-use crate::format::{
+use crate::file::format::{
     FREELIST_HEAD, Length, MAGIC_IN_RECORD, Offset, RECORD_DEAD, RECORD_FREE, RECORD_HEADER,
     RECORD_LEN_IN_RECORD, RECORD_USED, RECOVERY_ENTRY_HEADER, RECOVERY_INVALID, RECOVERY_START_AT,
     RECOVERY_VALID, Record, TAILER, chain_head,
 };
-use crate::overlay::Change;
+use crate::file::overlay::Change;
 
 const PAGE: u64 = 4096;
 /// A shorter stretch between records cannot become a free record that anyone would use.

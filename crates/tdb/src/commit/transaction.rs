@@ -1,11 +1,11 @@
 //! Transactions: everything or nothing, against other processes and against a crash.
 //!
-//! From start to commit all writes go to an overlay in memory (see [`crate::overlay`]); the transaction lock keeps
+//! From start to commit all writes go to an overlay in memory (see [`crate::file::overlay`]); the transaction lock keeps
 //! other transactions out, and a read lock on all records keeps single writers out. Then, numbered, and what a crash
 //! right after each step leaves:
 //!
 //! 1. *Prepare.* The read lock becomes a write lock (readers leave), the open lock is taken (nobody opens).
-//! 2. The file is made as long as the transaction and the recovery area need ([`crate::recovery`]). Left: the old
+//! 2. The file is made as long as the transaction and the recovery area need ([`crate::commit::recovery`]). Left: the old
 //!    database, perhaps with unused zeros at its end.
 //! 3. The bytes that will be overwritten go to the recovery area, still marked invalid, or valid but not pointed at if
 //!    the area is a new one. **Sync.** Left: the old database.
@@ -24,9 +24,9 @@ use std::ops::Deref;
 
 use crate::database::Database;
 use crate::error::{AccessError, LockError, TransactionError};
+use crate::file::overlay::Change;
 use crate::flags::Flags;
 use crate::lock::{LockByte, LockKind, Wait};
-use crate::overlay::Change;
 use crate::record::When;
 use crate::record::line::Call;
 

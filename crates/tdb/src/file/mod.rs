@@ -1,0 +1,15 @@
+//! The bytes of a database, and nothing about what they mean beyond their layout.
+//!
+//! * [`format`](mod@format): every offset, magic number and header; only this module knows the on-disk layout
+//! * [`mapping`]: the file as memory
+//! * [`storage`]: bytes that are reached by calls instead
+//! * [`overlay`]: what an open transaction has written
+//! * [`space`]: one view of all of them, in the file's byte order
+//! * [`sigbus`]: a mapped file that another process truncates
+
+pub mod format;
+pub(crate) mod mapping;
+pub(crate) mod overlay;
+pub mod sigbus;
+pub(crate) mod space;
+pub mod storage;
