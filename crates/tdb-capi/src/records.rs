@@ -11,15 +11,20 @@ use crate::memory::give_away;
 
 /// `tdb_fetch`: a null pointer if there is none; else the caller frees it.
 pub unsafe extern "C" fn tdb_fetch(tdb: *mut Context, key: Datum) -> Datum {
-    // SAFETY: C's promises: an open context, a key that stays during the call, and with TDB_NOLOCK no other writers.
+    // SAFETY: C's promises: an open context, and a key that stays during the call.
     unsafe {
         with_database(tdb, Datum::NULL, |context, database| {
-            match database.fetch_in_place(key.bytes(), give_away) {
-                Ok(Some(value)) if value.start.is_null() => {
-                    context.set_error(ErrorCode::OutOfMemory);
+            let mut value = context.take_buffer();
+            let fetched =
+                database.fetch_into(key.bytes(), &mut value).map(|found| found.then(|| give_away(&value)));
+            context.give_buffer_back(value);
+            match fetched {
+                Ok(Some(value)) => {
+                    if value.start.is_null() {
+                        context.set_error(ErrorCode::OutOfMemory);
+                    }
                     value
                 }
-                Ok(Some(value)) => value,
                 Ok(None) => Datum::NULL,
                 Err(error) => {
                     error.set_errno();
@@ -31,6 +36,8 @@ pub unsafe extern "C" fn tdb_fetch(tdb: *mut Context, key: Datum) -> Datum {
 }
 
 /// `tdb_parse_record`: what the parser answers, or -1.
+///
+/// The parser gets a copy: Samba's parsers lock the chain for writing, store and delete.
 pub unsafe extern "C" fn tdb_parse_record(
     tdb: *mut Context,
     key: Datum,
@@ -40,10 +47,12 @@ pub unsafe extern "C" fn tdb_parse_record(
     let Some(parser) = parser else { return FAILED };
     // SAFETY: C's promises as in `tdb_fetch`, and the parser's: it reads the value during its call only.
     unsafe {
-        with_database(tdb, FAILED, |_, database| {
-            match database
-                .parse_record_in_place(key.bytes(), |value| parser(key, Datum::lent(value), private))
-            {
+        with_database(tdb, FAILED, |context, database| {
+            let mut copy = context.take_buffer();
+            let parsed = database
+                .parse_record_copy(key.bytes(), &mut copy, |value| parser(key, Datum::lent(value), private));
+            context.give_buffer_back(copy);
+            match parsed {
                 Ok(Some(answer)) => answer,
                 Ok(None) => FAILED,
                 Err(error) => {

@@ -67,6 +67,8 @@ pub struct Database {
     /// How often positions of records became meaningless (wipe, cancelled transaction).
     pub(crate) upheavals: Cell<u64>,
     pub(crate) log: RefCell<Option<Log>>,
+    /// Memory for copies of values; a parser inside a parser finds it empty.
+    pub(crate) buffer: Cell<Vec<u8>>,
     /// What writes down what is done; nothing, normally.
     pub(crate) recorder: Option<Box<Recorder>>,
 }
@@ -151,10 +153,7 @@ impl Database {
         // A trace without numbers would say little.
         let flags = if self.recorder.is_some() { flags | Flags::SEQNUM } else { flags };
         let was = self.flags.replace(flags);
-        if was.has(Flags::NOMMAP) != flags.has(Flags::NOMMAP)
-            && !self.transaction_active()
-            && !self.space.is_lent()
-        {
+        if was.has(Flags::NOMMAP) != flags.has(Flags::NOMMAP) && !self.transaction_active() {
             // A failure to read the size shows up again at the next access.
             let _ = self.space.set_map_wanted(!flags.has(Flags::NOMMAP));
         }

@@ -304,6 +304,7 @@ impl OpenOptions {
             changes: Cell::new(0),
             upheavals: Cell::new(0),
             log: RefCell::new(self.log.clone()),
+            buffer: Cell::default(),
             recorder: None,
         }
     }

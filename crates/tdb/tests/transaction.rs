@@ -395,8 +395,8 @@ fn locks_and_traverses_exclude_what_they_must() {
             ControlFlow::Continue(())
         })
         .unwrap();
-    let refused = database.parse_record(b"a", |_| database.store(b"b", b"", StoreMode::Insert));
-    assert!(matches!(refused, Ok(Some(Err(StoreError::ReadOnly { .. })))));
+    let stored = database.parse_record(b"a", |_| database.store(b"b", b"", StoreMode::Insert));
+    assert!(matches!(stored, Ok(Some(Ok(())))), "{stored:?}");
     assert!(matches!(
         database.traverse_chain(131, |_, _, _| ControlFlow::Continue(())),
         Err(ReadError::NoSuchChain { .. })

@@ -158,9 +158,6 @@ impl Database {
         if self.space.is_memory() {
             return Err(TransactionError::NotPossible { why: "the database is in memory" });
         }
-        if self.space.is_lent() {
-            return Err(TransactionError::NotPossible { why: "a value is lent out by parse_record" });
-        }
         if self.traverses.reading.get() > 0 {
             return Err(TransactionError::NotPossible { why: "a traverse that only reads is running" });
         }

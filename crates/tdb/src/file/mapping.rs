@@ -1,29 +1,30 @@
 //! A piece of memory that holds the database: the mapped file, or anonymous memory for databases without a file.
 //!
 //! Every access is checked against the mapping's length, so no offset from the file can reach outside. What is in
-//! the memory may be changed by other processes; what holds them off is the chain lock, which the callers take.
+//! the memory may be changed by other processes at any time, so all access is by copy ([`super::shared`]): there is never
+//! a reference into it. A change of its length that fails leaves it as it was.
 //! The *visible* part is what the engine may use directly; it is empty while a transaction's overlay is in front.
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::file::sigbus;
+use crate::file::{shared, sigbus};
 
 /// Memory of the process that mirrors a file, or stands alone.
 pub(crate) struct Mapping {
     base: Cell<*mut u8>,
+    /// The bytes that may be used.
     len: Cell<usize>,
+    /// The bytes that the kernel has mapped: more than `len` after a failed change of length.
+    mapped: Cell<usize>,
     /// `len`, or 0 while the engine must not look at the memory directly.
     visible: Cell<usize>,
     writable: bool,
-    /// Borrowed slices of the memory that are alive; it may not move or go away under them.
-    pins: Cell<u32>,
-    /// Earlier places of the memory that a pin kept alive.
-    retired: RefCell<Vec<(*mut u8, usize)>>,
+    watch: Cell<Option<sigbus::Watch>>,
 }
 
 // SAFETY: the memory belongs to this value alone within the process, and nothing in it refers to a thread.
@@ -40,76 +41,52 @@ impl Mapping {
         Mapping {
             base: Cell::new(ptr::null_mut()),
             len: Cell::new(0),
+            mapped: Cell::new(0),
             visible: Cell::new(0),
             writable,
-            pins: Cell::new(0),
-            retired: RefCell::new(Vec::new()),
+            watch: Cell::new(None),
         }
     }
 
-    /// Makes the `len` bytes of the file from a place in it (or of anonymous memory) the mapping. A failure leaves it
-    /// empty. The place is a whole number of pages, and the same as long as the mapping is not empty.
+    /// Makes the `len` bytes of the file from a place in it (or of anonymous memory) the mapping. The place is a whole
+    /// number of pages, and the same as long as the mapping is not empty.
+    ///
+    /// # Errors
+    /// The kernel's. The old mapping stays then, of which no more than `len` bytes are used.
     pub fn resize(&self, file: Option<(BorrowedFd<'_>, u64)>, len: usize) -> io::Result<()> {
-        if len == self.len.get() {
+        if len == self.mapped.get() {
+            self.set_len(len);
             return Ok(());
         }
-        let hidden = self.visible.get() == 0 && self.len.get() != 0;
-        let old = (self.base.get(), self.len.get());
-        let placed = if old.1 != 0 && len != 0 && self.pins.get() == 0 {
-            self.remap(old, len)
-        } else {
-            self.map_anew(file, old, len)
+        let old = (self.base.get(), self.mapped.get());
+        let placed = match (old.1, len) {
+            (_, 0) => {
+                self.release(old);
+                Ok(ptr::null_mut())
+            }
+            (0, _) => self.mmap(file, len),
+            _ => remap(old, len),
         };
-        sigbus::forget(old.0);
         match placed {
             Ok(base) => {
                 self.base.set(base);
-                self.len.set(len);
-                self.visible.set(if hidden { 0 } else { len });
-                if file.is_some() {
-                    sigbus::remember(base, len);
-                }
+                self.mapped.set(len);
+                self.set_len(len);
+                let watch = if file.is_some() { sigbus::watch(base, len) } else { None };
+                self.watch.set(watch);
                 Ok(())
             }
             Err(error) => {
-                self.base.set(ptr::null_mut());
-                self.len.set(0);
-                self.visible.set(0);
+                self.set_len(self.len.get().min(len));
                 Err(error)
             }
         }
     }
 
-    fn remap(&self, old: (*mut u8, usize), len: usize) -> io::Result<*mut u8> {
-        // SAFETY: `old` is a mapping of ours, and no slice into it is alive (`pins` is 0).
-        let base =
-            unsafe { libc::mremap(old.0.cast(), whole_pages(old.1), whole_pages(len), libc::MREMAP_MAYMOVE) };
-        if base == libc::MAP_FAILED {
-            let error = io::Error::last_os_error();
-            self.release(old);
-            return Err(error);
-        }
-        Ok(base.cast())
-    }
-
-    fn map_anew(
-        &self,
-        file: Option<(BorrowedFd<'_>, u64)>,
-        old: (*mut u8, usize),
-        len: usize,
-    ) -> io::Result<*mut u8> {
-        let mapped = if len == 0 { Ok(ptr::null_mut()) } else { self.mmap(file, len) };
-        if let (Ok(base), None) = (&mapped, file) {
-            // Anonymous memory lives only here, so its content moves along.
-            // SAFETY: two distinct mappings of ours, both at least as long as the shorter length.
-            unsafe { ptr::copy_nonoverlapping(old.0, *base, old.1.min(len)) };
-        }
-        if self.pins.get() == 0 {
-            self.release(old);
-        } else if old.1 != 0 {
-            self.retired.borrow_mut().push(old);
-        }
-        mapped
+    fn set_len(&self, len: usize) {
+        let hidden = self.visible.get() == 0 && self.len.get() != 0;
+        self.len.set(len);
+        self.visible.set(if hidden { 0 } else { len });
     }
 
     fn mmap(&self, file: Option<(BorrowedFd<'_>, u64)>, len: usize) -> io::Result<*mut u8> {
@@ -132,9 +109,11 @@ impl Mapping {
         Ok(base.cast())
     }
 
+    /// Gives the memory back; the watch goes first.
     fn release(&self, (base, len): (*mut u8, usize)) {
+        self.watch.set(None);
         if len != 0 {
-            // SAFETY: a mapping of ours that nothing refers to any more.
+            // SAFETY: a mapping of ours, and there are no references into it.
             unsafe { libc::munmap(base.cast(), whole_pages(len)) };
         }
     }
@@ -164,11 +143,8 @@ impl Mapping {
     /// The word at `at`, as it stands in the file.
     #[inline]
     pub fn word(&self, at: u32) -> Option<u32> {
-        if !self.sees(at, 4) {
-            return None;
-        }
-        // SAFETY: checked to be inside; unaligned reads are allowed by `read_unaligned`.
-        Some(unsafe { self.base.get().add(at as usize).cast::<u32>().read_unaligned() })
+        // SAFETY: checked to be inside.
+        self.sees(at, 4).then(|| unsafe { shared::word(self.base.get().add(at as usize)) })
     }
 
     /// The six words at `at`, as they stand in the file.
@@ -177,21 +153,15 @@ impl Mapping {
         if !self.sees(at, 24) {
             return None;
         }
-        // SAFETY: as in `word`.
-        Some(unsafe { self.base.get().add(at as usize).cast::<[u32; 6]>().read_unaligned() })
+        // SAFETY: checked to be inside.
+        Some(std::array::from_fn(|nth| unsafe { shared::word(self.base.get().add(at as usize + 4 * nth)) }))
     }
 
     /// Whether `bytes` stand at `at`; `None` if that is not visible.
     #[inline]
     pub fn equals(&self, at: u32, bytes: &[u8]) -> Option<bool> {
-        if !self.sees(at, bytes.len()) {
-            return None;
-        }
-        // SAFETY: both sides are `bytes.len()` readable bytes.
-        let order = unsafe {
-            libc::memcmp(self.base.get().add(at as usize).cast(), bytes.as_ptr().cast(), bytes.len())
-        };
-        Some(order == 0)
+        // SAFETY: checked to be inside.
+        self.sees(at, bytes.len()).then(|| unsafe { shared::equal(self.base.get().add(at as usize), bytes) })
     }
 
     /// Copies bytes out of the mapping; `false` if they are not visible.
@@ -206,8 +176,8 @@ impl Mapping {
         if !self.covers(at, out.len()) {
             return false;
         }
-        // SAFETY: checked to be inside; `out` is memory of Rust's, not of the mapping.
-        unsafe { ptr::copy_nonoverlapping(self.base.get().add(at as usize), out.as_mut_ptr(), out.len()) };
+        // SAFETY: checked to be inside.
+        unsafe { shared::copy_out(self.base.get().add(at as usize), out) };
         true
     }
 
@@ -220,7 +190,7 @@ impl Mapping {
         out.reserve(len);
         // SAFETY: the source is inside the mapping; the destination was just reserved and is not the mapping.
         unsafe {
-            ptr::copy_nonoverlapping(self.base.get().add(at as usize), out.as_mut_ptr().add(out.len()), len);
+            shared::copy(self.base.get().add(at as usize), out.as_mut_ptr().add(out.len()), len);
             out.set_len(out.len() + len);
         }
         true
@@ -229,22 +199,22 @@ impl Mapping {
     /// Copies bytes into the mapping; `false` if they are not visible or the mapping is only for reading.
     #[inline]
     pub fn copy_in(&self, at: u32, bytes: &[u8]) -> bool {
-        if !self.writable || self.pins.get() != 0 || !self.sees(at, bytes.len()) {
+        if !self.writable || !self.sees(at, bytes.len()) {
             return false;
         }
-        // SAFETY: checked to be inside and writable, and no slice into it is alive.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.get().add(at as usize), bytes.len()) };
+        // SAFETY: checked to be inside and writable.
+        unsafe { shared::copy_in(bytes, self.base.get().add(at as usize)) };
         true
     }
 
     /// Puts a word, as it shall stand in the file; `false` as in [`Mapping::copy_in`].
     #[inline]
     pub fn put_word(&self, at: u32, word: u32) -> bool {
-        if !self.writable || self.pins.get() != 0 || !self.sees(at, 4) {
+        if !self.writable || !self.sees(at, 4) {
             return false;
         }
         // SAFETY: as in `copy_in`.
-        unsafe { self.base.get().add(at as usize).cast::<u32>().write_unaligned(word) };
+        unsafe { shared::put_word(self.base.get().add(at as usize), word) };
         true
     }
 
@@ -259,31 +229,26 @@ impl Mapping {
         true
     }
 
-    /// Lends the bytes to `with`; `None` if they are not visible.
-    ///
-    /// While it runs this mapping is neither moved nor written through. That nobody else writes the bytes is what
-    /// the chain lock is for, which the caller holds; a process that writes without a lock breaks every reader.
-    pub fn lend<T>(&self, at: u32, len: usize, with: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        if !self.sees(at, len) {
-            return None;
-        }
-        self.pins.set(self.pins.get() + 1);
-        let _unpin = Unpin(self);
-        // SAFETY: inside the mapping, which stays in place while pinned; writes through it are refused meanwhile.
-        let slice = unsafe { std::slice::from_raw_parts(self.base.get().add(at as usize), len) };
-        Some(with(slice))
-    }
-
-    /// Whether a slice is lent out, so that nothing may be written.
-    #[inline]
-    pub fn is_lent(&self) -> bool {
-        self.pins.get() != 0
-    }
-
     /// Whether another process truncated the file under the mapping (see [`crate::file::sigbus`]).
+    #[inline]
     pub fn was_truncated(&self) -> bool {
-        sigbus::hit(self.base.get())
+        sigbus::any_hit() && self.was_hit()
     }
+
+    #[cold]
+    fn was_hit(&self) -> bool {
+        let watch = self.watch.take();
+        let hit = watch.as_ref().is_some_and(sigbus::Watch::was_hit);
+        self.watch.set(watch);
+        hit
+    }
+}
+
+fn remap(old: (*mut u8, usize), len: usize) -> io::Result<*mut u8> {
+    // SAFETY: `old` is a mapping of ours, and there are no references into it. A failure leaves it in place.
+    let base =
+        unsafe { libc::mremap(old.0.cast(), whole_pages(old.1), whole_pages(len), libc::MREMAP_MAYMOVE) };
+    if base == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(base.cast()) }
 }
 
 #[inline]
@@ -292,22 +257,8 @@ fn inside(at: u32, len: usize, limit: usize) -> bool {
     at as u64 + len as u64 <= limit as u64
 }
 
-struct Unpin<'a>(&'a Mapping);
-
-impl Drop for Unpin<'_> {
-    fn drop(&mut self) {
-        self.0.pins.set(self.0.pins.get() - 1);
-        if self.0.pins.get() == 0 {
-            for old in self.0.retired.borrow_mut().drain(..) {
-                self.0.release(old);
-            }
-        }
-    }
-}
-
 impl Drop for Mapping {
     fn drop(&mut self) {
-        sigbus::forget(self.base.get());
-        self.release((self.base.get(), self.len.get()));
+        self.release((self.base.get(), self.mapped.get()));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! * [`format`](mod@format): every offset, magic number and header; only this module knows the on-disk layout
 //! * [`mapping`]: the file as memory
+//! * [`shared`]: access to memory that other processes change
 //! * [`storage`]: bytes that are reached by calls instead
 //! * [`overlay`]: what an open transaction has written
 //! * [`space`]: one view of all of them, in the file's byte order
@@ -10,6 +11,7 @@
 pub mod format;
 pub(crate) mod mapping;
 pub(crate) mod overlay;
+pub(crate) mod shared;
 pub mod sigbus;
 pub(crate) mod space;
 pub mod storage;

@@ -16,15 +16,61 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// How many mapped databases the guard can watch; further ones work, unguarded.
 const WATCHED: usize = 256;
 
-struct Watch {
+/// One watched mapping. The three numbers change together: `turn` is odd while they do, and whoever reads them looks at it
+/// before and after.
+struct Slot {
+    taken: AtomicBool,
+    turn: AtomicUsize,
     base: AtomicUsize,
     len: AtomicUsize,
     hit: AtomicBool,
 }
 
-static WATCHES: [Watch; WATCHED] =
-    [const { Watch { base: AtomicUsize::new(0), len: AtomicUsize::new(0), hit: AtomicBool::new(false) } };
-        WATCHED];
+static SLOTS: [Slot; WATCHED] = [const {
+    Slot {
+        taken: AtomicBool::new(false),
+        turn: AtomicUsize::new(0),
+        base: AtomicUsize::new(0),
+        len: AtomicUsize::new(0),
+        hit: AtomicBool::new(false),
+    }
+}; WATCHED];
+
+impl Slot {
+    fn set(&self, base: usize, len: usize) {
+        self.turn.fetch_add(1, Ordering::SeqCst);
+        self.base.store(base, Ordering::SeqCst);
+        self.len.store(len, Ordering::SeqCst);
+        self.turn.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether `address` is in the mapping that this slot watches. A slot that is being changed watches none: the thread
+    /// that touched the address has a mapping there, which nobody else changes.
+    fn watches(&self, address: usize) -> bool {
+        let turn = self.turn.load(Ordering::SeqCst);
+        let (base, len) = (self.base.load(Ordering::SeqCst), self.len.load(Ordering::SeqCst));
+        let settled = turn.is_multiple_of(2) && self.turn.load(Ordering::SeqCst) == turn;
+        settled && address.checked_sub(base).is_some_and(|within| within < len)
+    }
+}
+
+/// A mapping is watched for as long as this is kept.
+pub(crate) struct Watch(&'static Slot);
+
+impl Watch {
+    /// Whether the mapping was truncated under us.
+    pub(crate) fn was_hit(&self) -> bool {
+        self.0.hit.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.set(0, 0);
+        self.0.taken.store(false, Ordering::Release);
+    }
+}
+
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 static ANY_HIT: AtomicBool = AtomicBool::new(false);
 
@@ -56,57 +102,34 @@ pub fn install() -> io::Result<()> {
     result
 }
 
-/// Watches a mapping.
-pub(crate) fn remember(base: *mut u8, len: usize) {
-    if !INSTALLED.load(Ordering::Acquire) {
-        return;
+/// Watches a mapping; `None` if the guard is not installed, or has as many as it can watch.
+pub(crate) fn watch(base: *mut u8, len: usize) -> Option<Watch> {
+    if !INSTALLED.load(Ordering::Acquire) || len == 0 {
+        return None;
     }
-    for watch in &WATCHES {
-        if watch.base.compare_exchange(0, base as usize, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            watch.hit.store(false, Ordering::Release);
-            watch.len.store(len, Ordering::Release);
-            return;
-        }
-    }
+    let free =
+        |slot: &&Slot| slot.taken.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+    let slot = SLOTS.iter().find(free)?;
+    slot.hit.store(false, Ordering::Release);
+    slot.set(base.addr(), len);
+    Some(Watch(slot))
 }
 
-/// Stops watching a mapping.
-pub(crate) fn forget(base: *mut u8) {
-    if base.is_null() || !INSTALLED.load(Ordering::Acquire) {
-        return;
-    }
-    for watch in &WATCHES {
-        if watch.base.load(Ordering::Acquire) == base as usize {
-            watch.len.store(0, Ordering::Release);
-            watch.hit.store(false, Ordering::Release);
-            watch.base.store(0, Ordering::Release);
-        }
-    }
-}
-
-/// Whether the mapping at `base` was truncated under us.
-pub(crate) fn hit(base: *mut u8) -> bool {
-    // Watches that are not in use have no base either.
-    !base.is_null()
-        && ANY_HIT.load(Ordering::Relaxed)
-        && WATCHES.iter().any(|watch| {
-            watch.base.load(Ordering::Acquire) == base as usize && watch.hit.load(Ordering::Acquire)
-        })
+/// Whether any mapping was truncated under us so far.
+#[inline]
+pub(crate) fn any_hit() -> bool {
+    ANY_HIT.load(Ordering::Relaxed)
 }
 
 extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid siginfo.
     let address = unsafe { (*info).si_addr() } as usize;
-    for watch in &WATCHES {
-        let base = watch.base.load(Ordering::Acquire);
-        if base != 0 && address >= base && address - base < watch.len.load(Ordering::Acquire) {
-            if put_zeros(address) {
-                watch.hit.store(true, Ordering::Release);
-                ANY_HIT.store(true, Ordering::Release);
-                return;
-            }
-            break;
-        }
+    if let Some(slot) = SLOTS.iter().find(|slot| slot.watches(address))
+        && put_zeros(address)
+    {
+        slot.hit.store(true, Ordering::Release);
+        ANY_HIT.store(true, Ordering::Release);
+        return;
     }
     pass_on(signal, info, context);
 }

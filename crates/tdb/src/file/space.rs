@@ -260,22 +260,6 @@ impl Space {
         Ok(out)
     }
 
-    /// Lends the bytes at `at` to `with`, without a copy where they are mapped.
-    pub fn lend<T>(&self, at: Offset, len: Length, with: impl FnOnce(&[u8]) -> T) -> Result<T, AccessError> {
-        if self.mapping.sees(at, len as usize) {
-            let lent = self.mapping.lend(at, len as usize, with);
-            return lent.ok_or_else(|| outside(at));
-        }
-        let bytes = self.bytes(at, len)?;
-        Ok(with(&bytes))
-    }
-
-    /// Whether bytes are lent out, so that nothing may be written.
-    #[inline]
-    pub fn is_lent(&self) -> bool {
-        self.mapping.is_lent()
-    }
-
     /// Writes `bytes` at `at`.
     #[inline]
     pub fn write(&self, at: Offset, bytes: &[u8]) -> Result<(), AccessError> {
@@ -323,9 +307,6 @@ impl Space {
 
     #[inline(never)]
     fn write_slowly(&self, at: Offset, bytes: &[u8]) -> Result<(), AccessError> {
-        if self.mapping.is_lent() {
-            return Err(AccessError::Refused { why: "a value is lent out by parse_record" });
-        }
         self.must_hold(at, bytes.len() as u32)?;
         let mut overlay = self.overlay.borrow_mut();
         let Some(overlay) = overlay.as_mut() else {
@@ -419,9 +400,6 @@ impl Space {
 
     /// Makes the database longer, with zeros; nothing but a size if a transaction is open.
     pub fn grow(&self, to: u32) -> Result<(), AccessError> {
-        if self.mapping.is_lent() {
-            return Err(AccessError::Refused { why: "a value is lent out by parse_record" });
-        }
         if let Some(overlay) = self.overlay.borrow_mut().as_mut() {
             if overlay.sealed {
                 return Err(AccessError::Refused { why: "the transaction is prepared; commit or cancel it" });

@@ -346,9 +346,6 @@ impl Database {
         if self.traverses.reading.get() > 0 {
             return Err(LockError::ReadOnly { why: "a traverse that only reads is running" });
         }
-        if self.space.is_lent() {
-            return Err(LockError::ReadOnly { why: "a value is lent out by parse_record" });
-        }
         Ok(())
     }
 

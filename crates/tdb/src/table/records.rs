@@ -32,6 +32,8 @@ pub enum StoreMode {
 const SMALL_DEAD: Length = 512;
 /// One may wait in any case, and one more for so many records that a search has met on the chain.
 const LIVE_FOR_DEAD: u32 = 3;
+/// A longer buffer is freed rather than kept for the next value.
+const LONGEST_BUFFER: usize = 64 << 10;
 
 impl Database {
     /// The value of `key`, if it is there.
@@ -46,81 +48,81 @@ impl Database {
         fetched
     }
 
-    /// [`Database::fetch`] that hands the file's own bytes to `take` instead of copying them first.
+    /// Puts the value of `key` into `value`, whose memory serves many fetches; `false`, and `value` empty, if it is not there.
     ///
-    /// # Safety
-    /// If the handle takes no locks, nobody else writes to the file while `take` runs.
-    #[allow(unsafe_code)]
-    pub unsafe fn fetch_in_place<T>(
-        &self,
-        key: &[u8],
-        take: impl FnOnce(&[u8]) -> T,
-    ) -> Result<Option<T>, ReadError> {
+    /// # Errors
+    /// As [`Database::fetch`].
+    pub fn fetch_into(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool, ReadError> {
+        value.clear();
         let called = self.called();
-        let mut value = Vec::new();
         let fetched = self.noted(self.read_value(key, |found| {
             let (at, len) = value_place(found)?;
-            self.space.lend(at, len, |bytes| {
-                if called.is_some() {
-                    value.extend_from_slice(bytes);
-                }
-                take(bytes)
-            })
+            self.space.append_to(at, len, value)
         }));
-        let line = |found: &Option<T>| Call::KeyRecord("tdb_fetch", key, found.as_ref().map(|_| &*value));
+        let line = |found: &Option<()>| Call::KeyRecord("tdb_fetch", key, found.map(|()| value.as_slice()));
         self.record_read(called, fetched.as_ref().ok().map(line));
-        fetched
+        fetched.map(|found| found.is_some())
     }
 
-    /// Lends the value of `key` to `parse`, without a copy where the file is mapped; `None` if the key is not there.
+    /// Shows the value of `key` to `parse`; `None` if the key is not there.
     ///
-    /// The chain stays locked for reading meanwhile, and writing to this database inside `parse` is refused. Handles
-    /// opened for reading only hand out a copy, since they lock nothing that holds writers off; who opens without
-    /// locks promises that nobody else writes.
+    /// It is a copy, in memory that this handle keeps for the next call: another process may change the file's own bytes
+    /// at any moment. No lock is held any more when `parse` runs, so it may use the database in every way.
     ///
-    /// The value cannot be kept beyond the lock:
+    /// The value cannot be kept beyond the call:
     ///
     /// ```compile_fail
     /// # let database = tdb::Database::open("x").unwrap();
     /// let kept: &[u8] = database.parse_record(b"key", |value| value).unwrap().unwrap();
     /// ```
+    ///
+    /// # Errors
+    /// As [`Database::fetch`].
     pub fn parse_record<T>(
         &self,
         key: &[u8],
         parse: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
-        self.parse(key, !self.read_only, parse)
+        let mut value = self.buffer.take();
+        value.clear();
+        let called = self.called();
+        let found = self.noted(self.read_value(key, |found| {
+            let (at, len) = value_place(found)?;
+            self.space.append_to(at, len, &mut value)
+        }));
+        self.record_found(called, ("tdb_parse_record", key), found.as_ref().map(result_of));
+        let parsed = found.map(|found| found.map(|()| parse(&value)));
+        if value.capacity() <= LONGEST_BUFFER {
+            self.buffer.set(value);
+        }
+        parsed
     }
 
-    /// [`Database::parse_record`] that lends the file's own bytes by handles without locks, too.
+    /// [`Database::parse_record`] on a copy in `buffer`, so that `parse` may use this database in every way that the lock
+    /// of the chain for reading allows: store, delete, and lock this chain for writing. What it changes does not show in
+    /// the copy.
     ///
-    /// # Safety
-    /// If the handle takes no locks, nobody else writes to the file while `parse` runs.
-    #[allow(unsafe_code)]
-    pub unsafe fn parse_record_in_place<T>(
+    /// # Errors
+    /// As [`Database::parse_record`].
+    pub fn parse_record_copy<T>(
         &self,
         key: &[u8],
-        parse: impl FnOnce(&[u8]) -> T,
-    ) -> Result<Option<T>, ReadError> {
-        self.parse(key, true, parse)
-    }
-
-    fn parse<T>(
-        &self,
-        key: &[u8],
-        in_place: bool,
+        buffer: &mut Vec<u8>,
         parse: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
         let called = self.called();
         let parsed = self.noted(self.read_value(key, |found| {
             let (at, len) = value_place(found)?;
-            if in_place {
-                self.space.lend(at, len, parse)
-            } else {
-                self.space.bytes(at, len).map(|bytes| parse(&bytes))
-            }
+            buffer.clear();
+            self.space.append_to(at, len, buffer)?;
+            // The line must not carry the number that a change made by `parse` leads to.
+            self.note_version();
+            self.record_found(called, ("tdb_parse_record", key), Ok(0));
+            Ok(parse(buffer))
         }));
-        self.record_found(called, ("tdb_parse_record", key), parsed.as_ref().map(result_of));
+        if !matches!(parsed, Ok(Some(_))) {
+            self.record_found(called, ("tdb_parse_record", key), parsed.as_ref().map(result_of));
+        }
         parsed
     }
 
@@ -385,9 +387,6 @@ impl Database {
         }
         if self.traverses.reading.get() > 0 {
             return Err(StoreError::ReadOnly { why: "a traverse that only reads is running" });
-        }
-        if self.space.is_lent() {
-            return Err(StoreError::ReadOnly { why: "a value is lent out by parse_record" });
         }
         Ok(())
     }
