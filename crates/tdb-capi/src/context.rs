@@ -17,7 +17,12 @@ pub struct Context {
     database: OnceCell<Database>,
     name: CString,
     log: Cell<LoggingContext>,
+    /// Memory that a parser's copy can use; a parser inside a parser finds it empty.
+    buffer: Cell<Vec<u8>>,
 }
+
+/// A longer buffer is freed rather than kept.
+const LONGEST_BUFFER: usize = 64 << 10;
 
 /// All open contexts, for `tdb_reopen_all`: their addresses.
 static OPEN: Mutex<Vec<usize>> = Mutex::new(Vec::new());
@@ -25,7 +30,12 @@ static OPEN: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 impl Context {
     /// A context that is being opened.
     pub fn new(name: &CStr, log: LoggingContext) -> Box<Context> {
-        Box::new(Context { database: OnceCell::new(), name: name.into(), log: Cell::new(log) })
+        Box::new(Context {
+            database: OnceCell::new(),
+            name: name.into(),
+            log: Cell::new(log),
+            buffer: Cell::default(),
+        })
     }
 
     /// Gives the context its database and to C; C gives it back to [`Context::close`].
@@ -74,6 +84,18 @@ impl Context {
     /// Sends messages elsewhere from now on.
     pub fn set_log(&self, log: LoggingContext) {
         self.log.set(log);
+    }
+
+    /// An empty buffer, to be given back by [`Context::give_buffer_back`].
+    pub fn take_buffer(&self) -> Vec<u8> {
+        self.buffer.take()
+    }
+
+    /// Keeps a buffer for the next who takes one.
+    pub fn give_buffer_back(&self, buffer: Vec<u8>) {
+        if buffer.capacity() <= LONGEST_BUFFER {
+            self.buffer.set(buffer);
+        }
     }
 
     /// Tells the caller's log function.

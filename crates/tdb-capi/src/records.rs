@@ -31,6 +31,8 @@ pub unsafe extern "C" fn tdb_fetch(tdb: *mut Context, key: Datum) -> Datum {
 }
 
 /// `tdb_parse_record`: what the parser answers, or -1.
+///
+/// The parser gets a copy: Samba's parsers lock the chain for writing, store and delete.
 pub unsafe extern "C" fn tdb_parse_record(
     tdb: *mut Context,
     key: Datum,
@@ -40,10 +42,12 @@ pub unsafe extern "C" fn tdb_parse_record(
     let Some(parser) = parser else { return FAILED };
     // SAFETY: C's promises as in `tdb_fetch`, and the parser's: it reads the value during its call only.
     unsafe {
-        with_database(tdb, FAILED, |_, database| {
-            match database
-                .parse_record_in_place(key.bytes(), |value| parser(key, Datum::lent(value), private))
-            {
+        with_database(tdb, FAILED, |context, database| {
+            let mut copy = context.take_buffer();
+            let parsed = database
+                .parse_record_copy(key.bytes(), &mut copy, |value| parser(key, Datum::lent(value), private));
+            context.give_buffer_back(copy);
+            match parsed {
                 Ok(Some(answer)) => answer,
                 Ok(None) => FAILED,
                 Err(error) => {

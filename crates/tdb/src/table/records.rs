@@ -89,38 +89,44 @@ impl Database {
         key: &[u8],
         parse: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
-        self.parse(key, !self.read_only, parse)
+        let called = self.called();
+        let parsed = self.noted(self.read_value(key, |found| {
+            let (at, len) = value_place(found)?;
+            if self.read_only {
+                self.space.bytes(at, len).map(|bytes| parse(&bytes))
+            } else {
+                self.space.lend(at, len, parse)
+            }
+        }));
+        self.record_found(called, ("tdb_parse_record", key), parsed.as_ref().map(result_of));
+        parsed
     }
 
-    /// [`Database::parse_record`] that lends the file's own bytes by handles without locks, too.
+    /// [`Database::parse_record`] on a copy in `buffer`, so that `parse` may use this database in every way that the lock
+    /// of the chain for reading allows: store, delete, and lock this chain for writing. What it changes does not show in
+    /// the copy.
     ///
-    /// # Safety
-    /// If the handle takes no locks, nobody else writes to the file while `parse` runs.
-    #[allow(unsafe_code)]
-    pub unsafe fn parse_record_in_place<T>(
+    /// # Errors
+    /// As [`Database::parse_record`].
+    pub fn parse_record_copy<T>(
         &self,
         key: &[u8],
-        parse: impl FnOnce(&[u8]) -> T,
-    ) -> Result<Option<T>, ReadError> {
-        self.parse(key, true, parse)
-    }
-
-    fn parse<T>(
-        &self,
-        key: &[u8],
-        in_place: bool,
+        buffer: &mut Vec<u8>,
         parse: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
         let called = self.called();
         let parsed = self.noted(self.read_value(key, |found| {
             let (at, len) = value_place(found)?;
-            if in_place {
-                self.space.lend(at, len, parse)
-            } else {
-                self.space.bytes(at, len).map(|bytes| parse(&bytes))
-            }
+            buffer.clear();
+            self.space.append_to(at, len, buffer)?;
+            // The line must not carry the number that a change made by `parse` leads to.
+            self.note_version();
+            self.record_found(called, ("tdb_parse_record", key), Ok(0));
+            Ok(parse(buffer))
         }));
-        self.record_found(called, ("tdb_parse_record", key), parsed.as_ref().map(result_of));
+        if !matches!(parsed, Ok(Some(_))) {
+            self.record_found(called, ("tdb_parse_record", key), parsed.as_ref().map(result_of));
+        }
         parsed
     }
 
