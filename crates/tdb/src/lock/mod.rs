@@ -307,10 +307,13 @@ impl Database {
     fn lock_again(&self, nth: usize, kind: LockKind, wait: Wait) -> Result<(), LockError> {
         let Entry { byte, kind: held, .. } = self.locks.entries.borrow()[nth];
         if held == LockKind::Read && kind == LockKind::Write {
-            self.must_be_lockable(kind)?;
             match self.mutex_of(byte, 1) {
+                // A mutex is held alone already, so libtdb asks nothing here.
                 Some((area, list)) => area.upgrade(list).map_err(|source| LockError::Io { byte, source })?,
-                None => self.lock_range(kind, byte, 1, wait, false)?,
+                None => {
+                    self.must_be_lockable(kind)?;
+                    self.lock_range(kind, byte, 1, wait, false)?;
+                }
             }
             self.locks.entries.borrow_mut()[nth].kind = LockKind::Write;
         }
