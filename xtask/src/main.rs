@@ -42,7 +42,11 @@ enum Task {
         no_install: bool,
     },
     /// Hold the rules of docs/ and names: requirements table, words, sizes, crate arrows, links.
-    Tidy,
+    Tidy {
+        /// Renew the generated tables first, and nothing else.
+        #[arg(long)]
+        fix: bool,
+    },
     /// Torture one file from libtdb's processes and ours at once, and run cells of OpenAFS's servers and ours, in full length.
     Interop,
     /// Crash at every write and sync, in full length.
@@ -77,7 +81,8 @@ fn main() -> ExitCode {
         Task::Check => checks::check(),
         Task::Fix => checks::fix(),
         Task::Test { no_install } => tests::run(!no_install),
-        Task::Tidy => tidy::check(),
+        Task::Tidy { fix: false } => tidy::check(),
+        Task::Tidy { fix: true } => tidy::fix().and_then(|()| tidy::check()),
         Task::Interop => suites::interop(),
         Task::Crash => suites::crash(),
         Task::Faults { minutes } => suites::faults(minutes),

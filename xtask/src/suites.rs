@@ -72,10 +72,10 @@ pub fn miri() -> Result<()> {
 /// One benchmark, or all of them.
 pub fn bench(only: Option<&str>) -> Result<()> {
     packages::install_missing();
-    run(&mut cargo(&["build", "--release", "-p", "tdb-capi", "-p", "quorate"]))?;
+    run(&mut cargo(&["build", "--profile", "dist", "-p", "tdb-capi", "-p", "quorate"]))?;
     match only {
-        Some(name) => run(&mut cargo(&["bench", "-p", "bench", "--bench", name])),
-        None => run(&mut cargo(&["bench", "-p", "bench"])),
+        Some(name) => run(&mut cargo(&["bench", "--profile", "dist", "-p", "bench", "--bench", name])),
+        None => run(&mut cargo(&["bench", "--profile", "dist", "-p", "bench"])),
     }
 }
 
