@@ -7,7 +7,7 @@
 //! and in the system; the picture shows the latter, which depends less on what else the machine does. Memory and
 //! processor time come from /proc, so this runs on Linux only.
 //!
-//! `cargo bench -p bench --bench trace_scale -- 10000000 ../docs` goes up to that many operations (default: a million) and
+//! `cargo bench --profile dist -p bench --bench trace_scale -- 10000000 ../docs` goes up to that many operations (default: a million) and
 //! writes the figures and a picture of them to `docs/trace-growth.csv` and `docs/trace-growth.svg`. `-- --draw ../docs` draws
 //! the picture again from the figures.
 

@@ -4,7 +4,7 @@
 //! history with one result made false: it must be found impossible, on the key where the lie is, by a contradiction
 //! that nothing can be taken away from. Then random true histories: every one must have an order.
 //!
-//! `cargo bench -p bench --bench trace_violations` takes a minute; `-- full` does the sizes of P10 and ten thousand
+//! `cargo bench --profile dist -p bench --bench trace_violations` takes a minute; `-- full` does the sizes of P10 and ten thousand
 //! random histories. Ends with an error if anything was missed.
 
 use std::path::Path;

@@ -2,7 +2,7 @@
 //! run on one machine, each server in a network namespace of its own.
 //!
 //! Elections take minutes, so each cell's are measured once a run, side by side; `QUORATE_ROUNDS` repeats all of it.
-//! `cargo bench -p bench --bench ubik_cells -- transfer` measures one part: `transfer`, `writes`, `election` or `large`, which
+//! `cargo bench --profile dist -p bench --bench ubik_cells -- transfer` measures one part: `transfer`, `writes`, `election` or `large`, which
 //! is three servers of ours in `brisk` timing with as many entries as a database of the stock format can hold.
 
 use std::collections::BTreeMap;
@@ -338,7 +338,7 @@ fn main() {
     if let Some(reason) = lab::openafs_is_missing().or_else(|| Lab::new(1, &[], false).err()) {
         return println!("not measured: {reason}");
     }
-    assert!(Path::new(&quorate()).exists(), "build it first: cargo build --release -p quorate");
+    assert!(Path::new(&quorate()).exists(), "build it first: cargo build --profile dist -p quorate");
     if is_wanted("large") {
         println!("three servers of ours, {KEYS} keys of {ENTRY} bytes");
         large().iter().for_each(|(name, value)| println!("| {name} | {value:.1} |"));
