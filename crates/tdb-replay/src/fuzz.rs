@@ -4,13 +4,15 @@
 //! cut and printed; what is printed reads back as the same; and an order is found, or not, without a panic.
 
 use history::solver::Limits;
+use tdb_trace::Call;
+use tdb_trace::print::line;
 
 use crate::check::check;
 use crate::check::report::Report;
 use crate::slice::Selection;
 use crate::stat::Statistics;
+use crate::trace::calls::call_of;
 use crate::trace::dialect::Dialect;
-use crate::trace::write::{Call, line};
 use crate::trace::{History, Tolerance};
 
 /// Bytes as traces, one after another, divided by zero bytes.
@@ -66,8 +68,8 @@ fn print(history: &History) -> Vec<Vec<u8>> {
         line(trace.opened.seq, &Call::Open(trace.opened), trace.opened_stamp, &mut text);
         for index in 0..trace.rows.len() {
             let (row, mut room) = (trace.rows.row(index), [None]);
-            let run = if row.op == crate::trace::op::Op::Traversefn { row.a } else { 1 };
-            let call = Call::of(row, &history.records, &mut room);
+            let run = if row.op == tdb_trace::Op::Traversefn { row.a } else { 1 };
+            let call = call_of(row, &history.records, &mut room);
             (0..run).for_each(|_| line(row.seq, &call, trace.rows.stamp(index), &mut text));
         }
         texts.push(text);

@@ -11,10 +11,7 @@ use std::path::{Path, PathBuf};
 use history::generate::{History, Kind, Operation, Random, Shape, Violation, plant};
 use history::register::ValueId;
 
-use crate::trace::line::Opened;
-use crate::trace::op::Op;
-use crate::trace::stamp::Stamp;
-use crate::trace::write::{self, Call};
+use tdb_trace::{Call, Op, Opened, Stamp, print};
 
 /// What is to be written.
 #[derive(Clone, Debug)]
@@ -244,7 +241,7 @@ impl Files {
     fn lines(&mut self, process: usize, lines: &[(u32, Call, Stamp)]) -> Result<(), GenerateError> {
         self.text.clear();
         for (seq, call, stamp) in lines {
-            write::line(*seq, call, self.extended.then_some(*stamp), &mut self.text);
+            print::line(*seq, call, self.extended.then_some(*stamp), &mut self.text);
         }
         let trace = &mut self.traces[process];
         trace.lines += lines.len() as u32;

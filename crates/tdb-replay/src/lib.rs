@@ -19,7 +19,7 @@
 //!
 //! Unsafe code is there, where a C library is called (`engine/libtdb/library.rs`), where processes are made and share
 //! memory (`replay/process.rs`, `replay/shared.rs`), and where the processor is asked for more than the language has words for
-//! (`near.rs`, `trace/hex.rs`).
+//! (`near.rs`).
 #![deny(unsafe_code)]
 
 pub mod beside;

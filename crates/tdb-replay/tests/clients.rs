@@ -6,8 +6,8 @@ use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::explain;
 use tdb_replay::replay::{Options, run};
 use tdb_replay::schedule::Schedule;
-use tdb_replay::trace::client::{ClientTrace, Times};
 use tdb_replay::trace::{History, Tolerance};
+use tdb_trace::client::{ClientTrace, Times};
 
 fn begin() -> ClientTrace<Vec<u8>> {
     ClientTrace::begin(Vec::new(), 1).expect("memory can be written")

@@ -3,12 +3,11 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use tdb_replay::trace::line::{Opened, OpenedWith, line, open_line};
-use tdb_replay::trace::op::Op;
+use tdb_replay::trace::calls::call_of;
+use tdb_replay::trace::line::{OpenedWith, line, open_line};
 use tdb_replay::trace::records::Records;
-use tdb_replay::trace::stamp::Stamp;
-use tdb_replay::trace::write::{self, Call};
 use tdb_replay::trace::{History, Tolerance, source};
+use tdb_trace::{Call, Op, Opened, Stamp, print};
 
 const KEY: Option<&[u8]> = Some(b"k");
 const VALUE: Option<&[u8]> = Some(b"ab");
@@ -40,7 +39,7 @@ fn golden() -> Vec<(Call<'static>, &'static str)> {
 
 fn text(seq: u32, call: &Call, stamp: Option<Stamp>) -> String {
     let mut out = Vec::new();
-    write::line(seq, call, stamp, &mut out);
+    print::line(seq, call, stamp, &mut out);
     String::from_utf8(out).expect("the writer prints ASCII")
 }
 
@@ -118,7 +117,7 @@ fn lines_of_real_traces_are_printed_as_they_were_read() {
         for index in 0..trace.rows.len() {
             let row = trace.rows.row(index);
             let mut room = [None];
-            let printed = text(row.seq, &Call::of(row, &history.records, &mut room), None);
+            let printed = text(row.seq, &call_of(row, &history.records, &mut room), None);
             let recorded = lines[trace.rows.line(index) as usize - 1];
             if row.op == Op::Storev || recorded.contains("NULL 0") {
                 continue;

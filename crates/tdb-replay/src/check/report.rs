@@ -5,6 +5,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
+use tdb_trace::print::print;
 
 use super::timed::TimedEffort;
 use super::{Answer, Verdict};
@@ -12,7 +13,7 @@ use crate::order::explain::{KeyConflict, Unexplained};
 use crate::order::solve::Effort;
 use crate::stat::keys::{key_of, name};
 use crate::trace::History;
-use crate::trace::write::{Call, print};
+use crate::trace::calls::call_of;
 
 /// A verdict that can be shown.
 #[derive(Clone, Debug, Serialize)]
@@ -163,7 +164,7 @@ pub fn line(history: &History, trace: usize, row: usize) -> String {
     let row = history.traces[trace].rows.row(row);
     let mut text = Vec::new();
     let mut room = [None];
-    print(&Call::of(row, &history.records, &mut room), &mut text);
+    print(&call_of(row, &history.records, &mut room), &mut text);
     let mut text = format!("{} {}", row.seq, String::from_utf8_lossy(&text));
     if text.len() > LONGEST_LINE {
         text.truncate(LONGEST_LINE);

@@ -1,9 +1,9 @@
 //! Which keys are used, by how many traces, and which are contended for.
 
 use serde::Serialize;
+use tdb_trace::bad_line::show;
 
 use crate::trace::columns::{NONE, Row};
-use crate::trace::line::show;
 use crate::trace::op::Op;
 use crate::trace::structure::GroupKind;
 use crate::trace::{History, Trace};

@@ -15,9 +15,10 @@
 //! | traversefn | none | how many lines | |
 //! | traverse_end, get_seqnum | none | result as printed | 1 if a result was printed |
 
-use super::op::Op;
+use tdb_trace::{Op, Stamp};
+
 use super::records::Column;
-use super::stamp::{Stamp, Stamps};
+use super::stamps::Stamps;
 
 /// In a key's place: there is no key. In a found key's place: none was found.
 pub const NONE: u32 = u32::MAX;

@@ -4,10 +4,10 @@
 //! file says which it is, but an APPENDED that is no end of NEW can only be an OLD, and some operations exist in
 //! today's dialect only. After [`settle`] every append row has the value before in `a` and the value after in `b`.
 
+use tdb_trace::{Op, Opened};
+
 use super::Trace;
 use super::columns::{ABSENT, ABSENT_OR_EMPTY, EMPTY};
-use super::line::Opened;
-use super::op::Op;
 use super::records::{Column, Full, Records};
 
 /// Who wrote a trace.

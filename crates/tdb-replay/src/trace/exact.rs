@@ -2,8 +2,9 @@
 //!
 //! Owns which of its lines have one: those that the extended form gives a version (docs/trace-extended.md), outside of transactions.
 
+use tdb_trace::Op;
+
 use super::columns::{Columns, NONE};
-use super::op::Op;
 use super::structure::Group;
 
 /// Gives the rows of such a trace their versions; what was under way when its process died has none.

@@ -1,55 +1,22 @@
 //! One line of a trace: `SEQ SP OP... `, to a row.
 //!
-//! Owns the grammar of a line. A scanner goes over the bytes once; records go to the interners as bytes. Nothing is
+//! Owns the reading of a line. A scanner goes over the bytes once; records go to the interners as bytes. Nothing is
 //! known here about other lines: what must follow what is [`super::structure`].
 
-use super::columns::{EMPTY, NONE, Row};
-use super::decimal;
-use super::op::{Op, Ops};
-use super::records::{Column, Full, Records};
-use super::stamp::Stamp;
+use tdb_trace::decimal;
+use tdb_trace::op::{Op, Ops};
+use tdb_trace::{BadLine, Opened, Stamp};
 
-/// Why a line cannot be read.
-#[derive(Debug, PartialEq, Eq)]
-pub struct BadLine {
-    /// What should have stood there.
-    pub expected: String,
-    /// What stood there.
-    pub found: String,
-}
+use super::columns::{EMPTY, NONE, Row};
+use super::records::{Column, Full, Records};
 
 /// What became of a part of a line. The error is rare, and should not make room for itself in what is returned.
 pub(super) type Scanned<T> = Result<T, Box<BadLine>>;
 
-/// What stood there is told up to the end of the line.
 #[cold]
 #[inline(never)]
 fn bad<T>(expected: impl Into<String>, found: &[u8]) -> Scanned<T> {
-    let end = memchr::memchr(b'\n', found).unwrap_or(found.len());
-    Err(Box::new(BadLine { expected: expected.into(), found: show(&found[..end]) }))
-}
-
-/// Text for people, cut where it gets long; what is no text is escaped.
-pub fn show(found: &[u8]) -> String {
-    if found.is_empty() {
-        return "the end of the line".into();
-    }
-    let cut = &found[..found.len().min(60)];
-    let dots = if cut.len() < found.len() { "..." } else { "" };
-    format!("\"{}{dots}\"", cut.escape_ascii())
-}
-
-/// What a `tdb_open` line says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opened {
-    /// The sequence number when it was opened.
-    pub seq: u32,
-    /// The hash size that the caller asked for.
-    pub hash_size: u32,
-    /// `TDB_*` flags.
-    pub tdb_flags: u32,
-    /// `O_*` flags.
-    pub open_flags: u32,
+    Err(Box::new(BadLine::new(expected, found)))
 }
 
 /// What stands behind a `tdb_open` line.

@@ -5,46 +5,44 @@
 //! streams through one buffer; what stays in memory is each distinct key and value once, and about 17 bytes a row.
 //!
 //! * [`source`]: plain, gzip and zstd files, folders.
-//! * [`op`], [`line`](mod@line), [`decimal`], [`hex`]: the grammar of a line.
+//! * [`line`](mod@line): a line, by the grammar of `tdb-trace`.
 //! * [`records`]: keys and values of the last lines, which wait for their ids.
 //! * [`intern`], [`strings`], [`words`], [`columns`]: what is kept.
 //! * [`structure`]: groups (traversals, transactions, locks) and what is missing in them.
 //! * [`numbers`]: sequence numbers that begin again.
 //! * [`dialect`]: the two forms of `tdb_append`.
-//! * [`stamp`]: times and versions, in traces of the extended form.
+//! * [`stamps`]: times and versions, in traces of the extended form.
 //! * [`exact`]: versions without times.
-//! * [`write`](mod@write): lines out of operations.
-//! * [`client`]: the traces of a service's clients.
+//! * [`calls`]: what a row's line said.
 //! * [`restrict`]: a part of a history.
 
-pub mod client;
+pub mod calls;
 pub mod columns;
-mod decimal;
 pub mod dialect;
 mod exact;
-mod hex;
 pub mod intern;
 pub mod line;
 mod numbers;
-pub mod op;
 pub mod records;
 pub mod restrict;
 pub mod source;
-pub mod stamp;
+mod stamps;
 mod strings;
 pub mod structure;
 mod words;
-pub mod write;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+// The operations of rows are those of the grammar.
+pub use tdb_trace::op;
+use tdb_trace::op::Op;
+use tdb_trace::{BadLine, Opened, Stamp, bad_line::show};
+
 use columns::Columns;
 use dialect::Dialect;
-use line::{BadLine, Opened, OpenedWith};
-use op::Op;
+use line::OpenedWith;
 use records::{Full, Records};
-use stamp::Stamp;
 use structure::Group;
 
 /// What one process did to one database.
@@ -347,7 +345,7 @@ impl<'a> Reader<'a> {
         }
         self.line = self.line.checked_add(1).ok_or_else(|| self.error("fewer than 2^32 lines", "more"))?;
         if self.closed {
-            return Err(self.error("the end of the file after tdb_close", line::show(text)));
+            return Err(self.error("the end of the file after tdb_close", show(text)));
         }
         let (opened, with) = line::open_line(text).map_err(|bad| self.bad(*bad))?;
         self.today = dialect::says_today(&opened);
@@ -368,7 +366,7 @@ impl<'a> Reader<'a> {
         }
         if self.closed || self.opened.is_none() {
             self.line += 1;
-            return Err(self.error("a line of a trace", line::show(text)));
+            return Err(self.error("a line of a trace", show(text)));
         }
         self.dead = true;
         if text[0] != UNDER_WAY {
@@ -406,7 +404,7 @@ impl<'a> Reader<'a> {
         if !self.tolerance.cut_last_line {
             let cut = format!(
                 "{}, cut short (if its process was killed while it wrote, --killed drops this line)",
-                line::show(text)
+                show(text)
             );
             return Err(self.error("a line end", cut));
         }

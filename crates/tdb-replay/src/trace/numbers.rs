@@ -9,10 +9,10 @@
 //! excludes another: a change that took the number from `s` to `s + 1` and nothing else in between is the only one that did.
 
 use hashbrown::HashSet;
+use tdb_trace::Op;
 
 use super::Trace;
 use super::columns::{NONE, Row};
-use super::op::Op;
 
 /// `TDB_CLEAR_IF_FIRST` of tdb.h.
 const CLEAR_IF_FIRST: u32 = 1;

@@ -4,7 +4,8 @@
 //! for memory, so lines are read a batch at a time: the scanner leaves their records here, and [`Records::settle`]
 //! looks all of them up together, keys first.
 
-use super::hex;
+use tdb_trace::hex;
+
 use super::intern::{Intern, Keys, Values};
 use super::strings::{Slotted, Tag};
 

@@ -3,10 +3,10 @@
 //! Owns the renumbering: a part has its own interners, so that working on a small part of a large history costs what
 //! the part costs. Rows keep the line numbers that they have in their files.
 
+use tdb_trace::{BadLine, Op};
+
 use super::columns::{ABSENT, ABSENT_OR_EMPTY, Columns, EMPTY, NONE, Row};
 use super::intern::Intern;
-use super::line::BadLine;
-use super::op::Op;
 use super::records::Records;
 use super::{History, Trace, structure};
 

@@ -4,9 +4,10 @@
 //! transaction's start may be missing (today's tracer does not write it), so a transaction reaches to the last commit
 //! before the next start. A traversal that failed has no end. And a lock may be released in any order.
 
+use tdb_trace::BadLine;
+use tdb_trace::op::{Op, Ops};
+
 use super::columns::Columns;
-use super::line::BadLine;
-use super::op::{Op, Ops};
 
 /// What a group is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,16 +39,6 @@ fn ends(bytes: &[u8]) -> Option<(u64, u64)> {
     Some((u64::from_le_bytes(*first), u64::from_le_bytes(*last)))
 }
 
-/// How many bytes stand before the first `byte` in a word; 8 if there is none.
-#[inline(always)]
-pub fn before(word: u64, byte: u8) -> usize {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    // The upper bit of each byte that is the one sought; a carry may set others, but later ones only.
-    let others = word ^ (LOW * u64::from(byte));
-    let found = others.wrapping_sub(LOW) & !others & (LOW * 0x80);
-    (found.trailing_zeros() / 8) as usize
-}
-
 /// A hash function of its own: nobody who writes a trace knows which strings collide.
 pub struct Hasher {
     first: u64,
@@ -108,17 +98,6 @@ fn short(bytes: &[u8]) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// R1: the first space in a word is found wherever it is, and none is seen where there is none.
-    #[test]
-    fn the_first_space_is_found() {
-        for at in 0..8 {
-            let mut word = [b'!'; 8];
-            word[at..].fill(b' ');
-            assert_eq!(before(u64::from_le_bytes(word), b' '), at);
-        }
-        assert_eq!(before(u64::from_le_bytes([0x1f, 0x21, 0, 0xa0, 0xdf, 0x7f, 0xff, 0x80]), b' '), 8);
-    }
 
     /// P9: strings of every length are equal to themselves, copied whole, and differ by any one byte.
     #[test]

@@ -7,10 +7,10 @@
 
 use std::io::{self, Write};
 
-use super::line::Opened;
-use super::op::Op;
-use super::stamp::Stamp;
-use super::write::{self, Call};
+use crate::call::{Call, Opened};
+use crate::op::Op;
+use crate::print;
+use crate::stamp::Stamp;
 
 /// When an operation was called and when it was answered, in nanoseconds of one clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl<W: Write> ClientTrace<W> {
     pub fn lost(mut self, key: &[u8], value: Option<&[u8]>) -> io::Result<W> {
         self.text.clear();
         let delete = Call::KeyResult(Op::Delete, Some(key), 0);
-        write::line(0, &value.map_or(delete, |value| store(key, value)), None, &mut self.text);
+        print::line(0, &value.map_or(delete, |value| store(key, value)), None, &mut self.text);
         // A line that says what is under way (docs/trace-extended.md).
         self.text[0] = b'?';
         self.text.pop();
@@ -81,7 +81,7 @@ impl<W: Write> ClientTrace<W> {
         self.last_ns = end_ns;
         self.text.clear();
         let stamp = Stamp { start_ns, duration_ns: end_ns - start_ns, version: None };
-        write::line(0, call, Some(stamp), &mut self.text);
+        print::line(0, call, Some(stamp), &mut self.text);
         self.out.write_all(&self.text)
     }
 }

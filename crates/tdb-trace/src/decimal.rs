@@ -1,4 +1,4 @@
-//! Decimal text to numbers, eight digits at a time.
+//! Numbers as decimal text, both ways, eight digits at a time.
 //!
 //! How many digits there are is found without a branch for each: lengths of numbers cannot be foretold, and a processor
 //! that guesses one wrong has lost more than it takes to read the number.
@@ -58,6 +58,32 @@ fn eight(word: u64) -> (u64, usize) {
     let one = (pairs & 0xff_0000_00ff).wrapping_mul(100 + (1_000_000 << 32));
     let other = (pairs >> 16 & 0xff_0000_00ff).wrapping_mul(1 + (10_000 << 32));
     (one.wrapping_add(other) >> 32, used as usize)
+}
+
+/// The first number that has more than eight digits.
+pub const EIGHT_DIGITS: u64 = 100_000_000;
+/// Eight zeros as text.
+pub const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+
+/// The digits of a number below [`EIGHT_DIGITS`], the first in the lowest byte, and how many they are.
+#[inline]
+pub fn digits(number: u32) -> (u64, usize) {
+    let digits = eight_digits(number);
+    // The last digit stays if it is a zero, too.
+    let leading = (digits | 1 << 56).trailing_zeros() / 8;
+    ((digits | ZEROS) >> (8 * leading), 8 - leading as usize)
+}
+
+/// Eight digits as numbers, the first in the lowest byte: in a register, since what is written byte by byte cannot soon be read
+/// again as a word.
+#[inline]
+pub fn eight_digits(number: u32) -> u64 {
+    // Halves of four digits in 32 bits each, then pairs in 16, then digits in 8. The factors divide by 100 and by 10.
+    let fours = u64::from(number / 10_000) | u64::from(number % 10_000) << 32;
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let pairs = hundreds | (fours - 100 * hundreds) << 16;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | (pairs - 10 * tens) << 8
 }
 
 #[cfg(test)]

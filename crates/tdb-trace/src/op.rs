@@ -3,8 +3,6 @@
 //! Owns the list of names that a trace may contain, and what of each the rest of the program asks: which rows carry
 //! a key, open or close a group, change a key.
 
-use super::words;
-
 macro_rules! ops {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// One operation of a trace.
@@ -28,7 +26,7 @@ macro_rules! ops {
             #[inline]
             pub fn from_name(name: &[u8]) -> Option<Op> {
                 let op = Op::ALL.get(BY_NAME[slot(name)] as usize)?;
-                words::same(op.name().as_bytes(), name).then_some(*op)
+                (op.name().as_bytes() == name).then_some(*op)
             }
         }
     };
@@ -173,8 +171,8 @@ ops! {
 }
 
 /// A set of operations.
-#[derive(Clone, Copy)]
-pub(super) struct Ops(u64);
+#[derive(Clone, Copy, Debug)]
+pub struct Ops(u64);
 
 impl Ops {
     /// The set of these operations.
@@ -200,6 +198,16 @@ impl Ops {
     }
 }
 
+/// How many bytes stand before the first space in a word; 8 if there is none.
+#[inline(always)]
+fn spaceless(word: u64) -> usize {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    // The upper bit of each byte that is a space; a carry may set others, but later ones only.
+    let others = word ^ (LOW * u64::from(b' '));
+    let found = others.wrapping_sub(LOW) & !others & (LOW * 0x80);
+    (found.trailing_zeros() / 8) as usize
+}
+
 impl Op {
     /// How many operations there are.
     pub const COUNT: usize = Op::ALL.len();
@@ -207,10 +215,10 @@ impl Op {
     /// The operation whose name `text` begins with, if the name is a short one and a space follows, and what follows the
     /// name. These are the names of nearly all lines.
     #[inline(always)]
-    pub(super) fn short_at(text: &[u8]) -> Option<(Op, &[u8])> {
+    pub fn short_at(text: &[u8]) -> Option<(Op, &[u8])> {
         let (lead, rest) = text.split_first_chunk::<4>()?;
         let word = u64::from_le_bytes(*rest.first_chunk()?);
-        let length = words::before(word, b' ');
+        let length = spaceless(word);
         let name = word & 1_u64.unbounded_shl(8 * length as u32).wrapping_sub(1);
         let (expected, number) = SHORT[short_slot(name)];
         (name == expected && lead == b"tdb_" && length < 8)
@@ -218,6 +226,9 @@ impl Op {
     }
 
     /// The operation of a number made by `op as u8`.
+    ///
+    /// # Panics
+    /// No operation has this number.
     pub fn from_number(number: u8) -> Op {
         Op::ALL[number as usize]
     }
@@ -226,6 +237,17 @@ impl Op {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// R1: the first space in a word is found wherever it is, and none is seen where there is none.
+    #[test]
+    fn the_first_space_is_found() {
+        for at in 0..8 {
+            let mut word = [b'!'; 8];
+            word[at..].fill(b' ');
+            assert_eq!(spaceless(u64::from_le_bytes(word)), at);
+        }
+        assert_eq!(spaceless(u64::from_le_bytes([0x1f, 0x21, 0, 0xa0, 0xdf, 0x7f, 0xff, 0x80])), 8);
+    }
 
     /// R1, R2: each name is found, with what follows it, and what only resembles one is none.
     #[test]

@@ -1,0 +1,50 @@
+//! Rows to what their lines said, for those who print them.
+
+use tdb_trace::Op;
+use tdb_trace::call::{Bytes, Call};
+
+use super::columns::{ABSENT, ABSENT_OR_EMPTY, NONE, Row};
+use super::records::Records;
+
+/// What a row says, as today's libtdb would have written it.
+///
+/// The pieces of a storev come out as one; a null pointer stored or used as a key comes out as no bytes, which is
+/// what both mean. `pieces` is room for one piece.
+pub fn call_of<'a>(row: Row, records: &'a Records, pieces: &'a mut [Bytes<'a>; 1]) -> Call<'a> {
+    let key = (row.key != NONE).then(|| records.keys.bytes(row.key));
+    let found_key = |id: u32| (id != NONE).then(|| records.keys.bytes(id));
+    let value = |id: u32| match id {
+        ABSENT | ABSENT_OR_EMPTY => None,
+        id => Some(records.values.bytes(id)),
+    };
+    match row.op {
+        Op::Fetch | Op::Traverse => Call::KeyRecord(row.op, key, value(row.a)),
+        Op::Nextkey => Call::KeyRecord(row.op, key, found_key(row.a)),
+        Op::Firstkey => Call::Firstkey(found_key(row.a)),
+        Op::Store => {
+            let result = if row.failed() { -1 } else { 0 };
+            Call::Store { key, value: Some(value(row.a).unwrap_or_default()), flag: row.store_flag(), result }
+        }
+        Op::Storev => {
+            pieces[0] = Some(value(row.a).unwrap_or_default());
+            Call::Storev { key, pieces, flag: row.store_flag() }
+        }
+        Op::Append => {
+            let (before, after) = (value(row.a), value(row.b).unwrap_or_default());
+            let appended = after.get(before.map_or(0, <[u8]>::len)..);
+            Call::Append { key, before, appended }
+        }
+        Op::Delete | Op::ParseRecord | Op::Exists | Op::ChainlockNonblock | Op::ChainlockReadNonblock => {
+            Call::KeyResult(row.op, key, row.a as i32)
+        }
+        Op::Chainlock
+        | Op::Chainunlock
+        | Op::ChainlockRead
+        | Op::ChainunlockRead
+        | Op::ChainlockMark
+        | Op::ChainlockUnmark => Call::Key(row.op, key),
+        Op::LockallNonblock | Op::LockallReadNonblock => Call::Result(row.op, row.a as i32),
+        Op::TraverseEnd | Op::GetSeqnum if row.b == 1 => Call::Result(row.op, row.a as i32),
+        op => Call::Bare(op),
+    }
+}
