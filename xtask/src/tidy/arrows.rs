@@ -11,6 +11,7 @@ const LOW: &[(&str, &[&str])] = &[
     ("history", &[]),
     ("rx-proto", &[]),
     ("ubik-proto", &[]),
+    ("resp", &[]),
     ("testbed", &[]),
 ];
 
