@@ -11,7 +11,7 @@ use rx::measure::{self, Direction};
 use rx::question::{AskError, Asker};
 use rx::rxkad::Level;
 use rx::security::{NullSecurity, SecurityClass};
-use rx::{AbortCode, Connection, Port, PortConfig, Timeouts};
+use rx::{CallFailure, Connection, Port, PortConfig, Timeouts};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -191,7 +191,7 @@ fn ask_failure(error: AskError) -> Failure {
     }
 }
 
-fn call_failure(code: AbortCode) -> Failure {
+fn call_failure(code: CallFailure) -> Failure {
     Failure::no(format!("the call failed: {code}"))
 }
 

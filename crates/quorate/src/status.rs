@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use rx::rpc::CallStream;
 use rx::security::NullSecurity;
-use rx::{AbortCode, Port, PortConfig, ServiceId, Timeouts};
+use rx::{AbortCode, CallFailure, Port, PortConfig, ServiceId, Timeouts};
 use serde_json::{Value, json};
 use ubik::over_rx::Services;
 use ubik_proto::debug::{ServerDebug, SiteDebug};
@@ -108,7 +108,10 @@ struct Way {
     patience: Duration,
 }
 
-fn call(way: &Way, peer: SocketAddr, question: VoteCall) -> Result<Vec<u8>, AbortCode> {
+/// An answer that cannot be read.
+const MALFORMED: CallFailure = CallFailure::Unanswered(AbortCode::CLIENT_UNMARSHAL);
+
+fn call(way: &Way, peer: SocketAddr, question: VoteCall) -> Result<Vec<u8>, CallFailure> {
     let timeouts = Timeouts { dead: way.patience, hard_dead: Some(way.patience), ..Timeouts::default() };
     let connection = way.port.connect(peer, way.votes, &NullSecurity, timeouts);
     let mut call = connection.start()?;
@@ -118,31 +121,31 @@ fn call(way: &Way, peer: SocketAddr, question: VoteCall) -> Result<Vec<u8>, Abor
     loop {
         match call.read(&mut buffer)? {
             0 => return Ok(answer),
-            _ if answer.len() > 1 << 16 => return Err(AbortCode::CLIENT_UNMARSHAL),
+            _ if answer.len() > 1 << 16 => return Err(MALFORMED),
             count => answer.extend_from_slice(&buffer[..count]),
         }
     }
 }
 
 /// Asks in the newest way that the server knows.
-fn newest(way: &Way, peer: SocketAddr, questions: [VoteCall; 3]) -> Result<Vec<u8>, AbortCode> {
-    let mut last = AbortCode::OPCODE;
+fn newest(way: &Way, peer: SocketAddr, questions: [VoteCall; 3]) -> Result<Vec<u8>, CallFailure> {
+    let mut last = MALFORMED;
     for question in questions {
         match call(way, peer, question) {
-            Err(AbortCode::OPCODE) => last = AbortCode::OPCODE,
+            Err(unknown @ CallFailure::Aborted(AbortCode::OPCODE)) => last = unknown,
             other => return other,
         }
     }
     Err(last)
 }
 
-fn ask(way: &Way, peer: SocketAddr) -> Result<Answer, AbortCode> {
+fn ask(way: &Way, peer: SocketAddr) -> Result<Answer, CallFailure> {
     let questions = [VoteCall::DebugWithKind, VoteCall::Debug, VoteCall::DebugOld];
     let asked = Instant::now();
     let bytes = newest(way, peer, questions)?;
     let took = asked.elapsed().as_secs_f64();
     let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() - took / 2.0;
-    let site = SiteDebug::decode(&bytes).map_err(|_| AbortCode::CLIENT_UNMARSHAL)?;
+    let site = SiteDebug::decode(&bytes).map_err(|_| MALFORMED)?;
     // Its clock is told in whole seconds: on the average it is half a second later.
     let skew = f64::from(site.now) + 0.5 - here;
     Ok(Answer { site, skew, uncertain: 0.5 + took / 2.0 })
@@ -153,7 +156,7 @@ fn ask_others(
     way: &Way,
     peer: SocketAddr,
     answer: &Answer,
-) -> Result<Vec<Other>, AbortCode> {
+) -> Result<Vec<Other>, CallFailure> {
     let mut listed = Vec::new();
     for which in 0..(answer.site.servers.clamp(1, 20) - 1) as u32 {
         let questions = [
@@ -162,7 +165,7 @@ fn ask_others(
             VoteCall::ServerDebugOld(which),
         ];
         let bytes = newest(way, peer, questions)?;
-        listed.push(ServerDebug::decode(&bytes).map_err(|_| AbortCode::CLIENT_UNMARSHAL)?);
+        listed.push(ServerDebug::decode(&bytes).map_err(|_| MALFORMED)?);
     }
     let own = |debug: &ServerDebug| {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::from(debug.address)), peer.port());

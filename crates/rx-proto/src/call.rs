@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::codes::AbortCode;
+use crate::codes::{AbortCode, CallFailure};
 use crate::config::{self, Timeouts};
 use crate::packet::{Ack, AckReason, AckTrailer, HEADER_LEN};
 use crate::peer::Peer;
@@ -39,7 +39,7 @@ pub(crate) struct Call {
     pub send: SendHalf,
     pub receive: ReceiveHalf,
     /// Why it failed, if it did.
-    pub failure: Option<AbortCode>,
+    pub failure: Option<CallFailure>,
     /// The application still has it.
     pub attached: bool,
     /// Server: the application has been told of it.

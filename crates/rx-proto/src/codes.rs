@@ -98,3 +98,40 @@ impl fmt::Debug for AbortCode {
 }
 
 impl std::error::Error for AbortCode {}
+
+/// How a call failed. The difference matters wherever a code carries an answer, as Ubik's votes do: only
+/// [`CallFailure::Aborted`] was said by the peer about this call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CallFailure {
+    /// The peer answered this very call with an abort packet.
+    #[error("{0}")]
+    Aborted(AbortCode),
+    /// The call was begun and no answer to it came: the peer is silent, the connection failed (with this code, which
+    /// may be the peer's word on the whole connection), or the call was ended here.
+    #[error("no answer: {0}")]
+    Unanswered(AbortCode),
+    /// The call was not begun, since the connection had failed before, with this code; nothing was sent.
+    #[error("the connection has failed: {0}")]
+    NotSent(AbortCode),
+}
+
+impl CallFailure {
+    /// The application has ended the call, or its connection is gone.
+    pub(crate) const GONE: CallFailure = CallFailure::Unanswered(AbortCode::INVALID_OPERATION);
+    /// The peer's stream ended within a value.
+    pub(crate) const ENDED: CallFailure = CallFailure::Unanswered(AbortCode::END_OF_STREAM);
+
+    /// The code, whoever named it.
+    pub fn code(self) -> AbortCode {
+        match self {
+            CallFailure::Aborted(code) | CallFailure::Unanswered(code) | CallFailure::NotSent(code) => code,
+        }
+    }
+}
+
+/// What a handler tells its own caller when a call fails under it.
+impl From<CallFailure> for AbortCode {
+    fn from(failure: CallFailure) -> AbortCode {
+        failure.code()
+    }
+}

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::call::{Call, Expired, Side, Windows};
-use crate::codes::AbortCode;
+use crate::codes::{AbortCode, CallFailure};
 use crate::config::{EndpointConfig, Timeouts};
 use crate::debug::{ChannelReport, ConnectionReport, Counters};
 use crate::endpoint::{CallRef, ConnectionRef, Event, ServiceId};
@@ -150,7 +150,7 @@ impl Connection {
         }
         self.error = Some(code);
         for index in 0..self.channels.len() {
-            self.fail_call(index, code, false);
+            self.fail_call(index, CallFailure::Unanswered(code), false);
         }
         self.control.clear();
         if tell {
@@ -160,18 +160,18 @@ impl Connection {
         self.closing |= self.side == Side::Server;
     }
 
-    pub(super) fn fail_call(&mut self, index: usize, code: AbortCode, tell: bool) {
+    pub(super) fn fail_call(&mut self, index: usize, failure: CallFailure, tell: bool) {
         let Some(call) = self.channels[index].call.as_deref_mut() else {
             return;
         };
         if call.failure.is_some() {
             return;
         }
-        call.failure = Some(code);
+        call.failure = Some(failure);
         call.forget_acks();
         let number = call.number;
         if tell {
-            self.queue_abort(index, number, code);
+            self.queue_abort(index, number, failure.code());
         }
     }
 
@@ -206,7 +206,7 @@ impl Connection {
                 continue;
             }
             if let Expired::Failed(code) = call.on_timeout(context.peer, context.now) {
-                self.fail_call(index, code, true);
+                self.fail_call(index, CallFailure::Unanswered(code), true);
             }
         }
     }
@@ -247,7 +247,7 @@ impl Connection {
         let Some(call) = channel.call.take() else { return };
         *context.unverified_bytes -= call.held_unverified;
         channel.ended = Some(match call.failure {
-            Some(code) => Ended::Failed(code),
+            Some(failure) => Ended::Failed(failure.code()),
             None => Ended::Complete { next_seq: call.receive.highest() + 1 },
         });
     }

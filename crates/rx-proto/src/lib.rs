@@ -33,7 +33,7 @@ pub mod rxkad;
 pub mod security;
 pub mod xdr;
 
-pub use codes::AbortCode;
+pub use codes::{AbortCode, CallFailure};
 pub use config::{EndpointConfig, Timeouts};
 pub use endpoint::{
     CallRef, Caller, ConnectionRef, Endpoint, Event, Read, ServiceId, StartError, ThreadReport, Transmit,

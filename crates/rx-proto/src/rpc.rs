@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 
-use crate::codes::AbortCode;
+use crate::codes::{AbortCode, CallFailure};
 use crate::endpoint::Caller;
 use crate::xdr::{Source, Xdr, XdrError};
 
@@ -14,14 +14,14 @@ pub trait CallStream {
     /// Writes all of `bytes`; may wait for room.
     ///
     /// # Errors
-    /// The call has failed, with this code.
-    fn write(&mut self, bytes: &[u8]) -> Result<(), AbortCode>;
+    /// The call has failed so.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CallFailure>;
 
     /// Reads some bytes, 0 at the end of the peer's stream; may wait. A client's first read ends its request.
     ///
     /// # Errors
-    /// The call has failed, with this code.
-    fn read(&mut self, out: &mut [u8]) -> Result<usize, AbortCode>;
+    /// The call has failed so.
+    fn read(&mut self, out: &mut [u8]) -> Result<usize, CallFailure>;
 }
 
 /// A call as its server sees it.
@@ -38,14 +38,14 @@ pub trait Dial {
     /// Begins a call; may wait for a free channel.
     ///
     /// # Errors
-    /// The connection has failed, with this code.
-    fn dial(&self) -> Result<Self::Call, AbortCode>;
+    /// The connection has failed.
+    fn dial(&self) -> Result<Self::Call, CallFailure>;
 
     /// Ends a call that was read to its end.
     ///
     /// # Errors
-    /// The call has failed, with this code.
-    fn complete(&self, call: Self::Call) -> Result<(), AbortCode>;
+    /// The call has failed so.
+    fn complete(&self, call: Self::Call) -> Result<(), CallFailure>;
 }
 
 /// Reads XDR from a call.
@@ -55,9 +55,9 @@ impl<C: CallStream + ?Sized> Source for FromCall<'_, C> {
     fn take(&mut self, mut out: &mut [u8]) -> Result<(), XdrError> {
         while !out.is_empty() {
             match self.0.read(out) {
-                Ok(0) => return Err(XdrError::Stream(AbortCode::END_OF_STREAM)),
+                Ok(0) => return Err(XdrError::Stream(CallFailure::ENDED)),
                 Ok(count) => out = &mut out[count..],
-                Err(code) => return Err(XdrError::Stream(code)),
+                Err(failure) => return Err(XdrError::Stream(failure)),
             }
         }
         Ok(())
@@ -71,18 +71,18 @@ impl<C: CallStream + ?Sized> Source for FromCall<'_, C> {
 pub fn read_value<T: Xdr>(
     call: &mut (impl CallStream + ?Sized),
     malformed: AbortCode,
-) -> Result<T, AbortCode> {
+) -> Result<T, CallFailure> {
     T::decode(&mut FromCall(call)).map_err(|error| match error {
-        XdrError::Stream(code) if code != AbortCode::END_OF_STREAM => code,
-        _ => malformed,
+        XdrError::Stream(failure) if failure != CallFailure::ENDED => failure,
+        _ => CallFailure::Unanswered(malformed),
     })
 }
 
 /// Writes a value to a call.
 ///
 /// # Errors
-/// The call has failed, with this code.
-pub fn write_value(call: &mut (impl CallStream + ?Sized), value: &impl Xdr) -> Result<(), AbortCode> {
+/// The call has failed so.
+pub fn write_value(call: &mut (impl CallStream + ?Sized), value: &impl Xdr) -> Result<(), CallFailure> {
     let mut bytes = Vec::new();
     value.encode(&mut bytes);
     call.write(&bytes)
@@ -117,8 +117,8 @@ impl<R: Xdr> Request<R> {
     /// Makes the call and waits for the reply.
     ///
     /// # Errors
-    /// The code with which it failed; [`AbortCode::CLIENT_UNMARSHAL`] for a reply that is none.
-    pub fn call<D: Dial + ?Sized>(&self, dial: &D) -> Result<R, AbortCode> {
+    /// How it failed; [`AbortCode::CLIENT_UNMARSHAL`] for a reply that cannot be decoded.
+    pub fn call<D: Dial + ?Sized>(&self, dial: &D) -> Result<R, CallFailure> {
         let mut call = dial.dial()?;
         call.write(&self.bytes)?;
         let reply = read_value(&mut call, AbortCode::CLIENT_UNMARSHAL)?;
@@ -140,8 +140,8 @@ impl Request<Stream> {
     /// Begins the call and sends opcode and arguments; the rest is the caller's.
     ///
     /// # Errors
-    /// The code with which it failed.
-    pub fn open<D: Dial + ?Sized>(&self, dial: &D) -> Result<D::Call, AbortCode> {
+    /// How it failed.
+    pub fn open<D: Dial + ?Sized>(&self, dial: &D) -> Result<D::Call, CallFailure> {
         let mut call = dial.dial()?;
         call.write(&self.bytes)?;
         Ok(call)
@@ -149,11 +149,11 @@ impl Request<Stream> {
 }
 
 /// Reads what comes after a reply, of which there may be none; the end has to be seen for the call to be complete.
-fn finish_reading(call: &mut impl CallStream) -> Result<(), AbortCode> {
+fn finish_reading(call: &mut impl CallStream) -> Result<(), CallFailure> {
     let mut rest = [0; 64];
     match call.read(&mut rest)? {
         0 => Ok(()),
-        _ => Err(AbortCode::CLIENT_UNMARSHAL),
+        _ => Err(CallFailure::Unanswered(AbortCode::CLIENT_UNMARSHAL)),
     }
 }
 
@@ -265,7 +265,8 @@ macro_rules! procedures {
     };
     (@answer value $server:ident $call:ident $name:ident ($($argument:ident),*)) => {{
         let reply = $server.$name($call.caller(), $($argument),*)?;
-        $crate::rpc::write_value($call, &reply)
+        $crate::rpc::write_value($call, &reply)?;
+        Ok(())
     }};
     (@answer stream $server:ident $call:ident $name:ident ($($argument:ident),*)) => {
         $server.$name($call, $($argument),*)

@@ -121,7 +121,8 @@ pub trait ConnectionSecurity: Send {
         Vec::new()
     }
 
-    /// Client side: the body of the response to `challenge`. `call_numbers` are the last used on each channel.
+    /// Client side: the body of the response to `challenge`. `call_numbers` are, of each
+    /// channel, that of the call under way or of the last one.
     fn answer(&mut self, challenge: &[u8], call_numbers: [u32; 4]) -> Result<Vec<u8>, AbortCode> {
         let _ = (challenge, call_numbers);
         Err(AbortCode::PROTOCOL_ERROR)

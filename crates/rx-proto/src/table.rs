@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::endpoint::ConnectionRef;
 use crate::packet::Header;
 
-/// Peers whose epoch has the top bit have drawn it at random, so that it identifies them wherever they call from.
+/// Peers whose epoch has the top bit have drawn it at random.
 const EPOCH_IS_RANDOM: u32 = 0x8000_0000;
 
 /// What in a header tells to which connection it belongs.
@@ -20,7 +20,9 @@ pub(crate) struct Key {
     connection_id: u32,
     security_index: u8,
     we_are_client: bool,
-    /// Only when the epoch says little.
+    /// Of a connection that the peer opened, always: a call is attributed to the address that its packets come from, so
+    /// the same header from elsewhere belongs to another connection. Of ours, only when the epoch says little: a server
+    /// with several addresses answers from any of them, as OpenAFS's do.
     peer: Option<SocketAddr>,
 }
 
@@ -37,7 +39,7 @@ impl Key {
             connection_id,
             security_index,
             we_are_client: side == Side::Client,
-            peer: (epoch & EPOCH_IS_RANDOM == 0).then_some(peer),
+            peer: (side == Side::Server || epoch & EPOCH_IS_RANDOM == 0).then_some(peer),
         }
     }
 }

@@ -3,14 +3,14 @@
 //! Decoding reads from a [`Source`] that may be a stream of a peer, so no length is believed: a bound is part of the
 //! type and checked before anything is allocated, and memory grows only as bytes arrive.
 
-use crate::codes::AbortCode;
+use crate::codes::CallFailure;
 
 /// Why a value could not be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum XdrError {
     /// The bytes end too early, or the call has failed.
     #[error("the bytes end early: {0}")]
-    Stream(AbortCode),
+    Stream(CallFailure),
     /// A length exceeds its bound.
     #[error("a length of {length} exceeds its bound of {bound}")]
     Bound {
@@ -35,7 +35,7 @@ pub trait Source {
 
 impl Source for &[u8] {
     fn take(&mut self, out: &mut [u8]) -> Result<(), XdrError> {
-        let from = self.split_off(..out.len()).ok_or(XdrError::Stream(AbortCode::END_OF_STREAM))?;
+        let from = self.split_off(..out.len()).ok_or(XdrError::Stream(CallFailure::ENDED))?;
         out.copy_from_slice(from);
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 
 use rx_proto::rpc::{CallStream, Dial};
-use rx_proto::{AbortCode, CallRef, ConnectionRef, Read, StartError, Timeouts};
+use rx_proto::{AbortCode, CallFailure, CallRef, ConnectionRef, Read, StartError, Timeouts};
 
 use crate::port::{Shared, State};
 
@@ -33,12 +33,12 @@ impl Connection {
     /// Starts a call; waits while four others run.
     ///
     /// # Errors
-    /// The connection has failed, or the port is closed.
-    pub fn start(&self) -> Result<ClientCall, AbortCode> {
+    /// The connection has failed, or the port is closed. A connection that has failed stays so: open another.
+    pub fn start(&self) -> Result<ClientCall, CallFailure> {
         let mut state = self.shared.lock();
         loop {
             if state.closed {
-                return Err(AbortCode::RESTARTING);
+                return Err(CallFailure::NotSent(AbortCode::RESTARTING));
             }
             match state.endpoint.start_call(self.shared.now(), self.at) {
                 Ok(Some(at)) => {
@@ -48,8 +48,8 @@ impl Connection {
                     let waiter = Arc::clone(state.channel_waiters.entry(self.at).or_default());
                     state = waiter.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
-                Err(StartError::Failed(code)) => return Err(code),
-                Err(StartError::Closed) => return Err(AbortCode::USER_ABORT),
+                Err(StartError::Failed(code)) => return Err(CallFailure::NotSent(code)),
+                Err(StartError::Closed) => return Err(CallFailure::NotSent(AbortCode::USER_ABORT)),
             }
         }
     }
@@ -67,11 +67,11 @@ impl Drop for Connection {
 impl Dial for Connection {
     type Call = ClientCall;
 
-    fn dial(&self) -> Result<ClientCall, AbortCode> {
+    fn dial(&self) -> Result<ClientCall, CallFailure> {
         self.start()
     }
 
-    fn complete(&self, call: ClientCall) -> Result<(), AbortCode> {
+    fn complete(&self, call: ClientCall) -> Result<(), CallFailure> {
         drop(call);
         Ok(())
     }
@@ -88,8 +88,8 @@ impl ClientCall {
     /// Ends the request; the first read does so too.
     ///
     /// # Errors
-    /// The call has failed, with this code.
-    pub fn finish(&mut self) -> Result<(), AbortCode> {
+    /// The call has failed so.
+    pub fn finish(&mut self) -> Result<(), CallFailure> {
         if std::mem::replace(&mut self.finished, true) {
             return Ok(());
         }
@@ -103,11 +103,11 @@ impl ClientCall {
 }
 
 impl CallStream for ClientCall {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), AbortCode> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CallFailure> {
         self.stream.write(bytes)
     }
 
-    fn read(&mut self, out: &mut [u8]) -> Result<usize, AbortCode> {
+    fn read(&mut self, out: &mut [u8]) -> Result<usize, CallFailure> {
         self.finish()?;
         self.stream.read(out)
     }
@@ -126,7 +126,7 @@ impl Stream {
         Stream { shared: Arc::clone(shared), at, progress: Arc::default(), ended: false }
     }
 
-    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), AbortCode> {
+    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), CallFailure> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         while !bytes.is_empty() {
@@ -142,14 +142,14 @@ impl Stream {
         Ok(())
     }
 
-    pub fn finish(&mut self) -> Result<(), AbortCode> {
+    pub fn finish(&mut self) -> Result<(), CallFailure> {
         let mut state = self.shared.lock();
         state.endpoint.finish(self.shared.now(), self.at)?;
         self.shared.flush(state);
         Ok(())
     }
 
-    pub fn read(&mut self, out: &mut [u8]) -> Result<usize, AbortCode> {
+    pub fn read(&mut self, out: &mut [u8]) -> Result<usize, CallFailure> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
@@ -177,9 +177,9 @@ impl Stream {
     }
 
     /// Waits until reading or writing may go on.
-    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>, AbortCode> {
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>, CallFailure> {
         if state.closed {
-            return Err(AbortCode::RESTARTING);
+            return Err(CallFailure::Unanswered(AbortCode::RESTARTING));
         }
         state.call_waiters.entry(self.at).or_insert_with(|| Arc::clone(&self.progress));
         Ok(self.progress.wait(state).unwrap_or_else(PoisonError::into_inner))

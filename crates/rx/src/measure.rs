@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rx_proto::rpc::{self, CallStream, Dial, ServedCall};
 use rx_proto::xdr::Opaque;
-use rx_proto::{AbortCode, Caller, procedures};
+use rx_proto::{AbortCode, CallFailure, Caller, procedures};
 
 use crate::client::Connection;
 
@@ -40,11 +40,11 @@ impl measurement::Server for MeasurementServer {
 
     fn take(&self, call: &mut dyn ServedCall, length: u64) -> Result<(), AbortCode> {
         let taken = read_bytes(call, length)?;
-        rpc::write_value(call, &taken)
+        Ok(rpc::write_value(call, &taken)?)
     }
 
     fn give(&self, call: &mut dyn ServedCall, length: u64) -> Result<(), AbortCode> {
-        write_bytes(call, length)
+        Ok(write_bytes(call, length)?)
     }
 }
 
@@ -53,7 +53,7 @@ pub fn service() -> Arc<dyn crate::server::Service> {
     Arc::new(|call: &mut dyn ServedCall| measurement::dispatch(&MeasurementServer, call))
 }
 
-fn write_bytes(call: &mut (impl CallStream + ?Sized), length: u64) -> Result<(), AbortCode> {
+fn write_bytes(call: &mut (impl CallStream + ?Sized), length: u64) -> Result<(), CallFailure> {
     let chunk = vec![0x5a; CHUNK];
     let mut left = length;
     while left > 0 {
@@ -65,7 +65,7 @@ fn write_bytes(call: &mut (impl CallStream + ?Sized), length: u64) -> Result<(),
 }
 
 /// Reads `length` bytes; fewer only if the peer ends early.
-fn read_bytes(call: &mut (impl CallStream + ?Sized), length: u64) -> Result<u64, AbortCode> {
+fn read_bytes(call: &mut (impl CallStream + ?Sized), length: u64) -> Result<u64, CallFailure> {
     let mut buffer = vec![0; CHUNK];
     let mut left = length;
     while left > 0 {
@@ -108,12 +108,12 @@ impl CallTiming {
 /// Makes `calls` echo calls of `size` bytes on each connection, one after the other, all connections at once.
 ///
 /// # Errors
-/// A call failed, with this code.
-pub fn time_calls(connections: &[Connection], calls: usize, size: usize) -> Result<CallTiming, AbortCode> {
-    let bytes = Opaque::new(vec![0x5a; size]).ok_or(AbortCode::CLIENT_MARSHAL)?;
+/// A call failed so.
+pub fn time_calls(connections: &[Connection], calls: usize, size: usize) -> Result<CallTiming, CallFailure> {
+    let bytes = Opaque::new(vec![0x5a; size]).ok_or(CallFailure::NotSent(AbortCode::CLIENT_MARSHAL))?;
     let request = measurement::request::echo(bytes);
     let (started, processor) = (Instant::now(), processor_time());
-    let run = |connection: &Connection| -> Result<Vec<Duration>, AbortCode> {
+    let run = |connection: &Connection| -> Result<Vec<Duration>, CallFailure> {
         (0..calls)
             .map(|_| {
                 let called = Instant::now();
@@ -158,12 +158,12 @@ impl Transfer {
 /// Moves `bytes` on each connection, all at once, in one call each.
 ///
 /// # Errors
-/// A call failed, with this code.
+/// A call failed so.
 pub fn time_transfer(
     connections: &[Connection],
     bytes: u64,
     direction: Direction,
-) -> Result<Transfer, AbortCode> {
+) -> Result<Transfer, CallFailure> {
     let (started, processor) = (Instant::now(), processor_time());
     let moved = in_parallel(connections, |connection| move_bytes(connection, bytes, direction))?;
     let elapsed = started.elapsed();
@@ -171,7 +171,7 @@ pub fn time_transfer(
     Ok(Transfer { bytes: moved.iter().sum(), elapsed, processor })
 }
 
-fn move_bytes(connection: &Connection, bytes: u64, direction: Direction) -> Result<u64, AbortCode> {
+fn move_bytes(connection: &Connection, bytes: u64, direction: Direction) -> Result<u64, CallFailure> {
     let moved = match direction {
         Direction::Send => {
             let mut call = measurement::request::take(bytes).open(connection)?;
@@ -189,13 +189,13 @@ fn move_bytes(connection: &Connection, bytes: u64, direction: Direction) -> Resu
             taken
         }
     };
-    if moved == bytes { Ok(moved) } else { Err(AbortCode::END_OF_STREAM) }
+    if moved == bytes { Ok(moved) } else { Err(CallFailure::Unanswered(AbortCode::END_OF_STREAM)) }
 }
 
 fn in_parallel<T: Send>(
     connections: &[Connection],
-    run: impl Fn(&Connection) -> Result<T, AbortCode> + Sync,
-) -> Result<Vec<T>, AbortCode> {
+    run: impl Fn(&Connection) -> Result<T, CallFailure> + Sync,
+) -> Result<Vec<T>, CallFailure> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = connections.iter().map(|connection| scope.spawn(|| run(connection))).collect();
         threads.into_iter().map(|thread| thread.join().expect("measuring does not panic")).collect()

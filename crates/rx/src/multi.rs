@@ -4,7 +4,7 @@
 
 use std::sync::mpsc;
 
-use rx_proto::AbortCode;
+use rx_proto::CallFailure;
 use rx_proto::rpc::Request;
 use rx_proto::xdr::Xdr;
 
@@ -24,7 +24,7 @@ pub enum Next {
 pub fn call_all<R: Xdr + Send>(
     connections: &[&Connection],
     request: &Request<R>,
-    mut on_answer: impl FnMut(usize, Result<R, AbortCode>) -> Next,
+    mut on_answer: impl FnMut(usize, Result<R, CallFailure>) -> Next,
 ) {
     let (sender, answers) = mpsc::channel();
     std::thread::scope(|scope| {

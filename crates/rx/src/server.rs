@@ -6,7 +6,7 @@
 use std::sync::{Arc, PoisonError};
 
 use rx_proto::rpc::{CallStream, ServedCall};
-use rx_proto::{AbortCode, CallRef, Caller, ServiceId};
+use rx_proto::{AbortCode, CallFailure, CallRef, Caller, ServiceId};
 
 use crate::client::Stream;
 use crate::port::{Shared, State};
@@ -36,11 +36,11 @@ struct IncomingCall {
 }
 
 impl CallStream for IncomingCall {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), AbortCode> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CallFailure> {
         self.stream.write(bytes)
     }
 
-    fn read(&mut self, out: &mut [u8]) -> Result<usize, AbortCode> {
+    fn read(&mut self, out: &mut [u8]) -> Result<usize, CallFailure> {
         self.stream.read(out)
     }
 }

@@ -11,7 +11,7 @@ use rx::rxkad::Level;
 use rx::rxkad::keys::{KeyFile, ServerKey};
 use rx::security::{NullSecurity, SecurityClass};
 use rx::xdr::Opaque;
-use rx::{AbortCode, Caller, Connection, Port, PortConfig, ServiceId, Timeouts, procedures};
+use rx::{AbortCode, CallFailure, Caller, Connection, Port, PortConfig, ServiceId, Timeouts, procedures};
 
 procedures! {
     /// What the tests ask.
@@ -103,12 +103,12 @@ fn failures_of_handlers_are_codes_for_their_callers() {
     let (_server, address) = server("127.0.0.1:0");
     let port = client("127.0.0.1:0");
     let plain = connect(&port, address, asked::SERVICE);
-    assert_eq!(asked::request::refuse(5377).call(&plain), Err(AbortCode(5377)));
+    assert_eq!(asked::request::refuse(5377).call(&plain), Err(CallFailure::Aborted(AbortCode(5377))));
     assert!(asked::request::panic_now().call(&plain).is_err());
-    assert_eq!(Request::<()>::new(99, &()).call(&plain), Err(AbortCode::OPCODE));
+    assert_eq!(Request::<()>::new(99, &()).call(&plain), Err(CallFailure::Aborted(AbortCode::OPCODE)));
     // An opcode that ends in its middle, and arguments that are not there.
     let short = Request::<()>::new(4, &()).call(&plain);
-    assert_eq!(short, Err(AbortCode::SERVER_UNMARSHAL));
+    assert_eq!(short, Err(CallFailure::Aborted(AbortCode::SERVER_UNMARSHAL)));
     assert!(asked::request::who().call(&plain).is_ok());
 }
 
@@ -155,7 +155,10 @@ fn waiting_ends_with_the_code_that_says_why() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let dead = Timeouts { dead: Duration::from_millis(300), ..Timeouts::default() };
     let connection = port.connect(silent.local_addr().unwrap(), asked::SERVICE, &NullSecurity, dead);
-    assert_eq!(asked::request::who().call(&connection).unwrap_err(), AbortCode::CALL_DEAD);
+    assert_eq!(
+        asked::request::who().call(&connection).unwrap_err(),
+        CallFailure::Unanswered(AbortCode::CALL_DEAD)
+    );
     let slow = Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap();
     let (hold, held) = std::sync::mpsc::channel::<()>();
     let held = std::sync::Mutex::new(held);
@@ -167,6 +170,9 @@ fn waiting_ends_with_the_code_that_says_why() {
     slow.serve(asked::SERVICE, vec![Arc::new(NullSecurity)], Arc::new(service));
     let hard = Timeouts { hard_dead: Some(Duration::from_millis(300)), ..Timeouts::default() };
     let connection = port.connect(slow.local_addr().unwrap(), asked::SERVICE, &NullSecurity, hard);
-    assert_eq!(asked::request::who().call(&connection).unwrap_err(), AbortCode::CALL_TIMEOUT);
+    assert_eq!(
+        asked::request::who().call(&connection).unwrap_err(),
+        CallFailure::Unanswered(AbortCode::CALL_TIMEOUT)
+    );
     drop(hold);
 }

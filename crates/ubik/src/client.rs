@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rx::rpc::CallStream;
 use rx::security::SecurityClass;
-use rx::{AbortCode, Connection, Port, ServiceId, Timeouts};
+use rx::{AbortCode, CallFailure, Connection, Port, ServiceId, Timeouts};
 use thiserror::Error;
 use ubik_proto::code;
 use ubik_proto::debug::SiteDebug;
@@ -91,14 +91,19 @@ enum Fate {
     Answer,
 }
 
-fn fate(code: AbortCode) -> Fate {
+fn fate(failure: CallFailure) -> Fate {
+    let code = match failure {
+        CallFailure::NotSent(_) => return Fate::Elsewhere,
+        CallFailure::Unanswered(_) => return Fate::Unknown,
+        CallFailure::Aborted(code) => code,
+    };
     match code {
         AbortCode(code)
             if code == code::AbortCode::NO_QUORUM.0 || code == code::AbortCode::NOT_SYNC_SITE.0 =>
         {
             Fate::Elsewhere
         }
-        AbortCode::INVALID_OPERATION | AbortCode::MESSAGE_SIZE | AbortCode::RESTARTING => Fate::Elsewhere,
+        AbortCode::INVALID_OPERATION | AbortCode::RESTARTING => Fate::Elsewhere,
         AbortCode(-7..=-1) => Fate::Unknown,
         _ => Fate::Answer,
     }
@@ -143,7 +148,7 @@ impl Client {
     }
 
     /// Asks `server` who is sync site.
-    fn ask(&self, server: SocketAddr) -> Result<Option<SocketAddr>, AbortCode> {
+    fn ask(&self, server: SocketAddr) -> Result<Option<SocketAddr>, CallFailure> {
         let connection = self.connection(server, self.votes);
         let asked = connection.start().and_then(|mut call| {
             call.write(&VoteCall::DebugOld.encode())?;
@@ -157,7 +162,8 @@ impl Client {
             }
         });
         let answer = asked.inspect_err(|_| self.give_up(server, self.votes))?;
-        let debug = SiteDebug::decode(&answer).map_err(|_| AbortCode::CLIENT_UNMARSHAL)?;
+        let debug =
+            SiteDebug::decode(&answer).map_err(|_| CallFailure::Unanswered(AbortCode::CLIENT_UNMARSHAL))?;
         if debug.is_sync_site {
             return Ok(Some(server));
         }
@@ -184,7 +190,7 @@ impl Client {
     /// As [`ClientError`] says; never [`ClientError::Unknown`], since a read may be made twice.
     pub fn read<R>(
         &self,
-        mut call: impl FnMut(&Connection) -> Result<R, AbortCode>,
+        mut call: impl FnMut(&Connection) -> Result<R, CallFailure>,
     ) -> Result<R, ClientError> {
         self.until_answered(|client| {
             let mut last = Err(Try::Nobody);
@@ -205,7 +211,7 @@ impl Client {
     pub fn write<R>(
         &self,
         again: Again,
-        mut call: impl FnMut(&Connection) -> Result<R, AbortCode>,
+        mut call: impl FnMut(&Connection) -> Result<R, CallFailure>,
     ) -> Result<R, ClientError> {
         self.until_answered(|client| {
             let known = *lock(&client.sync_site);
@@ -238,14 +244,14 @@ impl Client {
         &self,
         server: SocketAddr,
         again: Again,
-        call: &mut impl FnMut(&Connection) -> Result<R, AbortCode>,
+        call: &mut impl FnMut(&Connection) -> Result<R, CallFailure>,
     ) -> Result<R, Try> {
         let connection = self.connection(server, self.service);
-        let code = match call(&connection) {
+        let failure = match call(&connection) {
             Ok(answer) => return Ok(answer),
-            Err(code) => code,
+            Err(failure) => failure,
         };
-        let fate = fate(code);
+        let (fate, code) = (fate(failure), failure.code());
         if !matches!(fate, Fate::Answer) {
             self.give_up(server, self.service);
         }

@@ -178,12 +178,13 @@ impl RxTransport {
         let connection = self.disk_connection(to).ok_or(CallError::Unreachable)?;
         let made = connection.start().map_err(failed).and_then(|mut begun| call(&mut begun));
         if matches!(made, Err(CallError::Unreachable)) {
-            self.disks.lock().expect("no code here panics while it holds this lock").remove(&to);
+            give_up(&self.disks, to, |kept| Arc::ptr_eq(kept, &connection));
         }
         made
     }
 
-    /// What an abort of a beacon means: positive is yes, as long as it is no error code in disguise.
+    /// What an abort that answers a beacon means: positive is yes, as long as it is not an error code in disguise. The
+    /// code of a connection that failed is not such an answer, whatever it looks like.
     fn vote_of(&self, to: ServerId, beacon: &Beacon, code: i32) -> VoteReply {
         let plausible = match self.cell.server(to).dialect {
             Dialect::Quorate => code == beacon.start,
@@ -196,34 +197,50 @@ impl RxTransport {
     }
 }
 
-/// Negative codes below those of the stubs are Rx's own: the call did not come through.
-fn failed(code: rx::AbortCode) -> CallError {
-    if (-100..0).contains(&code.0) { CallError::Unreachable } else { CallError::Aborted(AbortCode(code.0)) }
+/// Only what the peer said about this very call is an answer; negative codes above those of the stubs are Rx's own.
+fn failed(failure: rx::CallFailure) -> CallError {
+    match failure {
+        rx::CallFailure::Aborted(code) if !(-100..0).contains(&code.0) => {
+            CallError::Aborted(AbortCode(code.0))
+        }
+        _ => CallError::Unreachable,
+    }
 }
 
-fn exchange(call: &mut rx::ClientCall, request: &[u8]) -> Result<Vec<u8>, rx::AbortCode> {
+/// Forgets a connection on which a call failed, unless another has taken its place: the next call opens a new one.
+fn give_up<T>(connections: &Mutex<HashMap<ServerId, T>>, to: ServerId, is_it: impl Fn(&T) -> bool) {
+    let mut connections = connections.lock().expect("no code here panics while it holds this lock");
+    if connections.get(&to).is_some_and(is_it) {
+        connections.remove(&to);
+    }
+}
+
+fn exchange(call: &mut rx::ClientCall, request: &[u8]) -> Result<Vec<u8>, rx::CallFailure> {
     call.write(request)?;
     call.finish()?;
     read_rest(call, MAX_CALL)
 }
 
+/// The stream is not what the protocol has there.
+const MALFORMED: rx::CallFailure = rx::CallFailure::Unanswered(rx::AbortCode(AbortCode::UNMARSHAL.0));
+
 /// Everything up to the end of the stream, at most `limit` bytes.
-fn read_rest(call: &mut (impl CallStream + ?Sized), limit: usize) -> Result<Vec<u8>, rx::AbortCode> {
+fn read_rest(call: &mut (impl CallStream + ?Sized), limit: usize) -> Result<Vec<u8>, rx::CallFailure> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     loop {
         match call.read(&mut buffer)? {
             0 => return Ok(bytes),
-            count if bytes.len() + count > limit => return Err(rx::AbortCode(AbortCode::UNMARSHAL.0)),
+            count if bytes.len() + count > limit => return Err(MALFORMED),
             count => bytes.extend_from_slice(&buffer[..count]),
         }
     }
 }
 
-fn read_exactly(call: &mut (impl CallStream + ?Sized), mut out: &mut [u8]) -> Result<(), rx::AbortCode> {
+fn read_exactly(call: &mut (impl CallStream + ?Sized), mut out: &mut [u8]) -> Result<(), rx::CallFailure> {
     while !out.is_empty() {
         match call.read(out)? {
-            0 => return Err(rx::AbortCode(AbortCode::UNMARSHAL.0)),
+            0 => return Err(MALFORMED),
             count => out = &mut out[count..],
         }
     }
@@ -275,7 +292,11 @@ impl Transport for RxTransport {
         let request = VoteCall::Beacon(*beacon).encode();
         match connection.start().and_then(|mut call| exchange(&mut call, &request)) {
             Ok(_) => VoteReply::No,
-            Err(code) => self.vote_of(to, beacon, code.0),
+            Err(rx::CallFailure::Aborted(code)) => self.vote_of(to, beacon, code.0),
+            Err(rx::CallFailure::Unanswered(_) | rx::CallFailure::NotSent(_)) => {
+                give_up(&self.votes, to, |(_, kept)| Arc::ptr_eq(kept, &connection));
+                VoteReply::Failed
+            }
         }
     }
 
@@ -378,8 +399,8 @@ fn serve_vote(ear: &Ear, members: &Membership, call: &mut dyn ServedCall) -> Res
     let beacon = match VoteCall::decode(&request).map_err(bad_request)? {
         VoteCall::Beacon(beacon) => beacon,
         // C answers this with nothing, by a mistake in the call's definition, and reads nothing (U18).
-        VoteCall::SyncSite => return call.write(&ear.sync_site_address().to_be_bytes()),
-        debug => return call.write(&ear.serve_debug(debug).ok_or(NO_SUCH_SERVER)?),
+        VoteCall::SyncSite => return Ok(call.write(&ear.sync_site_address().to_be_bytes())?),
+        debug => return Ok(call.write(&ear.serve_debug(debug).ok_or(NO_SUCH_SERVER)?)?),
     };
     // An unknown host gets no vote, which is an empty answer.
     let Some(from) = members.member(call.caller()) else {
@@ -418,11 +439,12 @@ fn serve_disk(ear: &Ear, members: &Membership, call: &mut dyn ServedCall) -> Res
     }
     match ear.serve_call(from, decoded).map_err(refused)? {
         // C stops if the first of these is not the address that it has listed.
-        Answer::Done if tells_addresses => call.write(&encode_addresses(members.addresses.own())),
-        Answer::Done => Ok(()),
-        Answer::Version(version) => call.write(&version.encode()),
-        Answer::Database(database) => answer_database(call, &database),
+        Answer::Done if tells_addresses => call.write(&encode_addresses(members.addresses.own()))?,
+        Answer::Done => {}
+        Answer::Version(version) => call.write(&version.encode())?,
+        Answer::Database(database) => answer_database(call, &database)?,
     }
+    Ok(())
 }
 
 fn encode_addresses(addresses: &[u32]) -> Vec<u8> {
@@ -437,7 +459,7 @@ fn answer_database(call: &mut dyn ServedCall, database: &Snapshot) -> Result<(),
     };
     call.write(&wire_length(database).map_err(local)?.to_be_bytes())?;
     write_database(call, database).map_err(local)?;
-    call.write(&database.version().encode())
+    Ok(call.write(&database.version().encode())?)
 }
 
 fn receive(

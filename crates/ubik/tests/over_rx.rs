@@ -2,7 +2,7 @@
 
 mod shared;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,11 @@ use ubik::phys::memory::MemoryStore;
 use ubik::registers::{Table, table};
 use ubik::site::Config;
 use ubik::transport::Transport;
+use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerId, ServerKind};
-use ubik_proto::messages::{DiskCall, VoteCall};
+use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
 use ubik_proto::profile::Profile;
-use ubik_proto::version::Version;
+use ubik_proto::version::{TransactionId, Version};
 
 use shared::{PATIENCE, read_newest};
 
@@ -256,7 +257,10 @@ fn a_down_server_is_probed_at_all_its_addresses() {
     let answers = |call: &mut dyn rx::rpc::ServedCall| {
         let mut opcode = [0; 4];
         call.read(&mut opcode)?;
-        if u32::from_be_bytes(opcode) == 20004 { call.write(&Version::new(7, 3).encode()) } else { Ok(()) }
+        if u32::from_be_bytes(opcode) == 20004 {
+            call.write(&Version::new(7, 3).encode())?;
+        }
+        Ok(())
     };
     peer_port.serve(Services::STOCK.disk, vec![security.clone()], Arc::new(answers));
 
@@ -270,4 +274,65 @@ fn a_down_server_is_probed_at_all_its_addresses() {
     let version = transport.call(peer, &DiskCall::GetVersion).unwrap();
     assert!(matches!(version, Reply::Version(version) if version == Version::new(7, 3)));
     assert_eq!(known.server_at(other.into()), Some(peer));
+}
+
+/// Answers each first packet of a call on `socket`: with an abort that names `call_number(header's)`, and `code`. Returns
+/// which connections it saw.
+fn abort_calls(socket: &UdpSocket, calls: usize, names_call: bool, code: i32) -> Vec<[u8; 8]> {
+    let mut seen = Vec::new();
+    while seen.len() < calls {
+        let mut packet = [0; 2048];
+        let (length, from) = socket.recv_from(&mut packet).unwrap();
+        let mut header: [u8; 28] = packet[..length].first_chunk().copied().unwrap();
+        // A data packet of a call that was not answered yet.
+        let connection: [u8; 8] = header[..8].try_into().unwrap();
+        if header[20] != 1 || seen.contains(&connection) {
+            continue;
+        }
+        if !names_call {
+            header[8..12].fill(0);
+        }
+        header[12..16].fill(0);
+        (header[20], header[21]) = (4, 0);
+        socket.send_to(&[&header[..], &code.to_be_bytes()].concat(), from).unwrap();
+        seen.push(connection);
+    }
+    seen
+}
+
+/// X10: a yes is an abort that answers the beacon itself. A server that ended the whole connection with such a code has
+/// voted for nothing, now and ever after; the next beacon goes out on a new connection. This was a false mandate once: the
+/// dead connection was kept, and each later beacon on it returned the old code, without a packet, as a fresh yes.
+#[test]
+fn an_error_of_a_connection_is_never_a_vote() {
+    let peer_socket = UdpSocket::bind(SocketAddr::new(address(1).into(), 0)).unwrap();
+    let udp_port = peer_socket.local_addr().unwrap().port();
+    let member = |nth| Member {
+        address: address(nth).into(),
+        kind: ServerKind::Voter,
+        dialect: [Dialect::Quorate, Dialect::OpenAfs][nth],
+    };
+    let cell = Cell::new((0..2).map(member).collect(), address(0).into()).unwrap();
+    let at = |nth: usize| (ServerId::new(nth), SocketAddr::new(address(nth).into(), udp_port));
+    let addresses = Arc::new(Addresses::new([at(0), at(1)].into_iter().collect(), vec![address(0).into()]));
+    let port = Arc::new(open_port(SocketAddr::new(address(0).into(), 0)));
+    let security: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
+    let profile = Profile { call_timeout: Duration::from_secs(60), ..Profile::openafs() };
+    let transport = RxTransport::new(port, Services::STOCK, cell, addresses, security, &profile);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i32;
+    let transaction = TransactionId::default();
+    let beacon = Beacon { claims_sync_site: false, start: now, version: Version::NONE, transaction };
+    let ask = |names_call: bool| {
+        std::thread::scope(|scope| {
+            let answering = scope.spawn(|| abort_calls(&peer_socket, 1, names_call, now));
+            let reply = transport.beacon(ServerId::new(1), 1, &beacon);
+            (reply, answering.join().unwrap()[0])
+        })
+    };
+    let (first, first_connection) = ask(false);
+    assert_eq!(first, VoteReply::Failed);
+    let (second, second_connection) = ask(false);
+    assert_eq!(second, VoteReply::Failed);
+    assert_ne!(first_connection, second_connection, "a connection that failed is not used again");
+    assert_eq!(ask(true).0, VoteReply::Yes(now));
 }

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rx::rpc::CallStream;
 use rx::security::NullSecurity;
-use rx::{AbortCode, Connection, Port, PortConfig, ServiceId, Timeouts};
+use rx::{AbortCode, CallFailure, Connection, Port, PortConfig, ServiceId, Timeouts};
 use ubik_proto::messages::{Beacon, DiskCall, LOCK_WRITE, VoteCall, Write};
 use ubik_proto::version::{TransactionId, Version};
 
@@ -17,7 +17,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn answer(connection: &Connection, request: &[u8]) -> Result<Vec<u8>, AbortCode> {
+    fn answer(connection: &Connection, request: &[u8]) -> Result<Vec<u8>, CallFailure> {
         let mut call = connection.start()?;
         call.write(request)?;
         let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
@@ -50,7 +50,9 @@ impl Follower {
         let beacon = Beacon { claims_sync_site: true, start: now, version, transaction };
         // A yes is an abort with the voter's clock.
         let voted = Self::answer(&self.vote, &VoteCall::Beacon(beacon).encode());
-        voted.is_err_and(|AbortCode(code)| (code - now).abs() < 100)
+        voted.is_err_and(
+            |failure| matches!(failure, CallFailure::Aborted(AbortCode(code)) if (code - now).abs() < 100),
+        )
     }
 
     fn begin(&self, transaction: TransactionId) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rx::rpc::CallStream;
 use rx::security::{NullSecurity, SecurityClass};
-use rx::{AbortCode, Port, PortConfig, ServiceId, Timeouts};
+use rx::{AbortCode, CallFailure, Port, PortConfig, ServiceId, Timeouts};
 use testbed::lab::{FAKETIME, OPENAFS_SERVERS};
 use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
 use ubik_proto::version::{TransactionId, Version};
@@ -280,11 +280,11 @@ pub fn strangers(service: Service) {
         let call = |service, bytes: &[u8]| call_with(&NullSecurity, service, bytes);
         let transaction = TransactionId { epoch: 5, counter: 1 };
         let begin = call(51, &DiskCall::Begin(transaction).encode());
-        assert_eq!(begin.unwrap_err(), AbortCode(10029));
+        assert_eq!(begin.unwrap_err(), CallFailure::Aborted(AbortCode(10029)));
         let version = call(51, &DiskCall::GetVersion.encode());
-        assert_eq!(version.unwrap_err(), AbortCode(10029));
+        assert_eq!(version.unwrap_err(), CallFailure::Aborted(AbortCode(10029)));
         let file = DiskCall::SendFile { file: 0, length: 0, version: Version::new(9, 9) };
-        assert_eq!(call(51, &file.encode()).unwrap_err(), AbortCode(10029));
+        assert_eq!(call(51, &file.encode()).unwrap_err(), CallFailure::Aborted(AbortCode(10029)));
         call(51, &DiskCall::Probe.encode()).unwrap();
         let beacon = Beacon {
             claims_sync_site: true,
@@ -296,7 +296,10 @@ pub fn strangers(service: Service) {
         let beacon = VoteCall::Beacon(beacon).encode();
         assert_eq!(call(50, &beacon), Ok(0));
         assert!(!promise.exists(), "it promised something");
-        assert_eq!(call_with(&*keys, 50, &beacon).unwrap_err(), AbortCode(1_900_000_000));
+        assert_eq!(
+            call_with(&*keys, 50, &beacon).unwrap_err(),
+            CallFailure::Aborted(AbortCode(1_900_000_000))
+        );
         assert!(promise.exists(), "whoever holds the key is followed");
     };
     std::thread::scope(|scope| scope.spawn(ask).join().unwrap());

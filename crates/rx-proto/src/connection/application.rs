@@ -2,7 +2,7 @@
 
 use super::{Channel, Connection, Context};
 use crate::call::{Call, Side};
-use crate::codes::AbortCode;
+use crate::codes::{AbortCode, CallFailure};
 use crate::endpoint::CallRef;
 use crate::packet::HEADER_LEN;
 use crate::peer::Peer;
@@ -35,16 +35,16 @@ impl Connection {
         at: CallRef,
         bytes: &[u8],
         context: &mut Context<'_>,
-    ) -> Result<usize, AbortCode> {
+    ) -> Result<usize, CallFailure> {
         let room = self.payload_room(context.peer);
         let mut taken = 0;
         while taken < bytes.len() {
-            let call = self.call(at.channel, at.number).ok_or(AbortCode::INVALID_OPERATION)?;
-            if let Some(code) = call.failure {
-                return Err(code);
+            let call = self.call(at.channel, at.number).ok_or(CallFailure::GONE)?;
+            if let Some(failure) = call.failure {
+                return Err(failure);
             }
             if call.send.is_finished() {
-                return Err(AbortCode::PROTOCOL_ERROR);
+                return Err(CallFailure::Unanswered(AbortCode::PROTOCOL_ERROR));
             }
             if call.send.partial.len() >= room {
                 if !call.send.has_room() {
@@ -62,23 +62,23 @@ impl Connection {
     }
 
     /// Ends our direction of the call.
-    pub fn finish(&mut self, at: CallRef) -> Result<(), AbortCode> {
-        let call = self.call(at.channel, at.number).ok_or(AbortCode::INVALID_OPERATION)?;
+    pub fn finish(&mut self, at: CallRef) -> Result<(), CallFailure> {
+        let call = self.call(at.channel, at.number).ok_or(CallFailure::GONE)?;
         match call.failure {
-            Some(code) => Err(code),
+            Some(failure) => Err(failure),
             None if call.send.is_finished() => Ok(()),
             None => self.cut(at, true),
         }
     }
 
     /// Seals what is in the partial packet and adds it to the stream.
-    pub(super) fn cut(&mut self, at: CallRef, is_last: bool) -> Result<(), AbortCode> {
+    pub(super) fn cut(&mut self, at: CallRef, is_last: bool) -> Result<(), CallFailure> {
         let channel = &mut self.channels[usize::from(at.channel)];
-        let call = channel.call.as_deref_mut().ok_or(AbortCode::INVALID_OPERATION)?;
+        let call = channel.call.as_deref_mut().ok_or(CallFailure::GONE)?;
         let mut payload = std::mem::take(&mut call.send.partial);
         let position =
             PacketPosition { channel: at.channel, call_number: at.number, seq: call.send.next_seq() };
-        let checksum = self.security.seal(position, &mut payload)?;
+        let checksum = self.security.seal(position, &mut payload).map_err(CallFailure::Unanswered)?;
         call.send.push(payload, checksum, is_last);
         Ok(())
     }
@@ -107,7 +107,9 @@ impl Connection {
         let code = code.or((!complete).then_some(AbortCode::USER_ABORT));
         if call.failure.is_none() {
             match code {
-                Some(code) => self.fail_call(usize::from(at.channel), code, true),
+                Some(code) => {
+                    self.fail_call(usize::from(at.channel), CallFailure::Unanswered(code), true);
+                }
                 None if call.side == Side::Client => call.ack_reply(false, context.now),
                 None => call.receive.discard(),
             }

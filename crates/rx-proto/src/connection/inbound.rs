@@ -2,7 +2,7 @@
 
 use super::{Channel, Connection, Context, Ended};
 use crate::call::{Call, Side};
-use crate::codes::AbortCode;
+use crate::codes::{AbortCode, CallFailure};
 use crate::config;
 use crate::packet::{Ack, AckReason, Body, Header, PacketType, flags};
 use crate::receive::Received;
@@ -122,7 +122,7 @@ impl Connection {
         }
         if self.channels[index].call.as_deref().is_some_and(|call| call.attached) {
             // The client has given the old call up, which still runs here.
-            self.fail_call(index, AbortCode::USER_ABORT, false);
+            self.fail_call(index, CallFailure::Unanswered(AbortCode::USER_ABORT), false);
             self.queue_control(PacketType::Busy, index as u32, header.call_number, Vec::new());
             return false;
         }
@@ -215,7 +215,7 @@ impl Connection {
         let index = header.channel();
         self.with_call(header, context, |_, _| ());
         if self.channels[index].number == header.call_number {
-            self.fail_call(index, code, false);
+            self.fail_call(index, CallFailure::Aborted(code), false);
         }
     }
 
@@ -228,11 +228,9 @@ impl Connection {
                 call.on_heard(context.now);
             }
         }
-        // The server is to accept the next number on a free channel, and the present one on a busy channel.
-        let numbers = [0, 1, 2, 3].map(|index: usize| {
-            let channel = &self.channels[index];
-            if channel.call.is_some() { channel.number - 1 } else { channel.number }
-        });
+        // The call under way, or the last one. OpenAFS keeps these numbers and aborts with them: a lower one would make
+        // its answer to the first call look like the end of the connection.
+        let numbers = [0, 1, 2, 3].map(|index: usize| self.channels[index].number);
         match self.security.answer(challenge, numbers) {
             Ok(body) => self.queue_control(PacketType::Response, 0, 0, body),
             Err(code) => self.fail(code, true),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{CallRef, Caller, ConnectionRef, Endpoint, Read, ServiceId, StartError};
 use crate::call::Side;
-use crate::codes::AbortCode;
+use crate::codes::{AbortCode, CallFailure};
 use crate::config::Timeouts;
 use crate::connection::Connection;
 use crate::security::{ConnectionIdentity, SecurityClass, SecurityIndex};
@@ -77,30 +77,30 @@ impl Endpoint {
     /// Writes to a call; returns how many bytes were taken. 0 means: wait for [`crate::Event::Progress`].
     ///
     /// # Errors
-    /// The call has failed, with this code.
-    pub fn write(&mut self, now: Time, call: CallRef, bytes: &[u8]) -> Result<usize, AbortCode> {
+    /// The call has failed so.
+    pub fn write(&mut self, now: Time, call: CallRef, bytes: &[u8]) -> Result<usize, CallFailure> {
         let result =
             self.with(now, call.connection, |connection, context| connection.write(call, bytes, context));
-        result.unwrap_or(Err(AbortCode::INVALID_OPERATION))
+        result.unwrap_or(Err(CallFailure::GONE))
     }
 
     /// Ends our direction of a call: the peer reads the end.
     ///
     /// # Errors
-    /// The call has failed, with this code.
-    pub fn finish(&mut self, now: Time, call: CallRef) -> Result<(), AbortCode> {
+    /// The call has failed so.
+    pub fn finish(&mut self, now: Time, call: CallRef) -> Result<(), CallFailure> {
         let result = self.with(now, call.connection, |connection, _| connection.finish(call));
-        result.unwrap_or(Err(AbortCode::INVALID_OPERATION))
+        result.unwrap_or(Err(CallFailure::GONE))
     }
 
     /// Reads from a call.
     ///
     /// # Errors
-    /// The call has failed, with this code; for a client this is also how a server says no.
-    pub fn read(&mut self, now: Time, at: CallRef, out: &mut [u8]) -> Result<Read, AbortCode> {
+    /// The call has failed so; for a client [`CallFailure::Aborted`] is also how a server says no.
+    pub fn read(&mut self, now: Time, at: CallRef, out: &mut [u8]) -> Result<Read, CallFailure> {
         let result = self.with(now, at.connection, |connection, _| {
             let Some(call) = connection.call(at.channel, at.number) else {
-                return Err(AbortCode::INVALID_OPERATION);
+                return Err(CallFailure::GONE);
             };
             let count = call.receive.read(out);
             if count > 0 {
@@ -108,7 +108,7 @@ impl Endpoint {
                 return Ok(Read::Bytes(count));
             }
             match call.failure {
-                Some(code) => Err(code),
+                Some(failure) => Err(failure),
                 None if call.receive.is_at_end() => Ok(Read::End),
                 None => {
                     call.reader_waits = !out.is_empty();
@@ -116,7 +116,7 @@ impl Endpoint {
                 }
             }
         });
-        result.unwrap_or(Err(AbortCode::INVALID_OPERATION))
+        result.unwrap_or(Err(CallFailure::GONE))
     }
 
     /// The application is done with a call. With a code, or when it is not complete, it is aborted; a complete reply
@@ -133,8 +133,9 @@ impl Endpoint {
             local: connection.local,
             security: connection.identity.security_index,
             identity: connection.security.identity(),
-            channel: (u64::from(connection.identity.epoch) << 32)
-                | u64::from(connection.identity.connection_id | u32::from(call.channel)),
+            channel: (u64::from(call.connection.generation) << 32)
+                | (u64::from(call.connection.index) << 2)
+                | u64::from(call.channel),
         })
     }
 }

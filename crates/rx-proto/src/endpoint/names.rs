@@ -119,8 +119,8 @@ pub struct Caller {
     pub security: SecurityIndex,
     /// Who it has proven to be.
     pub identity: Option<Arc<Identity>>,
-    /// Which channel of which connection the call is on: of two calls with the same number here, the caller had the
-    /// first answered, or gave it up, before it made the second.
+    /// Which channel of which connection of this endpoint the call is on: of two calls with the same number here, the
+    /// caller had the first answered, or gave it up, before it made the second.
     pub channel: u64,
 }
 

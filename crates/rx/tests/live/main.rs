@@ -13,7 +13,9 @@ use openafs::Folders;
 use rx::rpc::{CallStream, Request, ServedCall};
 use rx::rxkad::Level;
 use rx::security::{NullSecurity, SecurityClass};
-use rx::{AbortCode, Caller, Connection, Port, PortConfig, ServiceId, Timeouts, measure, multi, rpc};
+use rx::{
+    AbortCode, CallFailure, Caller, Connection, Port, PortConfig, ServiceId, Timeouts, measure, multi, rpc,
+};
 use testbed::lab::openafs_is_missing;
 use testbed::namespace::{self, Namespace};
 use ubik::{Debug, ExtendedDebug, ServerDebug, Version, disk, vote};
@@ -42,14 +44,14 @@ fn connect(port: &Port, service: ServiceId, security: &dyn SecurityClass) -> Con
 }
 
 /// The database that `DISK_GetFile` sends, and its version.
-fn fetch(connection: &Connection) -> Result<(Vec<u8>, Version), AbortCode> {
+fn fetch(connection: &Connection) -> Result<(Vec<u8>, Version), CallFailure> {
     let mut call = disk::request::file(0).open(connection)?;
     let length: i32 = rpc::read_value(&mut call, AbortCode::CLIENT_UNMARSHAL)?;
     let mut bytes = vec![0; usize::try_from(length).unwrap()];
     let mut at = 0;
     while at < bytes.len() {
         match call.read(&mut bytes[at..])? {
-            0 => return Err(AbortCode::END_OF_STREAM),
+            0 => return Err(CallFailure::Unanswered(AbortCode::END_OF_STREAM)),
             count => at += count,
         }
     }
@@ -87,12 +89,18 @@ fn ask_everything(port: &Port, security: &dyn SecurityClass) {
     let debug = vote::request::debug().call(&votes).unwrap();
     let extended = vote::request::extended_debug().call(&votes).unwrap();
     assert_eq!((old[2], debug.first[2], extended.is_clone), (extended.debug.first[2], old[2], 0));
-    assert_eq!(vote::request::server_debug(9).call(&votes).unwrap_err(), AbortCode(2));
+    assert_eq!(vote::request::server_debug(9).call(&votes).unwrap_err(), CallFailure::Aborted(AbortCode(2)));
     // The only server is the sync site, which does not tell its version this way.
-    assert_eq!(disk::request::version().call(&data).unwrap_err(), AbortCode(5402));
-    assert_eq!(Request::<()>::new(99_999, &()).call(&data).unwrap_err(), AbortCode::OPCODE);
+    assert_eq!(disk::request::version().call(&data).unwrap_err(), CallFailure::Aborted(AbortCode(5402)));
+    assert_eq!(
+        Request::<()>::new(99_999, &()).call(&data).unwrap_err(),
+        CallFailure::Aborted(AbortCode::OPCODE)
+    );
     let nowhere = connect(port, ServiceId(4711), security);
-    assert_eq!(Request::<()>::new(1, &()).call(&nowhere).unwrap_err(), AbortCode::INVALID_OPERATION);
+    assert_eq!(
+        Request::<()>::new(1, &()).call(&nowhere).unwrap_err(),
+        CallFailure::Unanswered(AbortCode::INVALID_OPERATION)
+    );
 }
 
 /// A server that is no sync site tells the version of its database.
@@ -145,13 +153,13 @@ fn openafs_answers_authenticated_calls() {
             version = Some(found);
         }
         let refused = fetch(&connect(&port, disk::SERVICE, &NullSecurity)).unwrap_err();
-        assert_eq!(refused, AbortCode(10_029));
+        assert_eq!(refused, CallFailure::Aborted(AbortCode(10_029)));
         // A ticket sealed with another key.
         let other = rx::rxkad::keys::ServerKey { version: 1, encryption_type: 18, material: vec![9; 32] };
         let keys = rx::rxkad::keys::KeyFile::from_keys(vec![other]);
         let security = rx::keys::client(&keys, Level::Crypt).unwrap();
         let code = fetch(&connect(&port, disk::SERVICE, &security)).unwrap_err();
-        assert_eq!(code, AbortCode::RXKAD_BAD_TICKET);
+        assert_eq!(code, CallFailure::Unanswered(AbortCode::RXKAD_BAD_TICKET));
         let keys = rx::keys::read(&folders.key_file()).unwrap();
         let security = rx::keys::client(&keys, Level::Crypt).unwrap();
         ask_version_without_quorum(server, &folders, &security, version.unwrap());
@@ -353,7 +361,7 @@ fn a_call_to_all_servers_gives_answers_as_they_come() {
         answers.push((index, answer.map(rx::xdr::Opaque::into_inner)));
         multi::Next::Continue
     });
-    assert_eq!(answers[2], (0, Err(AbortCode::CALL_DEAD)));
+    assert_eq!(answers[2], (0, Err(CallFailure::Unanswered(AbortCode::CALL_DEAD))));
     answers.sort_by_key(|(index, _)| *index);
     assert_eq!(answers[1..], [(1, Ok(vec![1, 2, 3])), (2, Ok(vec![1, 2, 3]))]);
 }
