@@ -8,6 +8,7 @@
 //! * [`line`](mod@line): a line, by the grammar of `tdb-trace`.
 //! * [`records`]: keys and values of the last lines, which wait for their ids.
 //! * [`intern`], [`strings`], [`words`], [`columns`]: what is kept.
+//! * [`chain`]: which keys share a chain.
 //! * [`structure`]: groups (traversals, transactions, locks) and what is missing in them.
 //! * [`numbers`]: sequence numbers that begin again.
 //! * [`dialect`]: the two forms of `tdb_append`.
@@ -17,6 +18,7 @@
 //! * [`restrict`]: a part of a history.
 
 pub mod calls;
+pub mod chain;
 pub mod columns;
 pub mod dialect;
 mod exact;

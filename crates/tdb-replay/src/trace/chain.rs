@@ -4,7 +4,7 @@
 
 use tdb::hash::{jenkins_hash, old_hash};
 
-use crate::trace::History;
+use super::History;
 
 /// `TDB_INCOMPATIBLE_HASH`: the database uses Jenkins' hash.
 pub const INCOMPATIBLE_HASH: u32 = 0x800;
