@@ -23,11 +23,11 @@ use bench::rounds::rounds;
 use history::generate::{Mix, Shape, Values};
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::generate::{Order, generate};
-use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::explain;
 use tdb_replay::replay::{self, Options};
 use tdb_replay::report::explain_failure;
 use tdb_replay::schedule::Schedule;
+use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance, source};
 
 /// Operations, traces, keys, skew.

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::Explained;
 use tdb_replay::order::merge::GroupOf;
 use tdb_replay::order::saved;
 use tdb_replay::report::{OrderReport, PlantedRecord};
 use tdb_replay::schedule::Schedule;
 use tdb_replay::trace::History;
+use tdb_replay::trace::chain::Hashing;
 
 use crate::Outcome;
 use crate::input::{Traces, print_json, show};

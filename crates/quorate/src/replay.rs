@@ -17,7 +17,6 @@ use tdb_replay::engine::libtdb::Libtdb;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
 use tdb_replay::engine::{Engine, EngineError};
-use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::{Explained, explain};
 use tdb_replay::order::saved::{self, SavedError};
 use tdb_replay::page::Page;
@@ -27,6 +26,7 @@ use tdb_replay::report::{Prepared, Report, explain_failure};
 use tdb_replay::schedule::Schedule;
 use tdb_replay::stat::Statistics;
 use tdb_replay::trace::Trace;
+use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, ReadError, Tolerance, source};
 
 use crate::Outcome;

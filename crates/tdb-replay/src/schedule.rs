@@ -6,8 +6,9 @@ use hashbrown::HashSet;
 
 use crate::order::explain::{Explained, Planted};
 use crate::order::merge::{GroupOf, Wait};
-use crate::trace::History;
+use crate::trace::op::Op;
 use crate::trace::structure::{Group, GroupKind};
+use crate::trace::{History, Trace};
 
 /// One trace's part of the plan.
 #[derive(Default)]
@@ -20,10 +21,39 @@ pub struct TracePlan {
     pub split: HashSet<u32>,
     /// Rows of walks that are not run: starts of traversals, steps of walks by keys.
     pub unwalked: HashSet<u32>,
-    /// Rows that take or release a lock that cannot be held as recorded.
+    /// Rows that are not run: they take or release a lock that was not held, or cannot be as recorded, or they were
+    /// refused on account of a lock.
     pub skip: HashSet<u32>,
     /// The row from which the trace says nothing.
     pub end: u32,
+}
+
+impl TracePlan {
+    /// Does not take the lock of this group.
+    fn leave_out(&mut self, &Group { kind, start, end, open, .. }: &Group) {
+        match kind {
+            // Not held open, and read-only: the engine's own traversal would take the lock whatever is wanted.
+            GroupKind::Traverse { .. } => {
+                self.split.insert(start);
+                self.skip.insert(start);
+            }
+            // The last row of one that its process's death released is no release.
+            _ if open => self.skip.extend([start]),
+            _ => self.skip.extend([start, end]),
+        }
+    }
+
+    /// A delete fails while its own process has all records locked for reading, whatever is there.
+    fn skip_refused_deletes(&mut self, trace: &Trace) {
+        let reading = |group: &&Group| group.kind == GroupKind::AllRecord { write: false };
+        for group in trace.groups.iter().filter(reading) {
+            let refused = |&row: &u32| {
+                let row = trace.rows.row(row as usize);
+                row.op == Op::Delete && row.failed()
+            };
+            self.skip.extend((group.start + 1..=group.end).filter(refused));
+        }
+    }
 }
 
 /// The whole plan.
@@ -63,17 +93,11 @@ impl Schedule {
             traces[of.trace as usize].unwalked.insert(of.row);
         }
         for of in &merged.given_up {
-            let Group { kind, start, end, open } = group(of);
-            match kind {
-                // Not held open, and read-only: the engine's own traversal would take the lock whatever is wanted.
-                GroupKind::Traverse { .. } => {
-                    traces[of.trace as usize].split.insert(start);
-                    traces[of.trace as usize].skip.insert(start);
-                }
-                // The last row of one that its process's death released is no release.
-                _ if open => traces[of.trace as usize].skip.extend([start]),
-                _ => traces[of.trace as usize].skip.extend([start, end]),
-            }
+            traces[of.trace as usize].leave_out(&group(of));
+        }
+        for (plan, trace) in traces.iter_mut().zip(&history.traces) {
+            trace.groups.iter().filter(|group| !group.taken).for_each(|group| plan.leave_out(group));
+            plan.skip_refused_deletes(trace);
         }
         Schedule {
             traces,

@@ -9,11 +9,11 @@ use tdb_replay::engine::Engine;
 use tdb_replay::engine::libtdb::Libtdb;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
-use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::explain;
 use tdb_replay::replay::worker::Point;
 use tdb_replay::replay::{Options, run};
 use tdb_replay::schedule::Schedule;
+use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance, source};
 
 /// Replays a set once for each of `rounds` adversaries, in memory and on a file with its locks.

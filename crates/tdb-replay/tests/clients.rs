@@ -2,10 +2,10 @@
 
 use tdb_replay::check::{Answer, check};
 use tdb_replay::engine::memory::Memory;
-use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::explain;
 use tdb_replay::replay::{Options, run};
 use tdb_replay::schedule::Schedule;
+use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance};
 use tdb_trace::client::{ClientTrace, Times};
 

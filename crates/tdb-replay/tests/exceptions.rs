@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use tdb_replay::engine::Engine;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
-use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::{Explained, Unexplained, explain};
 use tdb_replay::replay::{Options, Run, run};
 use tdb_replay::schedule::Schedule;
+use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance};
 
 /// A trace of these lines, with an open line and a close around them.

@@ -239,11 +239,16 @@ const BAD_LINES: &[(&str, u32, &str, &str)] = &[
         "\"tdb_transaction_cancel\" without one",
     ),
     ("@1 tdb_unlockall\n", 2, "a tdb_lockall before it", "\"tdb_unlockall\" without one"),
-    ("@1 tdb_chainunlock 1:61\n", 2, "a tdb_chainlock before it", "\"tdb_chainunlock\" without one"),
     (
-        "@1 tdb_chainlock 1:61\n1 tdb_chainunlock_read 1:61\n",
+        "@1 tdb_chainunlock 1:61\n",
+        2,
+        "a tdb_chainlock of its chain before it",
+        "\"tdb_chainunlock\" without one",
+    ),
+    (
+        "@1 tdb_chainlock 1:61\n1 tdb_chainunlock_read 1:62\n",
         3,
-        "a tdb_chainlock_read before it",
+        "a tdb_chainlock_read of its chain before it",
         "\"tdb_chainunlock_read\" without one",
     ),
 ];

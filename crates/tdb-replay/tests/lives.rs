@@ -4,10 +4,10 @@ use tdb_replay::check::{Answer, check};
 use tdb_replay::engine::Engine;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
-use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::explain;
 use tdb_replay::replay::{Options, run};
 use tdb_replay::schedule::Schedule;
+use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance};
 
 /// Replays in memory and on a file, with no key solved against its numbers; gives the warnings, and the values at the end.

@@ -3,10 +3,10 @@
 use tdb_replay::engine::libtdb::Libtdb;
 use tdb_replay::engine::tdb::Settings;
 use tdb_replay::engine::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
-use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::explain;
 use tdb_replay::replay::{Options, RunError, run};
 use tdb_replay::schedule::Schedule;
+use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance, Trace, source};
 
 fn planned(history: &History) -> Schedule {

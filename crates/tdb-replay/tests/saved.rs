@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use history::generate::Shape;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::generate::{Order, generate};
-use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::{Explained, explain};
 use tdb_replay::order::saved::{SavedError, load, save};
 use tdb_replay::replay::{Options, run};
 use tdb_replay::schedule::Schedule;
+use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance, source};
 
 struct Place {

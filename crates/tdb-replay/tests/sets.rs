@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use tdb_replay::engine::memory::Memory;
-use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::{Explained, explain};
 use tdb_replay::replay::{Options, Run, run};
 use tdb_replay::schedule::Schedule;
+use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance, source};
 
 /// What docs/ordering.md says of a set.

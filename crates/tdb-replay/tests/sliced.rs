@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use history::generate::Shape;
 use tdb_replay::generate::{Order, generate};
-use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::explain;
 use tdb_replay::slice::{Selection, files};
 use tdb_replay::stat::keys::{changes, key_of};
+use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance, source};
 
 fn read(folder: &Path) -> History {

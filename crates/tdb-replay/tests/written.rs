@@ -4,9 +4,9 @@ use std::path::Path;
 
 use history::generate::{Shape, Values};
 use tdb_replay::generate::{GenerateError, Order, generate};
-use tdb_replay::order::chain::Hashing;
 use tdb_replay::order::explain::{Explained, explain};
 use tdb_replay::stat::Statistics;
+use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::dialect::Dialect;
 use tdb_replay::trace::{History, Tolerance, source};
 

@@ -13,10 +13,10 @@ pub mod timed;
 
 use history::solver::Limits;
 
-use crate::order::chain::Hashing;
 use crate::order::explain::{Explained, KeyConflict, Unexplained, explain};
 use crate::slice::reduce::{Judged, keys_of};
 use crate::trace::History;
+use crate::trace::chain::Hashing;
 use timed::Timed;
 
 /// What was found.

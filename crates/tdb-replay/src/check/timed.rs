@@ -7,11 +7,11 @@ use history::register::{Unit, Window};
 use history::solver::{Failure, Limits, Method, Rules, Solver, Windows};
 use serde::Serialize;
 
-use crate::order::chain::Hashing;
 use crate::order::explain::KeyConflict;
 use crate::order::solve::{WhyNot, divide, why_not};
 use crate::order::units::Units;
 use crate::trace::History;
+use crate::trace::chain::Hashing;
 
 /// What the times of a history say.
 #[derive(Debug)]

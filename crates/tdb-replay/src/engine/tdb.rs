@@ -13,8 +13,8 @@ use ::tdb::{
 };
 
 use super::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
-use crate::order::chain::Hashing;
 use crate::trace::Trace;
+use crate::trace::chain::Hashing;
 
 /// Flags that a replay passes on.
 pub(super) const PASSED_ON: u32 = Flags::NOMMAP.0 | Flags::VOLATILE.0;

@@ -211,7 +211,7 @@ impl<'a> Walker<'a> {
         let (cell, tie) = match group {
             Some(group) if group.is_transaction() => self.transaction(&mut event, group),
             Some(group) => {
-                event.scope = self.scope(group.kind);
+                event.scope = self.scope(group.kind).filter(|_| group.taken);
                 let cell = self.lock_cell(row);
                 (cell, 1 + self.width(cell, group))
             }

@@ -5,7 +5,6 @@
 
 use history::solver::Limits;
 
-use super::chain::Hashing;
 use super::dead;
 use super::events::Input;
 use super::exact;
@@ -14,6 +13,7 @@ use super::solve::{Effort, LEFT_OUT, Solution, Unsolved, WhyNot};
 use super::unfinished;
 use super::units::Units;
 use crate::trace::History;
+use crate::trace::chain::Hashing;
 
 /// A history with its order.
 pub struct Explained {

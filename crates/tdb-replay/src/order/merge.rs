@@ -117,11 +117,10 @@ struct Merge<'a> {
 impl<'a> Merge<'a> {
     fn new(mut input: Input<'a>) -> Merge<'a> {
         let traces = input.history.traces.len();
-        let locked = input.history.traces.iter().flat_map(|trace| &trace.groups).filter_map(|group| {
-            match group.kind {
-                GroupKind::Chain { key, .. } => Some(input.chains[key as usize]),
-                _ => None,
-            }
+        let groups = input.history.traces.iter().flat_map(|trace| &trace.groups);
+        let locked = groups.filter(|group| group.taken).filter_map(|group| match group.kind {
+            GroupKind::Chain { key, .. } => Some(input.chains[key as usize]),
+            _ => None,
         });
         let conflicts = Conflicts::new(traces, locked);
         if !conflicts.know_chains() {

@@ -4,7 +4,6 @@
 //! docs/ordering.md says why that is enough), and one merge gives every row its rank, obeying the locks of the
 //! database that the traces will run on.
 //!
-//! * [`chain`]: which keys share a chain.
 //! * [`units`]: rows to what they need and leave, key by key.
 //! * [`exact`]: versions, where traces have them.
 //! * [`solve`]: each key's order.
@@ -16,7 +15,6 @@
 //! * [`unfinished`]: what was under way when its process died.
 //! * [`dead`], [`explain`]: from traces to the order, with what had to be assumed.
 
-pub mod chain;
 pub mod clock;
 pub mod conflicts;
 pub mod dead;

@@ -8,11 +8,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::chain::Hashing;
 use super::explain::{Explained, Planted};
 use super::merge::{GroupOf, Merged, RowOf, Wait};
 use super::solve::Effort;
 use crate::trace::History;
+use crate::trace::chain::Hashing;
 
 /// What a file begins with; the digit is the format's version.
 const MAGIC: &[u8; 16] = b"quorate order 2\n";

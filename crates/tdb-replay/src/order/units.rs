@@ -163,6 +163,7 @@ pub(crate) fn meaning(row: Row, in_read_traversal: bool) -> Option<Meaning> {
             (3, true) => (row.key, refused(ABSENT), KEEP),
             (_, true) => return None,
         },
+        Op::Storev if in_read_traversal => return None,
         Op::Storev => match row.store_flag() {
             2 => (row.key, ABSENT, row.a),
             3 => (row.key, PRESENT, row.a),
@@ -225,8 +226,7 @@ impl Builder<'_> {
             self.last = self.last.max(row.seq.saturating_add(1));
             return;
         }
-        let reading = active.iter().any(|group| group.kind == GroupKind::Traverse { write: false });
-        if let Some(meaning) = meaning(row, reading) {
+        if let Some(meaning) = meaning(row, self.refuses_changes(row, active)) {
             let lock = self.lock_over(index, meaning.key, active);
             let unfinished = self.trace.unfinished && index + 1 == self.trace.rows.len();
             let high = match unfinished {
@@ -252,6 +252,17 @@ impl Builder<'_> {
         self.last = self.last.max(row.seq);
     }
 
+    /// Whether a change that failed says nothing about its key: inside a traversal for reading, in a process that only
+    /// reads, and, for a delete, while its process may have locked all records for reading.
+    fn refuses_changes(&self, row: Row, active: &[Group]) -> bool {
+        let reading = |group: &Group| match group.kind {
+            GroupKind::Traverse { write: false } => true,
+            GroupKind::AllRecord { write: false } => row.op == Op::Delete,
+            _ => false,
+        };
+        self.trace.opened.open_flags & 3 == 0 || active.iter().any(reading)
+    }
+
     /// The row of the outermost lock that covers `key` at row `index`, and makes one step of what is done under it.
     ///
     /// Under a lock for reading others read too, so that step would be torn by them. Where a version says when the
@@ -265,7 +276,7 @@ impl Builder<'_> {
             }
             _ => false,
         };
-        active.iter().find(covers).map_or(NONE, |group| group.start)
+        active.iter().filter(|group| group.taken).find(covers).map_or(NONE, |group| group.start)
     }
 
     /// A wipe leaves nothing, of any key: exactly between `seq` and the number after it, since it holds every lock.

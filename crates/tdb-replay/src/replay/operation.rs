@@ -29,7 +29,8 @@ impl Worker<'_> {
     /// whatever they would have done; a split traversal is not open any more when they run.
     fn refused(&self, row: Row) -> bool {
         let read_only = self.trace.opened.open_flags & 3 == 0;
-        (self.reading > 0 || read_only) && row.failed()
+        // A storev's result is not recorded.
+        (self.reading > 0 || read_only) && (row.failed() || row.op == Op::Storev)
     }
 
     fn fetch(&mut self, session: &mut dyn Session, row: Row) -> Result<(), Halt> {

@@ -156,7 +156,7 @@ impl Selection {
 
 /// `TDB_INCOMPATIBLE_HASH`, which only today's libtdb knows.
 fn flags_tell(trace: &Trace) -> bool {
-    trace.opened.tdb_flags & crate::order::chain::INCOMPATIBLE_HASH != 0
+    trace.opened.tdb_flags & crate::trace::chain::INCOMPATIBLE_HASH != 0
 }
 
 /// Whether a line of today's dialect could not stand in a classic trace.

@@ -76,7 +76,7 @@ fn kind(group: &Group) -> usize {
 pub(super) fn locks(history: &History) -> Vec<LockHold> {
     let mut held = vec![Held::default(); KINDS.len()];
     for trace in &history.traces {
-        for group in &trace.groups {
+        for group in trace.groups.iter().filter(|group| group.taken) {
             held[kind(group)].add(trace, group);
         }
     }

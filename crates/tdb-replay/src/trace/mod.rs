@@ -8,7 +8,8 @@
 //! * [`line`](mod@line): a line, by the grammar of `tdb-trace`.
 //! * [`records`]: keys and values of the last lines, which wait for their ids.
 //! * [`intern`], [`strings`], [`words`], [`columns`]: what is kept.
-//! * [`structure`]: groups (traversals, transactions, locks) and what is missing in them.
+//! * [`chain`]: which keys share a chain.
+//! * [`structure`]: groups (traversals, transactions, locks) and what is missing in them. [`held`]: which locks were held.
 //! * [`numbers`]: sequence numbers that begin again.
 //! * [`dialect`]: the two forms of `tdb_append`.
 //! * [`stamps`]: times and versions, in traces of the extended form.
@@ -17,9 +18,11 @@
 //! * [`restrict`]: a part of a history.
 
 pub mod calls;
+pub mod chain;
 pub mod columns;
 pub mod dialect;
 mod exact;
+pub mod held;
 pub mod intern;
 pub mod line;
 mod numbers;
@@ -39,6 +42,7 @@ pub use tdb_trace::op;
 use tdb_trace::op::Op;
 use tdb_trace::{BadLine, Opened, Stamp, bad_line::show};
 
+use chain::{Hashing, Spread};
 use columns::Columns;
 use dialect::Dialect;
 use line::OpenedWith;
@@ -136,9 +140,10 @@ impl History {
         let mut records = Records::default();
         let mut warnings = Vec::new();
         let mut text_bytes = 0;
-        let mut traces = Vec::with_capacity(paths.len());
+        let mut traces: Vec<Trace> = Vec::with_capacity(paths.len());
         for path in paths {
-            let reader = Reader::new(path, tolerance, &mut records, &mut warnings);
+            let hashing = traces.first().map(|first| Hashing::of(&first.opened));
+            let reader = Reader { hashing, ..Reader::new(path, tolerance, &mut records, &mut warnings) };
             traces.push(reader.read(&mut |bytes| {
                 text_bytes += bytes;
                 progress(text_bytes);
@@ -158,10 +163,11 @@ impl History {
     pub fn read_texts(texts: &[&[u8]], tolerance: Tolerance) -> Result<History, ReadError> {
         let mut records = Records::default();
         let mut warnings = Vec::new();
-        let mut traces = Vec::with_capacity(texts.len());
+        let mut traces: Vec<Trace> = Vec::with_capacity(texts.len());
         for (number, mut text) in texts.iter().copied().enumerate() {
             let path = PathBuf::from(number.to_string());
-            let reader = Reader::new(&path, tolerance, &mut records, &mut warnings);
+            let hashing = traces.first().map(|first| Hashing::of(&first.opened));
+            let reader = Reader { hashing, ..Reader::new(&path, tolerance, &mut records, &mut warnings) };
             traces.push(reader.read_from(&mut text, &mut |_| {})?);
         }
         let dialect = dialect::settle(&mut traces, &mut records).map_err(|full| full_at(None, full))?;
@@ -204,6 +210,8 @@ struct Reader<'a> {
     rows: Columns,
     opened: Option<Opened>,
     opened_stamp: Option<Stamp>,
+    /// How the history's database spreads its keys, if its first trace was read before this one.
+    hashing: Option<Hashing>,
     /// Its appends are known to be of today's dialect.
     today: bool,
     /// The numbers of the lines are versions.
@@ -237,6 +245,7 @@ impl<'a> Reader<'a> {
             rows,
             opened: None,
             opened_stamp: None,
+            hashing: None,
             today: false,
             exact: false,
             line: 0,
@@ -433,12 +442,7 @@ impl<'a> Reader<'a> {
                 found: "an empty file".into(),
             });
         };
-        let groups = structure::groups(&self.rows).map_err(|(row, bad)| ReadError::Line {
-            path: self.path.to_owned(),
-            line: self.rows.line(row),
-            expected: bad.expected,
-            found: bad.found,
-        })?;
+        let groups = self.groups(&opened)?;
         if !self.closed {
             let what = if groups.iter().any(|group| group.open && group.is_transaction()) {
                 "no tdb_close at the end; the open transaction is cancelled, as its process's death did"
@@ -462,6 +466,20 @@ impl<'a> Reader<'a> {
             unfinished: self.unfinished,
             last_number: u32::MAX,
         })
+    }
+
+    fn groups(&self, opened: &Opened) -> Result<Vec<Group>, ReadError> {
+        let hashing = self.hashing.unwrap_or_else(|| Hashing::of(opened));
+        let spread = Spread { hashing, keys: &self.records.keys };
+        let mut groups = structure::groups(&self.rows, spread).map_err(|(row, bad)| ReadError::Line {
+            path: self.path.to_owned(),
+            line: self.rows.line(row),
+            expected: bad.expected,
+            found: bad.found,
+        })?;
+        let only_successes = self.exact || self.unfinished;
+        held::Told { rows: &self.rows, opened, spread, only_successes }.settle(&mut groups);
+        Ok(groups)
     }
 
     fn error(&self, expected: impl Into<String>, found: impl Into<String>) -> ReadError {

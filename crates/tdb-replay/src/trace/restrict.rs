@@ -5,6 +5,7 @@
 
 use tdb_trace::{BadLine, Op};
 
+use super::chain::{Hashing, Spread};
 use super::columns::{ABSENT, ABSENT_OR_EMPTY, Columns, EMPTY, NONE, Row};
 use super::intern::Intern;
 use super::records::Records;
@@ -25,6 +26,7 @@ impl History {
         keep: &[Vec<bool>],
         change: impl Fn(usize, usize, Row) -> Row,
     ) -> Result<History, (usize, usize, BadLine)> {
+        let hashing = Hashing::recorded(self);
         let mut part = History {
             traces: Vec::with_capacity(self.traces.len()),
             records: Records::default(),
@@ -34,7 +36,8 @@ impl History {
         };
         for (number, (trace, keep)) in self.traces.iter().zip(keep).enumerate() {
             let mut rows = Columns::default();
-            for index in (0..trace.rows.len()).filter(|&index| keep[index]) {
+            let kept: Vec<usize> = (0..trace.rows.len()).filter(|&index| keep[index]).collect();
+            for &index in &kept {
                 let row =
                     moved(change(number, index, trace.rows.row(index)), &self.records, &mut part.records);
                 rows.push(trace.rows.line(index), row);
@@ -43,7 +46,11 @@ impl History {
                     rows.set_version(rows.len() - 1, version);
                 }
             }
-            let groups = structure::groups(&rows).map_err(|(row, bad)| (number, row, bad))?;
+            let spread = Spread { hashing, keys: &part.records.keys };
+            let mut groups = structure::groups(&rows, spread).map_err(|(row, bad)| (number, row, bad))?;
+            for group in &mut groups {
+                group.taken = was_taken(trace, kept[group.start as usize]);
+            }
             part.traces.push(Trace {
                 path: trace.path.clone(),
                 opened: trace.opened,
@@ -58,6 +65,12 @@ impl History {
         }
         Ok(part)
     }
+}
+
+/// Whether what starts at this row of the whole was held, which no part can tell.
+fn was_taken(trace: &Trace, row: usize) -> bool {
+    let at = trace.groups.partition_point(|group| (group.start as usize) < row);
+    trace.groups.get(at).is_some_and(|group| group.start as usize == row && group.taken)
 }
 
 /// The row with the numbers that its records have in `to`.

@@ -2,11 +2,15 @@
 //!
 //! Owns the pairing of starts and ends within one trace. Three things make it more than counting brackets. A nested
 //! transaction's start may be missing (today's tracer does not write it), so a transaction reaches to the last commit
-//! before the next start. A traversal that failed has no end. And a lock may be released in any order.
+//! before the next start. A traversal that failed has no end. And a lock may be released in any order, by a line of
+//! the other kind, or of another key of its chain: a database counts how often a chain is locked, not by what.
+//!
+//! Whether a lock was held at all is another question: [`super::held`].
 
 use tdb_trace::BadLine;
 use tdb_trace::op::{Op, Ops};
 
+use super::chain::Spread;
 use super::columns::Columns;
 
 /// What a group is.
@@ -47,6 +51,9 @@ pub struct Group {
     pub end: u32,
     /// Its end is missing.
     pub open: bool,
+    /// What it stands for was certainly held, from its first row to its last. A line can speak of a lock that the call
+    /// did not get ([`super::held`]); what is not certain is not held against anybody.
+    pub taken: bool,
 }
 
 impl Group {
@@ -56,10 +63,11 @@ impl Group {
     }
 }
 
-/// Finds all groups of a trace, sorted by start, or the row that misses its partner.
-pub fn groups(rows: &Columns) -> Result<Vec<Group>, (usize, BadLine)> {
+/// Finds all groups of a trace, sorted by start, or the row that misses its partner. What they stand for is taken to
+/// have been held.
+pub fn groups(rows: &Columns, spread: Spread<'_>) -> Result<Vec<Group>, (usize, BadLine)> {
     let mut groups = transactions(rows)?;
-    let mut pairs = Pairs { rows, open: Vec::new(), done: Vec::new() };
+    let mut pairs = Pairs { rows, spread, open: Vec::new(), done: Vec::new() };
     for (index, _) in rows.ops().iter().enumerate().filter(|&(_, &op)| PAIRED.has_number(op)) {
         pairs.row(index)?;
     }
@@ -163,12 +171,23 @@ fn transaction(rows: &Columns, start: usize) -> Group {
     }
     let last = rows.len() - 1 - usize::from(rows.op(rows.len() - 1) == Op::Close);
     let open = end.is_none();
+    let end = end.unwrap_or(last);
     Group {
-        kind: GroupKind::Transaction { committed: committed && !open },
+        kind: GroupKind::Transaction { committed: committed && !open && !is_taken_back(rows, start, end) },
         start: start as u32,
-        end: end.unwrap_or(last) as u32,
+        end: end as u32,
         open,
+        taken: true,
     }
+}
+
+/// Whether a commit failed: its line is written before it acts, and then the numbers go back to where they were. (Numbers
+/// that begin again do not stop at the transaction's start.)
+fn is_taken_back(rows: &Columns, start: usize, end: usize) -> bool {
+    let next = end + 1;
+    rows.op(end) == Op::TransactionCommit
+        && next < rows.len()
+        && (rows.seq(start)..rows.seq(end)).contains(&rows.seq(next))
 }
 
 struct OpenGroup {
@@ -180,6 +199,7 @@ struct OpenGroup {
 /// Pairs starts and ends of everything but transactions.
 struct Pairs<'a> {
     rows: &'a Columns,
+    spread: Spread<'a>,
     open: Vec<OpenGroup>,
     done: Vec<Group>,
 }
@@ -246,22 +266,41 @@ impl Pairs<'_> {
         start: &str,
         fits: impl Fn(GroupKind) -> bool,
     ) -> Result<(), (usize, BadLine)> {
-        let Some(at) = self.open.iter().rposition(|group| fits(group.kind)) else {
+        let at = self.innermost(fits);
+        self.end_at(index, start, at)
+    }
+
+    fn innermost(&self, fits: impl Fn(GroupKind) -> bool) -> Option<usize> {
+        self.open.iter().rposition(|group| fits(group.kind))
+    }
+
+    fn end_at(&mut self, index: usize, start: &str, at: Option<usize>) -> Result<(), (usize, BadLine)> {
+        let Some(at) = at else {
             return missing(index, start, self.rows.op(index));
         };
         let OpenGroup { kind, start, .. } = self.open.remove(at);
-        self.done.push(Group { kind, start, end: index as u32, open: false });
+        self.done.push(Group { kind, start, end: index as u32, open: false, taken: true });
         Ok(())
     }
 
-    /// A lock is of a chain, not of a key: another key of the chain may release it.
+    /// What was locked with the same key and in the same way goes first.
     fn end_chain(&mut self, index: usize, key: u32, write: bool) -> Result<(), (usize, BadLine)> {
         let exact = GroupKind::Chain { key, write };
-        if self.open.iter().any(|group| group.kind == exact) {
-            return self.end(index, "", |kind| kind == exact);
+        let mut at = self.innermost(|kind| kind == exact);
+        if at.is_none() {
+            let chain = self.spread.chain(key);
+            let of_chain = |kind, any: bool| match kind {
+                GroupKind::Chain { key, write: held } => {
+                    (any || held == write) && self.spread.chain(key) == chain
+                }
+                _ => false,
+            };
+            at = self
+                .innermost(|kind| of_chain(kind, false))
+                .or_else(|| self.innermost(|kind| of_chain(kind, true)));
         }
-        let start = if write { "a tdb_chainlock" } else { "a tdb_chainlock_read" };
-        self.end(index, start, |kind| matches!(kind, GroupKind::Chain { write: held, .. } if held == write))
+        let start = if write { "a tdb_chainlock of its chain" } else { "a tdb_chainlock_read of its chain" };
+        self.end_at(index, start, at)
     }
 
     /// Closing the database releases every lock; a traversal without an end ended after its last callback.
@@ -269,7 +308,7 @@ impl Pairs<'_> {
         let last = (self.rows.len().max(1) - 1) as u32;
         for OpenGroup { kind, start, last_step } in self.open.drain(..) {
             let end = if traversal(kind) { last_step } else { last };
-            self.done.push(Group { kind, start, end, open: true });
+            self.done.push(Group { kind, start, end, open: true, taken: true });
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use tdb_replay::order::chain::Hashing;
+use tdb_replay::trace::chain::Hashing;
 
 const KEYS: u8 = 10;
 const HASH_SIZE: u32 = 4;

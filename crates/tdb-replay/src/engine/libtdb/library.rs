@@ -14,7 +14,7 @@ use std::path::Path;
 use libloading::os::unix::{Library as Loaded, RTLD_LOCAL, RTLD_NOW};
 
 use crate::engine::EngineError;
-use crate::order::chain::Hashing;
+use crate::trace::chain::Hashing;
 
 /// The name that programs which use libtdb are linked to.
 const NAME: &str = "libtdb.so.1";

@@ -1,0 +1,206 @@
+//! Locks as the library takes them: which lines speak of one that was not held, and what cannot have been held together.
+//!
+//! Each test orders a few lines written by hand and replays them on every engine there is.
+
+use tdb_replay::engine::Engine;
+use tdb_replay::engine::libtdb::Libtdb;
+use tdb_replay::engine::memory::Memory;
+use tdb_replay::engine::tdb::{Settings, TdbFile};
+use tdb_replay::order::explain::{Explained, explain};
+use tdb_replay::replay::{Options, run};
+use tdb_replay::schedule::Schedule;
+use tdb_replay::trace::chain::Hashing;
+use tdb_replay::trace::{History, Tolerance};
+
+/// A trace of these lines, with an open line and a close around them.
+fn trace(lines: &[&str]) -> String {
+    let last = lines.last().and_then(|line| line.split(' ').next()).unwrap_or("0");
+    format!("0 tdb_open 1009 0x800 0x42\n{}\n{last} tdb_close\n", lines.join("\n"))
+}
+
+fn read(texts: &[String]) -> Result<History, String> {
+    let texts: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
+    History::read_texts(&texts, Tolerance::default()).map_err(|error| error.to_string())
+}
+
+/// Orders the history and replays it on every engine; all results must be the recorded ones, and no lock given up.
+fn replay(test: &str, texts: &[String]) -> Explained {
+    let history = read(texts).unwrap_or_else(|error| panic!("{error}"));
+    let hashing = Hashing::recorded(&history);
+    let mut explained = explain(&history, hashing, Default::default())
+        .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));
+    let schedule = Schedule::new(&history, &mut explained);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = Settings { hashing, sync: false };
+    let memory = Memory::new(&history);
+    let file = TdbFile::create(&folder.path().join("scratch.tdb"), settings)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let mut engines: Vec<&dyn Engine> = vec![&memory, &file];
+    let libtdb = Libtdb::create(&folder.path().join("libtdb.tdb"), settings);
+    match &libtdb {
+        Ok(engine) => engines.push(engine),
+        Err(error) => testbed::skip(test, &error.message),
+    }
+    for engine in engines {
+        let name = engine.name();
+        let run = run(&history, &schedule, engine, &Options::default())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(run.tally.mismatches, 0, "{name}: {:?}", run.tally.kept);
+    }
+    assert_eq!(explained.merged.given_up, []);
+    explained
+}
+
+/// R30: the line of a lock is written before the lock is had, and the call can fail. What came after it is then no single
+/// step, and others may come between.
+#[test]
+fn a_lock_that_was_never_released_may_not_have_been_taken() {
+    let test = "a_lock_that_was_never_released_may_not_have_been_taken";
+    for lock in ["tdb_lockall", "tdb_lockall_read", "tdb_chainlock 1:6b", "tdb_chainlock_read 1:6b"] {
+        let asks = trace(&[&format!("0 {lock}"), "1 tdb_store 1:6b 1:61 0 = 0", "2 tdb_fetch 1:6b = 1:62"]);
+        replay(test, &[asks, trace(&["2 tdb_store 1:6b 1:62 0 = 0"])]);
+    }
+}
+
+/// R30: a process that died holding a lock, or may have: nobody else is kept out for the rest of the history.
+#[test]
+fn a_lock_of_a_process_that_died_may_not_have_been_taken() {
+    let dies = "0 tdb_open 1009 0x800 0x42\n0 tdb_lockall\n1 tdb_store 1:6b 1:61 0 = 0\n".to_owned();
+    let goes_on = trace(&["1 tdb_fetch 1:6b = 1:61", "2 tdb_store 1:6b 1:62 0 = 0"]);
+    replay("a_lock_of_a_process_that_died_may_not_have_been_taken", &[dies, goes_on]);
+}
+
+/// R30: one that was released was taken: nobody comes between what was done under it.
+#[test]
+fn a_lock_that_was_released_was_taken() {
+    let between = trace(&["2 tdb_store 1:6b 1:62 0 = 0"]);
+    for (lock, unlock) in [("tdb_lockall", "tdb_unlockall"), ("tdb_chainlock 1:6b", "tdb_chainunlock 1:6b")] {
+        let lines = [
+            &*format!("0 {lock}"),
+            "1 tdb_store 1:6b 1:61 0 = 0",
+            "2 tdb_fetch 1:6b = 1:62",
+            &*format!("2 {unlock}"),
+        ];
+        let history = read(&[trace(&lines), between.clone()]).expect("it is grammatical");
+        assert!(explain(&history, Hashing::recorded(&history), Default::default()).is_err(), "{lock}");
+    }
+    // The same without a lock, and with one that the line itself says was taken.
+    let lines = ["0 tdb_lockall_nonblock = 0", "1 tdb_store 1:6b 1:61 0 = 0", "2 tdb_fetch 1:6b = 1:62"];
+    let history = read(&[trace(&lines), between]).expect("it is grammatical");
+    assert!(explain(&history, Hashing::recorded(&history), Default::default()).is_err());
+}
+
+/// R30: locks that the library refuses whatever the program does afterwards, each with lines that show it.
+#[test]
+fn a_lock_that_the_library_refuses_was_not_taken() {
+    let test = "a_lock_that_the_library_refuses_was_not_taken";
+    let stores = || trace(&["2 tdb_store 1:6b 1:62 0 = 0"]);
+    let both = |before: &str, lock: &str, unlock: &str, after: &str| {
+        let lines = [
+            &*format!("0 {before}"),
+            &*format!("0 {lock}"),
+            "1 tdb_store 1:6b 1:61 0 = 0",
+            "2 tdb_fetch 1:6b = 1:62",
+            &*format!("2 {unlock}"),
+            &*format!("2 {after}"),
+        ];
+        replay(test, &[trace(&lines), stores()]);
+    };
+    // All chains, while one is locked.
+    both("tdb_chainlock 1:7a", "tdb_lockall", "tdb_unlockall", "tdb_chainunlock 1:7a");
+    // A change under what would have refused it: so it was not held.
+    both("tdb_get_seqnum = 0", "tdb_lockall_read", "tdb_unlockall_read", "tdb_get_seqnum = 2");
+    // A transaction is not started under a lock.
+    let transaction = trace(&[
+        "0 tdb_chainlock 1:6b",
+        "0 tdb_transaction_start",
+        "1 tdb_store 1:6b 1:61 0 = 0",
+        "1 tdb_transaction_commit",
+        "2 tdb_fetch 1:6b = 1:62",
+        "2 tdb_chainunlock 1:6b",
+    ]);
+    replay(test, &[transaction, stores()]);
+}
+
+/// R30: a delete fails under one's own lock of all records for reading, whatever is there, and under a traversal for
+/// reading a store of any kind does.
+#[test]
+fn what_a_lock_refuses_says_nothing_of_the_key() {
+    let test = "what_a_lock_refuses_says_nothing_of_the_key";
+    let lines = |lock: &str, unlock: &[&str]| {
+        let lock = format!("1 {lock}");
+        let mut lines = vec!["1 tdb_store 1:6b 1:61 0 = 0", &*lock, "1 tdb_delete 1:6b = -1"];
+        lines.extend(unlock);
+        lines.push("1 tdb_fetch 1:6b = 1:61");
+        trace(&lines)
+    };
+    replay(test, &[lines("tdb_lockall_read", &["1 tdb_unlockall_read"])]);
+    replay(test, &[lines("tdb_lockall_read", &[])]);
+    let storev = trace(&[
+        "1 tdb_store 1:6b 1:61 0 = 0",
+        "1 tdb_traverse_read_start",
+        "1 traverse 1:6b = 1:61",
+        "1 tdb_storev 1:6b 1:62 0 = -1",
+        "1 tdb_traverse_end",
+        "1 tdb_fetch 1:6b = 1:61",
+    ]);
+    replay(test, &[storev]);
+    let reader = "1 tdb_open 1009 0x800 0x0\n1 tdb_store 1:6b 1:62 0x2 = -1\n1 tdb_close\n".to_owned();
+    replay(test, &[trace(&["1 tdb_store 1:61 1:61 0 = 0"]), reader]);
+}
+
+/// R30: a commit's line is written before it acts. Where the numbers go back behind it, it failed.
+#[test]
+fn a_commit_whose_numbers_are_taken_back_failed() {
+    let fails = trace(&[
+        "1 tdb_store 1:6b 1:61 0 = 0",
+        "1 tdb_transaction_start",
+        "2 tdb_store 1:6b 1:62 0 = 0",
+        "2 tdb_transaction_commit",
+        "1 tdb_fetch 1:6b = 1:61",
+    ]);
+    replay("a_commit_whose_numbers_are_taken_back_failed", &[fails]);
+}
+
+/// R37, R2: what is not held is not released, whichever command reads the trace.
+#[test]
+fn releasing_what_is_not_held_is_refused_with_its_line() {
+    let wrong: &[(&[&str], u32)] = &[
+        (&["0 tdb_chainlock 1:61", "0 tdb_chainunlock 1:62"], 3),
+        (&["0 tdb_chainlock 1:61", "0 tdb_chainunlock 1:61", "0 tdb_chainunlock 1:61"], 4),
+        (&["0 tdb_chainlock_nonblock 1:61 = -1", "0 tdb_chainunlock 1:61"], 3),
+        (&["0 tdb_chainunlock_read 1:61"], 2),
+        (&["0 tdb_unlockall"], 2),
+        (&["0 tdb_lockall_read", "0 tdb_unlockall"], 3),
+        (&["0 tdb_lockall", "0 tdb_unlockall_read"], 3),
+        (&["0 tdb_lockall_nonblock = -1", "0 tdb_unlockall"], 3),
+        (&["0 tdb_traverse_end"], 2),
+        (&["0 traverse 1:61 = 1:62"], 2),
+        (&["0 tdb_transaction_commit"], 2),
+        (&["0 tdb_transaction_prepare_commit"], 2),
+        (&["0 tdb_transaction_cancel"], 2),
+    ];
+    for (lines, line) in wrong {
+        let refused = read(&[trace(lines)]).err().unwrap_or_else(|| panic!("{lines:?} was read"));
+        assert!(refused.starts_with(&format!("0:{line}: expected ")), "{lines:?}: {refused}");
+    }
+}
+
+/// R1, R37: a chain counts how often it is locked, not how and with which of its keys. The keys 6163 and 6272 share a chain.
+#[test]
+fn a_chain_is_released_by_any_of_its_keys_and_in_either_way() {
+    let lines: &[&[&str]] = &[
+        &["0 tdb_chainlock 2:6163", "0 tdb_chainunlock 2:6272"],
+        &["0 tdb_chainlock 1:61", "0 tdb_chainunlock_read 1:61"],
+        &["0 tdb_chainlock_read 1:61", "0 tdb_chainunlock 1:61"],
+        &[
+            "0 tdb_chainlock_read 1:61",
+            "0 tdb_chainlock 1:61",
+            "0 tdb_chainunlock 1:61",
+            "0 tdb_chainunlock 1:61",
+        ],
+    ];
+    for lines in lines {
+        replay("a_chain_is_released_by_any_of_its_keys_and_in_either_way", &[trace(lines)]);
+    }
+}
