@@ -25,7 +25,7 @@ use crate::flags::Flags;
 use crate::hash::HashFunction;
 use crate::lock::mutex::{MutexArea, robust_mutexes_work};
 use crate::lock::ofd;
-use crate::lock::{LockByte, LockKind, LockState, Wait};
+use crate::lock::{LockByte, LockKind, LockState, PATIENCE, Wait};
 use crate::record::TraceForm;
 use crate::table::freelist::FreelistMemory;
 use crate::table::traverse::Traverses;
@@ -354,7 +354,7 @@ impl OpenOptions {
             return Ok(true);
         }
         // Openers without clear-if-first do not count as first, and may be at work: wait for them.
-        database.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, false)?;
+        database.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, Some(PATIENCE))?;
         let cleared = database.space.truncate(0);
         database.unlock_range(FREELIST_HEAD.into(), 0);
         cleared.map_err(LockError::from)?;

@@ -3,11 +3,8 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Lines, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command};
-use std::sync::mpsc;
+use std::process::Command;
 
 use tdb::{ByteOrder, Database, HashFunction, OpenOptions, StoreMode};
 
@@ -138,92 +135,4 @@ fn a_summary_is_the_one_of_tdbtool() {
     let theirs = Command::new("tdbtool").arg(&path).arg("info").output().unwrap().stdout;
     let ours = Database::open(&path).unwrap().summary().unwrap().to_string();
     assert_eq!(ours.trim_end(), String::from_utf8(theirs).unwrap().trim_end());
-}
-
-/// A process that asks for classic locks, as libtdb does: one byte for each line, and waits as long as it must.
-struct Classic {
-    process: Child,
-    asks: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
-}
-
-impl Classic {
-    fn start(python: &Path, path: &Path) -> Classic {
-        // A hang ends the process, and with it the wait for its answer.
-        let script = "import fcntl, signal\n\
-                      signal.alarm(60)\n\
-                      file = open(path, 'r+b')\n\
-                      for line in sys.stdin:\n\
-                      \x20 print('asking', flush=True)\n\
-                      \x20 try: fcntl.lockf(file, fcntl.LOCK_EX, 1, int(line)); print('locked', flush=True)\n\
-                      \x20 except OSError as error: print(error.errno, flush=True)";
-        let mut process = common::start_python(python, path, script);
-        let asks = process.stdin.take().unwrap();
-        let answers = BufReader::new(process.stdout.take().unwrap()).lines();
-        Classic { process, asks, answers }
-    }
-
-    fn ask(&mut self, byte: u64) {
-        writeln!(self.asks, "{byte}").unwrap();
-        assert_eq!(self.answer(), "asking");
-    }
-
-    fn answer(&mut self) -> String {
-        self.answers.next().expect("the process answers before its time is up").unwrap()
-    }
-}
-
-impl Drop for Classic {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Waits until a thread or process sleeps: `task` is its folder in `/proc`.
-fn wait_until_asleep(task: &Path) {
-    let state = || {
-        let text = std::fs::read_to_string(task.join("stat")).unwrap();
-        text.rsplit_once(") ").unwrap().1.starts_with('S')
-    };
-    while !state() {
-        std::thread::yield_now();
-    }
-}
-
-/// T2: libtdb relies on the kernel to refuse one of two processes that wait for each other, as a traverse and a lock of
-/// everything do. The kernel must still see it when one of them waits behind us.
-#[test]
-fn processes_of_libtdb_that_wait_for_each_other_are_refused_while_we_wait_too() {
-    let Some(python) = common::python() else {
-        return testbed::skip("interop", "no python3-tdb");
-    };
-    let folder = common::folder();
-    let path = folder.path().join("waited-for");
-    let database = OpenOptions::new().create(true).hash_size(1).open(&path).unwrap();
-    const CHAIN: u64 = 168;
-    const RECORD: u64 = 1 << 20;
-    let (mut left, mut right) = (Classic::start(&python, &path), Classic::start(&python, &path));
-    for (process, byte) in [(&mut left, CHAIN), (&mut right, RECORD)] {
-        process.ask(byte);
-        assert_eq!(process.answer(), "locked");
-    }
-    std::thread::scope(|scope| {
-        let (says, hears) = mpsc::channel();
-        let ours = database.another().unwrap();
-        let stored = scope.spawn(move || {
-            says.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
-            ours.store(b"key", b"value", StoreMode::Insert)
-        });
-        wait_until_asleep(&Path::new("/proc").join(hears.recv().unwrap()));
-        right.ask(CHAIN);
-        wait_until_asleep(Path::new(&format!("/proc/{}", right.process.id())));
-        left.ask(RECORD);
-        assert_eq!(left.answer(), libc::EDEADLK.to_string());
-        drop(left);
-        assert_eq!(right.answer(), "locked");
-        drop(right);
-        stored.join().unwrap().unwrap();
-    });
-    assert_eq!(database.fetch(b"key").unwrap().as_deref(), Some(&b"value"[..]));
 }

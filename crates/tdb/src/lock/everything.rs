@@ -6,6 +6,7 @@ use super::{AllRecord, HOLD_HALF, LONGEST_NAP, LockByte, NONE, PATIENCE, Wait};
 use crate::database::Database;
 use crate::error::LockError;
 use crate::file::format::{FREELIST_HEAD, Offset};
+use crate::lock::deadlock::DeadlockWatch;
 use crate::lock::ofd::{self, LockKind};
 
 impl Database {
@@ -105,7 +106,9 @@ impl Database {
             self.must_be_lockable(LockKind::Write)?;
             match self.locks.mutexes.get() {
                 Some(area) => self.upgrade_mutexes_and_records(area)?,
-                None => self.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, false)?,
+                None => {
+                    self.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, Some(PATIENCE))?
+                }
             }
         }
         self.locks.allrecord.set(AllRecord { kind: LockKind::Write, upgradable: false, ..all });
@@ -124,6 +127,7 @@ impl Database {
         }
         let chains = u64::from(FREELIST_HEAD)..self.records_start();
         let give_up = Instant::now() + PATIENCE * 20;
+        let mut watch = DeadlockWatch::start();
         loop {
             let attempt = self
                 .lock_gradually(kind, chains.start, chains.end - chains.start, wait)
@@ -132,6 +136,7 @@ impl Database {
                 Err(LockError::WouldBlock) if wait == Wait::Yes && Instant::now() < give_up => {
                     // Let go of what we have: someone who holds a chain may be waiting for another.
                     self.unlock_range(chains.start, 0);
+                    watch.look(self, kind, chains.start, 0)?;
                     ofd::nap(LONGEST_NAP);
                 }
                 Err(error) => {
@@ -144,7 +149,7 @@ impl Database {
     }
 
     fn lock_gradually(&self, kind: LockKind, start: u64, len: u64, wait: Wait) -> Result<(), LockError> {
-        match self.lock_range(kind, start, len, Wait::No, true) {
+        match self.lock_range(kind, start, len, Wait::No, None) {
             Err(LockError::WouldBlock) if wait == Wait::Yes => {}
             done => return done,
         }
@@ -164,7 +169,7 @@ impl Database {
         wait: Wait,
     ) -> Result<(), LockError> {
         if wait == Wait::No {
-            return self.lock_range(kind, start, len, wait, true);
+            return self.lock_range(kind, start, len, wait, None);
         }
         self.lock_patiently(kind, start, len, Some(HOLD_HALF)).map_err(|error| match error {
             LockError::Deadlock { .. } => LockError::WouldBlock,
@@ -196,7 +201,7 @@ impl Database {
             return Ok(());
         }
         if !self.has_no_lock() && !self.holds_everything() {
-            self.lock_range(LockKind::Read, at.into(), 1, Wait::Yes, true)?;
+            self.lock_range(LockKind::Read, at.into(), 1, Wait::Yes, None)?;
         }
         records.push((at, 1));
         Ok(())

@@ -6,9 +6,11 @@
 //! Since the locks belong to the open file (see [`crate::lock::ofd`]), the kernel finds no deadlock through us, and none
 //! among others who wait behind us. So we try, and sleep a little: as long as it takes where the order is kept, in a
 //! queue of our own. Where a caller's own order decides (a second chain, all chains, an upgrade from read to write) we
-//! let go where we may, and give up after [`PATIENCE`].
+//! let go where we may, and give up after [`PATIENCE`]; where the caller is against the order, after
+//! [`AGAINST_ORDER`]. Whoever waits while it holds something looks for a deadlock with libtdb's processes ([`deadlock`]).
 
 pub(crate) mod chain_lock;
+mod deadlock;
 mod everything;
 pub(crate) mod mutex;
 mod mutex_lock;
@@ -37,6 +39,8 @@ pub enum Wait {
 
 /// How long to wait where two might be waiting for each other.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait for the transaction lock while chains are locked: a traverse that has it wants those sooner or later.
+const AGAINST_ORDER: Duration = Duration::from_secs(1);
 /// How long all chains are asked for before those got so far are given back for a moment.
 pub(crate) const HOLD_HALF: Duration = Duration::from_millis(50);
 const FIRST_NAP: Duration = Duration::from_micros(20);
@@ -298,8 +302,7 @@ impl Database {
             return self.lock_again(nth, kind, wait);
         }
         self.must_be_lockable(kind)?;
-        let ordered = self.keeps_order(byte);
-        self.lock_range(kind, byte, 1, wait, ordered)?;
+        self.lock_range(kind, byte, 1, wait, self.patience_for(byte))?;
         self.locks.entries.borrow_mut().push(Entry { byte, kind, count: 1 });
         Ok(())
     }
@@ -312,7 +315,7 @@ impl Database {
                 Some((area, list)) => area.upgrade(list).map_err(|source| LockError::Io { byte, source })?,
                 None => {
                     self.must_be_lockable(kind)?;
-                    self.lock_range(kind, byte, 1, wait, false)?;
+                    self.lock_range(kind, byte, 1, wait, Some(PATIENCE))?;
                 }
             }
             self.locks.entries.borrow_mut()[nth].kind = LockKind::Write;
@@ -352,10 +355,12 @@ impl Database {
         Ok(())
     }
 
-    /// Whether waiting for this byte keeps the order, so that it cannot be part of a deadlock.
-    fn keeps_order(&self, byte: u64) -> bool {
-        byte < ChainIndex::chain(0).byte()
-            || (self.locks.records.borrow().is_empty()
-                && self.locks.entries.borrow().iter().all(|entry| entry.byte < ChainIndex::FREELIST.byte()))
+    /// How long to wait for this byte; without end if that keeps the order, so that it cannot be part of a deadlock.
+    fn patience_for(&self, byte: u64) -> Option<Duration> {
+        let chains = self.locks.holds_chains() || !self.locks.records.borrow().is_empty();
+        if byte == LockByte::Transaction as u64 {
+            return chains.then_some(AGAINST_ORDER);
+        }
+        (byte >= ChainIndex::chain(0).byte() && chains).then_some(PATIENCE)
     }
 }

@@ -86,11 +86,11 @@ impl Database {
                 .and_then(|()| self.all_mutexes(area.upgrade_all(HOLD_HALF)));
             match upgraded {
                 Err(LockError::WouldBlock) if Instant::now() < give_up => {
-                    self.lock_range(LockKind::Read, records, 0, Wait::No, true)?;
+                    self.lock_range(LockKind::Read, records, 0, Wait::No, None)?;
                     ofd::nap(LONGEST_NAP);
                 }
                 Err(LockError::WouldBlock) => {
-                    self.lock_range(LockKind::Read, records, 0, Wait::No, true)?;
+                    self.lock_range(LockKind::Read, records, 0, Wait::No, None)?;
                     let seconds = PATIENCE.as_secs();
                     return Err(LockError::Deadlock { seconds });
                 }

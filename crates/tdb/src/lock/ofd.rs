@@ -104,6 +104,14 @@ pub(crate) fn held_by_another(file: BorrowedFd<'_>, start: u64, len: u64) -> io:
     }
 }
 
+/// The process that holds a classic lock in the way of this one; `None` if nothing is in the way, or a lock of an open file.
+pub(crate) fn holding_process(file: BorrowedFd<'_>, kind: LockKind, start: u64, len: u64) -> Option<i32> {
+    let mut range = range(type_of(kind), start, len);
+    // SAFETY: a valid flock, which the kernel fills.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &mut range) };
+    (result == 0 && range.l_type != libc::F_UNLCK as libc::c_short && range.l_pid > 0).then_some(range.l_pid)
+}
+
 /// Sleeps for a time, or until a signal: [`std::thread::sleep`] goes on after each one, and never ends if they keep coming
 /// faster than the kernel's timers are exact.
 pub(crate) fn nap(time: Duration) {

@@ -8,6 +8,7 @@ use super::{ChainIndex, FIRST_NAP, LONGEST_NAP, LockByte, PATIENCE, Wait};
 use crate::database::Database;
 use crate::error::{AccessError, LockError};
 use crate::file::format::FREELIST_HEAD;
+use crate::lock::deadlock::DeadlockWatch;
 use crate::lock::ofd::{self, Attempt, LockKind};
 
 // Bytes that libtdb never locks, on which those of ours queue (docs/tdb-format.md, Locks).
@@ -26,20 +27,21 @@ impl Database {
         self.space.storage()?.lock_file()
     }
 
-    /// Locks a range. `ordered` says that waiting for it cannot be part of a deadlock, so that it may last.
+    /// Locks a range. Without `patience` waiting for it cannot be part of a deadlock among those who keep the order, so
+    /// that it may last.
     pub(crate) fn lock_range(
         &self,
         kind: LockKind,
         start: u64,
         len: u64,
         wait: Wait,
-        ordered: bool,
+        patience: Option<Duration>,
     ) -> Result<(), LockError> {
         let Some(file) = self.lock_file() else {
             return Ok(());
         };
-        if wait == Wait::Yes && !ordered {
-            return self.lock_patiently(kind, start, len, Some(PATIENCE));
+        if wait == Wait::Yes && patience.is_some() {
+            return self.lock_patiently(kind, start, len, patience);
         }
         // A mutex queues by itself, and hides nothing.
         let sleeps = wait == Wait::Yes && self.mutex_of(start, len).is_some();
@@ -51,6 +53,12 @@ impl Database {
             };
             match self.judge(error, start) {
                 Err(LockError::WouldBlock) if wait == Wait::Yes => {
+                    // A queue does not look for deadlocks, so nobody waits in it who can be a part of one: the last
+                    // lock of the order cannot.
+                    let last = start == ChainIndex::FREELIST.byte();
+                    if !last && self.locks.holds_any() {
+                        return self.lock_patiently(kind, start, len, None);
+                    }
                     return self.lock_in_turn(file, kind, start, len);
                 }
                 judged => judged?,
@@ -105,6 +113,7 @@ impl Database {
             return Ok(());
         };
         let begun = Instant::now();
+        let mut watch = DeadlockWatch::start();
         let mut nap = FIRST_NAP;
         loop {
             let error = match self.attempt(file, kind, start, len, Attempt::Once) {
@@ -116,7 +125,10 @@ impl Database {
                     Some(patience) if begun.elapsed() >= patience => {
                         return Err(LockError::Deadlock { seconds: patience.as_secs() });
                     }
-                    _ => ofd::nap(nap),
+                    _ => {
+                        watch.look(self, kind, start, len)?;
+                        ofd::nap(nap);
+                    }
                 },
                 Err(error) => return Err(error),
                 Ok(()) => {}
@@ -161,7 +173,8 @@ impl Database {
         }
         if !self.has_no_lock() {
             self.lock_everything_alone()?;
-            let opened = self.lock_range(LockKind::Write, LockByte::Open as u64, 1, Wait::Yes, false);
+            let opened =
+                self.lock_range(LockKind::Write, LockByte::Open as u64, 1, Wait::Yes, Some(PATIENCE));
             if let Err(error) = opened {
                 self.unlock_everything();
                 return Err(error);
@@ -178,7 +191,7 @@ impl Database {
     fn lock_everything_alone(&self) -> Result<(), LockError> {
         match self.locks.mutexes.get() {
             Some(area) => self.lock_mutexes_and_records(area, LockKind::Write, Wait::Yes),
-            None => self.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, false),
+            None => self.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, Some(PATIENCE)),
         }
     }
 }

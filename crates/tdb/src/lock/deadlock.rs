@@ -1,0 +1,123 @@
+//! Deadlocks with libtdb's processes, which the kernel does not find because it ignores the locks of open files.
+//!
+//! A process of libtdb sleeps in the kernel for its lock, and `/proc/locks` names it, the file and the range. So whoever
+//! waits here for a lock that such a process has can see whether that one waits for a lock of ours: then neither would
+//! ever get its lock, and ours gives up. Others of ours do not appear there; see [`super::PATIENCE`].
+
+use std::fs;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use super::{LockByte, LockState};
+use crate::database::Database;
+use crate::error::LockError;
+use crate::file::format::FREELIST_HEAD;
+use crate::lock::ofd::{self, LockKind};
+
+/// How often a waiter looks: the list holds the locks of the whole machine.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// What a waiter knows about when to look.
+pub(super) struct DeadlockWatch {
+    begun: Instant,
+    next: Instant,
+}
+
+impl DeadlockWatch {
+    pub fn start() -> DeadlockWatch {
+        let begun = Instant::now();
+        DeadlockWatch { begun, next: begun + INTERVAL }
+    }
+
+    /// Fails if whoever holds a lock that we want waits for one of ours; looks now and then only.
+    pub fn look(
+        &mut self,
+        database: &Database,
+        kind: LockKind,
+        start: u64,
+        len: u64,
+    ) -> Result<(), LockError> {
+        let now = Instant::now();
+        if now < self.next || !database.locks.holds_any() {
+            return Ok(());
+        }
+        self.next = now + INTERVAL;
+        if database.holder_waits_for_us(kind, start, len) {
+            return Err(LockError::Deadlock { seconds: (now - self.begun).as_secs() });
+        }
+        Ok(())
+    }
+}
+
+impl Database {
+    fn holder_waits_for_us(&self, kind: LockKind, start: u64, len: u64) -> bool {
+        let Some(file) = self.lock_file() else {
+            return false;
+        };
+        let inode = self.space.file().and_then(|file| file.metadata().ok()).map(|found| found.ino());
+        let (Some(holder), Some(inode)) = (ofd::holding_process(file, kind, start, len), inode) else {
+            return false;
+        };
+        // Where this list cannot be read, waiting ends by patience only.
+        let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+        locks.lines().any(|line| {
+            waiter(line).is_some_and(|waiter| {
+                waiter.process == holder && waiter.inode == inode && self.locks.hold_part_of(&waiter.range)
+            })
+        })
+    }
+}
+
+impl LockState {
+    /// Whether any lock is held that others wait for: that is not so of the one that says "someone has this open".
+    pub fn holds_any(&self) -> bool {
+        self.allrecord.get().count > 0
+            || self.entries.borrow().iter().any(|entry| entry.byte != LockByte::Active as u64)
+            || !self.records.borrow().is_empty()
+    }
+
+    /// Whether any byte of the range is locked by this handle.
+    fn hold_part_of(&self, range: &Range<u64>) -> bool {
+        let all = self.allrecord.get().count > 0 && range.end > u64::from(FREELIST_HEAD);
+        all || self.entries.borrow().iter().any(|entry| range.contains(&entry.byte))
+            || self.records.borrow().iter().any(|(at, _)| range.contains(&u64::from(*at)))
+    }
+}
+
+/// A process that sleeps for a lock.
+#[derive(Debug, PartialEq, Eq)]
+struct Waiter {
+    process: i32,
+    inode: u64,
+    range: Range<u64>,
+}
+
+/// The waiter that a line of `/proc/locks` is about, if it is about one:
+/// `12: -> POSIX  ADVISORY  WRITE 1234 00:2f:5678 168 171`, with `EOF` for a range without end.
+fn waiter(line: &str) -> Option<Waiter> {
+    let (_, blocked) = line.split_once("-> ")?;
+    let words: Vec<&str> = blocked.split_whitespace().collect();
+    let [_, _, _, process, file, first, last] = words.as_slice() else {
+        return None;
+    };
+    let inode = file.rsplit(':').next()?.parse().ok()?;
+    let end = if *last == "EOF" { u64::MAX } else { last.parse::<u64>().ok()?.saturating_add(1) };
+    Some(Waiter { process: process.parse().ok()?, inode, range: first.parse().ok()?..end })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T20: the kernel's two forms of a range, and lines about locks that are held.
+    #[test]
+    fn a_line_about_a_waiting_process_is_read() {
+        let line = "12: -> POSIX  ADVISORY  WRITE 1234 00:2f:5678 168 171";
+        assert_eq!(waiter(line), Some(Waiter { process: 1234, inode: 5678, range: 168..172 }));
+        let line = "7: -> POSIX  ADVISORY  READ  9 fd:01:77 8 EOF";
+        assert_eq!(waiter(line), Some(Waiter { process: 9, inode: 77, range: 8..u64::MAX }));
+        assert_eq!(waiter("12: POSIX  ADVISORY  WRITE 1234 00:2f:5678 168 171"), None);
+        assert_eq!(waiter("12: -> POSIX  ADVISORY  WRITE 1234 00:2f:5678"), None);
+    }
+}

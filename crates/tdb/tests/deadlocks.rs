@@ -1,0 +1,198 @@
+//! Who waits for whom: processes of libtdb, which the kernel refuses when they wait for each other, and handles of ours,
+//! of which it knows nothing.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout};
+use std::sync::mpsc;
+use std::thread::{Scope, ScopedJoinHandle};
+
+use tdb::{Coded, Database, ErrorCode, LockError, LockKind, OpenOptions, ReadError, StoreMode, Wait};
+
+/// The bytes that stand for locks.
+const TRANSACTION: u64 = 8;
+const CHAIN: u64 = 168;
+
+/// A process that asks for classic locks, as libtdb does: one byte for each line, and waits as long as it must.
+struct Classic {
+    process: Child,
+    asks: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Classic {
+    fn start(python: &Path, path: &Path) -> Classic {
+        // A hang ends the process, and with it the wait for its answer.
+        let script = "import fcntl, signal\n\
+                      signal.alarm(60)\n\
+                      file = open(path, 'r+b')\n\
+                      for line in sys.stdin:\n\
+                      \x20 print('asking', flush=True)\n\
+                      \x20 try: fcntl.lockf(file, fcntl.LOCK_EX, 1, int(line)); print('locked', flush=True)\n\
+                      \x20 except OSError as error: print(error.errno, flush=True)";
+        let mut process = common::start_python(python, path, script);
+        let asks = process.stdin.take().unwrap();
+        let answers = BufReader::new(process.stdout.take().unwrap()).lines();
+        Classic { process, asks, answers }
+    }
+
+    fn ask(&mut self, byte: u64) {
+        writeln!(self.asks, "{byte}").unwrap();
+        assert_eq!(self.answer(), "asking");
+    }
+
+    fn answer(&mut self) -> String {
+        self.answers.next().expect("the process answers before its time is up").unwrap()
+    }
+}
+
+impl Drop for Classic {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Waits until a thread or process sleeps: `task` is its folder in `/proc`.
+fn wait_until_asleep(task: &Path) {
+    let state = || {
+        let text = std::fs::read_to_string(task.join("stat")).unwrap();
+        text.rsplit_once(") ").unwrap().1.starts_with('S')
+    };
+    while !state() {
+        std::thread::yield_now();
+    }
+}
+
+/// T2: libtdb relies on the kernel to refuse one of two processes that wait for each other, as a traverse and a lock of
+/// everything do. The kernel must still see it when one of them waits behind us.
+#[test]
+fn processes_of_libtdb_that_wait_for_each_other_are_refused_while_we_wait_too() {
+    let Some(python) = common::python() else {
+        return testbed::skip("interop", "no python3-tdb");
+    };
+    let folder = common::folder();
+    let path = folder.path().join("waited-for");
+    let database = OpenOptions::new().create(true).hash_size(1).open(&path).unwrap();
+    const RECORD: u64 = 1 << 20;
+    let (mut left, mut right) = (Classic::start(&python, &path), Classic::start(&python, &path));
+    for (process, byte) in [(&mut left, CHAIN), (&mut right, RECORD)] {
+        process.ask(byte);
+        assert_eq!(process.answer(), "locked");
+    }
+    std::thread::scope(|scope| {
+        let (says, hears) = mpsc::channel();
+        let ours = database.another().unwrap();
+        let stored = scope.spawn(move || {
+            says.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            ours.store(b"key", b"value", StoreMode::Insert)
+        });
+        wait_until_asleep(&Path::new("/proc").join(hears.recv().unwrap()));
+        right.ask(CHAIN);
+        wait_until_asleep(Path::new(&format!("/proc/{}", right.process.id())));
+        left.ask(RECORD);
+        assert_eq!(left.answer(), libc::EDEADLK.to_string());
+        drop(left);
+        assert_eq!(right.answer(), "locked");
+        drop(right);
+        stored.join().unwrap().unwrap();
+    });
+    assert_eq!(database.fetch(b"key").unwrap().as_deref(), Some(&b"value"[..]));
+}
+
+/// Starts a traverse in a thread of its own and returns once that waits for a lock.
+fn start_traverse<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    database: &Database,
+) -> ScopedJoinHandle<'scope, Result<u64, ReadError>> {
+    let (says, hears) = mpsc::channel();
+    let another = database.another().unwrap();
+    let traverse = scope.spawn(move || {
+        says.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+        another.traverse(|_, _, _| ControlFlow::Continue(()))
+    });
+    wait_until_asleep(&Path::new("/proc").join(hears.recv().unwrap()));
+    traverse
+}
+
+fn one_record(path: &Path) -> Database {
+    let database = OpenOptions::new().create(true).hash_size(1).open(path).unwrap();
+    database.store(b"key", b"value", StoreMode::Insert).unwrap();
+    database
+}
+
+fn is_deadlock(result: &Result<u64, ReadError>) -> bool {
+    matches!(result, Err(error @ ReadError::Lock(LockError::Deadlock { .. })) if error.code() == ErrorCode::Lock)
+}
+
+/// T20: a traverse against the order fails while one that keeps it waits, and that one goes on afterwards.
+#[test]
+fn a_traverse_against_the_order_is_refused() {
+    let folder = common::folder();
+    let database = one_record(&folder.path().join("ours"));
+    std::thread::scope(|scope| {
+        for everything in [true, false] {
+            if everything {
+                database.lock_all(LockKind::Write, Wait::Yes).unwrap();
+            } else {
+                database.lock_chain(b"key", LockKind::Write, Wait::Yes).unwrap();
+            }
+            let waits = start_traverse(scope, &database);
+            let refused = database.traverse(|_, _, _| ControlFlow::Continue(()));
+            assert!(is_deadlock(&refused), "{refused:?}");
+            if everything {
+                database.unlock_all(LockKind::Write).unwrap();
+            } else {
+                database.unlock_chain(b"key", LockKind::Write).unwrap();
+            }
+            assert_eq!(waits.join().unwrap().unwrap(), 1);
+        }
+    });
+}
+
+/// T20: the same where libtdb keeps the order and waits for our chain.
+#[test]
+fn a_traverse_against_the_order_of_a_libtdb_process_is_refused() {
+    let Some(python) = common::python() else {
+        return testbed::skip("deadlocks", "no python3-tdb");
+    };
+    let folder = common::folder();
+    let path = folder.path().join("theirs-waits");
+    let database = one_record(&path);
+    let mut theirs = Classic::start(&python, &path);
+    theirs.ask(TRANSACTION);
+    assert_eq!(theirs.answer(), "locked");
+    database.lock_chain(b"key", LockKind::Write, Wait::Yes).unwrap();
+    theirs.ask(CHAIN);
+    wait_until_asleep(Path::new(&format!("/proc/{}", theirs.process.id())));
+    let refused = database.traverse(|_, _, _| ControlFlow::Continue(()));
+    assert!(is_deadlock(&refused), "{refused:?}");
+    database.unlock_chain(b"key", LockKind::Write).unwrap();
+    assert_eq!(theirs.answer(), "locked");
+}
+
+/// T20: a process of libtdb that is against the order sleeps in the kernel, which does not refuse it because the lock is ours.
+/// Our traverse, for which it waits, sees that and gives way.
+#[test]
+fn a_libtdb_process_against_the_order_does_not_hang() {
+    let Some(python) = common::python() else {
+        return testbed::skip("deadlocks", "no python3-tdb");
+    };
+    let folder = common::folder();
+    let path = folder.path().join("ours-waits");
+    let database = one_record(&path);
+    let mut theirs = Classic::start(&python, &path);
+    theirs.ask(CHAIN);
+    assert_eq!(theirs.answer(), "locked");
+    std::thread::scope(|scope| {
+        let waits = start_traverse(scope, &database);
+        theirs.ask(TRANSACTION);
+        let gave_way = waits.join().unwrap();
+        assert!(is_deadlock(&gave_way), "{gave_way:?}");
+        assert_eq!(theirs.answer(), "locked");
+    });
+}
