@@ -12,9 +12,10 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use history::generate::{Mix, Random, Shape, Values, Violation};
-use tdb_replay::check::{Answer, Verdict, check};
+use tdb_replay::check::check;
 use tdb_replay::generate::{Order, Written, generate};
 use tdb_replay::trace::{History, Tolerance};
+use tdb_replay::verdict::Verdict;
 
 /// Operations, traces, keys.
 const SHORT: &[(u32, u32, u32)] = &[(100_000, 16, 10_000), (100_000, 64, 1)];
@@ -44,15 +45,17 @@ fn one((operations, processes, keys): (u32, u32, u32), violation: Option<Violati
     let verdict = check(&history, Default::default(), false);
     let seconds = start.elapsed().as_secs_f64();
     let name = violation.map_or("none".to_owned(), |violation| format!("{violation:?}"));
-    let named: usize = verdict.conflicts().iter().map(|conflict| conflict.rows.len()).sum();
+    let conflicts: Vec<_> = verdict.contradictions().collect();
+    let named: usize = conflicts.iter().map(|conflict| conflict.lines.len()).sum();
     println!("{operations:>10} {processes:>6} {keys:>6} | {name:<16} | {seconds:>7.2} | {named}");
     let Some((_, _, key)) = written.planted else {
-        ensure!(verdict.answer() == Answer::Explained, "a true history was not explained");
+        ensure!(verdict.verdict() == Verdict::Explained, "a true history was not explained");
         return Ok(());
     };
-    ensure!(verdict.answer() == Answer::Impossible, "{name}: not found");
-    let [conflict] = verdict.conflicts() else { anyhow::bail!("{name}: {} keys", verdict.conflicts().len()) };
-    ensure!(history.records.keys.bytes(conflict.key) == key.as_bytes(), "{name}: on another key");
+    ensure!(verdict.verdict() == Verdict::Impossible, "{name}: not found");
+    let [conflict] = conflicts[..] else { anyhow::bail!("{name}: {} keys", conflicts.len()) };
+    let named_key = conflict.key.map(|named| history.records.keys.bytes(named));
+    ensure!(named_key == Some(key.as_bytes()), "{name}: on another key");
     ensure!((1..=HANDFUL).contains(&named), "{name}: {named} operations");
     Ok(())
 }
@@ -85,11 +88,10 @@ fn random_true_histories(count: u32) -> Result<()> {
         let written = write(shape.clone(), None, folder.path())?;
         let history = History::read(&written.files, Tolerance::default(), |_| ())?;
         lines += history.lines();
-        let verdict: Verdict = check(&history, Default::default(), false);
-        match verdict.answer() {
-            Answer::Explained => explained += 1,
-            Answer::GaveUp => gave_up += 1,
-            Answer::Impossible => anyhow::bail!("history {nth} is true and was called impossible: {shape:?}"),
+        match check(&history, Default::default(), false).verdict() {
+            Verdict::Explained => explained += 1,
+            Verdict::GaveUp => gave_up += 1,
+            _ => anyhow::bail!("history {nth} is true and was called impossible: {shape:?}"),
         }
     }
     println!(

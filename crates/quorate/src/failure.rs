@@ -4,13 +4,36 @@ use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
+use tdb_replay::verdict::Verdict;
+
 /// The exit codes of every subcommand, for `--help`.
 pub const EXIT_CODES: &str = "Exit codes:
   0  done
-  1  the answer is no: results differ, a file is damaged, a key is not there
-  2  wrong use, or input that cannot be read
-  3  the system failed: disk full, no permission, no such file
-  4  gave up at a stated bound";
+  1  the answer is no: results differ, a file is damaged, a key is not there, a history is impossible
+  2  wrong use
+  3  traces cannot be read, or the system failed: disk full, no permission, no such file
+  4  gave up at a stated bound
+  5  a history is explained only if sequence numbers are disbelieved";
+
+/// Examples, then the verdicts of `check`, `order` and `replay` with their exit codes, for `--help`.
+macro_rules! with_verdicts {
+    ($examples:literal) => {
+        concat!(
+            $examples,
+            "
+
+Exit codes: one for each verdict, worst first. The worst decides, in whatever order the traces are given:
+  3  unreadable           a trace cannot be read as one, or the system failed to read or write
+  1  impossible           proved: no order explains the results, exact numbers, times and locks
+  4  gave-up              a search reached its bound, which is stated; the answer is not known
+  5  numbers-disbelieved  an order explains the results if the plain sequence numbers of some lines,
+                          which are named, are set aside
+  0  explained            one order explains everything
+Exit code 2 is wrong use: nothing was done."
+        )
+    };
+}
+pub(crate) use with_verdicts;
 
 /// Why a subcommand did not do what it was asked.
 #[derive(Debug)]
@@ -38,6 +61,21 @@ impl Failure {
     /// Gave up at a bound that the message states (exit code 4).
     pub fn gave_up(message: impl Display) -> Failure {
         Failure { code: 4, message: message.to_string() }
+    }
+
+    /// Ends with the exit code of a verdict; an empty message prints nothing.
+    pub fn verdict(verdict: Verdict, message: impl Display) -> Failure {
+        Failure { code: verdict.exit_code(), message: message.to_string() }
+    }
+
+    /// Traces that cannot be read (exit code 3).
+    pub fn unreadable(message: impl Display) -> Failure {
+        Failure::verdict(Verdict::Unreadable, message)
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        self.code
     }
 
     /// Prints the message and gives the exit code.

@@ -1,13 +1,19 @@
-//! The traces that a command is given: arguments to a history.
+//! The traces that a command is given and how hard it searches them: arguments to a history and to its verdict.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use history::solver::Limits;
 use indicatif::{ProgressBar, ProgressStyle};
+use tdb_replay::check;
 use tdb_replay::generate::GenerateError;
+use tdb_replay::order::explain::{Explained, explain};
+use tdb_replay::report::explain_failure;
 use tdb_replay::slice::files::WriteError;
+use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance, source};
+use tdb_replay::verdict::Verdict;
 
 use crate::Outcome;
 use crate::failure::Failure;
@@ -19,7 +25,7 @@ pub struct Traces {
     /// names
     #[arg(required = true, value_name = "TRACE")]
     paths: Vec<PathBuf>,
-    /// Put up with a last line that was cut short, as a killed process leaves it
+    /// Tolerate a truncated last line, as a killed process leaves it
     #[arg(long)]
     killed: bool,
     /// Show no progress (nor is any shown when standard error is not a terminal)
@@ -28,12 +34,27 @@ pub struct Traces {
 }
 
 impl Traces {
+    /// Reads them for a command that gives a verdict: with `json`, traces that cannot be read are one too.
+    pub fn read_for_verdict(&self, json: bool) -> Result<History, Failure> {
+        let history = self.read();
+        match &history {
+            Err(failure) if json && failure.code() == Verdict::Unreadable.exit_code() => {
+                print_json(&serde_json::json!({
+                    "verdict": Verdict::Unreadable,
+                    "error": failure.to_string(),
+                }))?;
+            }
+            _ => {}
+        }
+        history
+    }
+
     /// Reads them.
     pub fn read(&self) -> Result<History, Failure> {
         let mut paths = Vec::new();
         for path in &self.paths {
             let found = source::expand(path);
-            paths.extend(found.map_err(|error| Failure::input(format!("{}: {error}", path.display())))?);
+            paths.extend(found.map_err(|error| Failure::unreadable(format!("{}: {error}", path.display())))?);
         }
         if paths.len() > usize::from(u16::MAX) {
             return Err(Failure::input(format!(
@@ -46,7 +67,12 @@ impl Traces {
         let history =
             History::read(&paths, Tolerance { cut_last_line: self.killed }, |bytes| bar.set_position(bytes));
         bar.finish_and_clear();
-        history.map_err(|error| if error.is_io() { Failure::system(error) } else { Failure::input(error) })
+        history.map_err(Failure::unreadable)
+    }
+
+    /// Whether to show no progress.
+    pub fn quiet(&self) -> bool {
+        self.quiet
     }
 
     /// A progress display of bytes or tries, hidden where nobody looks.
@@ -59,6 +85,45 @@ impl Traces {
             bar.set_style(style);
         }
         bar
+    }
+}
+
+/// How far to search.
+#[derive(Args)]
+pub struct Search {
+    /// States that the search of one key may visit in one attempt before it gives up
+    #[arg(long, default_value_t = Limits::default().states, value_name = "N")]
+    states: u64,
+}
+
+impl Search {
+    /// The bound.
+    pub fn limits(&self) -> Limits {
+        Limits { states: self.states }
+    }
+}
+
+/// The order of `history` on a database like `target`, or the verdict with its reasons, which are printed as JSON if
+/// `json` says so.
+pub fn find_order(
+    history: &History,
+    target: Hashing,
+    search: &Search,
+    json: bool,
+) -> Result<Explained, Failure> {
+    explain(history, target, search.limits()).map_err(|unexplained| {
+        if json && let Err(failure) = print_json(&check::report::Report::of_failure(history, &unexplained)) {
+            return failure;
+        }
+        Failure::verdict(unexplained.verdict(), explain_failure(history, &unexplained))
+    })
+}
+
+/// How a command ends that found an order: well, unless numbers were disbelieved.
+pub fn end_with(verdict: Verdict) -> Outcome {
+    match verdict {
+        Verdict::Explained => Ok(()),
+        verdict => Err(Failure::verdict(verdict, "")),
     }
 }
 

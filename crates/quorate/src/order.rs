@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use tdb_replay::check::report::{Contradiction, disbelieved};
 use tdb_replay::order::explain::Explained;
 use tdb_replay::order::merge::GroupOf;
 use tdb_replay::order::saved;
@@ -12,31 +13,30 @@ use tdb_replay::report::{OrderReport, PlantedRecord};
 use tdb_replay::schedule::Schedule;
 use tdb_replay::trace::History;
 use tdb_replay::trace::chain::Hashing;
+use tdb_replay::verdict::Verdict;
 
 use crate::Outcome;
-use crate::input::{Traces, print_json, show};
-use crate::replay::{find_order, saved_failure};
+use crate::failure::with_verdicts;
+use crate::input::{Search, Traces, end_with, find_order, print_json, show};
+use crate::replay::saved_failure;
 
-/// Finds the one order of a history, and says what limits running it in parallel
+/// Find the one order of a history, and what limits running it in parallel
 ///
 /// The order keeps the order of each trace, makes every result true and has the locks in it. It is found once and saved
 /// with --out; `quorate replay --order FILE` takes it from there, as often as one likes.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(after_help = with_verdicts!(
+    "\
 Examples:
   quorate order traces/
   quorate order --out o traces/ && quorate replay --order o /tmp/s.tdb traces/
-  quorate order --json traces/ | jq .order.critical_path
-
-Exit codes:
-  0  there is an order
-  1  there is none: the operations that exclude each other are named
-  2  wrong use, or a trace cannot be read
-  3  the system failed to read or write
-  4  the search was given up at its bound; the answer is not known")]
+  quorate order --json traces/ | jq .order.critical_path"
+))]
 pub struct Arguments {
     #[command(flatten)]
     traces: Traces,
+    #[command(flatten)]
+    search: Search,
     /// Save the order in this file, for `quorate replay --order`
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -50,21 +50,27 @@ pub struct Arguments {
 
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let history = arguments.traces.read()?;
+    let history = arguments.traces.read_for_verdict(arguments.json)?;
     let recorded = Hashing::recorded(&history);
     let target = Hashing { hash_size: arguments.hash_size.unwrap_or(recorded.hash_size), ..recorded };
-    let mut explained = find_order(&history, target)?;
+    let mut explained = find_order(&history, target, &arguments.search, arguments.json)?;
     if let Some(file) = &arguments.out {
         saved::save(file, &history, target, &explained).map_err(saved_failure)?;
     }
     let schedule = Schedule::new(&history, &mut explained);
     let found = Found::of(&history, &explained, &schedule);
-    if arguments.json { print_json(&found) } else { show(&found.to_string()) }
+    if arguments.json {
+        print_json(&found)?;
+    } else {
+        show(&found.to_string())?;
+    }
+    end_with(found.verdict)
 }
 
 /// What there is to say of an order.
 #[derive(Serialize)]
 struct Found {
+    verdict: Verdict,
     traces: usize,
     lines: u64,
     keys: usize,
@@ -74,6 +80,8 @@ struct Found {
     /// `file:line` of locks that cannot be held as recorded.
     locks_given_up: Vec<String>,
     planted: Vec<PlantedRecord>,
+    /// Lines whose numbers were set aside.
+    disbelieved: Vec<Contradiction>,
     notes: Vec<String>,
 }
 
@@ -84,6 +92,7 @@ impl Found {
             history.place(trace, history.traces[trace].groups[of.group as usize].start as usize)
         };
         Found {
+            verdict: explained.verdict(),
             traces: history.traces.len(),
             lines: history.lines(),
             keys: history.records.keys.len(),
@@ -91,6 +100,7 @@ impl Found {
             splits: explained.merged.splits.iter().map(start).collect(),
             locks_given_up: explained.merged.given_up.iter().map(start).collect(),
             planted: schedule.planted.iter().map(|planted| PlantedRecord::of(history, planted)).collect(),
+            disbelieved: disbelieved(history, explained),
             notes: history.warnings.iter().chain(&explained.notes).cloned().collect(),
         }
     }
@@ -101,6 +111,7 @@ impl Display for Found {
         for note in &self.notes {
             writeln!(out, "note: {note}")?;
         }
+        writeln!(out, "verdict    {}", self.verdict)?;
         let OrderReport { effort, events, dependencies, waits, critical_path } = &self.order;
         writeln!(out, "traces     {} with {} lines on {} keys", self.traces, self.lines, self.keys)?;
         let (no_choice, greedy, searched) = (effort.no_choice, effort.greedy, effort.searched);
@@ -117,6 +128,6 @@ impl Display for Found {
         for PlantedRecord { key, value_bytes, found_at } in &self.planted {
             writeln!(out, "planted    key \"{key}\", {value_bytes} bytes: {found_at} found it")?;
         }
-        Ok(())
+        self.disbelieved.iter().try_for_each(|found| write!(out, "{found}"))
     }
 }

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use tdb_replay::check::check;
 use tdb_replay::check::report::Report;
-use tdb_replay::check::{Answer, check};
 use tdb_replay::slice::{files, reduce};
 use tdb_replay::trace::History;
+use tdb_replay::verdict::Verdict;
 
 use crate::Outcome;
-use crate::check::Search;
 use crate::failure::Failure;
-use crate::input::{Traces, show};
+use crate::input::{Search, Traces, show};
 
 /// Reduces a history that has no order to a small one that still has none
 ///
@@ -27,14 +27,17 @@ Examples:
 Exit codes:
   0  the reduced traces are written
   1  the history has an order: there is nothing to reduce
-  2  wrong use, or a trace cannot be read
-  3  the system failed to read or write
+  2  wrong use
+  3  a trace cannot be read, or the system failed to read or write
   4  whether the history has an order is not known within the bound of --states")]
 pub struct Arguments {
     #[command(flatten)]
     traces: Traces,
     #[command(flatten)]
     search: Search,
+    /// Ignore times, where traces have them
+    #[arg(long)]
+    no_times: bool,
     /// Where to write the reduced traces; made if it is not there, refused if it holds traces
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
@@ -46,19 +49,19 @@ pub struct Arguments {
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Outcome {
     let history = arguments.traces.read()?;
-    let (limits, times) = (arguments.search.limits(), arguments.search.times());
+    let (limits, times) = (arguments.search.limits(), !arguments.no_times);
     let bar = arguments.traces.progress("trying");
-    let mut answer = None;
+    let mut verdict = None;
     let mut judge = |part: &History| {
-        let verdict = check(part, limits, times);
-        answer.get_or_insert(verdict.answer());
+        let checked = check(part, limits, times);
+        verdict.get_or_insert(checked.verdict());
         bar.inc(1);
-        verdict.judged(part)
+        checked.judged(part)
     };
     let reduced = reduce::reduce(&history, arguments.tries, &mut judge);
     bar.finish_and_clear();
     let Some(reduced) = reduced else {
-        return Err(if answer == Some(Answer::GaveUp) {
+        return Err(if verdict == Some(Verdict::GaveUp) {
             Failure::gave_up(format!(
                 "given up after {} states; whether there is an order is not known",
                 limits.states

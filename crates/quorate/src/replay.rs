@@ -4,7 +4,7 @@
 //! read and ordered, and no existing database is overwritten without `--force`.
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,20 +17,21 @@ use tdb_replay::engine::libtdb::Libtdb;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
 use tdb_replay::engine::{Engine, EngineError};
-use tdb_replay::order::explain::{Explained, explain};
+use tdb_replay::order::explain::Explained;
 use tdb_replay::order::saved::{self, SavedError};
 use tdb_replay::page::Page;
 use tdb_replay::replay::timeline::Timeline;
 use tdb_replay::replay::{Options, Run};
-use tdb_replay::report::{Prepared, Report, explain_failure};
+use tdb_replay::report::{Prepared, Report};
 use tdb_replay::schedule::Schedule;
 use tdb_replay::stat::Statistics;
-use tdb_replay::trace::Trace;
 use tdb_replay::trace::chain::Hashing;
-use tdb_replay::trace::{History, ReadError, Tolerance, source};
+use tdb_replay::trace::{History, Trace};
+use tdb_replay::verdict::Verdict;
 
 use crate::Outcome;
-use crate::failure::Failure;
+use crate::failure::{Failure, with_verdicts};
+use crate::input::{Search, Traces, end_with, find_order, print_json, show};
 
 /// Replay traces of a TDB database and compare every result
 ///
@@ -43,9 +44,11 @@ pub struct Arguments {
     /// The database to run on; it is created and must not exist
     scratch: PathBuf,
 
-    /// Trace files (plain, gzip or zstd), or folders of files with ".trace" in their names
-    #[arg(required = true)]
-    trace: Vec<PathBuf>,
+    #[command(flatten)]
+    traces: Traces,
+
+    #[command(flatten)]
+    search: Search,
 
     /// What to run on; several (by commas, or given again) are run one after the other and shown side by side
     #[arg(long, value_enum, value_delimiter = ',', default_value = "tdb")]
@@ -75,10 +78,6 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with = "save_order")]
     order: Option<PathBuf>,
 
-    /// Show no progress
-    #[arg(long, short)]
-    quiet: bool,
-
     /// Do not compare results
     #[arg(long)]
     no_check: bool,
@@ -107,13 +106,10 @@ pub struct Arguments {
     /// Overwrite SCRATCH if it is a TDB database
     #[arg(long)]
     force: bool,
-
-    /// Drop a last line that is cut short: its process was killed while it wrote
-    #[arg(long)]
-    killed: bool,
 }
 
-const EXAMPLES: &str = "\
+const EXAMPLES: &str = with_verdicts!(
+    "\
 Examples:
   quorate replay /tmp/scratch.tdb traces/                  all traces in a folder
   quorate replay --html report.html /tmp/s.tdb traces/     with a page that shows who waited for whom
@@ -123,12 +119,8 @@ Examples:
   quorate replay --engine tdb,libtdb /tmp/s.tdb traces/    both on the same traces, side by side
   quorate replay --speed 0.5 /tmp/s.tdb traces/            half as fast as recorded
 
-Exit codes:
-  0  every result was the recorded one (or was not compared: --no-check)
-  1  results differed, or no order explains the traces
-  2  wrong arguments, or a trace that cannot be read as one
-  3  a file could not be opened, read or written, or the database failed
-  4  the search for an order was given up at its bound";
+A replay ends with the exit code of its verdict, and with 1 if results differ from the recording."
+);
 
 /// What a replay can run on.
 #[derive(Clone, Copy, ValueEnum)]
@@ -145,6 +137,8 @@ enum EngineName {
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Outcome {
     let mut reports = replay(arguments)?;
+    let verdicts = reports.iter().map(|report| report.verdict);
+    let verdict = verdicts.fold(Verdict::Explained, Verdict::worst);
     let mismatches = if reports.len() == 1 {
         let report = reports.remove(0);
         print(arguments, &report)?;
@@ -157,7 +151,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if mismatches > 0 {
         return Err(Failure::no(format!("{mismatches} results were not the recorded ones")));
     }
-    Ok(())
+    end_with(verdict)
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -173,9 +167,10 @@ fn replay(arguments: &Arguments) -> Result<Vec<Report>, Failure> {
         return Err(Failure::input("--html shows one engine; name one"));
     }
     check_scratch(&arguments.scratch, arguments.force)?;
-    let paths = expand(&arguments.trace)?;
-    let progress = Progress::new(arguments.quiet);
-    let (history, parse) = read(&paths, arguments, &progress)?;
+    let start = Instant::now();
+    let history = arguments.traces.read_for_verdict(arguments.json)?;
+    let parse = start.elapsed();
+    let progress = Progress::new(arguments.traces.quiet());
     check_times(&history, arguments)?;
     let (mut explained, schedule, order) = order(&history, arguments, &progress)?;
     explained.notes.extend(skipped_check(arguments));
@@ -257,38 +252,6 @@ fn check_scratch(scratch: &Path, force: bool) -> Result<(), Failure> {
 /// The first bytes of every TDB file.
 const TDB_MAGIC: &[u8; 9] = b"TDB file\n";
 
-fn expand(traces: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
-    let mut paths = Vec::new();
-    for trace in traces {
-        let found =
-            source::expand(trace).map_err(|error| Failure::input(format!("{}: {error}", trace.display())))?;
-        paths.extend(found);
-    }
-    if paths.len() > usize::from(u16::MAX) {
-        return Err(Failure::input(format!(
-            "{} traces; at most {} can be replayed together",
-            paths.len(),
-            u16::MAX
-        )));
-    }
-    Ok(paths)
-}
-
-fn read(
-    paths: &[PathBuf],
-    arguments: &Arguments,
-    progress: &Progress,
-) -> Result<(History, Duration), Failure> {
-    progress.say("reading");
-    let start = Instant::now();
-    let tolerance = Tolerance { cut_last_line: arguments.killed };
-    let history =
-        History::read(paths, tolerance, |bytes| progress.bytes(bytes)).map_err(|error: ReadError| {
-            if error.is_io() { Failure::system(error) } else { Failure::input(error) }
-        })?;
-    Ok((history, start.elapsed()))
-}
-
 fn order(
     history: &History,
     arguments: &Arguments,
@@ -299,21 +262,13 @@ fn order(
     let target = target(history, arguments);
     let mut explained = match &arguments.order {
         Some(file) => saved::load(file, history, target).map_err(saved_failure)?,
-        None => find_order(history, target)?,
+        None => find_order(history, target, &arguments.search, arguments.json)?,
     };
     if let Some(file) = &arguments.save_order {
         saved::save(file, history, target, &explained).map_err(saved_failure)?;
     }
     let schedule = Schedule::new(history, &mut explained);
     Ok((explained, schedule, start.elapsed()))
-}
-
-/// The order, or what excludes each other.
-pub fn find_order(history: &History, target: Hashing) -> Result<Explained, Failure> {
-    explain(history, target, Default::default()).map_err(|error| {
-        let message = explain_failure(history, &error);
-        if error.gave_up() { Failure::gave_up(message) } else { Failure::no(message) }
-    })
 }
 
 /// What a file with an order was not.
@@ -373,15 +328,8 @@ fn target(history: &History, arguments: &Arguments) -> Hashing {
     Hashing { hash_size: arguments.hash_size.unwrap_or(recorded.hash_size), ..recorded }
 }
 
-fn print(arguments: &Arguments, report: &(impl Serialize + Display)) -> Result<(), Failure> {
-    let text = if arguments.json {
-        let json = serde_json::to_string_pretty(report).map_err(Failure::system)?;
-        json + "\n"
-    } else {
-        report.to_string()
-    };
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::from)
+fn print(arguments: &Arguments, report: &(impl Serialize + Display)) -> Outcome {
+    if arguments.json { print_json(report) } else { show(&report.to_string()) }
 }
 
 /// What is going on, on a terminal only.
@@ -402,12 +350,6 @@ impl Progress {
 
     fn say(&self, what: &str) {
         self.bar.set_message(what.to_owned());
-    }
-
-    fn bytes(&self, bytes: u64) {
-        if !self.bar.is_hidden() {
-            self.bar.set_message(format!("reading: {:.0} MB", bytes as f64 / 1e6));
-        }
     }
 
     fn clear(&self) {

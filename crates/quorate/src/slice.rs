@@ -29,8 +29,8 @@ Examples:
 
 Exit codes:
   0  written
-  2  wrong use, nothing fits, or a trace cannot be read
-  3  the system failed to read or write")]
+  2  wrong use, or nothing fits
+  3  a trace cannot be read, or the system failed to read or write")]
 #[command(group = clap::ArgGroup::new("choice").multiple(true).required(true).args(["keys", "names", "sequence", "seconds"]))]
 pub struct Arguments {
     #[command(flatten)]

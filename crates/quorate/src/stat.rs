@@ -29,8 +29,8 @@ Examples:
 
 Exit codes:
   0  counted
-  2  wrong use, or a trace cannot be read
-  3  the system failed to read or write")]
+  2  wrong use
+  3  a trace cannot be read, or the system failed to read or write")]
 pub struct Arguments {
     #[command(flatten)]
     traces: Traces,

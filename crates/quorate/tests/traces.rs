@@ -169,7 +169,7 @@ fn wrong_use_is_refused() {
     );
     let bad = place.path("bad.trace");
     std::fs::write(&bad, "0 tdb_open 131 0x0 0x42\n0 tdb_fetch 1:6b = NULL #5\n").expect("a small file");
-    refused(&["check", &bad], 2, "bad.trace:2: expected");
+    refused(&["check", &bad], 3, "bad.trace:2: expected");
 }
 
 /// Every subcommand's help says what it does, gives examples and exit codes.
@@ -209,4 +209,48 @@ fn order_finds_and_saves_what_a_replay_takes() {
     let bad = place.generated("bad", &["--processes", "3", "--violation", "stale-read"]);
     refused(&["order", "--quiet", &bad], 1, "bad");
     refused(&["order", "--quiet", &place.path("none")], 3, "No such file");
+}
+
+/// R32: `check`, `order` and `replay` end with the exit code of the verdict and say its word, in text and in JSON.
+#[test]
+fn verdicts_are_shared_by_check_order_and_replay() {
+    let place = Place::new();
+    let write = |name: &str, text: &str| {
+        let path = place.path(name);
+        std::fs::write(&path, text).expect("a small file");
+        path
+    };
+    let open = "0 tdb_open 131 0x800 0x42\n";
+    let good = write("good.trace", &format!("{open}1 tdb_store 1:6b 1:61 0 = 0\n1 tdb_close\n"));
+    let lost = "1 tdb_store 1:6b 1:61 0 = 0\n1 tdb_fetch 1:6b = NULL\n1 tdb_close\n";
+    let lost = write("lost.trace", &format!("{open}{lost}"));
+    let uncounted = write("uncounted.trace", &format!("{open}0 tdb_store 1:6b 1:61 0 = 0\n0 tdb_close\n"));
+    let broken = write("broken.trace", &format!("{open}1 tdb_stroe 1:6b 1:61 0 = 0\n1 tdb_close\n"));
+    for (trace, code_expected, word) in [
+        (&good, 0, "explained"),
+        (&lost, 1, "impossible"),
+        (&broken, 3, "unreadable"),
+        (&uncounted, 5, "numbers-disbelieved"),
+    ] {
+        let scratch = place.path("scratch.tdb");
+        for arguments in [&["check"][..], &["order"], &["replay", "--force", &scratch]] {
+            let run = |options: &[&str]| quorate(&[arguments, options, &[trace]].concat());
+            let (plain, as_json) = (run(&[]), run(&["--json"]));
+            assert_eq!(
+                (code(&plain), code(&as_json)),
+                (Some(code_expected), Some(code_expected)),
+                "{arguments:?}"
+            );
+            assert_eq!(json(&as_json)["verdict"], word, "{arguments:?}");
+            let text = out(&plain) + &String::from_utf8_lossy(&plain.stderr);
+            assert!(code_expected == 3 || text.contains(word), "{arguments:?}: {text}");
+        }
+    }
+    // Whatever comes first, the worst one decides.
+    for (traces, code_expected) in [([&good, &lost], 1), ([&good, &uncounted], 5), ([&broken, &lost], 3)] {
+        let [one, two] = traces;
+        for arguments in [["check", one, two], ["check", two, one]] {
+            assert_eq!(code(&quorate(&arguments)), Some(code_expected), "{arguments:?}");
+        }
+    }
 }

@@ -11,7 +11,7 @@
 //!
 //! Beside that flow:
 //!
-//! * [`check`](mod@check): whether a history can be explained at all.
+//! * [`verdict`]: what a history turns out to be. [`check`](mod@check): whether it can be explained at all.
 //! * [`stat`]: what a history consists of.
 //! * [`slice`](mod@slice): parts of a history, also the smallest that has no order.
 //! * [`generate`](mod@generate): generated histories as trace files.
@@ -37,3 +37,4 @@ pub mod schedule;
 pub mod slice;
 pub mod stat;
 pub mod trace;
+pub mod verdict;

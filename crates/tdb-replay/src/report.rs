@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::order::explain::{Explained, KeyConflict, Planted, Unexplained};
+use crate::check::report::{Contradiction, disbelieved};
+use crate::order::explain::{Explained, Planted, Unexplained};
 use crate::order::solve::Effort;
 use crate::replay::Run;
 use crate::replay::tally::{Mismatch, Tally};
@@ -16,6 +17,7 @@ use crate::schedule::Schedule;
 use crate::trace::History;
 use crate::trace::dialect::Dialect;
 use crate::trace::op::Op;
+use crate::verdict::Verdict;
 
 /// Planted records that are named one by one.
 const NAMED: usize = 1000;
@@ -23,6 +25,8 @@ const NAMED: usize = 1000;
 /// The whole result.
 #[derive(Debug, serde::Serialize)]
 pub struct Report {
+    /// What the order makes of the history, whatever the replay came to.
+    pub verdict: Verdict,
     /// What it ran on.
     pub engine: String,
     /// How many traces.
@@ -79,6 +83,8 @@ pub struct Report {
     pub traversals_of_other_length: u64,
     /// By operation, over all runs.
     pub latency: BTreeMap<&'static str, Latency>,
+    /// Lines whose sequence numbers were set aside; the first of them.
+    pub disbelieved: Vec<Contradiction>,
     /// What people should know.
     pub notes: Vec<String>,
 }
@@ -166,6 +172,7 @@ impl Report {
             history.place(of.trace as usize, start as usize)
         };
         Report {
+            verdict: explained.verdict(),
             engine: engine.to_owned(),
             traces: history.traces.len(),
             lines: history.lines(),
@@ -203,6 +210,7 @@ impl Report {
             traversals_of_other_length: tally.other_length,
             latency: latencies(&tally),
             mismatch_list: tally.kept,
+            disbelieved: disbelieved(history, explained),
             notes: history.warnings.iter().chain(&explained.notes).cloned().collect(),
         }
     }
@@ -287,6 +295,8 @@ impl Report {
         for note in &self.notes {
             writeln!(out, "note: {note}")?;
         }
+        self.disbelieved.iter().try_for_each(|found| write!(out, "{found}"))?;
+        writeln!(out, "verdict    {}", self.verdict)?;
         let dialect = match self.dialect {
             Dialect::Classic => "classic",
             Dialect::Today => "today's",
@@ -400,38 +410,11 @@ impl Report {
 
 /// Says why a history has no order, for people.
 pub fn explain_failure(history: &History, failure: &Unexplained) -> String {
-    let place = |trace: u16, row: u32| history.place(trace as usize, row as usize);
-    match failure {
-        Unexplained::Transaction(trace, row) => {
-            format!(
-                "{}: what this transaction wrote before makes this result impossible",
-                place(*trace, *row)
-            )
-        }
-        Unexplained::Cycle(rows) => {
-            let rows: Vec<_> = rows.iter().take(8).map(|&(trace, row)| place(trace, row)).collect();
-            format!("each key has an order, but these lines wait for each other: {}", rows.join(", "))
-        }
-        Unexplained::Keys(conflicts) => {
-            let mut text = format!("{} keys have no order that explains their results", conflicts.len());
-            for conflict in conflicts.iter().take(5) {
-                describe(history, conflict, &mut text);
-            }
-            text
-        }
+    let report = crate::check::report::Report::of_failure(history, failure);
+    let mut text = format!("{}: no order explains these traces", report.verdict);
+    report.contradictions.iter().for_each(|contradiction| text.push_str(&format!("\n{contradiction}")));
+    if report.more_contradictions > 0 {
+        text.push_str(&format!("\nand {} more", report.more_contradictions));
     }
-}
-
-fn describe(history: &History, conflict: &KeyConflict, text: &mut String) {
-    let key = history.records.keys.bytes(conflict.key).escape_ascii();
-    text.push_str(&format!("\n  key \"{key}\":"));
-    if let Some(bound) = conflict.gave_up {
-        text.push_str(&format!(" given up after {bound} states; there may be an order"));
-    }
-    for (trace, row, why) in conflict.rows.iter().take(12) {
-        text.push_str(&format!("\n    {} {why}", history.place(*trace as usize, *row as usize)));
-    }
-    if conflict.rows.len() > 12 {
-        text.push_str(&format!("\n    and {} more", conflict.rows.len() - 12));
-    }
+    text
 }

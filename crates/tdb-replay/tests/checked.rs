@@ -3,19 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use history::generate::{Mix, Shape, Values, Violation};
-use tdb_replay::check::report::{Kind, Report};
-use tdb_replay::check::{Answer, Verdict, check};
+use tdb_replay::check::report::Report;
+use tdb_replay::check::{Checked, check};
 use tdb_replay::generate::{Order, Written, generate};
 use tdb_replay::slice::files;
 use tdb_replay::slice::reduce::{Judged, Reduced, reduce};
 use tdb_replay::trace::{History, Tolerance, source};
+use tdb_replay::verdict::{Kind, Verdict};
 
 fn read(folder: &Path) -> History {
     let paths = source::expand(folder).expect("a folder of traces");
     History::read(&paths, Tolerance::default(), |_| {}).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn verdict(history: &History) -> Verdict {
+fn verdict(history: &History) -> Checked {
     check(history, Default::default(), true)
 }
 
@@ -55,8 +56,8 @@ fn true_histories_are_explained() {
             let history = read(folder.path());
             let verdict = verdict(&history);
             assert_eq!(
-                verdict.answer(),
-                Answer::Explained,
+                verdict.verdict(),
+                Verdict::Explained,
                 "seed {seed}: {}",
                 Report::of(&history, &verdict)
             );
@@ -77,7 +78,7 @@ fn planted_violations_are_found() {
                 let history = read(folder.path());
                 let verdict = verdict(&history);
                 let report = Report::of(&history, &verdict);
-                assert_eq!(verdict.answer(), Answer::Impossible, "seed {seed}, {violation:?}: {report}");
+                assert_eq!(verdict.verdict(), Verdict::Impossible, "seed {seed}, {violation:?}: {report}");
                 let keys: Vec<_> = report.contradictions.iter().map(|found| found.key.clone()).collect();
                 assert_eq!(keys, [Some(format!("\"{key}\""))], "seed {seed}, {violation:?}");
                 assert!(!report.contradictions[0].operations.is_empty());
@@ -105,7 +106,7 @@ fn a_failing_history_is_reduced_to_a_few_lines_that_still_fail() {
         let out = folder.path().join("reduced");
         files::write(&history, &reduced.selection, &out).expect("the lines are copied");
         let small = read(&out);
-        assert_eq!(verdict(&small).answer(), Answer::Impossible);
+        assert_eq!(verdict(&small).verdict(), Verdict::Impossible);
         assert_eq!(small.dialect, history.dialect);
     }
 }
@@ -128,12 +129,12 @@ fn traces(texts: &[&str]) -> (tempfile::TempDir, Vec<PathBuf>) {
     (folder, paths)
 }
 
-fn checked(texts: &[&str]) -> (Answer, Report) {
+fn checked(texts: &[&str]) -> (Verdict, Report) {
     let (_folder, paths) = traces(texts);
     let history =
         History::read(&paths, Tolerance::default(), |_| {}).unwrap_or_else(|error| panic!("{error}"));
     let verdict = verdict(&history);
-    (verdict.answer(), Report::of(&history, &verdict))
+    (verdict.verdict(), Report::of(&history, &verdict))
 }
 
 /// R27: a read that comes after an answered write in time but misses it has an order, and no linearization.
@@ -143,17 +144,17 @@ fn times_show_a_stale_read_that_sequence_numbers_allow() {
     let late = "0 tdb_open 131 0x880 0x42 #0+1\n9 tdb_fetch 1:6b = NULL #20+5\n9 tdb_close #90+1\n";
     let overlapping = "0 tdb_open 131 0x880 0x42 #0+1\n9 tdb_fetch 1:6b = NULL #15+5\n9 tdb_close #90+1\n";
     let (answer, report) = checked(&[writer, late]);
-    assert_eq!((answer, report.contradictions[0].kind), (Answer::Impossible, Kind::Times), "{report}");
+    assert_eq!((answer, report.contradictions[0].kind), (Verdict::Impossible, Kind::Times), "{report}");
     let text = report.to_string();
     // Reasons name operations by their numbers in the list.
     assert!(text.contains("#1 ") && text.contains("#2 ") && !text.contains("#3"), "{text}");
     assert!(text.contains("0.trace:2: 9 tdb_store 1:6b 1:61 0 = 0"), "{text}");
     assert!(text.contains("1.trace:2: 9 tdb_fetch 1:6b = NULL"), "{text}");
-    assert_eq!(checked(&[writer, overlapping]).0, Answer::Explained);
+    assert_eq!(checked(&[writer, overlapping]).0, Verdict::Explained);
     let plain = |text: &str| {
         text.lines().map(|line| line.split(" #").next().unwrap_or(line).to_owned() + "\n").collect::<String>()
     };
-    assert_eq!(checked(&[&plain(writer), &plain(late)]).0, Answer::Explained);
+    assert_eq!(checked(&[&plain(writer), &plain(late)]).0, Verdict::Explained);
 }
 
 /// R9, R27: a transaction happens between the call of its start and the answer of its end.
@@ -163,8 +164,8 @@ fn a_transaction_reaches_from_its_start_to_its_end() {
         1 tdb_transaction_commit #30+10\n1 tdb_close\n";
     let reader =
         |at: u32| format!("0 tdb_open 131 0x880 0x42\n1 tdb_fetch 1:6b = NULL #{at}+1\n1 tdb_close\n");
-    assert_eq!(checked(&[writer, &reader(25)]).0, Answer::Explained);
-    assert_eq!(checked(&[writer, &reader(41)]).0, Answer::Impossible);
+    assert_eq!(checked(&[writer, &reader(25)]).0, Verdict::Explained);
+    assert_eq!(checked(&[writer, &reader(41)]).0, Verdict::Impossible);
 }
 
 /// R9: a transaction that does not read what it wrote is named.
@@ -173,7 +174,7 @@ fn a_transaction_that_misses_its_own_write_is_found() {
     let text = "0 tdb_open 131 0x880 0x42\n0 tdb_transaction_start\n1 tdb_store 1:6b 1:61 0 = 0\n\
         1 tdb_fetch 1:6b = NULL\n1 tdb_transaction_commit\n1 tdb_close\n";
     let (answer, report) = checked(&[text]);
-    assert_eq!((answer, report.contradictions[0].kind), (Answer::Impossible, Kind::Transaction));
+    assert_eq!((answer, report.contradictions[0].kind), (Verdict::Impossible, Kind::Transaction));
     assert!(report.contradictions[0].operations[0].place.ends_with(":4"), "{report}");
 }
 
@@ -207,7 +208,7 @@ fn parts_of_a_true_history_are_true() {
         let mut judged = 0;
         let reduced = reduce(&history, 60, &mut |part: &History| {
             let verdict = verdict(part);
-            assert_eq!(verdict.answer(), Answer::Explained, "seed {seed}: {}", Report::of(part, &verdict));
+            assert_eq!(verdict.verdict(), Verdict::Explained, "seed {seed}: {}", Report::of(part, &verdict));
             judged += 1;
             if judged == 1 || random.bool() { Judged::Fails { keys: vec![0] } } else { Judged::Fine }
         });

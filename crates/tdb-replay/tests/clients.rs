@@ -1,12 +1,13 @@
 //! Histories of a service's clients: recorded with times and without numbers, checked, ordered and replayed.
 
-use tdb_replay::check::{Answer, check};
+use tdb_replay::check::check;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::order::explain::explain;
 use tdb_replay::replay::{Options, run};
 use tdb_replay::schedule::Schedule;
 use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance};
+use tdb_replay::verdict::Verdict;
 use tdb_trace::client::{ClientTrace, Times};
 
 fn begin() -> ClientTrace<Vec<u8>> {
@@ -25,12 +26,12 @@ fn read(texts: &[Vec<u8>]) -> History {
 /// Whether the history has an order by its times, that of all keys together; if so, it is replayed.
 fn explained(texts: &[Vec<u8>]) -> bool {
     let history = read(texts);
-    let answer = check(&history, Default::default(), true).answer();
+    let answer = check(&history, Default::default(), true).verdict();
     let Ok(mut explained) = explain(&history, Hashing::recorded(&history), Default::default()) else {
         return false;
     };
     let in_time = explained.effort.without_windows == 0;
-    assert_eq!(answer == Answer::Explained, in_time);
+    assert_eq!(answer == Verdict::Explained, in_time);
     let schedule = Schedule::new(&history, &mut explained);
     let run = run(&history, &schedule, &Memory::new(&history), &Options::default())
         .unwrap_or_else(|error| panic!("{error}"));

@@ -12,6 +12,7 @@ use tdb_replay::replay::{Options, Run, run};
 use tdb_replay::schedule::Schedule;
 use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance};
+use tdb_replay::verdict::{Contradiction, Kind, Verdict};
 
 /// A trace of these lines, with an open line and a close around them.
 fn trace(lines: &[&str]) -> String {
@@ -149,7 +150,8 @@ fn a_transaction_that_contradicts_itself_is_refused() {
         "2 tdb_fetch 1:61 = 1:02",
         "2 tdb_transaction_commit",
     ])]);
-    assert!(matches!(failure, Unexplained::Transaction(0, 2)), "{failure:?}");
+    let Contradiction { kind, lines, .. } = &failure.contradictions[0];
+    assert_eq!((*kind, lines[0].row), (Kind::Transaction, 2), "{failure:?}");
 }
 
 /// R2: a process that died in a transaction cancelled it.
@@ -316,9 +318,9 @@ fn an_impossible_value_is_refused() {
         trace(&["1 tdb_store 1:61 1:01 0x1 = 0", "1 tdb_fetch 1:61 = 1:07"]),
         trace(&["1 tdb_fetch 1:62 = NULL"]),
     ]);
-    let Unexplained::Keys(keys) = failure else { panic!("{failure:?}") };
-    assert_eq!(keys.len(), 1);
-    assert!(!keys[0].rows.is_empty() && keys[0].gave_up.is_none());
+    assert_eq!((failure.contradictions.len(), failure.verdict()), (1, Verdict::Impossible));
+    let Contradiction { kind, lines, gave_up, .. } = &failure.contradictions[0];
+    assert!(*kind == Kind::Key && !lines.is_empty() && gave_up.is_none());
 }
 
 /// R2, facts of dead databases: a long tail of failures says nothing, but only if it explains something.

@@ -1,6 +1,6 @@
 //! Numbers that begin again: behind the last one, and when the first process that opens a database clears it.
 
-use tdb_replay::check::{Answer, check};
+use tdb_replay::check::check;
 use tdb_replay::engine::Engine;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
@@ -9,12 +9,13 @@ use tdb_replay::replay::{Options, run};
 use tdb_replay::schedule::Schedule;
 use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance};
+use tdb_replay::verdict::Verdict;
 
 /// Replays in memory and on a file, with no key solved against its numbers; gives the warnings, and the values at the end.
 fn replayed(texts: &[&str]) -> (Vec<String>, Vec<Option<Vec<u8>>>) {
     let texts: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
     let history = History::read_texts(&texts, Tolerance::default()).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(check(&history, Default::default(), true).answer(), Answer::Explained);
+    assert_eq!(check(&history, Default::default(), true).verdict(), Verdict::Explained);
     let hashing = Hashing::recorded(&history);
     let mut explained = explain(&history, hashing, Default::default())
         .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));

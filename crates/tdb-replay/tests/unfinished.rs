@@ -1,6 +1,6 @@
 //! Traces of processes that died: what their recorder leaves, and whether what was under way happened.
 
-use tdb_replay::check::{Answer, check};
+use tdb_replay::check::check;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::order::explain::explain;
 use tdb_replay::replay::{Options, run};
@@ -8,6 +8,7 @@ use tdb_replay::schedule::Schedule;
 use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::op::Op;
 use tdb_replay::trace::{History, Tolerance};
+use tdb_replay::verdict::Verdict;
 
 const OPEN: &str = "0 tdb_open 7 0x0 0x42 #1+0\n";
 
@@ -23,7 +24,7 @@ fn trace(lines: &[&str], end: &str) -> String {
 /// The notes of an order that replays with no mismatch; the database is `last` at the end.
 fn replayed(texts: &[String], last: &[Option<&[u8]>]) -> Vec<String> {
     let history = read(texts).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(check(&history, Default::default(), true).answer(), Answer::Explained);
+    assert_eq!(check(&history, Default::default(), true).verdict(), Verdict::Explained);
     let mut explained = explain(&history, Hashing::recorded(&history), Default::default())
         .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));
     assert_eq!(explained.merged.given_up, []);

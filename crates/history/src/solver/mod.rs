@@ -114,6 +114,8 @@ pub struct Order<'a> {
     pub initial: Initial,
     /// Every unit lies in its window.
     pub windows_obeyed: bool,
+    /// They do not, and whether they can was not settled within the bound.
+    pub windows_gave_up: bool,
     /// What it took.
     pub effort: Effort,
 }
@@ -171,9 +173,10 @@ impl Solver {
             return Err(self.shrink(units, rules, kept));
         }
         match self.attempt_all(units, rules, forced) {
-            Verdict::Found { effort, windows_obeyed } => {
+            Verdict::Found { effort, windows_obeyed, windows_gave_up } => {
                 let initial = self.lay_out(units, rules, windows_obeyed);
-                Ok(Order { sequence: &self.sequence, cells: &self.cells, initial, windows_obeyed, effort })
+                let (sequence, cells) = (self.sequence.as_slice(), self.cells.as_slice());
+                Ok(Order { sequence, cells, initial, windows_obeyed, windows_gave_up, effort })
             }
             verdict => Err(self.explain(units, rules, verdict)),
         }
@@ -222,7 +225,12 @@ impl Solver {
         for (value, windows) in attempts(rules) {
             match self.attempt(units, value, windows, forced, &rules.limits) {
                 Attempt::Found(effort) => {
-                    return Verdict::Found { effort, windows_obeyed: windows == WindowUse::Obey };
+                    let windows_obeyed = windows == WindowUse::Obey;
+                    return Verdict::Found {
+                        effort,
+                        windows_obeyed,
+                        windows_gave_up: gave_up && !windows_obeyed,
+                    };
                 }
                 Attempt::GaveUp => gave_up = true,
                 Attempt::Impossible => {}
@@ -313,7 +321,7 @@ const SUSPECT_FROM: usize = 32;
 
 /// What all attempts together came to.
 enum Verdict {
-    Found { effort: Effort, windows_obeyed: bool },
+    Found { effort: Effort, windows_obeyed: bool, windows_gave_up: bool },
     Impossible,
     GaveUp,
 }

@@ -1,9 +1,9 @@
 //! Whether a history can be explained.
 //!
-//! Owns the verdict. Two questions are asked. Is there an order of all operations that keeps each trace's own order
-//! and makes every result true? And, where the traces have times: is there for each key one that also keeps "this was
-//! answered before that was called" (linearizability)? The second is asked of each key alone; it says nothing of
-//! transactions over several keys beyond what each key shows of them.
+//! Owns the questions. Is there an order of all operations that keeps each trace's own order and makes every result
+//! true? And, where the traces have times: is there for each key one that also keeps "this was answered before that was
+//! called" (linearizability)? The second is asked of each key alone; it says nothing of transactions over several keys
+//! beyond what each key shows of them.
 //!
 //! * [`timed`]: the second question.
 //! * [`report`]: the verdict in words and as JSON.
@@ -13,34 +13,23 @@ pub mod timed;
 
 use history::solver::Limits;
 
-use crate::order::explain::{Explained, KeyConflict, Unexplained, explain};
+use crate::order::explain::{Explained, Unexplained, explain};
 use crate::slice::reduce::{Judged, keys_of};
 use crate::trace::History;
 use crate::trace::chain::Hashing;
+use crate::verdict::{Contradiction, Verdict};
 use timed::Timed;
 
 /// What was found.
-pub struct Verdict {
+pub struct Checked {
     /// The order, or why there is none.
     pub sequential: Result<Explained, Unexplained>,
     /// What the times say; none if no line has any, or there is no order anyway.
     pub timed: Option<Timed>,
 }
 
-/// The verdict in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Answer {
-    /// There is an order.
-    Explained,
-    /// There is none.
-    Impossible,
-    /// The search was given up before the answer was known.
-    GaveUp,
-}
-
 /// Checks `history`. `times` asks the second question too, where there are any.
-pub fn check(history: &History, limits: Limits, times: bool) -> Verdict {
+pub fn check(history: &History, limits: Limits, times: bool) -> Checked {
     let sequential = explain(history, Hashing::recorded(history), limits);
     let timed = match &sequential {
         Ok(explained) if times && history.traces.iter().any(|trace| trace.rows.is_timed()) => {
@@ -48,55 +37,46 @@ pub fn check(history: &History, limits: Limits, times: bool) -> Verdict {
         }
         _ => None,
     };
-    Verdict { sequential, timed }
+    Checked { sequential, timed }
 }
 
-impl Verdict {
-    /// The verdict in one word. One impossible key makes the history impossible, whatever is unknown of the others.
-    pub fn answer(&self) -> Answer {
-        match &self.sequential {
-            Ok(_) => of_keys(self.timed.as_ref().map_or(&[], |timed| &timed.conflicts)),
-            Err(Unexplained::Keys(conflicts)) => of_keys(conflicts),
-            Err(_) => Answer::Impossible,
-        }
+impl Checked {
+    /// The verdict: the worst of the answers to all questions.
+    pub fn verdict(&self) -> Verdict {
+        let first = match &self.sequential {
+            Ok(explained) => explained.verdict(),
+            Err(unexplained) => unexplained.verdict(),
+        };
+        let timed = self.timed.iter().flat_map(|timed| &timed.conflicts).map(Contradiction::verdict);
+        timed.fold(first, Verdict::worst)
     }
 
-    /// Keys without an order.
-    pub fn conflicts(&self) -> &[KeyConflict] {
-        match &self.sequential {
-            Ok(_) => self.timed.as_ref().map_or(&[], |timed| &timed.conflicts),
-            Err(Unexplained::Keys(conflicts)) => conflicts,
-            Err(_) => &[],
-        }
+    /// What contradicts itself, or could not be settled.
+    pub fn contradictions(&self) -> impl Iterator<Item = &Contradiction> {
+        let first = match &self.sequential {
+            Ok(explained) => &explained.disbelieved,
+            Err(unexplained) => &unexplained.contradictions,
+        };
+        first.iter().chain(self.timed.iter().flat_map(|timed| &timed.conflicts))
     }
 
     /// The verdict for [`crate::slice::reduce`]: only what is impossible fails.
     pub fn judged(&self, history: &History) -> Judged {
-        if self.answer() != Answer::Impossible {
+        if self.verdict() != Verdict::Impossible {
             return Judged::Fine;
         }
-        let place = |(trace, row): (u16, u32)| (usize::from(trace), row as usize);
-        let keys = match &self.sequential {
-            Err(Unexplained::Transaction(trace, row)) => keys_of(history, &[place((*trace, *row))]),
-            Err(Unexplained::Cycle(rows)) => {
-                let rows: Vec<_> = rows.iter().copied().map(place).collect();
-                keys_of(history, &rows)
+        let mut keys = Vec::new();
+        for contradiction in self.contradictions().filter(|found| found.verdict() == Verdict::Impossible) {
+            match contradiction.key {
+                Some(key) => keys.push(key),
+                None => {
+                    let lines = contradiction.lines.iter();
+                    let rows: Vec<_> =
+                        lines.map(|line| (usize::from(line.trace), line.row as usize)).collect();
+                    keys.extend(keys_of(history, &rows));
+                }
             }
-            _ => {
-                let impossible = self.conflicts().iter().filter(|conflict| conflict.gave_up.is_none());
-                impossible.map(|conflict| conflict.key).collect()
-            }
-        };
+        }
         Judged::Fails { keys }
-    }
-}
-
-fn of_keys(conflicts: &[KeyConflict]) -> Answer {
-    if conflicts.iter().any(|conflict| conflict.gave_up.is_none()) {
-        Answer::Impossible
-    } else if conflicts.is_empty() {
-        Answer::Explained
-    } else {
-        Answer::GaveUp
     }
 }

@@ -7,19 +7,20 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 use tdb_trace::print::print;
 
+use super::Checked;
 use super::timed::TimedEffort;
-use super::{Answer, Verdict};
-use crate::order::explain::{KeyConflict, Unexplained};
+use crate::order::explain::{Explained, Unexplained};
 use crate::order::solve::Effort;
 use crate::stat::keys::{key_of, name};
 use crate::trace::History;
 use crate::trace::calls::call_of;
+use crate::verdict::{self, Kind, Verdict};
 
 /// A verdict that can be shown.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// In one word.
-    pub verdict: Answer,
+    pub verdict: Verdict,
     /// How many traces.
     pub traces: usize,
     /// Lines of all traces.
@@ -47,24 +48,12 @@ pub struct Contradiction {
     pub key: Option<String>,
     /// The bound in states, when the search was given up.
     pub gave_up_at: Option<u64>,
+    /// None of the operations can be left out.
+    pub minimal: bool,
     /// The operations.
     pub operations: Vec<Said>,
     /// Operations beyond those.
     pub more_operations: usize,
-}
-
-/// What excludes what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// Operations on one key have no order.
-    Key,
-    /// Operations on one key have an order, but none that keeps their times.
-    Times,
-    /// A transaction did not read what it wrote.
-    Transaction,
-    /// Each key has an order, but all of them together have none.
-    Cycle,
 }
 
 /// One operation of a contradiction.
@@ -84,79 +73,74 @@ const LONGEST_LINE: usize = 160;
 
 impl Report {
     /// The verdict on `history`.
-    pub fn of(history: &History, verdict: &Verdict) -> Report {
-        let mut report = Report {
-            verdict: verdict.answer(),
-            traces: history.traces.len(),
-            lines: history.lines(),
-            order: None,
-            planted: None,
-            times: verdict.timed.as_ref().map(|timed| timed.effort),
-            notes: history.warnings.clone(),
-            contradictions: Vec::new(),
-            more_contradictions: 0,
-        };
-        let plain = |rows: &[(u16, u32)]| {
-            rows.iter().map(|&(trace, row)| (trace, row, String::new())).collect::<Vec<_>>()
-        };
-        match &verdict.sequential {
-            Ok(explained) => {
-                report.order = Some(explained.effort);
-                report.planted = Some(explained.planted.len());
-                report.notes.extend(explained.notes.iter().cloned());
-                report.keys(history, verdict.conflicts(), Kind::Times);
-            }
-            Err(Unexplained::Keys(conflicts)) => report.keys(history, conflicts, Kind::Key),
-            Err(Unexplained::Transaction(trace, row)) => {
-                report.contradictions.push(of_rows(history, Kind::Transaction, &plain(&[(*trace, *row)])));
-            }
-            Err(Unexplained::Cycle(rows)) => {
-                report.contradictions.push(of_rows(history, Kind::Cycle, &plain(rows)));
-            }
+    pub fn of(history: &History, checked: &Checked) -> Report {
+        let found: Vec<_> = checked.contradictions().collect();
+        let mut report = Report::with(history, checked.verdict(), &found);
+        report.times = checked.timed.as_ref().map(|timed| timed.effort);
+        if let Ok(explained) = &checked.sequential {
+            report.order = Some(explained.effort);
+            report.planted = Some(explained.planted.len());
+            report.notes.extend(explained.notes.iter().cloned());
         }
         report
     }
 
-    fn keys(&mut self, history: &History, conflicts: &[KeyConflict], kind: Kind) {
-        for conflict in conflicts.iter().take(MOST_CONTRADICTIONS) {
-            self.contradictions.push(Contradiction {
-                key: Some(name(history, conflict.key)),
-                gave_up_at: conflict.gave_up,
-                ..of_key_rows(history, kind, conflict)
-            });
+    /// Why `history` has no order.
+    pub fn of_failure(history: &History, unexplained: &Unexplained) -> Report {
+        Report::with(history, unexplained.verdict(), &unexplained.contradictions.iter().collect::<Vec<_>>())
+    }
+
+    fn with(history: &History, verdict: Verdict, found: &[&verdict::Contradiction]) -> Report {
+        let contradictions: Vec<_> =
+            found.iter().take(MOST_CONTRADICTIONS).map(|found| Contradiction::of(history, found)).collect();
+        Report {
+            verdict,
+            traces: history.traces.len(),
+            lines: history.lines(),
+            order: None,
+            planted: None,
+            times: None,
+            notes: history.warnings.clone(),
+            more_contradictions: found.len() - contradictions.len(),
+            contradictions,
         }
-        self.more_contradictions = conflicts.len() - self.contradictions.len();
     }
 }
 
-/// A transaction is named by its start; what it did to the key stands after that.
-fn of_key_rows(history: &History, kind: Kind, conflict: &KeyConflict) -> Contradiction {
-    let mut rows = Vec::new();
-    for (number, row, why) in &conflict.rows {
-        let trace = &history.traces[usize::from(*number)];
-        rows.push((*number, *row, why.clone()));
-        let started = trace.groups.iter().find(|group| group.is_transaction() && group.start == *row);
-        let inside = started.map_or(0..0, |group| group.start + 1..group.end + 1);
-        let on_key = inside.filter(|&row| key_of(trace.rows.row(row as usize)) == Some(conflict.key));
-        rows.extend(on_key.map(|row| (*number, row, String::new())));
+impl Contradiction {
+    /// Names the lines. A transaction is named by its start; what it did to the key stands after that.
+    pub fn of(history: &History, found: &verdict::Contradiction) -> Contradiction {
+        let mut rows = Vec::new();
+        for verdict::Line { trace: number, row, why } in &found.lines {
+            let trace = &history.traces[usize::from(*number)];
+            rows.push((*number, *row, why.clone()));
+            let started = trace.groups.iter().find(|group| group.is_transaction() && group.start == *row);
+            let inside = started.map_or(0..0, |group| group.start + 1..group.end + 1);
+            let on_key = inside
+                .filter(|&row| found.key.is_some() && key_of(trace.rows.row(row as usize)) == found.key);
+            rows.extend(on_key.map(|row| (*number, row, String::new())));
+        }
+        let said = rows.iter().take(MOST_OPERATIONS).map(|(trace, row, why)| Said {
+            place: history.place(usize::from(*trace), *row as usize),
+            line: line(history, usize::from(*trace), *row as usize),
+            why: why.clone(),
+        });
+        let operations: Vec<Said> = said.collect();
+        Contradiction {
+            kind: found.kind,
+            key: found.key.map(|key| name(history, key)),
+            gave_up_at: found.gave_up,
+            minimal: found.minimal,
+            more_operations: rows.len() - operations.len(),
+            operations,
+        }
     }
-    of_rows(history, kind, &rows)
 }
 
-fn of_rows(history: &History, kind: Kind, rows: &[(u16, u32, String)]) -> Contradiction {
-    let said = rows.iter().take(MOST_OPERATIONS).map(|(trace, row, why)| Said {
-        place: history.place(usize::from(*trace), *row as usize),
-        line: line(history, usize::from(*trace), *row as usize),
-        why: why.clone(),
-    });
-    let operations: Vec<Said> = said.collect();
-    Contradiction {
-        kind,
-        key: None,
-        gave_up_at: None,
-        more_operations: rows.len() - operations.len(),
-        operations,
-    }
+/// The lines whose numbers were set aside for an order, as far as they are named.
+pub fn disbelieved(history: &History, explained: &Explained) -> Vec<Contradiction> {
+    let named = explained.disbelieved.iter().take(MOST_CONTRADICTIONS);
+    named.map(|found| Contradiction::of(history, found)).collect()
 }
 
 /// What a row's line says, without its end where that is long.
@@ -176,25 +160,13 @@ pub fn line(history: &History, trace: usize, row: usize) -> String {
 impl Display for Report {
     fn fmt(&self, out: &mut Formatter) -> fmt::Result {
         let Report { traces, lines, .. } = self;
-        let word = match self.verdict {
-            Answer::Explained => "explained",
-            Answer::Impossible => "impossible",
-            Answer::GaveUp => "not known",
-        };
-        writeln!(out, "{word}: {traces} traces, {lines} lines")?;
+        writeln!(out, "{}: {traces} traces, {lines} lines", self.verdict)?;
         if let Some(effort) = &self.order {
             writeln!(
                 out,
                 "  order: {} keys; {} without a choice, {} with choices, {} with steps back; {} states",
                 effort.keys, effort.no_choice, effort.greedy, effort.searched, effort.states
             )?;
-            if effort.without_windows > 0 {
-                writeln!(
-                    out,
-                    "  {} keys have an order only if sequence numbers are not believed",
-                    effort.without_windows
-                )?;
-            }
         }
         if let Some(planted) = self.planted.filter(|&planted| planted > 0) {
             writeln!(out, "  {planted} keys must have existed before the traces began")?;
@@ -215,24 +187,34 @@ impl Display for Report {
     }
 }
 
+impl Contradiction {
+    /// What the lines are, before they are listed.
+    fn heading(&self) -> String {
+        let key = self.key.as_ref().map(|key| format!("key {key}: ")).unwrap_or_default();
+        let what = match (self.gave_up_at, self.kind) {
+            (Some(bound), Kind::Numbers) => {
+                return format!(
+                    "{key}gave up after {bound} states; there may be an order that agrees with the sequence numbers"
+                );
+            }
+            (Some(bound), _) => return format!("{key}gave up after {bound} states; an order may exist"),
+            (None, Kind::Key) => "these operations have no order in which each result is true",
+            (None, Kind::Times) => "these operations have no order that keeps their times",
+            (None, Kind::Transaction) => "these results of one transaction exclude each other",
+            (None, Kind::Cycle) => "each of these must come before another one of them",
+            (None, Kind::Numbers) => {
+                "the sequence numbers of these lines cannot all be right, and are set aside"
+            }
+            (None, Kind::ExactNumbers) => "the exact sequence numbers of these lines contradict each other",
+        };
+        let end = if self.operations.is_empty() { "" } else { ":" };
+        format!("{key}{what}{end}")
+    }
+}
+
 impl Display for Contradiction {
     fn fmt(&self, out: &mut Formatter) -> fmt::Result {
-        let key = self.key.as_deref().unwrap_or_default();
-        match (self.gave_up_at, self.kind) {
-            (Some(bound), _) => {
-                writeln!(out, "key {key}: given up after {bound} states; an order may exist")?
-            }
-            (None, Kind::Key) => {
-                writeln!(out, "key {key}: these operations have no order in which each result is true:")?
-            }
-            (None, Kind::Times) => {
-                writeln!(out, "key {key}: these operations have no order that keeps their times:")?
-            }
-            (None, Kind::Transaction) => {
-                writeln!(out, "this contradicts what its own transaction did before:")?
-            }
-            (None, Kind::Cycle) => writeln!(out, "each of these must come before another one of them:")?,
-        }
+        writeln!(out, "{}", self.heading())?;
         let mut number = 0;
         for Said { place, line, why } in &self.operations {
             if why.is_empty() {

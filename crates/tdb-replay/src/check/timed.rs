@@ -4,14 +4,14 @@
 //! start and the answer of its end, an operation without times at any time. Cells are twice the nanoseconds.
 
 use history::register::{Unit, Window};
-use history::solver::{Failure, Limits, Method, Rules, Solver, Windows};
+use history::solver::{Limits, Method, Rules, Solver, Windows};
 use serde::Serialize;
 
-use crate::order::explain::KeyConflict;
-use crate::order::solve::{WhyNot, divide, why_not};
+use crate::order::solve::{contradiction, divide, problem_of};
 use crate::order::units::Units;
 use crate::trace::History;
 use crate::trace::chain::Hashing;
+use crate::verdict::{Contradiction, Kind};
 
 /// What the times of a history say.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Timed {
     /// What it took.
     pub effort: TimedEffort,
     /// Keys that are not linearizable, and keys of which it is not known.
-    pub conflicts: Vec<KeyConflict>,
+    pub conflicts: Vec<Contradiction>,
 }
 
 /// What the search took.
@@ -60,21 +60,21 @@ impl Timed {
                     timed.effort.no_choice += u32::from(order.effort.method == Method::Forced);
                     timed.effort.searched += u32::from(order.effort.method == Method::Search);
                 }
-                Err(failure) => timed.conflicts.push(conflict(key, failure, &problem, &units)),
+                Err(failure) => {
+                    timed.conflicts.push(contradiction(Kind::Times, key, failure, &problem, &units));
+                }
             }
         }
         timed
     }
 
     fn compile(&mut self, history: &History, units: &Units, ids: &[u32], problem: &mut Vec<Unit>) {
-        problem.clear();
-        for (index, &id) in ids.iter().enumerate() {
-            let row = &units.rows[id as usize];
-            let joined = ids.get(index + 1).is_some_and(|&next| row.joins(&units.rows[next as usize]));
+        problem_of(units, ids, problem);
+        for unit in problem {
+            let row = &units.rows[unit.id as usize];
             let times = times(history, usize::from(row.trace), row.row as usize);
             self.effort.without_times += u64::from(times.is_none());
-            let window = times.unwrap_or(Window::ANYWHERE);
-            problem.push(Unit { window, advances: false, ..row.unit(id, joined) });
+            (unit.window, unit.advances) = (times.unwrap_or(Window::ANYWHERE), false);
         }
     }
 }
@@ -91,16 +91,4 @@ fn times(history: &History, trace: usize, row: usize) -> Option<Window> {
         latest = if group.open { u64::MAX / 2 } else { trace.rows.stamp(group.end as usize)?.end_ns() };
     }
     Some(Window { earliest: 2 * first.start_ns, latest: 2 * latest })
-}
-
-fn conflict(key: u32, failure: Failure, problem: &[Unit], units: &Units) -> KeyConflict {
-    let (gave_up, rows) = match why_not(failure, problem) {
-        WhyNot::GaveUp { bound } => (Some(bound), Vec::new()),
-        WhyNot::Impossible(rows) => (None, rows),
-    };
-    let place = |(id, why): (u32, String)| {
-        let unit = &units.rows[id as usize];
-        (unit.trace, unit.row, why)
-    };
-    KeyConflict { key, gave_up, rows: rows.into_iter().map(place).collect() }
 }

@@ -9,11 +9,12 @@ use super::dead;
 use super::events::Input;
 use super::exact;
 use super::merge::{MergeError, Merged, merge};
-use super::solve::{Effort, LEFT_OUT, Solution, Unsolved, WhyNot};
+use super::solve::{Effort, LEFT_OUT, Solution, unwindowed};
 use super::unfinished;
 use super::units::Units;
 use crate::trace::History;
 use crate::trace::chain::Hashing;
+use crate::verdict::{Contradiction, Kind, Verdict};
 
 /// A history with its order.
 pub struct Explained {
@@ -23,10 +24,19 @@ pub struct Explained {
     pub planted: Vec<Planted>,
     /// For each trace the row from which it says nothing.
     pub dead: Vec<u32>,
+    /// Lines whose plain numbers had to be set aside: the order explains the results, and not these numbers.
+    pub disbelieved: Vec<Contradiction>,
     /// What solving took.
     pub effort: Effort,
     /// What was assumed.
     pub notes: Vec<String>,
+}
+
+impl Explained {
+    /// Explained, with or without all numbers.
+    pub fn verdict(&self) -> Verdict {
+        self.disbelieved.iter().map(Contradiction::verdict).fold(Verdict::Explained, Verdict::worst)
+    }
 }
 
 /// A record that must have been there before the traces began.
@@ -42,33 +52,23 @@ pub struct Planted {
     pub row: u32,
 }
 
-/// Why a history has no order. Rows are trace and row.
+/// Why no order of a history was found.
 #[derive(Debug)]
-pub enum Unexplained {
-    /// A read in a transaction contradicts what the transaction wrote before.
-    Transaction(u16, u32),
-    /// Keys whose operations exclude each other, with the rows concerned and what is wrong with each.
-    Keys(Vec<KeyConflict>),
-    /// Each key has an order, but no order of all of them exists: these rows wait for each other.
-    Cycle(Vec<(u16, u32)>),
+pub struct Unexplained {
+    /// The lines that exclude each other, and the searches that were given up; at least one.
+    pub contradictions: Vec<Contradiction>,
 }
 
 impl Unexplained {
-    /// Whether an order may exist: a search reached its bound, and no key was shown to have none.
-    pub fn gave_up(&self) -> bool {
-        matches!(self, Unexplained::Keys(keys) if keys.iter().all(|key| key.gave_up.is_some()))
+    /// Impossible if anything was shown to be, whatever is unknown of the rest; otherwise it was given up.
+    pub fn verdict(&self) -> Verdict {
+        let verdicts = self.contradictions.iter().map(Contradiction::verdict);
+        verdicts.fold(Verdict::GaveUp, Verdict::worst)
     }
-}
 
-/// Why one key has no order.
-#[derive(Debug)]
-pub struct KeyConflict {
-    /// The key.
-    pub key: u32,
-    /// The search was given up at this many states: an order may exist.
-    pub gave_up: Option<u64>,
-    /// The rows that exclude each other (trace, row), and what each says.
-    pub rows: Vec<(u16, u32, String)>,
+    fn of(contradiction: Contradiction) -> Unexplained {
+        Unexplained { contradictions: vec![contradiction] }
+    }
 }
 
 /// Finds the order of `history` for a database that hashes as `target` says.
@@ -76,18 +76,18 @@ pub fn explain(history: &History, target: Hashing, limits: Limits) -> Result<Exp
     let everything = dead::none(history);
     let (first, mut notes) = settle_unfinished(history, target, limits, everything);
     if first.is_good() {
-        return first.finish(history, notes);
+        return first.finish(history, limits, notes);
     }
     let tails: Vec<u32> = dead::tails(history).into_iter().zip(&first.dead).map(|(a, b)| a.min(*b)).collect();
     if tails == first.dead {
-        return first.finish(history, notes);
+        return first.finish(history, limits, notes);
     }
     let second = Attempt::new(history, target, tails, limits);
     if second.trouble() >= first.trouble() {
-        return first.finish(history, notes);
+        return first.finish(history, limits, notes);
     }
     notes.extend(note_tails(history, &second.dead));
-    second.finish(history, notes)
+    second.finish(history, limits, notes)
 }
 
 /// The first attempt, with all that was under way when its process died decided.
@@ -208,7 +208,7 @@ impl Attempt {
             |number: usize| history.traces[number].unfinished.then(|| self.dead[number].wrapping_sub(1));
         let Solution { turns, unsolved, .. } = &self.solution;
         // Of keys without an order nothing is known.
-        let solved = |key: u32| unsolved.binary_search_by_key(&key, |unsolved| unsolved.key).is_err();
+        let solved = |key: u32| unsolved.binary_search_by_key(&Some(key), |unsolved| unsolved.key).is_err();
         let units = self.units.rows.iter().zip(turns);
         units
             .filter(|&(unit, &turn)| turn == LEFT_OUT && solved(unit.key))
@@ -224,24 +224,29 @@ impl Attempt {
         self.trouble() == 0
     }
 
-    fn finish(self, history: &History, notes: Vec<String>) -> Result<Explained, Unexplained> {
+    fn finish(self, history: &History, limits: Limits, notes: Vec<String>) -> Result<Explained, Unexplained> {
         if let Some(violation) = self.units.violations.first() {
-            return Err(Unexplained::Transaction(violation.trace, violation.row));
+            let rows = [(violation.trace, violation.row)];
+            return Err(Unexplained::of(Contradiction::of_rows(Kind::Transaction, rows)));
         }
         if !self.solution.unsolved.is_empty() {
-            let conflicts = self.solution.unsolved.iter().map(|unsolved| self.conflict(unsolved));
-            return Err(Unexplained::Keys(conflicts.collect()));
+            return Err(Unexplained { contradictions: self.solution.unsolved });
         }
         let Attempt { units, solution, chains, dead } = &self;
         let merged = match merge_all(Input { history, units, solution, chains, dead, lone_steps: false }) {
             Ok(merged) => merged,
-            Err(MergeError::Cycle(rows)) => return Err(Unexplained::Cycle(rows)),
-            Err(MergeError::Inconsistent(trace, row)) => return Err(Unexplained::Cycle(vec![(trace, row)])),
+            Err(MergeError::Cycle(rows)) => {
+                return Err(Unexplained::of(Contradiction::of_rows(Kind::Cycle, rows)));
+            }
+            Err(MergeError::Inconsistent(trace, row)) => {
+                return Err(Unexplained::of(Contradiction::of_rows(Kind::Cycle, [(trace, row)])));
+            }
         };
         let mut notes = notes;
         notes.extend(note_unwalked(history, &merged));
         let planted = self.solution.planted().map(|(key, value)| self.planted(key, value)).collect();
-        Ok(Explained { merged, planted, effort: self.solution.effort, dead: self.dead, notes })
+        let disbelieved = unwindowed(units, solution, limits);
+        Ok(Explained { merged, planted, effort: solution.effort, disbelieved, dead: self.dead, notes })
     }
 
     fn planted(&self, key: u32, value: u32) -> Planted {
@@ -251,17 +256,5 @@ impl Attempt {
             .or(units().next())
             .expect("a planted key has a unit that asks for it");
         Planted { key, value, trace: finder.trace, row: finder.row }
-    }
-
-    fn conflict(&self, unsolved: &Unsolved) -> KeyConflict {
-        let (gave_up, units) = match &unsolved.why {
-            WhyNot::GaveUp { bound } => (Some(*bound), &[][..]),
-            WhyNot::Impossible(units) => (None, units.as_slice()),
-        };
-        let row = |(id, why): &(u32, String)| {
-            let unit = &self.units.rows[*id as usize];
-            (unit.trace, unit.row, why.clone())
-        };
-        KeyConflict { key: unsolved.key, gave_up, rows: units.iter().map(row).collect() }
     }
 }

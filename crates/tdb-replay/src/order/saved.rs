@@ -13,9 +13,10 @@ use super::merge::{GroupOf, Merged, RowOf, Wait};
 use super::solve::Effort;
 use crate::trace::History;
 use crate::trace::chain::Hashing;
+use crate::verdict::{Contradiction, Kind, Line};
 
 /// What a file begins with; the digit is the format's version.
-const MAGIC: &[u8; 16] = b"quorate order 2\n";
+const MAGIC: &[u8; 16] = b"quorate order 3\n";
 
 /// Why an order cannot be saved or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,7 @@ pub enum SavedError {
         source: std::io::Error,
     },
     /// It is something else.
-    #[error("{}: is no saved order of version 1; --save-order writes one", path.display())]
+    #[error("{}: is not a saved order of version 3; --save-order writes one", path.display())]
     NotAnOrder {
         /// Which file.
         path: PathBuf,
@@ -187,6 +188,13 @@ fn check(history: &History, explained: &Explained) -> Result<(), &'static str> {
     if !merged.unwalked.iter().all(is_row) {
         return Err("a walk is not the traces'");
     }
+    let is_said = |found: &Contradiction| {
+        let mut lines = found.lines.iter().map(|line| RowOf { trace: line.trace, row: line.row });
+        found.key.is_none_or(|key| (key as usize) < keys) && lines.all(|of| is_row(&of))
+    };
+    if !explained.disbelieved.iter().all(is_said) {
+        return Err("a number that was set aside is not the traces'");
+    }
     if !merged.splits.iter().chain(&merged.given_up).all(is_group) {
         return Err("a split or a lock is not the traces'");
     }
@@ -251,11 +259,10 @@ fn put(out: &mut Out, explained: &Explained) {
     let effort = &explained.effort;
     out.words([effort.keys, effort.no_choice, effort.greedy, effort.searched, effort.without_windows]);
     out.number(effort.states);
+    out.number(explained.disbelieved.len() as u64);
+    explained.disbelieved.iter().for_each(|found| put_contradiction(out, found));
     out.number(explained.notes.len() as u64);
-    for note in &explained.notes {
-        out.number(note.len() as u64);
-        out.bytes.extend(note.as_bytes());
-    }
+    explained.notes.iter().for_each(|note| out.text(note));
 }
 
 /// The counterpart of [`put`]; nothing when the bytes end too early or a number does not fit.
@@ -290,11 +297,38 @@ fn take(from: &mut In) -> Option<Explained> {
     [merged.critical_path, merged.events] = from.words()?;
     let [keys, no_choice, greedy, searched, without_windows] = from.words()?;
     let effort = Effort { keys, no_choice, greedy, searched, without_windows, states: from.number()? };
+    let mut disbelieved = Vec::new();
+    for _ in 0..from.number()? {
+        disbelieved.push(take_contradiction(from)?);
+    }
     let mut notes = Vec::new();
     for _ in 0..from.number()? {
         notes.push(from.text()?);
     }
-    Some(Explained { merged, planted, dead, effort, notes })
+    Some(Explained { merged, planted, dead, disbelieved, effort, notes })
+}
+
+/// Numbers that were set aside; the kind goes without saying.
+fn put_contradiction(out: &mut Out, found: &Contradiction) {
+    out.words([u32::from(found.minimal), u32::from(found.key.is_some()), found.key.unwrap_or_default()]);
+    out.number(found.gave_up.map_or(0, |bound| bound.saturating_add(1)));
+    out.number(found.lines.len() as u64);
+    for Line { trace, row, why } in &found.lines {
+        out.words([u32::from(*trace), *row]);
+        out.text(why);
+    }
+}
+
+fn take_contradiction(from: &mut In) -> Option<Contradiction> {
+    let [minimal, has_key, key] = from.words()?;
+    let gave_up = from.number()?.checked_sub(1);
+    let mut lines = Vec::new();
+    for _ in 0..from.number()? {
+        let [trace, row] = from.words()?;
+        lines.push(Line { trace: u16::try_from(trace).ok()?, row, why: from.text()? });
+    }
+    let key = (has_key == 1).then_some(key);
+    Some(Contradiction { kind: Kind::Numbers, key, gave_up, lines, minimal: minimal == 1 })
 }
 
 #[derive(Default)]
@@ -309,6 +343,11 @@ impl Out {
 
     fn words<const N: usize>(&mut self, words: [u32; N]) {
         self.bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.bytes.extend(text.as_bytes());
     }
 
     fn list(&mut self, list: &[u32]) {

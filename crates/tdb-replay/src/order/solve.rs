@@ -9,32 +9,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use history::register::{Effect, Initial, Unit, ValueId};
-use history::solver::{Failure, Limits, Method, Rules, Solver};
+use history::solver::{Failure, Limits, Method, Rules, Solver, Windows};
 
 use super::units::Units;
 use crate::near;
 use crate::trace::columns::{ABSENT, EMPTY};
-
-/// Why a key's units have no order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WhyNot {
-    /// These units, with what each needs, exclude each other.
-    Impossible(Vec<(u32, String)>),
-    /// The search reached its bound before the answer was known.
-    GaveUp {
-        /// The bound, in states.
-        bound: u64,
-    },
-}
-
-/// A key without an order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsolved {
-    /// The key.
-    pub key: u32,
-    /// Why.
-    pub why: WhyNot,
-}
+use crate::verdict::{Contradiction, Kind, Line};
 
 /// How the keys were solved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -64,6 +44,15 @@ impl Effort {
     }
 }
 
+/// A key whose order does not obey the sequence numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unwindowed {
+    /// The key.
+    pub key: u32,
+    /// Whether another order obeys them was not settled within the bound.
+    pub gave_up: bool,
+}
+
 /// In a turn's place: the unit takes no part.
 pub const LEFT_OUT: u32 = u32::MAX;
 
@@ -81,8 +70,10 @@ pub struct Solution {
     pub turns: Vec<u32>,
     /// The value that each key had before the traces began.
     pub initial: Vec<u32>,
-    /// Keys without an order; the others' orders stand.
-    pub unsolved: Vec<Unsolved>,
+    /// Keys without an order, in ascending order; the others' orders stand.
+    pub unsolved: Vec<Contradiction>,
+    /// Keys whose order does not obey the sequence numbers, in ascending order.
+    pub unwindowed: Vec<Unwindowed>,
     /// What it took.
     pub effort: Effort,
 }
@@ -114,15 +105,17 @@ impl Solution {
             }),
         };
         let mut effort = Effort::default();
-        let mut unsolved = Vec::new();
+        let (mut unsolved, mut unwindowed) = (Vec::new(), Vec::new());
         for one in done {
             effort.add(one.effort);
             unsolved.extend(one.unsolved);
+            unwindowed.extend(one.unwindowed);
         }
-        unsolved.sort_unstable_by_key(|unsolved: &Unsolved| unsolved.key);
+        unsolved.sort_unstable_by_key(|unsolved: &Contradiction| unsolved.key);
+        unwindowed.sort_unstable_by_key(|unwindowed: &Unwindowed| unwindowed.key);
         let cells = places.cells.into_iter().map(AtomicU64::into_inner).collect();
         let turns = places.turns.into_iter().map(AtomicU32::into_inner).collect();
-        Solution { by_key, starts, cells, turns, initial, unsolved, effort }
+        Solution { by_key, starts, cells, turns, initial, unsolved, unwindowed, effort }
     }
 
     /// The units of a key, in order.
@@ -192,7 +185,8 @@ fn parts<'a>(starts: &[u32], mut by_key: &'a mut [u32], mut initial: &'a mut [u3
 /// What one worker found, beside orders.
 struct Done {
     effort: Effort,
-    unsolved: Vec<Unsolved>,
+    unsolved: Vec<Contradiction>,
+    unwindowed: Vec<Unwindowed>,
 }
 
 struct Work<'a> {
@@ -216,7 +210,7 @@ impl<'a> Work<'a> {
             rules: Rules { limits, ..Rules::default() },
             problem: Vec::new(),
             order: Vec::new(),
-            done: Done { effort: Effort::default(), unsolved: Vec::new() },
+            done: Done { effort: Effort::default(), unsolved: Vec::new(), unwindowed: Vec::new() },
         }
     }
 
@@ -245,24 +239,20 @@ impl<'a> Work<'a> {
         if ids.is_empty() {
             return None;
         }
-        self.problem.clear();
-        for (index, &id) in ids.iter().enumerate() {
-            let row = &self.units.rows[id as usize];
-            let joined = ids.get(index + 1).is_some_and(|&next| row.joins(&self.units.rows[next as usize]));
-            self.problem.push(row.unit(id, joined));
-        }
+        problem_of(self.units, ids, &mut self.problem);
         let effort = &mut self.done.effort;
         effort.keys += 1;
         let found = match self.solver.solve(&self.problem, &self.rules) {
             Ok(found) => found,
             Err(failure) => {
-                let why = why_not(failure, &self.problem);
-                self.done.unsolved.push(Unsolved { key, why });
+                self.done.unsolved.push(contradiction(Kind::Key, key, failure, &self.problem, self.units));
                 return None;
             }
         };
         effort.states += found.effort.states;
         effort.without_windows += u32::from(!found.windows_obeyed);
+        let unwindowed = Unwindowed { key, gave_up: found.windows_gave_up };
+        self.done.unwindowed.extend((!found.windows_obeyed).then_some(unwindowed));
         match found.effort.method {
             Method::Forced => effort.no_choice += 1,
             Method::Greedy => effort.greedy += 1,
@@ -305,15 +295,66 @@ impl<'a> Work<'a> {
 /// Units of the next key that are fetched ahead.
 const SOON: usize = 32;
 
-pub(crate) fn why_not(failure: Failure, problem: &[Unit]) -> WhyNot {
-    let contradiction = match failure {
-        Failure::GaveUp { bound } => return WhyNot::GaveUp { bound },
-        Failure::Impossible(contradiction) => contradiction,
+/// Compiles a key's units, which are given in the order of traces and rows.
+pub(crate) fn problem_of(units: &Units, ids: &[u32], problem: &mut Vec<Unit>) {
+    problem.clear();
+    for (index, &id) in ids.iter().enumerate() {
+        let row = &units.rows[id as usize];
+        let joined = ids.get(index + 1).is_some_and(|&next| row.joins(&units.rows[next as usize]));
+        problem.push(row.unit(id, joined));
+    }
+}
+
+/// Keys whose disbelieved numbers are named line by line.
+const NAMED: usize = 10;
+
+/// For keys whose order does not obey the sequence numbers: the lines whose numbers and results contradict each other.
+pub(crate) fn unwindowed(units: &Units, solution: &Solution, limits: Limits) -> Vec<Contradiction> {
+    let rules = Rules { windows: Windows::Require, limits, ..Rules::default() };
+    let mut solver = Solver::new();
+    let mut problem = Vec::new();
+    let name = |(nth, &Unwindowed { key, gave_up }): (usize, &Unwindowed)| {
+        let mut ids = solution.of_key(key).to_vec();
+        ids.sort_unstable();
+        problem_of(units, &ids, &mut problem);
+        let failure = match nth < NAMED {
+            true => solver.solve(&problem, &rules).err(),
+            false => None,
+        };
+        match failure {
+            Some(failure) => contradiction(Kind::Numbers, key, failure, &problem, units),
+            None => Contradiction {
+                key: Some(key),
+                gave_up: gave_up.then_some(limits.states),
+                ..Contradiction::of_rows(Kind::Numbers, [])
+            },
+        }
     };
-    let ids: Vec<u32> =
-        contradiction.conflicts.iter().map(|conflict| problem[conflict.unit as usize].id).collect();
-    let whys = contradiction.conflicts.into_iter().map(|conflict| numbered(&conflict.why, &ids));
-    WhyNot::Impossible(ids.iter().copied().zip(whys).collect())
+    solution.unwindowed.iter().enumerate().map(name).collect()
+}
+
+/// A solver's failure in terms of traces and rows.
+pub(crate) fn contradiction(
+    kind: Kind,
+    key: u32,
+    failure: Failure,
+    problem: &[Unit],
+    units: &Units,
+) -> Contradiction {
+    let found = match failure {
+        Failure::GaveUp { bound } => {
+            let none = Contradiction::of_rows(kind, []);
+            return Contradiction { key: Some(key), gave_up: Some(bound), ..none };
+        }
+        Failure::Impossible(found) => found,
+    };
+    let ids: Vec<u32> = found.conflicts.iter().map(|conflict| problem[conflict.unit as usize].id).collect();
+    let line = |(conflict, &id): (history::contradiction::Conflict, &u32)| {
+        let unit = &units.rows[id as usize];
+        Line { trace: unit.trace, row: unit.row, why: numbered(&conflict.why, &ids) }
+    };
+    let lines = found.conflicts.into_iter().zip(&ids).map(line).collect();
+    Contradiction { kind, key: Some(key), gave_up: None, lines, minimal: found.minimal }
 }
 
 /// The text with each `#ID` replaced by `#N`, its place in `ids` counted from 1: ids mean nothing to people.
