@@ -137,7 +137,29 @@ impl Replica {
         cx.power().version_moved(before, tail);
     }
 
-    /// The sync site has sent its whole database; it is complete and synced in `received`.
+    /// Whether `from` may replace this server's database by one of `version`: asked before its first byte is received, so
+    /// that a refusal costs neither time nor space, and again when it is complete (U49).
+    ///
+    /// # Errors
+    /// What the caller is told.
+    pub fn may_send(
+        &mut self,
+        cx: &mut Context<'_, '_>,
+        from: ServerId,
+        version: Version,
+    ) -> Result<(), AbortCode> {
+        let ours = self.cell.server(from).dialect == Dialect::Quorate;
+        let record = cx.power().voter().promise_record();
+        if (self.role.is_some() || record.to != Some(from)) && !planted(Fault::NoFence) {
+            return Err(AbortCode::OUT_OF_SYNC);
+        }
+        let own = self.database.version();
+        // A sync site of ours labels what it adopted before it sends it, so what it sends is never older.
+        let old = ours && (version < own || version.epoch != record.max_epoch);
+        if old && !planted(Fault::OlderDatabaseTaken) { Err(AbortCode::OUT_OF_SYNC) } else { Ok(()) }
+    }
+
+    /// The sync site has sent its whole database; it is complete in `received`.
     ///
     /// # Errors
     /// What the caller is told; the old database is in its place.
@@ -160,18 +182,8 @@ impl Replica {
         version: Version,
         received: Box<dyn Replacement>,
     ) -> Result<Answer, AbortCode> {
-        let ours = self.cell.server(from).dialect == Dialect::Quorate;
-        let record = cx.power().voter().promise_record();
-        if (self.role.is_some() || record.to != Some(from)) && !planted(Fault::NoFence) {
-            return Err(AbortCode::OUT_OF_SYNC);
-        }
-        let own = self.database.version();
-        // A sync site of ours labels what it adopted before it sends it, so what it sends is never older.
-        if ours && (version < own || version.epoch != record.max_epoch) && !planted(Fault::OlderDatabaseTaken)
-        {
-            return Err(AbortCode::OUT_OF_SYNC);
-        }
-        if version == own {
+        self.may_send(cx, from, version)?;
+        if version == self.database.version() {
             return Ok(Answer::Done);
         }
         self.remote.clear();

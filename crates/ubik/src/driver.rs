@@ -11,7 +11,6 @@
 //! [`Server::start`] returns when everything is ready to be called (U37); the threads begin after that.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
@@ -247,13 +246,13 @@ impl Ear {
         answer
     }
 
-    /// Where a `SendFile` puts its bytes.
+    /// Where a `SendFile` of `version` puts its bytes, if `from` may send them.
     ///
     /// # Errors
-    /// Those of the store.
-    pub fn receive(&self) -> io::Result<Box<dyn Replacement>> {
-        let shared = self.0.upgrade().ok_or_else(|| io::Error::other("the server has stopped"))?;
-        shared.site.database().receive()
+    /// What the caller is told, before it has sent them.
+    pub fn receive(&self, from: ServerId, version: Version) -> Result<Box<dyn Replacement>, AbortCode> {
+        let shared = self.0.upgrade().ok_or(AbortCode::NO_QUORUM)?;
+        shared.site.receive(&mut Held::thread_entry(), from, version)
     }
 
     /// A `SendFile` whose bytes have all come.

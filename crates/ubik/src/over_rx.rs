@@ -473,7 +473,7 @@ fn receive(
     if file != 0 {
         return Err(refused(AbortCode::NO_ENTRY));
     }
-    let mut received = ear.receive().map_err(|_| refused(AbortCode::IO))?;
+    let mut received = ear.receive(from, version).map_err(refused)?;
     read_database(call, length, &mut *received).map_err(|_| refused(AbortCode::IO))?;
     ear.serve_database(from, version, received).map(drop).map_err(refused)
 }

@@ -16,6 +16,7 @@ use ubik_proto::messages::{Beacon, DiskCall};
 use ubik_proto::power::{Command, Event, Power};
 use ubik_proto::profile::{Profile, ProfileError};
 use ubik_proto::time::{Moment, Now};
+use ubik_proto::version::Version;
 use ubik_proto::vote::{PromiseRecord, Vote};
 
 use crate::addresses::Addresses;
@@ -259,12 +260,26 @@ impl Site {
         self.replica(held, |replica, cx| replica.on_call(cx, from, call))
     }
 
+    /// A peer's `SendFile` of `version` begins: where its bytes go, if it may send them.
+    ///
+    /// # Errors
+    /// What the caller is told.
+    pub fn receive(
+        &self,
+        held: &mut Held<'_, Nothing>,
+        from: ServerId,
+        version: Version,
+    ) -> Result<Box<dyn Replacement>, AbortCode> {
+        self.replica(held, |replica, cx| replica.may_send(cx, from, version)).0?;
+        self.database.receive().map_err(|_| AbortCode::IO)
+    }
+
     /// A peer's `SendFile`, received whole into `received`.
     pub fn on_database(
         &self,
         held: &mut Held<'_, Nothing>,
         from: ServerId,
-        version: ubik_proto::version::Version,
+        version: Version,
         received: Box<dyn Replacement>,
     ) -> (Result<Answer, AbortCode>, Vec<Effect>) {
         self.replica(held, |replica, cx| replica.on_database(cx, from, version, received))

@@ -75,7 +75,7 @@ impl Transport for Loopback {
 
     fn send(&self, to: ServerId, database: &Snapshot) -> Result<(), CallError> {
         let ear = self.reached(to)?;
-        let mut received = ear.receive().map_err(CallError::Local)?;
+        let mut received = ear.receive(self.me, database.version()).map_err(CallError::Aborted)?;
         received.append(&bytes_of(database)).map_err(CallError::Local)?;
         ear.serve_database(self.me, database.version(), received).map(drop).map_err(CallError::Aborted)
     }

@@ -87,7 +87,7 @@ fn write_call(epoch: u32) -> DiskCall {
     DiskCall::WriteV { transaction: transaction(epoch), writes: vec![write] }
 }
 
-/// U29, U31, U35: a server does the calls of the one that has its promise, in the epoch it agreed to, and of nobody else:
+/// U29, U31, U35, U49: a server does the calls of the one that has its promise, in the epoch it agreed to, and of nobody else:
 /// not of another server, not of the same in an older epoch, and not of the old one when it has promised a new one, also
 /// for a transaction that was begun before.
 #[test]
@@ -109,6 +109,9 @@ fn only_the_server_with_the_promise_is_served() {
     received.append(&[1; 8]).unwrap();
     let sent = site.on_database(&mut held(), id(0), Version::new(100, 2), received).0;
     assert!(refused(sent), "whole databases too");
+    let begun = |from| site.receive(&mut held(), id(from), Version::new(101, 2)).err();
+    assert_eq!(begun(0), Some(AbortCode::OUT_OF_SYNC), "before a byte of them is received");
+    assert_eq!(begun(1), None);
     assert_eq!(site.database().version(), Version::FRESH, "nothing was changed");
 }
 

@@ -57,12 +57,12 @@ impl World {
         bytes: &[u8],
     ) -> Option<(Result<Answer, AbortCode>, u64)> {
         self.with_database(to, |site, held| {
-            let received = site.database().receive().and_then(|mut received| {
-                received.append(bytes)?;
-                Ok(received)
-            });
-            match received {
-                Ok(received) => site.on_database(held, caller, version, received),
+            let mut received = match site.receive(held, caller, version) {
+                Ok(received) => received,
+                Err(code) => return (Err(code), Vec::new()),
+            };
+            match received.append(bytes) {
+                Ok(()) => site.on_database(held, caller, version, received),
                 Err(_) => (Err(AbortCode::IO), Vec::new()),
             }
         })

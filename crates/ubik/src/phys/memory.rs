@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use ubik_proto::version::Version;
 use ubik_proto::vote::PromiseRecord;
 
-use super::{HEADER_LEN, PhysicalStore, Replacement, StoreFile, decode_label, encode_label};
+use super::{HEADER_LEN, PhysicalStore, ReplaceError, Replacement, StoreFile, decode_label, encode_label};
 
 /// What a disk writes in one piece.
 const SECTOR: usize = 512;
@@ -305,15 +305,20 @@ impl Replacement for Received {
         Ok(())
     }
 
-    fn commit(self: Box<Self>, version: Version) -> io::Result<()> {
-        let mut disk = self.store.burn()?;
+    fn commit(self: Box<Self>, version: Version) -> Result<Arc<dyn StoreFile>, ReplaceError> {
+        let mut disk = self.store.burn().map_err(ReplaceError::Kept)?;
         disk.fuse.syncs += 2;
         let mut whole = encode_label(version).to_vec();
         whole.resize(HEADER_LEN as usize, 0);
         whole.extend_from_slice(&self.bytes);
         let medium = Medium { current: whole.clone(), safe: whole, pending: Vec::new() };
         disk.data = Arc::new(Mutex::new(medium));
-        Ok(())
+        let medium = disk.data.clone();
+        drop(disk);
+        // A crash after the rename and before the directory is synced may leave either of the two; that the server does not
+        // go on without knowing which is what counts.
+        drop(self.store.burn().map_err(ReplaceError::Unsafe)?);
+        Ok(Arc::new(MemoryFile { store: self.store, medium }))
     }
 }
 

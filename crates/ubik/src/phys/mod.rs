@@ -11,6 +11,7 @@ pub mod memory;
 use std::io;
 use std::sync::Arc;
 
+use thiserror::Error;
 use ubik_proto::version::Version;
 use ubik_proto::vote::PromiseRecord;
 
@@ -55,18 +56,31 @@ pub trait StoreFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// A whole database that is being received. Dropped without [`Replacement::commit`], it never was.
+/// A whole database that is being received, in a file of its own (U49). Dropped without [`Replacement::commit`], it never
+/// was, and nothing but that file is removed.
 pub trait Replacement: Send + std::fmt::Debug {
     /// Appends bytes.
     ///
     /// # Errors
     /// Those of the medium.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Labels what was received, makes it safe, and puts it in the old one's place in one step (U2).
+    /// Labels what was received, makes it safe, and puts it in the old one's place in one step (U2). Returns the data
+    /// file: the one that was received, whatever else is in the directory by now.
     ///
     /// # Errors
-    /// Those of the medium; the old database is then still in its place.
-    fn commit(self: Box<Self>, version: Version) -> io::Result<()>;
+    /// Which of the two databases is in place then is what [`ReplaceError`] says.
+    fn commit(self: Box<Self>, version: Version) -> Result<Arc<dyn StoreFile>, ReplaceError>;
+}
+
+/// Why a received database did not take the old one's place.
+#[derive(Debug, Error)]
+pub enum ReplaceError {
+    /// The old database is in its place.
+    #[error("the received database cannot be put in place, the old one stays: {0}")]
+    Kept(#[source] io::Error),
+    /// The new one is in its place, and may be gone again after a crash.
+    #[error("the received database is in place and could not be made safe; restart this server: {0}")]
+    Unsafe(#[source] io::Error),
 }
 
 /// Where one database is kept.
@@ -75,7 +89,8 @@ pub trait PhysicalStore: Send + Sync {
     fn file_count(&self) -> u32 {
         1
     }
-    /// The data file, created if there is none, and its label, if it has one.
+    /// The data file, created if there is none, and its label, if it has one. Called once, at the start: what an earlier
+    /// life was receiving is removed.
     ///
     /// # Errors
     /// Those of the medium, or `InvalidData` if the file is no database.
