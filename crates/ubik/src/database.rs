@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 use ubik_proto::log::{self, Change, Replay};
 use ubik_proto::plant::{Fault, planted};
+use ubik_proto::promise::KeptPromise;
 use ubik_proto::version::Version;
-use ubik_proto::vote::PromiseRecord;
 
 use crate::overlay::Overlay;
 use crate::pages::CacheStatistics;
@@ -78,7 +78,7 @@ pub struct Database {
     cache_pages: usize,
     state: Mutex<State>,
     /// The promise on disk, if it is known.
-    promise: Mutex<Option<PromiseRecord>>,
+    promise: Mutex<Option<KeptPromise>>,
     /// Counts the databases that were received.
     received: Arc<AtomicU64>,
 }
@@ -321,24 +321,24 @@ impl Database {
     ///
     /// # Errors
     /// Those of the store.
-    pub fn load_promise(&self) -> io::Result<PromiseRecord> {
+    pub fn load_promise(&self) -> io::Result<Option<KeptPromise>> {
         self.store.load_promise()
     }
 
-    /// Writes the promise, one at a time and never an older one over a newer; returns what is on disk now.
+    /// Writes the promise, one at a time and never an older one over a newer; returns whether it is the one on disk now.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn save_promise(&self, record: PromiseRecord) -> io::Result<PromiseRecord> {
+    pub fn save_promise(&self, promise: KeptPromise) -> io::Result<bool> {
         let mut saved = self.promise.lock().expect("no code here panics while it holds this lock");
-        let newer = saved.is_none_or(|saved| record.max_epoch >= saved.max_epoch);
+        let newer = saved.is_none_or(|saved| promise.max_epoch >= saved.max_epoch);
         if newer || planted(Fault::OldEpochAccepted) {
             // If this fails, anything may be on disk.
             *saved = None;
-            self.store.save_promise(record)?;
-            *saved = Some(record);
+            self.store.save_promise(promise)?;
+            *saved = Some(promise);
         }
-        Ok(saved.unwrap_or(record))
+        Ok(*saved == Some(promise))
     }
 
     /// Whether `snapshot` is of the file in place, not of one that was replaced.
@@ -356,10 +356,10 @@ mod tests {
     #[test]
     fn an_older_promise_is_never_written_over_a_newer() {
         let database = Database::open(Arc::new(MemoryStore::new()), 4).unwrap();
-        let promise = |max_epoch| PromiseRecord { max_epoch, to: None };
-        assert_eq!(database.save_promise(promise(9)).unwrap(), promise(9));
-        assert_eq!(database.save_promise(promise(8)).unwrap(), promise(9));
-        assert_eq!(database.load_promise().unwrap(), promise(9));
+        let promise = |max_epoch| KeptPromise { max_epoch, ..KeptPromise::default() };
+        assert!(database.save_promise(promise(9)).unwrap());
+        assert!(!database.save_promise(promise(8)).unwrap());
+        assert_eq!(database.load_promise().unwrap(), Some(promise(9)));
     }
 
     fn write(position: u32, bytes: &[u8]) -> Change {

@@ -58,8 +58,8 @@ impl World {
     ) -> Option<(Result<Answer, AbortCode>, u64)> {
         self.with_database(to, |site, held| {
             let mut received = match site.receive(held, caller, version) {
-                Ok(received) => received,
-                Err(code) => return (Err(code), Vec::new()),
+                (Ok(received), _) => received,
+                (Err(code), effects) => return (Err(code), effects),
             };
             match received.append(bytes) {
                 Ok(()) => site.on_database(held, caller, version, received),
@@ -122,6 +122,7 @@ impl World {
                     self.call_within(node, to, token, call, 0, after);
                 }
                 Effect::Client(client, event) => self.client_event(node, client, event),
+                Effect::DiskFailed(error) => self.tell(|| format!("server {node}: {error}")),
             }
         }
     }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ubik_proto::promise::KeptPromise;
 use ubik_proto::version::Version;
-use ubik_proto::vote::PromiseRecord;
 
 use super::{
     HEADER_LEN, PhysicalStore, ReplaceError, Replacement, StoreFile, decode_label, decode_promise,
@@ -108,15 +108,14 @@ impl PhysicalStore for FileStore {
         Ok(Box::new(Received { store: self.clone(), file: Some(file), path, length: 0 }))
     }
 
-    fn load_promise(&self) -> io::Result<PromiseRecord> {
-        let bytes = absent_is_empty(fs::read(self.path(".PROMISE")))?;
-        Ok(decode_promise(&bytes)?.unwrap_or_default())
+    fn load_promise(&self) -> io::Result<Option<KeptPromise>> {
+        decode_promise(&absent_is_empty(fs::read(self.path(".PROMISE")))?)
     }
 
-    fn save_promise(&self, record: PromiseRecord) -> io::Result<()> {
+    fn save_promise(&self, promise: KeptPromise) -> io::Result<()> {
         let new = self.path(".PROMISE.TMP");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&new)?;
-        file.write_all(&encode_promise(record))?;
+        file.write_all(&encode_promise(promise))?;
         file.sync_all()?;
         fs::rename(&new, self.path(".PROMISE"))?;
         self.sync_directory()
@@ -305,9 +304,9 @@ mod tests {
     fn a_promise_is_read_back() {
         let directory = tempfile::tempdir().unwrap();
         let store = FileStore::new(directory.path().join("x"));
-        assert_eq!(store.load_promise().unwrap(), PromiseRecord::default());
-        let record = PromiseRecord { max_epoch: 9, to: Some(ubik_proto::cell::ServerId::new(0)) };
-        store.save_promise(record).unwrap();
-        assert_eq!(store.load_promise().unwrap(), record);
+        assert_eq!(store.load_promise().unwrap(), None);
+        let promise = KeptPromise { max_epoch: 9, to: Some(0x0a00_0001), cell: 7 };
+        store.save_promise(promise).unwrap();
+        assert_eq!(store.load_promise().unwrap(), Some(promise));
     }
 }

@@ -8,8 +8,8 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use ubik_proto::promise::KeptPromise;
 use ubik_proto::version::Version;
-use ubik_proto::vote::PromiseRecord;
 
 use super::{HEADER_LEN, PhysicalStore, ReplaceError, Replacement, StoreFile, decode_label, encode_label};
 
@@ -128,7 +128,7 @@ impl Fuse {
 struct Disk {
     data: Arc<Mutex<Medium>>,
     log: Mutex<Medium>,
-    promise: PromiseRecord,
+    promise: Option<KeptPromise>,
     fuse: Fuse,
 }
 
@@ -233,14 +233,14 @@ impl PhysicalStore for MemoryStore {
         Ok(Box::new(Received { store: self.clone(), bytes: Vec::new() }))
     }
 
-    fn load_promise(&self) -> io::Result<PromiseRecord> {
+    fn load_promise(&self) -> io::Result<Option<KeptPromise>> {
         Ok(self.burn()?.promise)
     }
 
-    fn save_promise(&self, record: PromiseRecord) -> io::Result<()> {
+    fn save_promise(&self, promise: KeptPromise) -> io::Result<()> {
         let mut disk = self.burn_for_space(16)?;
         disk.fuse.syncs += 1;
-        disk.promise = record;
+        disk.promise = Some(promise);
         Ok(())
     }
 }
@@ -354,7 +354,7 @@ mod tests {
         store.blow_after(1);
         file.write_at(0, b"x").unwrap();
         assert!(file.write_at(1, b"y").is_err());
-        assert!(store.save_promise(PromiseRecord::default()).is_err());
+        assert!(store.save_promise(KeptPromise::default()).is_err());
         store.crash(&mut || true);
         assert_eq!(store.open().unwrap().0.length().unwrap(), 1);
     }
