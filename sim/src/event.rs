@@ -8,8 +8,8 @@ use ubik_proto::beacon::VoteReply;
 use ubik_proto::code::AbortCode;
 use ubik_proto::messages::{Beacon, DiskCall};
 use ubik_proto::power::Event as PowerEvent;
+use ubik_proto::promise::PromiseRecord;
 use ubik_proto::version::Version;
-use ubik_proto::vote::PromiseRecord;
 
 use crate::client::ClientStep;
 use crate::openafs::Wake;

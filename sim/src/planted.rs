@@ -28,7 +28,7 @@ const fn in_course(fault: Fault, course: Course, within: u64) -> Planted {
 }
 
 /// The faults that the simulator finds.
-pub const ALL: [Planted; 25] = [
+pub const ALL: [Planted; 26] = [
     any(Fault::PromiseIgnored, 20),
     any(Fault::PromiseForgotten, 300),
     any(Fault::VersionsOfTheUnbound, 300),
@@ -54,6 +54,7 @@ pub const ALL: [Planted; 25] = [
     any(Fault::TakersOutOfStep, 20),
     any(Fault::OldDatabaseDropped, 2000),
     any(Fault::OwnPromiseFreed, 60),
+    any(Fault::EpochsUnbounded, 300),
 ];
 
 /// Faults that thousands of runs did not find, since other rules stand behind the one left out. Each has a test of its own:

@@ -176,7 +176,10 @@ impl Scenario {
         };
         let course = wish.course.unwrap_or(course);
         let brisk = brisk && course != Course::Mixed;
-        let profile = if brisk { Profile::brisk() } else { Profile::openafs() };
+        let mut profile = if brisk { Profile::brisk() } else { Profile::openafs() };
+        if course != Course::Mixed && random.u8(..3) == 0 {
+            profile.epoch_commits = random.u32(5..40);
+        }
         // Of an even cell, or of one server, the others may be no quorum: a lost disk stops it, as it must.
         let course = if course == Course::Mixed && voters < 2 { Course::Usual } else { course };
         let course = if course == Course::LostDisk && (voters < 3 || voters.is_multiple_of(2)) {
@@ -373,8 +376,12 @@ impl Draw {
     fn set_clock(&mut self, at: u64, node: NodeId) {
         match self.course {
             Course::Usual => {
-                let far = if self.random.u8(..4) == 0 { 100_000 } else { 200 };
-                let ahead = self.random.i64(-far..far);
+                let ahead = match self.random.u8(..8) {
+                    // A clock of 1970, and one that is past all epochs.
+                    0 => [-1_690_000_000, 1_000_000_000][self.random.usize(..2)],
+                    1 => self.random.i64(-100_000..100_000),
+                    _ => self.random.i64(-200..200),
+                };
                 self.add(at, Trouble::SetWall(node, ahead));
             }
             // A lost disk and clocks set back may together undo what a promise remembers: one or the other. And OpenAFS's

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::cell::{Cell, Dialect, ServerId};
+use crate::epochs::EpochRange;
 use crate::messages::Beacon;
 use crate::plant::{Fault, planted};
 use crate::profile::Profile;
@@ -18,8 +19,8 @@ use crate::time::Moment;
 pub enum VoteReply {
     /// Yes; the value is the voter's clock (C) or the beacon's own start (ours).
     Yes(i32),
-    /// No.
-    No,
+    /// No; one of ours says between which epochs it would agree.
+    No(Option<EpochRange>),
     /// Not at all.
     Failed,
 }
@@ -58,8 +59,9 @@ pub struct Link {
     granted: Option<Moment>,
     /// Its wall clock when it voted, and when that vote was received, if it tells.
     pub(crate) clock: Option<(i32, Moment)>,
-    /// Between which its wall clock was ahead of this one's monotonic clock, in seconds, when it voted last.
-    pub(crate) ahead: Option<(i64, i64)>,
+    /// Between which its wall clock was ahead of this one's monotonic clock, in seconds, when it voted at most a promise ago,
+    /// and when that was.
+    pub(crate) ahead: Option<((i64, i64), Moment)>,
     /// Its wall clock was set: until then its promises, which are kept by that clock, count for nothing.
     pub(crate) distrusted_until: Option<Moment>,
     /// A beacon was sent that named the version before a commit that it was told to make.
@@ -68,6 +70,8 @@ pub struct Link {
     floor: Option<Moment>,
     /// Its answers "no" since its last yes.
     pub(crate) refusals: u32,
+    /// Between which epochs it would agree, as it said when it refused last.
+    pub(crate) told: Option<EpochRange>,
 }
 
 impl Link {
@@ -114,6 +118,7 @@ impl Beaconer {
             told_old_version: false,
             floor: None,
             refusals: 0,
+            told: None,
         };
         Beaconer {
             links: vec![link; cell.len()],
@@ -150,7 +155,7 @@ impl Beaconer {
 
     /// A candidacy begins: how often an earlier proposal was refused says nothing of it.
     pub(crate) fn forget_refusals(&mut self) {
-        self.links.iter_mut().for_each(|link| link.refusals = 0);
+        self.links.iter_mut().for_each(|link| (link.refusals, link.told) = (0, None));
     }
 
     /// Notes that a beacon leaves; returns its number.
@@ -195,7 +200,8 @@ impl Beaconer {
                 link.series += 1;
                 link.next_probe = now + probe;
             }
-            VoteReply::No => {
+            VoteReply::No(range) => {
+                link.told = range;
                 link.last_vote = false;
                 link.yes_sent = None;
                 link.refusals += 1;
@@ -207,6 +213,7 @@ impl Beaconer {
             VoteReply::Yes(_) if flight.epoch == epoch => {
                 link.last_vote = true;
                 link.refusals = 0;
+                link.told = None;
                 link.yes_sent = link.yes_sent.max(Some(flight.sent));
                 // It follows this epoch now, so what an earlier sync site granted is over; and so is what this one
                 // granted before, if the beacon it has just answered granted nothing.

@@ -125,6 +125,7 @@ pub struct Server {
 pub struct Cell {
     servers: Vec<Server>,
     me: ServerId,
+    name: String,
 }
 
 /// Why a list of servers is no cell.
@@ -161,7 +162,18 @@ impl Cell {
             return Err(CellError::NoVoter);
         }
         let me = servers.iter().position(|server| server.address == own).ok_or(CellError::NotListed(own))?;
-        Ok(Cell { servers, me: ServerId::new(me) })
+        Ok(Cell { servers, me: ServerId::new(me), name: String::new() })
+    }
+
+    /// The same with a name: what is kept under one name counts for nothing under another.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Cell { name: name.into(), ..self }
+    }
+
+    /// A number that tells cells apart by their names (FNV-1a, 64 bits).
+    pub fn name_hash(&self) -> u64 {
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        self.name.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step)
     }
 
     /// This server.
@@ -203,6 +215,11 @@ impl Cell {
     /// Whether `id` votes.
     pub fn is_voter(&self, id: ServerId) -> bool {
         self.server(id).kind == ServerKind::Voter
+    }
+
+    /// Whether a server of OpenAFS's votes.
+    pub fn has_foreign_voters(&self) -> bool {
+        self.voters().iter().any(|id| self.server(id).dialect == Dialect::OpenAfs)
     }
 
     /// The server with this primary address.

@@ -11,6 +11,7 @@ pub mod time;
 pub mod version;
 
 pub mod cell;
+pub mod epochs;
 pub mod profile;
 pub mod quorum;
 
@@ -19,6 +20,7 @@ pub mod debug;
 pub mod messages;
 pub mod xdr;
 
+pub mod promise;
 pub mod vote;
 
 pub mod beacon;

@@ -63,11 +63,13 @@ pub enum Fault {
     BegunBehind,
     /// A sync site that stops is free when its mandate is over.
     OwnPromiseShort,
+    /// A wall clock, or a candidate, takes a voter to any epoch.
+    EpochsUnbounded,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 29] = [
+    pub const ALL: [Fault; 30] = [
         Fault::PromiseIgnored,
         Fault::PromiseForgotten,
         Fault::OldEpochAccepted,
@@ -97,6 +99,7 @@ impl Fault {
         Fault::OldDatabaseDropped,
         Fault::BegunBehind,
         Fault::OwnPromiseShort,
+        Fault::EpochsUnbounded,
     ];
 }
 

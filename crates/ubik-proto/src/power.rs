@@ -6,17 +6,22 @@
 
 mod epochs;
 mod foreign;
+mod outputs;
 mod turn;
 
+pub use outputs::{Claim, Command, Event};
+
 use crate::beacon::{Beaconer, VoteReply};
-use crate::cell::{Cell, ServerId, ServerSet};
+use crate::cell::{Cell, Dialect, ServerId};
+use crate::epochs::EpochRange;
 use crate::messages::Beacon;
 use crate::plant::{Fault, planted};
 use crate::profile::Profile;
+use crate::promise::PromiseRecord;
 use crate::quorum::Quorum;
 use crate::time::{Moment, Now};
 use crate::version::{TransactionId, Version};
-use crate::vote::{PromiseRecord, Vote, Voter};
+use crate::vote::{Vote, Voter};
 
 /// What this server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,88 +40,6 @@ pub enum Standing {
     },
 }
 
-/// Something to do, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Send a beacon; answer with [`Power::on_vote`] and the same number.
-    Beacon {
-        /// To whom.
-        to: ServerId,
-        /// On which connection; a number not used before wants a new one.
-        series: u64,
-        /// Which beacon.
-        number: u64,
-        /// What.
-        beacon: Beacon,
-    },
-    /// Ask whether it is there; answer with [`Power::on_probe`].
-    Probe {
-        /// Whom.
-        to: ServerId,
-    },
-    /// Write the record, sync it, then call [`Power::on_own_vote_persisted`].
-    PersistOwnVote(PromiseRecord),
-    /// Tell the database's side, without making the beacon wait for it.
-    Notify(Event),
-}
-
-/// What the database's side must know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// This server was elected.
-    Elected {
-        /// Its epoch.
-        epoch: u32,
-    },
-    /// It is sync site no more.
-    SteppedDown {
-        /// Its epoch.
-        epoch: u32,
-    },
-    /// It gave its promise to another server, or in another epoch.
-    Follows {
-        /// Whom.
-        host: ServerId,
-        /// Its epoch.
-        epoch: u32,
-    },
-    /// It said yes to the sync site, which vouches for this and has this transaction.
-    Heard {
-        /// The sync site.
-        host: ServerId,
-        /// What it vouches for.
-        version: Version,
-        /// The running or the next transaction.
-        transaction: TransactionId,
-    },
-    /// A peer's vote was counted: it may take part again, and its older leases are over.
-    Voted {
-        /// Which.
-        peer: ServerId,
-    },
-    /// A peer does not answer.
-    Down {
-        /// Which.
-        peer: ServerId,
-    },
-}
-
-/// What the sync site lets its followers read: set by the database's side, sent with the beacons.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Claim {
-    /// The version it vouches for.
-    pub version: Version,
-    /// The servers that hold it.
-    pub in_step: ServerSet,
-    /// The counter of the running or next transaction.
-    pub transaction: u32,
-    /// Servers are being told to commit, so some hold the next version already.
-    pub deciding: bool,
-    /// While the label is not committed: the version before it, and the OpenAFS servers that hold it and are to take the
-    /// label. They take part in nothing that a beacon has not said they hold.
-    pub relabelling: Option<(Version, ServerSet)>,
-}
-
 /// Votes and beacons of one server for one database.
 #[derive(Debug)]
 pub struct Power {
@@ -132,8 +55,6 @@ pub struct Power {
     own_vote: Option<u32>,
     /// An epoch must be at least this: a peer has shown a higher one.
     epoch_floor: u32,
-    /// How far above the wall clock to propose while voters go on refusing.
-    epoch_step: u32,
     /// When the candidacy began.
     stands_since: Moment,
     /// When its epoch was proposed.
@@ -156,7 +77,6 @@ impl Power {
             next_round: now,
             own_vote: None,
             epoch_floor: 0,
-            epoch_step: 0,
             stands_since: now,
             proposed_at: now,
             predecessor: None,
@@ -193,9 +113,12 @@ impl Power {
     }
 
     fn begin_round(&mut self, now: Now, commands: &mut Vec<Command>) {
-        let outbid = self.outbid();
+        let outbid = self.outbid(now);
         match self.standing {
-            Standing::Follower if self.may_stand(now.moment) => self.stand(now),
+            Standing::Follower if self.may_stand(now.moment) => {
+                self.beaconer.forget_refusals();
+                self.stand(now);
+            }
             Standing::Follower => {
                 let again =
                     if self.cell.is_voter(self.cell.me()) { self.stagger() } else { self.profile.promise };
@@ -235,7 +158,7 @@ impl Power {
         }
         match reply {
             VoteReply::Failed => commands.push(Command::Notify(Event::Down { peer: from })),
-            VoteReply::No => {}
+            VoteReply::No(_) => {}
             VoteReply::Yes(_) => {
                 self.renew_mandate();
                 commands.push(Command::Notify(Event::Voted { peer: from }));
@@ -260,7 +183,7 @@ impl Power {
         self.note_caller_clock(now, from, beacon);
         let standing = matches!(self.standing, Standing::Candidate { .. });
         let before = self.voter.promise_record();
-        let vote = self.voter.handle_beacon(now.moment, from, series, beacon, standing);
+        let vote = self.voter.handle_beacon(now, from, series, beacon, standing);
         if let Vote::Yes { .. } = vote {
             self.follow(now.moment, from, &mut commands);
             if self.voter.promise_record() != before {
@@ -273,6 +196,13 @@ impl Power {
             }
         }
         (vote, commands)
+    }
+
+    /// What a refusal tells `from`: between which epochs this server would agree. OpenAFS's servers are told nothing.
+    pub fn agreeable(&self, now: Now, from: ServerId) -> Option<EpochRange> {
+        let ours = self.cell.server(from).dialect == Dialect::Quorate;
+        let (above, up_to) = (self.voter.max_epoch(), self.voter.highest_agreeable(now));
+        ours.then_some(EpochRange { above, up_to })
     }
 
     fn follow(&mut self, now: Moment, host: ServerId, commands: &mut Vec<Command>) {
@@ -306,9 +236,18 @@ impl Power {
         commands
     }
 
-    /// A record is on disk, whoever asked for it.
-    pub fn on_promise_saved(&mut self, record: PromiseRecord) {
-        self.voter.on_saved(record);
+    /// A record is on disk, whoever asked for it; returns whether the yes that waited for it may be sent.
+    pub fn on_promise_saved(&mut self, record: PromiseRecord) -> bool {
+        self.voter.on_saved(record)
+    }
+
+    /// A record could not be written. Its yes was not given; a candidate whose own vote it was asks nobody any more for as
+    /// long as it takes another to be elected.
+    pub fn on_promise_lost(&mut self, now: Now, record: PromiseRecord) {
+        self.voter.on_save_failed(record);
+        if self.own_vote == Some(record.max_epoch) && record.to == Some(self.cell.me()) {
+            self.give_way(now.moment);
+        }
     }
 
     /// Whether a down peer answered its probe.
@@ -372,12 +311,14 @@ impl Power {
         if let Standing::SyncSite { epoch } = self.standing {
             self.step_down(epoch, &mut commands);
         }
-        if self.standing == Standing::Follower || matches!(self.standing, Standing::Candidate { .. }) {
-            self.rest(now.moment);
-            // Its voters are free one promise after their last yes; being preferred, it must not be the first to ask then.
-            self.next_round = self.next_round + self.profile.promise * 2;
-        }
+        self.give_way(now.moment);
         commands
+    }
+
+    fn give_way(&mut self, now: Moment) {
+        self.rest(now);
+        // Its voters are free one promise after their last yes; being preferred, it must not be the first to ask then.
+        self.next_round = self.next_round + self.profile.promise * 2;
     }
 
     /// Sends a beacon to everybody now.

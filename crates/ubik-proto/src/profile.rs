@@ -37,6 +37,8 @@ pub struct Profile {
     pub drift_per_mille: u32,
     /// A wall-clock difference to a peer above this is reported.
     pub skew_limit: Duration,
+    /// So many transactions are of one epoch; the sync site then stands again in a new one (U48).
+    pub epoch_commits: u32,
 }
 
 /// Why a profile is refused.
@@ -90,7 +92,13 @@ pub enum ProfileError {
         /// As configured.
         beacon: Duration,
     },
+    /// The wire would have no number for a transaction.
+    #[error("epoch_commits = {0} is out of range; 2 to {MOST_COMMITS} are possible")]
+    EpochCommits(u32),
 }
+
+/// Far enough from the last number that the wire has for the transactions that are under way.
+const MOST_COMMITS: u32 = i32::MAX as u32 - 1024;
 
 impl Profile {
     /// The timing of OpenAFS: needed whenever a C peer may be in the cell.
@@ -111,6 +119,7 @@ impl Profile {
             probe: Duration::from_secs(30),
             drift_per_mille: 10,
             skew_limit: Duration::from_secs(10),
+            epoch_commits: 2_000_000_000,
         }
     }
 
@@ -130,6 +139,7 @@ impl Profile {
             probe: Duration::from_millis(1000),
             drift_per_mille: 10,
             skew_limit: Duration::from_secs(10),
+            epoch_commits: 2_000_000_000,
         }
     }
 
@@ -164,6 +174,9 @@ impl Profile {
         if self.mandate <= self.beacon * 3 {
             return Err(ProfileError::MandateTooShort { mandate: self.mandate, beacon: self.beacon });
         }
+        if !(2..=MOST_COMMITS).contains(&self.epoch_commits) {
+            return Err(ProfileError::EpochCommits(self.epoch_commits));
+        }
         if self.call_timeout >= self.beacon {
             return Err(ProfileError::CallOutlastsBeacon { call: self.call_timeout, beacon: self.beacon });
         }
@@ -192,5 +205,7 @@ mod tests {
         refused(&|p| p.lease = secs(42), "I3");
         refused(&|p| p.mandate = secs(45), "I4");
         refused(&|p| (p.call_timeout, p.lease) = (secs(15), secs(46)), "I5");
+        refused(&|p| p.epoch_commits = 1, "epoch_commits");
+        refused(&|p| p.epoch_commits = u32::MAX, "epoch_commits");
     }
 }

@@ -30,9 +30,11 @@ impl Version {
         self.epoch <= Version::FRESH.epoch
     }
 
-    /// The version that the next commit of the same sync site gets.
-    pub fn next(self) -> Self {
-        Version { epoch: self.epoch, counter: self.counter.saturating_add(1) }
+    /// The version that the next commit of the same sync site gets; `None` if the wire has no number for it, which a sync
+    /// site of ours never comes to ([`Profile::epoch_commits`](crate::profile::Profile::epoch_commits)).
+    pub fn next(self) -> Option<Self> {
+        let counter = self.counter.checked_add(1).filter(|&counter| counter <= i32::MAX as u32)?;
+        Some(Version { epoch: self.epoch, counter })
     }
 }
 

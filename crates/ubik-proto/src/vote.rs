@@ -7,20 +7,13 @@
 use std::time::Duration;
 
 use crate::cell::{Cell, Dialect, ServerId, ServerKind};
+use crate::epochs::{self, Allowance};
 use crate::messages::Beacon;
 use crate::plant::{Fault, planted};
 use crate::profile::Profile;
-use crate::time::Moment;
+use crate::promise::PromiseRecord;
+use crate::time::{Moment, Now};
 use crate::version::{TransactionId, Version};
-
-/// What a voter must not forget: the highest epoch it agreed to, and with whom.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PromiseRecord {
-    /// No sync site of a lower epoch is listened to, and no candidate of this one but `to`.
-    pub max_epoch: u32,
-    /// Who has the promise.
-    pub to: Option<ServerId>,
-}
 
 /// Why a beacon got no vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +22,8 @@ pub enum Refusal {
     FromClone,
     /// The epoch it proposes or claims is not above all that this voter agreed to.
     OldEpoch,
+    /// The epoch is so far above what this voter knows that it would use the epochs up.
+    FarEpoch,
     /// This voter is bound to another server.
     Promised,
     /// A server with a lower address asks too.
@@ -72,6 +67,15 @@ pub struct Following {
     dialect: Dialect,
 }
 
+/// A yes whose record is not on disk yet: it was not sent, so it binds only if it is.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// When the promise ended before it.
+    before: Moment,
+    /// When it ends with it.
+    until: Moment,
+}
+
 /// One server's votes.
 #[derive(Debug)]
 pub struct Voter {
@@ -81,9 +85,12 @@ pub struct Voter {
     /// What is known to be on disk; every yes waits for the record it was given with.
     saved: PromiseRecord,
     promised_until: Moment,
+    /// When a yes that waits for its record began and would end the promise.
+    waiting: Option<Waiting>,
     /// The lowest address that asked of late while there was no sync site, and when.
     lower_asked: Option<(ServerId, Moment)>,
     following: Option<Following>,
+    allowance: Allowance,
 }
 
 impl Voter {
@@ -96,7 +103,17 @@ impl Voter {
         let alone = cell.voters().len() == 1 && cell.is_voter(cell.me());
         let promised_until =
             if alone || planted(Fault::PromiseForgotten) { Moment::START } else { now + profile.promise };
-        Voter { profile, cell, record, saved: record, promised_until, lower_asked: None, following: None }
+        Voter {
+            allowance: Allowance::new(cell.len(), profile.promise, now),
+            profile,
+            cell,
+            record,
+            saved: record,
+            promised_until,
+            waiting: None,
+            lower_asked: None,
+            following: None,
+        }
     }
 
     /// Decides on a beacon. `series` names the connection it came on: a caller that had a call fail uses a new one.
@@ -104,7 +121,7 @@ impl Voter {
     /// `standing` says whether this server is itself a candidate now.
     pub fn handle_beacon(
         &mut self,
-        now: Moment,
+        now: Now,
         from: ServerId,
         series: u64,
         beacon: &Beacon,
@@ -117,19 +134,17 @@ impl Voter {
     }
 
     /// The epoch that a yes would agree to, or why there is none.
-    fn judge(
-        &mut self,
-        now: Moment,
-        from: ServerId,
-        beacon: &Beacon,
-        standing: bool,
-    ) -> Result<u32, Refusal> {
+    fn judge(&mut self, now: Now, from: ServerId, beacon: &Beacon, standing: bool) -> Result<u32, Refusal> {
         if self.cell.server(from).kind == ServerKind::Clone {
             return Err(Refusal::FromClone);
         }
         let start = u32::try_from(beacon.start).ok().filter(|&start| start > 0).ok_or(Refusal::BadStart)?;
         let epoch = if beacon.claims_sync_site { beacon.transaction.epoch } else { start };
-        let lower_asks = self.lower_asks(now, from, beacon, standing);
+        // Asked first, so that a server whose clock is far ahead keeps nobody else from being preferred.
+        if epoch > self.record.max_epoch && epoch > self.highest_agreeable(now) {
+            return Err(Refusal::FarEpoch);
+        }
+        let lower_asks = self.lower_asks(now.moment, from, beacon, standing);
         // A sync site of OpenAFS's keeps its epoch whatever it is told, so a voter that agreed to a candidate's since would
         // never follow it again. That candidate's mandate is over when this server is free.
         let foreign_site = beacon.claims_sync_site && self.cell.server(from).dialect == Dialect::OpenAfs;
@@ -137,7 +152,7 @@ impl Voter {
             let old = epoch < self.record.max_epoch && !foreign_site;
             return if old { Err(Refusal::OldEpoch) } else { Ok(epoch) };
         }
-        let free = now > self.promised_until;
+        let free = now.moment > self.promised_until;
         if !self.cell.is_voter(self.cell.me()) {
             // A clone follows whoever is sync site; having no vote, it has none to promise.
             let newer = epoch >= self.record.max_epoch || (foreign_site && free);
@@ -165,12 +180,14 @@ impl Voter {
 
     fn agree(
         &mut self,
-        now: Moment,
+        now: Now,
         host: ServerId,
         series: u64,
         beacon: &Beacon,
         epoch: u32,
     ) -> Option<PromiseRecord> {
+        self.allowance.agree(self.record.max_epoch, epoch, self.mixed_wall(now));
+        let now = now.moment;
         let proven_yes = self
             .following
             .filter(|before| before.host == host && before.series == series)
@@ -187,6 +204,7 @@ impl Voter {
             dialect: self.cell.server(host).dialect,
         });
         let renewed = self.record.to == Some(host);
+        let bound_before = self.promised_until;
         if !renewed || !planted(Fault::RenewalsBindNobody) {
             self.promised_until = now + self.profile.promise;
         }
@@ -196,8 +214,12 @@ impl Voter {
             return (self.record != before).then_some(self.record);
         }
         // An earlier yes may have waited in vain for its record, or may be waiting still.
-        let unsaved = self.record != self.saved && !planted(Fault::PromiseNotSaved);
-        unsaved.then_some(self.record)
+        if self.record == self.saved || planted(Fault::PromiseNotSaved) {
+            return None;
+        }
+        let before = self.waiting.map_or(bound_before, |waiting| waiting.before);
+        self.waiting = Some(Waiting { before, until: self.promised_until });
+        Some(self.record)
     }
 
     fn record(&mut self, epoch: u32, to: ServerId) {
@@ -205,9 +227,41 @@ impl Voter {
         self.record = PromiseRecord { max_epoch: highest, to: Some(to) };
     }
 
-    /// This record is on disk now.
-    pub fn on_saved(&mut self, record: PromiseRecord) {
+    /// The highest epoch that this voter would agree to at `now`.
+    pub fn highest_agreeable(&self, now: Now) -> u32 {
+        if planted(Fault::EpochsUnbounded) {
+            return epochs::LAST;
+        }
+        self.allowance.limit(now.moment, self.record.max_epoch, self.mixed_wall(now))
+    }
+
+    fn mixed_wall(&self, now: Now) -> Option<i64> {
+        self.cell.has_foreign_voters().then_some(now.wall)
+    }
+
+    /// This record is on disk now. Returns whether the yes that waited for it may be sent: not if this server has agreed to
+    /// something else since.
+    pub fn on_saved(&mut self, record: PromiseRecord) -> bool {
         self.saved = record;
+        if record != self.record {
+            return false;
+        }
+        if let Some(waiting) = self.waiting.take() {
+            self.promised_until = self.promised_until.max(waiting.until);
+        }
+        true
+    }
+
+    /// This record could not be written: no yes was sent with it, so nobody has this promise (U50). What is on disk is not
+    /// known, so the next yes writes it again.
+    pub fn on_save_failed(&mut self, record: PromiseRecord) {
+        if record == self.record
+            && record != self.saved
+            && let Some(waiting) = &self.waiting
+        {
+            self.promised_until = waiting.before;
+            self.following = None;
+        }
     }
 
     /// Whether this server could vote for itself in `epoch` at `now`.
@@ -313,6 +367,10 @@ mod tests {
         Moment::from_micros(seconds * 1_000_000 + MINUTE * 10)
     }
 
+    fn now(seconds: u64) -> Now {
+        Now { moment: at(seconds), wall: 1_700_000_000 }
+    }
+
     fn voter(me: u32, record: PromiseRecord) -> Voter {
         let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate };
         let clone = Server { kind: ServerKind::Clone, ..server(9) };
@@ -346,10 +404,33 @@ mod tests {
     fn a_yes_waits_until_its_record_is_saved() {
         let mut voter = voter(2, PromiseRecord::default());
         let record = PromiseRecord { max_epoch: 100, to: Some(id(0)) };
-        assert_eq!(voter.handle_beacon(at(76), id(0), 1, &candidate(100), false), yes(100, 0));
-        assert_eq!(voter.handle_beacon(at(91), id(0), 1, &candidate(100), false), yes(100, 0));
-        voter.on_saved(record);
-        assert_eq!(voter.handle_beacon(at(92), id(0), 1, &candidate(100), false), RENEWED);
+        assert_eq!(voter.handle_beacon(now(76), id(0), 1, &candidate(100), false), yes(100, 0));
+        assert_eq!(voter.handle_beacon(now(91), id(0), 1, &candidate(100), false), yes(100, 0));
+        assert!(voter.on_saved(record));
+        assert_eq!(voter.handle_beacon(now(92), id(0), 1, &candidate(100), false), RENEWED);
+    }
+
+    /// U50: a yes that could not be written was not given, and binds nobody: another server gets one at once. One that was
+    /// written after all is not sent when the promise has gone elsewhere.
+    #[test]
+    fn a_yes_that_could_not_be_saved_binds_nobody() {
+        let mut voter = voter(2, PromiseRecord::default());
+        let record = |epoch, to| PromiseRecord { max_epoch: epoch, to: Some(id(to)) };
+        assert_eq!(voter.handle_beacon(now(76), id(1), 1, &candidate(100), false), yes(100, 1));
+        assert_eq!(
+            voter.handle_beacon(now(77), id(0), 1, &candidate(103), false),
+            Vote::No(Refusal::Promised)
+        );
+        voter.on_save_failed(record(100, 1));
+        assert_eq!(voter.following(), None);
+        assert_eq!(voter.handle_beacon(now(78), id(0), 1, &candidate(103), false), yes(103, 0));
+        assert!(!voter.on_saved(record(100, 1)), "a second try for the first, late");
+        voter.on_save_failed(record(103, 0));
+        assert!(voter.on_saved(record(103, 0)), "the second try was written");
+        assert_eq!(
+            voter.handle_beacon(now(79), id(1), 1, &candidate(106), false),
+            Vote::No(Refusal::Promised)
+        );
     }
 
     /// U14, U22: one promise per BIGTIME, on the monotonic clock, also right after a start.
@@ -357,32 +438,32 @@ mod tests {
     fn nobody_gets_a_vote_before_an_older_promise_has_run_out() {
         let mut voter = voter(2, PromiseRecord::default());
         assert_eq!(
-            voter.handle_beacon(at(75), id(0), 1, &candidate(100), false),
+            voter.handle_beacon(now(75), id(0), 1, &candidate(100), false),
             Vote::No(Refusal::Promised)
         );
-        assert_eq!(voter.handle_beacon(at(76), id(0), 1, &candidate(100), false), yes(100, 0));
+        assert_eq!(voter.handle_beacon(now(76), id(0), 1, &candidate(100), false), yes(100, 0));
         assert_eq!(
-            voter.handle_beacon(at(151), id(1), 1, &candidate(101), false),
+            voter.handle_beacon(now(151), id(1), 1, &candidate(101), false),
             Vote::No(Refusal::Promised)
         );
-        assert_eq!(voter.handle_beacon(at(152), id(1), 1, &candidate(101), false), yes(101, 1));
+        assert_eq!(voter.handle_beacon(now(152), id(1), 1, &candidate(101), false), yes(101, 1));
     }
 
     /// U11, U35: a voter never agrees to an epoch that is not above all it agreed to, except with the same server.
     #[test]
     fn an_epoch_is_agreed_to_with_one_server_only() {
         let mut voter = voter(2, PromiseRecord { max_epoch: 100, to: Some(id(1)) });
-        assert_eq!(voter.handle_beacon(at(1), id(1), 1, &candidate(99), false), Vote::No(Refusal::OldEpoch));
-        assert_eq!(voter.handle_beacon(at(1), id(1), 1, &candidate(100), false), RENEWED);
+        assert_eq!(voter.handle_beacon(now(1), id(1), 1, &candidate(99), false), Vote::No(Refusal::OldEpoch));
+        assert_eq!(voter.handle_beacon(now(1), id(1), 1, &candidate(100), false), RENEWED);
         assert_eq!(
-            voter.handle_beacon(at(80), id(0), 1, &candidate(100), false),
+            voter.handle_beacon(now(80), id(0), 1, &candidate(100), false),
             Vote::No(Refusal::OldEpoch)
         );
         assert_eq!(
-            voter.handle_beacon(at(80), id(0), 1, &sync_site(100, Version::NONE), false),
+            voter.handle_beacon(now(80), id(0), 1, &sync_site(100, Version::NONE), false),
             Vote::No(Refusal::OldEpoch)
         );
-        assert_eq!(voter.handle_beacon(at(80), id(0), 1, &candidate(101), false), yes(101, 0));
+        assert_eq!(voter.handle_beacon(now(80), id(0), 1, &candidate(101), false), yes(101, 0));
     }
 
     /// U14: the lowest address that asks is preferred for two beacons; clones and impossible times get no vote.
@@ -390,20 +471,20 @@ mod tests {
     fn the_lowest_address_is_preferred_while_there_is_no_sync_site() {
         let mut voter = voter(2, PromiseRecord { max_epoch: 200, to: None });
         assert_eq!(
-            voter.handle_beacon(at(80), id(0), 1, &candidate(200), false),
+            voter.handle_beacon(now(80), id(0), 1, &candidate(200), false),
             Vote::No(Refusal::OldEpoch)
         );
         assert_eq!(
-            voter.handle_beacon(at(81), id(1), 1, &candidate(300), false),
+            voter.handle_beacon(now(81), id(1), 1, &candidate(300), false),
             Vote::No(Refusal::LowerAsks)
         );
-        assert_eq!(voter.handle_beacon(at(111), id(1), 1, &candidate(300), false), yes(300, 1));
+        assert_eq!(voter.handle_beacon(now(111), id(1), 1, &candidate(300), false), yes(300, 1));
         assert_eq!(
-            voter.handle_beacon(at(111), id(3), 1, &candidate(400), false),
+            voter.handle_beacon(now(111), id(3), 1, &candidate(400), false),
             Vote::No(Refusal::FromClone)
         );
         assert_eq!(
-            voter.handle_beacon(at(111), id(1), 1, &candidate(-4), false),
+            voter.handle_beacon(now(111), id(1), 1, &candidate(-4), false),
             Vote::No(Refusal::BadStart)
         );
     }
@@ -413,10 +494,10 @@ mod tests {
     fn a_candidate_votes_for_a_lower_address_only() {
         let mut voter = voter(1, PromiseRecord::default());
         assert_eq!(
-            voter.handle_beacon(at(80), id(2), 1, &candidate(100), true),
+            voter.handle_beacon(now(80), id(2), 1, &candidate(100), true),
             Vote::No(Refusal::LowerAsks)
         );
-        assert_eq!(voter.handle_beacon(at(80), id(0), 1, &candidate(100), true), yes(100, 0));
+        assert_eq!(voter.handle_beacon(now(80), id(0), 1, &candidate(100), true), yes(100, 0));
     }
 
     /// U43: a sync site of OpenAFS's is followed in the epoch it has, also by a voter that agreed to a higher one meanwhile.
@@ -429,11 +510,14 @@ mod tests {
         let cell = Cell::new(servers, 2).unwrap();
         let mut voter = Voter::new(cell, Profile::openafs(), record, Version::FRESH, at(0));
         let old = sync_site(90, Version::new(90, 2));
-        assert_eq!(voter.handle_beacon(at(75), id(0), 1, &old, false), Vote::No(Refusal::Promised));
-        assert_eq!(voter.handle_beacon(at(76), id(0), 1, &candidate(90), false), Vote::No(Refusal::OldEpoch));
-        assert_eq!(voter.handle_beacon(at(76), id(0), 1, &old, false), yes(100, 0));
+        assert_eq!(voter.handle_beacon(now(75), id(0), 1, &old, false), Vote::No(Refusal::Promised));
+        assert_eq!(
+            voter.handle_beacon(now(76), id(0), 1, &candidate(90), false),
+            Vote::No(Refusal::OldEpoch)
+        );
+        assert_eq!(voter.handle_beacon(now(76), id(0), 1, &old, false), yes(100, 0));
         voter.on_saved(PromiseRecord { max_epoch: 100, to: Some(id(0)) });
-        assert_eq!(voter.handle_beacon(at(91), id(0), 1, &old, false), RENEWED);
+        assert_eq!(voter.handle_beacon(now(91), id(0), 1, &old, false), RENEWED);
     }
 
     /// U22, U34: a lease counts from the yes that the next beacon of the same connection proves to have arrived.
@@ -442,16 +526,16 @@ mod tests {
         let mut voter = voter(2, PromiseRecord { max_epoch: 9, to: Some(id(0)) });
         let version = Version::new(10, 5);
         let beacon = sync_site(10, version);
-        voter.handle_beacon(at(0), id(0), 1, &beacon, false);
+        voter.handle_beacon(now(0), id(0), 1, &beacon, false);
         assert_eq!(voter.may_read(at(1)), None, "nothing proves that the first yes arrived");
-        voter.handle_beacon(at(15), id(0), 1, &beacon, false);
+        voter.handle_beacon(now(15), id(0), 1, &beacon, false);
         assert_eq!(voter.may_read(at(44)), Some(version));
         assert_eq!(voter.may_read(at(45)), None);
-        voter.handle_beacon(at(61), id(0), 2, &beacon, false);
+        voter.handle_beacon(now(61), id(0), 2, &beacon, false);
         assert_eq!(voter.may_read(at(61)), None, "another connection proves nothing");
-        voter.handle_beacon(at(62), id(0), 2, &sync_site(10, Version::new(9, 9)), false);
+        voter.handle_beacon(now(62), id(0), 2, &sync_site(10, Version::new(9, 9)), false);
         assert_eq!(voter.may_read(at(62)), None, "not relabelled yet");
-        voter.handle_beacon(at(63), id(0), 2, &sync_site(10, Version::NONE), false);
+        voter.handle_beacon(now(63), id(0), 2, &sync_site(10, Version::NONE), false);
         assert_eq!(voter.may_read(at(63)), None, "grants nothing");
     }
 }

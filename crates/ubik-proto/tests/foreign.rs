@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind};
+use ubik_proto::epochs::EpochRange;
 use ubik_proto::messages::Beacon;
 use ubik_proto::power::{Claim, Command, Power, Standing};
 use ubik_proto::profile::Profile;
+use ubik_proto::promise::PromiseRecord;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::Version;
-use ubik_proto::vote::PromiseRecord;
 
 const WALL: i64 = 1_700_000_000;
 
@@ -116,6 +117,9 @@ fn a_voter_whose_clock_was_set_counts_for_nothing() {
     assert_eq!(stepped(4), [true; 3], "less than a step");
     assert_eq!(stepped(80), [true, false, true]);
     assert_eq!(stepped(-80), [true, false, true]);
+    // An answer that is given again and again, since no beacon travels, is no vote: its clock stands.
+    let stands = |_, now: Now| (WALL + (now.moment.as_micros() as i64 / 1_000_000 - 1000).min(100)) as i32;
+    assert!(!matches!(reign_by(at, stands, 95).0.standing(), Standing::SyncSite { .. }));
     let set_here = |seconds| {
         let Now { moment, wall } = at(seconds);
         Now { moment, wall: wall + if seconds >= 120 { 80 } else { 0 } }
@@ -124,7 +128,7 @@ fn a_voter_whose_clock_was_set_counts_for_nothing() {
     assert!(matches!(reign_by(set_here, steady, 95).0.standing(), Standing::SyncSite { .. }));
 }
 
-/// U11, U43: refused again and again by a voter of ours, a candidate beside OpenAFS's voters proposes little above the wall
+/// U11, U43: told by a voter of ours that it has agreed to far more, a candidate beside OpenAFS's voters proposes little above the wall
 /// clock: the epoch of whichever of them is elected next is the wall clock then, and must be above its own.
 #[test]
 fn a_proposal_beside_openafs_stays_near_the_wall_clock() {
@@ -140,7 +144,10 @@ fn a_proposal_beside_openafs_stays_near_the_wall_clock() {
             for command in power.poll(now) {
                 if let Command::Beacon { to, number, beacon, .. } = command {
                     ahead = ahead.max(i64::from(beacon.start) - now.wall);
-                    power.on_vote(now, to, number, VoteReply::No);
+                    let far = beacon.start as u32 + 500;
+                    let told =
+                        (to == ServerId::new(2)).then_some(EpochRange { above: far, up_to: far + 1000 });
+                    power.on_vote(now, to, number, VoteReply::No(told));
                 }
             }
         }
@@ -197,7 +204,7 @@ fn a_candidate_that_waits_for_openafs_proposes_anew() {
             asked += 1;
             let age = now.wall - i64::from(beacon.start);
             assert!(age <= oldest, "after {} s: {age} s old", second - 90);
-            assert!(power.on_vote(now, peer(), number, VoteReply::No).is_empty());
+            assert!(power.on_vote(now, peer(), number, VoteReply::No(None)).is_empty());
         }
     }
     assert!(asked > 30, "{asked}");

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind, ServerSet};
+use ubik_proto::epochs::{EpochRange, LAST, LAST_USABLE};
 use ubik_proto::messages::Beacon;
 use ubik_proto::power::{Claim, Command, Event, Power, Standing};
 use ubik_proto::profile::Profile;
+use ubik_proto::promise::PromiseRecord;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::{TransactionId, Version};
-use ubik_proto::vote::{PromiseRecord, Vote};
+use ubik_proto::vote::{Refusal, Vote};
 
 const WALL: i64 = 1_700_000_000;
 
@@ -177,6 +179,48 @@ fn nobody_waits_for_the_predecessor() {
     assert!(owed(3, 180, false), "it may have been unseated when it sent its last beacon");
     assert!(owed(3, 120, true), "so late, there may have been another");
     assert!(owed(5, 180, true), "others may have elected another meanwhile");
+}
+
+/// U48: one server's wall clock was past 2038 for a moment, and two voters agreed to what it proposed. Whoever stands after
+/// that is told how high it must go, and is elected. (The proposal once was the last epoch there is, and nobody ever after
+/// agreed to any other.)
+#[test]
+fn a_clock_of_another_century_uses_no_epochs_up() {
+    let far = Now { wall: 4_000_000_000, ..at(95) };
+    let proposed = numbers(&server(1, 3).poll(far))[0].2;
+    assert!(u32::try_from(proposed.start).unwrap() < LAST_USABLE, "{}", proposed.start);
+    let mut voter = server(2, 3);
+    assert!(matches!(voter.on_beacon(at(100), id(1), 1, &proposed).0, Vote::Yes { .. }));
+    let mut zero = server(0, 3);
+    for round in 0..3 {
+        let now = at(200 + 4 * round);
+        let asked = numbers(&zero.poll(now));
+        let &(_, number, beacon) = asked.iter().find(|(to, ..)| *to == id(2)).unwrap();
+        if let (Vote::Yes { .. }, _) = voter.on_beacon(now, id(0), 1, &beacon) {
+            return assert_eq!(round, 1, "it was told once");
+        }
+        zero.on_vote(now, id(2), number, VoteReply::No(voter.agreeable(now, id(0))));
+    }
+    panic!("server 0 never proposes what the voter agrees to");
+}
+
+/// U48: what a candidate proposes, or a voter says that it has agreed to, takes nobody near the end.
+#[test]
+fn a_peer_that_names_the_last_epoch_is_not_believed() {
+    let mut voter = server(2, 3);
+    for beacon in [candidate(LAST), candidate(LAST - 1_000_000)] {
+        let (vote, _) = voter.on_beacon(at(100), id(0), 1, &beacon);
+        assert_eq!(vote, Vote::No(Refusal::FarEpoch));
+    }
+    let (vote, _) = voter.on_beacon(at(101), id(1), 1, &candidate(WALL as u32));
+    assert!(matches!(vote, Vote::Yes { .. }), "who asked before was not preferred");
+    let mut power = server(0, 3);
+    for (to, number, _) in numbers(&power.poll(at(90))) {
+        power.on_vote(at(91), to, number, VoteReply::No(Some(EpochRange { above: LAST - 5, up_to: LAST })));
+    }
+    for (_, _, beacon) in numbers(&power.poll(at(95))) {
+        assert!((beacon.start as u32) < LAST_USABLE, "{}", beacon.start);
+    }
 }
 
 /// U24: a peer that fails is probed, not asked, until it answers; then it is asked at once, on a new connection.

@@ -15,16 +15,17 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
 use ubik_proto::log::{self, Change, Replay};
 use ubik_proto::plant::{Fault, planted};
+use ubik_proto::promise::KeptPromise;
 use ubik_proto::version::Version;
-use ubik_proto::vote::PromiseRecord;
 
 use crate::overlay::Overlay;
 use crate::pages::CacheStatistics;
-use crate::phys::{PhysicalStore, Replacement};
+use crate::phys::{PhysicalStore, ReplaceError, Replacement, StoreFile};
 use crate::snapshot::{Generation, Snapshot};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -77,7 +78,38 @@ pub struct Database {
     cache_pages: usize,
     state: Mutex<State>,
     /// The promise on disk, if it is known.
-    promise: Mutex<Option<PromiseRecord>>,
+    promise: Mutex<Option<KeptPromise>>,
+    /// Counts the databases that were received.
+    received: Arc<AtomicU64>,
+}
+
+/// A database being received, for as long as no other is.
+#[derive(Debug)]
+struct Latest {
+    into: Box<dyn Replacement>,
+    number: u64,
+    received: Arc<AtomicU64>,
+}
+
+impl Latest {
+    fn check(&self) -> io::Result<()> {
+        if self.received.load(Ordering::SeqCst) == self.number {
+            return Ok(());
+        }
+        Err(io::Error::other("another transfer of the database has begun since"))
+    }
+}
+
+impl Replacement for Latest {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.check()?;
+        self.into.append(bytes)
+    }
+
+    fn commit(self: Box<Self>, version: Version) -> Result<Arc<dyn StoreFile>, ReplaceError> {
+        self.check().map_err(ReplaceError::Kept)?;
+        self.into.commit(version)
+    }
 }
 
 impl Database {
@@ -91,7 +123,13 @@ impl Database {
         let version = label.unwrap_or(Version::FRESH);
         let length = generation.length();
         let state = State { generation, point: 0, version, length, visible: None, broken: false };
-        let database = Database { store, cache_pages, state: Mutex::new(state), promise: Mutex::default() };
+        let database = Database {
+            store,
+            cache_pages,
+            state: Mutex::new(state),
+            promise: Mutex::default(),
+            received: Arc::default(),
+        };
         database.recover(label).map_err(OpenError::Replay)?;
         Ok(database)
     }
@@ -222,12 +260,15 @@ impl Database {
         Ok(())
     }
 
-    /// Starts receiving a whole database; nothing here changes until [`Database::replace`].
+    /// Starts receiving a whole database; nothing here changes until [`Database::replace`]. One is received at a time: an
+    /// older one that is not complete yet fails from now on (U49).
     ///
     /// # Errors
     /// Those of the store.
     pub fn receive(&self) -> io::Result<Box<dyn Replacement>> {
-        self.store.begin_replacement()
+        let number = self.received.fetch_add(1, Ordering::SeqCst) + 1;
+        let into = self.store.begin_replacement()?;
+        Ok(Box::new(Latest { into, number, received: self.received.clone() }))
     }
 
     /// Puts a received database in this one's place. Readers go on with what they see until [`Database::reveal`].
@@ -242,8 +283,12 @@ impl Database {
             let file = self.state().generation.file.clone();
             file.set_label(Version::NONE).and_then(|()| file.sync()).map_err(ApplyError::NotLogged)?;
         }
-        received.commit(version).map_err(ApplyError::NotLogged)?;
-        let opened = self.store.open().and_then(|(file, _)| Generation::new(file, self.cache_pages));
+        let file = match received.commit(version) {
+            Ok(file) => file,
+            Err(ReplaceError::Kept(error)) => return Err(ApplyError::NotLogged(error)),
+            Err(ReplaceError::Unsafe(error)) => return Err(self.break_down(error)),
+        };
+        let opened = Generation::new(file, self.cache_pages);
         let generation = opened.map_err(|error| self.break_down(error))?;
         let mut state = self.state();
         state.length = generation.length();
@@ -276,24 +321,24 @@ impl Database {
     ///
     /// # Errors
     /// Those of the store.
-    pub fn load_promise(&self) -> io::Result<PromiseRecord> {
+    pub fn load_promise(&self) -> io::Result<Option<KeptPromise>> {
         self.store.load_promise()
     }
 
-    /// Writes the promise, one at a time and never an older one over a newer; returns what is on disk now.
+    /// Writes the promise, one at a time and never an older one over a newer; returns whether it is the one on disk now.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn save_promise(&self, record: PromiseRecord) -> io::Result<PromiseRecord> {
+    pub fn save_promise(&self, promise: KeptPromise) -> io::Result<bool> {
         let mut saved = self.promise.lock().expect("no code here panics while it holds this lock");
-        let newer = saved.is_none_or(|saved| record.max_epoch >= saved.max_epoch);
+        let newer = saved.is_none_or(|saved| promise.max_epoch >= saved.max_epoch);
         if newer || planted(Fault::OldEpochAccepted) {
             // If this fails, anything may be on disk.
             *saved = None;
-            self.store.save_promise(record)?;
-            *saved = Some(record);
+            self.store.save_promise(promise)?;
+            *saved = Some(promise);
         }
-        Ok(saved.unwrap_or(record))
+        Ok(*saved == Some(promise))
     }
 
     /// Whether `snapshot` is of the file in place, not of one that was replaced.
@@ -311,10 +356,10 @@ mod tests {
     #[test]
     fn an_older_promise_is_never_written_over_a_newer() {
         let database = Database::open(Arc::new(MemoryStore::new()), 4).unwrap();
-        let promise = |max_epoch| PromiseRecord { max_epoch, to: None };
-        assert_eq!(database.save_promise(promise(9)).unwrap(), promise(9));
-        assert_eq!(database.save_promise(promise(8)).unwrap(), promise(9));
-        assert_eq!(database.load_promise().unwrap(), promise(9));
+        let promise = |max_epoch| KeptPromise { max_epoch, ..KeptPromise::default() };
+        assert!(database.save_promise(promise(9)).unwrap());
+        assert!(!database.save_promise(promise(8)).unwrap());
+        assert_eq!(database.load_promise().unwrap(), Some(promise(9)));
     }
 
     fn write(position: u32, bytes: &[u8]) -> Change {
@@ -491,6 +536,20 @@ mod tests {
             let bytes = bytes(&database.tail());
             assert!(bytes.len() == length && bytes[..3000].iter().all(|&found| found == byte), "torn");
         }
+    }
+
+    /// U49: a transfer that another has overtaken ends, however far it was.
+    #[test]
+    fn one_database_is_received_at_a_time() {
+        let database = open(&MemoryStore::new());
+        let mut older = database.receive().unwrap();
+        older.append(b"old").unwrap();
+        let mut newer = database.receive().unwrap();
+        assert!(older.append(b"er").is_err());
+        newer.append(b"newer").unwrap();
+        assert!(database.replace(older, Version::new(5, 2)).is_err());
+        database.replace(newer, Version::new(5, 3)).unwrap();
+        assert_eq!(bytes(&database.tail()), b"newer");
     }
 
     /// S14: a full disk is a clean failure, and the next commit works when there is space again.

@@ -12,6 +12,7 @@ use ubik_proto::plant::{Fault, planted};
 use ubik_proto::remote::Release;
 use ubik_proto::version::Version;
 
+use crate::database::ApplyError;
 use crate::effect::Answer;
 use crate::phys::Replacement;
 use crate::replica::{Context, Replica};
@@ -60,11 +61,11 @@ impl Replica {
                 self.relabel(cx, old, new).inspect_err(|_| self.remote.clear())?;
             }
             DiskCall::Commit(id) => {
-                let changes = self.remote.commit(from, id)?;
                 let old = self.database.version();
-                let new = old.next();
+                let new = old.next().ok_or(AbortCode::INTERNAL)?;
+                let changes = self.remote.commit(from, id)?;
                 let applied = self.database.apply(&changes, new);
-                applied.map_err(|_| self.disk_failed(cx))?;
+                applied.map_err(|error| self.disk_failed(cx, &error))?;
                 cx.power().version_moved(old, new);
                 if planted(Fault::FollowerShowsPending) {
                     self.database.reveal();
@@ -123,7 +124,7 @@ impl Replica {
         if self.database.version() != old || new <= old {
             return Err(AbortCode::OUT_OF_SYNC);
         }
-        self.database.relabel(new).map_err(|_| self.disk_failed(cx))?;
+        self.database.relabel(new).map_err(|error| self.disk_failed(cx, &error))?;
         cx.power().version_moved(old, new);
         Ok(())
     }
@@ -133,11 +134,33 @@ impl Replica {
         let tail = self.database.version();
         self.database.reveal();
         // A beacon that was sent before the commit may have said the version before it since.
-        let before = Version::new(tail.epoch, tail.counter - 1);
+        let before = Version::new(tail.epoch, tail.counter.saturating_sub(1));
         cx.power().version_moved(before, tail);
     }
 
-    /// The sync site has sent its whole database; it is complete and synced in `received`.
+    /// Whether `from` may replace this server's database by one of `version`: asked before its first byte is received, so
+    /// that a refusal costs neither time nor space, and again when it is complete (U49).
+    ///
+    /// # Errors
+    /// What the caller is told.
+    pub fn may_send(
+        &mut self,
+        cx: &mut Context<'_, '_>,
+        from: ServerId,
+        version: Version,
+    ) -> Result<(), AbortCode> {
+        let ours = self.cell.server(from).dialect == Dialect::Quorate;
+        let record = cx.power().voter().promise_record();
+        if (self.role.is_some() || record.to != Some(from)) && !planted(Fault::NoFence) {
+            return Err(AbortCode::OUT_OF_SYNC);
+        }
+        let own = self.database.version();
+        // A sync site of ours labels what it adopted before it sends it, so what it sends is never older.
+        let old = ours && (version < own || version.epoch != record.max_epoch);
+        if old && !planted(Fault::OlderDatabaseTaken) { Err(AbortCode::OUT_OF_SYNC) } else { Ok(()) }
+    }
+
+    /// The sync site has sent its whole database; it is complete in `received`.
     ///
     /// # Errors
     /// What the caller is told; the old database is in its place.
@@ -160,28 +183,18 @@ impl Replica {
         version: Version,
         received: Box<dyn Replacement>,
     ) -> Result<Answer, AbortCode> {
-        let ours = self.cell.server(from).dialect == Dialect::Quorate;
-        let record = cx.power().voter().promise_record();
-        if (self.role.is_some() || record.to != Some(from)) && !planted(Fault::NoFence) {
-            return Err(AbortCode::OUT_OF_SYNC);
-        }
-        let own = self.database.version();
-        // A sync site of ours labels what it adopted before it sends it, so what it sends is never older.
-        if ours && (version < own || version.epoch != record.max_epoch) && !planted(Fault::OlderDatabaseTaken)
-        {
-            return Err(AbortCode::OUT_OF_SYNC);
-        }
-        if version == own {
+        self.may_send(cx, from, version)?;
+        if version == self.database.version() {
             return Ok(Answer::Done);
         }
         self.remote.clear();
-        self.database.replace(received, version).map_err(|_| self.disk_failed(cx))?;
+        self.database.replace(received, version).map_err(|error| self.disk_failed(cx, &error))?;
         Ok(Answer::Done)
     }
 
-    fn disk_failed(&mut self, cx: &mut Context<'_, '_>) -> AbortCode {
+    fn disk_failed(&mut self, cx: &mut Context<'_, '_>, error: &ApplyError) -> AbortCode {
         self.remote.clear();
-        self.note_disk_failure(cx);
+        self.note_disk_failure(cx, error);
         AbortCode::IO
     }
 }

@@ -11,10 +11,9 @@
 //! [`Server::start`] returns when everything is ready to be called (U37); the threads begin after that.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,13 +23,14 @@ use ubik_proto::cell::ServerId;
 use ubik_proto::code::AbortCode;
 use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
 use ubik_proto::power::{Command, Event};
+use ubik_proto::promise::PromiseRecord;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::Version;
 use ubik_proto::vote::Vote;
 
 use crate::addresses::Addresses;
 use crate::effect::{Answer, CallError, CallToken, ClientEvent, ClientId, Effect, Reply};
-use crate::locks::{Held, Nothing};
+use crate::locks::{AbortOnPanic, Held, Nothing};
 use crate::phys::{PhysicalStore, Replacement};
 use crate::site::{Clock, Config, Site, StartError};
 use crate::transport::Transport;
@@ -80,6 +80,8 @@ pub(crate) struct Shared {
     clients: Mutex<HashMap<ClientId, Sender<ClientEvent>>>,
     next_client: AtomicU64,
     stopped: AtomicBool,
+    /// Called when this server has ended by itself.
+    failed: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Notified when the deadline of the votes may have changed, by whoever changed them.
     power_changed: (Mutex<bool>, Condvar),
     /// Notified when the copy may show another version, by whoever worked on it; the number of those who wait.
@@ -101,7 +103,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the database in `store`, makes everything ready, and starts the threads. Put its [`Server::ear`] into the
+    /// Opens the database in `store`, makes everything ready, and starts the threads. Put its [`Server::peers`] into the
     /// services that peers call.
     ///
     /// # Errors
@@ -146,6 +148,7 @@ impl Server {
             clients: Mutex::default(),
             next_client: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
+            failed: OnceLock::new(),
             power_changed: Default::default(),
             version_changed: Default::default(),
             version_waiters: AtomicU64::new(0),
@@ -164,13 +167,23 @@ impl Server {
 
     fn spawn(&mut self, name: &str, body: impl FnOnce(&Arc<Shared>) + Send + 'static) {
         let shared = self.shared.clone();
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || body(&shared));
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // A server that lacks a thread would go on with the others, and vote, say, though it serves nothing (U50).
+            let _alive = AbortOnPanic;
+            body(&shared);
+        });
         self.threads.push(thread.expect("a thread can be started when a server starts"));
     }
 
     /// The server as its peers' calls see it.
-    pub fn ear(&self) -> Ear {
-        Ear(Arc::downgrade(&self.shared))
+    pub fn peer_service(&self) -> PeerService {
+        PeerService(Arc::downgrade(&self.shared))
+    }
+
+    /// Calls `hook` if this server ends by itself, since its disk failed within a commit and only a restart can tell what it
+    /// holds. A process whose task is this server should end then. Only the first hook counts.
+    pub fn on_failure(&self, hook: impl Fn() + Send + Sync + 'static) {
+        let _ = self.shared.failed.set(Box::new(hook));
     }
 
     /// The server's state.
@@ -192,39 +205,46 @@ impl Drop for Server {
 
 /// Takes the calls of peers, from any thread, as long as the server runs.
 #[derive(Clone)]
-pub struct Ear(Weak<Shared>);
+pub struct PeerService(Weak<Shared>);
 
-impl Ear {
+impl PeerService {
+    /// The server, while it runs.
+    fn server(&self) -> Option<Arc<Shared>> {
+        self.0.upgrade().filter(|shared| !shared.is_stopped())
+    }
+
     /// A beacon; the vote to answer with, `None` if the answer must not be sent.
     pub fn serve_beacon(&self, from: ServerId, series: u64, beacon: &Beacon) -> Option<VoteReply> {
-        let shared = self.0.upgrade()?;
+        let shared = self.server()?;
         let mut held = Held::thread_entry();
         let (vote, commands) = shared.site.on_beacon(&mut held, from, series, beacon);
         shared.perform(&mut held, commands);
         match vote {
-            Vote::No(_) => Some(VoteReply::No),
+            Vote::No(_) => Some(VoteReply::No(shared.site.agreeable(&mut held, from))),
             Vote::Yes { persist: None } => Some(VoteReply::Yes(beacon.start)),
-            Vote::Yes { persist: Some(record) } => {
-                shared.site.save_promise(&mut held, record).ok().map(|()| VoteReply::Yes(beacon.start))
+            Vote::Yes { persist: Some(record) } if shared.save_promise(&mut held, record) => {
+                Some(VoteReply::Yes(beacon.start))
             }
+            // A vote that could not be saved is not given.
+            Vote::Yes { persist: Some(_) } => Some(VoteReply::No(shared.site.agreeable(&mut held, from))),
         }
     }
 
     /// Debug calls tell these addresses from now on.
     pub fn know_addresses(&self, addresses: &Arc<Addresses>) {
-        if let Some(shared) = self.0.upgrade() {
+        if let Some(shared) = self.server() {
             shared.site.know_addresses(addresses.clone());
         }
     }
 
     /// A debug call; the answer's bytes, `None` if it asks about a server that there is not.
     pub fn serve_debug(&self, call: VoteCall) -> Option<Vec<u8>> {
-        self.0.upgrade()?.site.debug(&mut Held::thread_entry(), call)
+        self.server()?.site.debug(&mut Held::thread_entry(), call)
     }
 
     /// The address of the sync site as this server knows it; 0 if it knows none (U18).
     pub fn sync_site_address(&self) -> u32 {
-        let Some(shared) = self.0.upgrade() else { return 0 };
+        let Some(shared) = self.server() else { return 0 };
         shared.site.with_power(&mut Held::thread_entry(), |now, power| {
             power.sync_site(now.moment).map_or(0, |id| power.cell().server(id).address)
         })
@@ -235,7 +255,7 @@ impl Ear {
     /// # Errors
     /// What the caller is told.
     pub fn serve_call(&self, from: ServerId, call: DiskCall) -> Result<Answer, AbortCode> {
-        let shared = self.0.upgrade().ok_or(AbortCode::NO_QUORUM)?;
+        let shared = self.server().ok_or(AbortCode::NO_QUORUM)?;
         let mut held = Held::thread_entry();
         let restarted = matches!(call, DiskCall::UpdateInterfaceAddr(_));
         let (answer, effects) = shared.site.on_call(&mut held, from, call);
@@ -247,13 +267,16 @@ impl Ear {
         answer
     }
 
-    /// Where a `SendFile` puts its bytes.
+    /// Where a `SendFile` of `version` puts its bytes, if `from` may send them.
     ///
     /// # Errors
-    /// Those of the store.
-    pub fn receive(&self) -> io::Result<Box<dyn Replacement>> {
-        let shared = self.0.upgrade().ok_or_else(|| io::Error::other("the server has stopped"))?;
-        shared.site.database().receive()
+    /// What the caller is told, before it has sent them.
+    pub fn begin_receive(&self, from: ServerId, version: Version) -> Result<Box<dyn Replacement>, AbortCode> {
+        let shared = self.server().ok_or(AbortCode::NO_QUORUM)?;
+        let mut held = Held::thread_entry();
+        let (received, effects) = shared.site.receive(&mut held, from, version);
+        shared.carry_out(&mut held, effects);
+        received
     }
 
     /// A `SendFile` whose bytes have all come.
@@ -266,7 +289,7 @@ impl Ear {
         version: Version,
         received: Box<dyn Replacement>,
     ) -> Result<Answer, AbortCode> {
-        let shared = self.0.upgrade().ok_or(AbortCode::NO_QUORUM)?;
+        let shared = self.server().ok_or(AbortCode::NO_QUORUM)?;
         let mut held = Held::thread_entry();
         let (answer, effects) = shared.site.on_database(&mut held, from, version, received);
         shared.carry_out(&mut held, effects);
@@ -284,6 +307,26 @@ impl Shared {
         self.power_changed.1.notify_all();
     }
 
+    /// Writes a promise; returns whether the yes that waits for it may be sent.
+    fn save_promise(&self, held: &mut Held<'_, Nothing>, record: PromiseRecord) -> bool {
+        let saved = self.site.save_promise(held, record);
+        let failure = saved.as_ref().err();
+        self.watch
+            .disk("votes", failure.map(|error| format!("cannot save a vote, so none is given: {error}")));
+        saved.unwrap_or(false)
+    }
+
+    /// The disk failed in the middle of a commit: only a restart, which replays the log, knows what this server holds. It ends,
+    /// answers nobody any more, and says so.
+    fn end_if_broken(&self) {
+        if self.site.database().is_broken() && !self.stopped.swap(true, Ordering::Relaxed) {
+            self.wake_power();
+            if let Some(hook) = self.failed.get() {
+                hook();
+            }
+        }
+    }
+
     /// Carries out what the votes ask for.
     fn perform(&self, held: &mut Held<'_, Nothing>, commands: Vec<Command>) {
         for command in commands {
@@ -293,7 +336,7 @@ impl Shared {
                 }
                 Command::Probe { to } => self.queue_vote(to, VoteJob::Probe),
                 Command::PersistOwnVote(record) => {
-                    if self.site.save_promise(held, record).is_ok() {
+                    if self.save_promise(held, record) {
                         let commands = self.site.on_own_vote_persisted(held, record);
                         self.perform(held, commands);
                     }
@@ -317,6 +360,10 @@ impl Shared {
             match effect {
                 Effect::Power(command) => self.perform(held, vec![command]),
                 Effect::Client(client, event) => self.tell(client, event),
+                Effect::DiskFailed(error) => {
+                    self.watch.disk("database", Some(error));
+                    self.end_if_broken();
+                }
                 // They went to the outbox.
                 Effect::Call { .. } | Effect::Send { .. } | Effect::Fetch { .. } => {}
             }
@@ -493,13 +540,16 @@ fn carry(
             let fetched = shared.transport.fetch(peer, &mut *into);
             ("GetFile", token, fetched.map(|version| Reply::Database(version, into)))
         }
-        Effect::Power(_) | Effect::Client(..) => return None,
+        Effect::Power(_) | Effect::Client(..) | Effect::DiskFailed(_) => return None,
     };
     // A beacon may have ended the transaction before this did.
     let ends = matches!(name, "ReleaseLocks" | "Abort");
-    if let (Err(CallError::Aborted(code)), false) = (&reply, ends) {
-        let code = *code;
-        shared.watch.refused(&shared.site, held, peer, name, code);
+    let refused = match &reply {
+        Err(CallError::Aborted(code)) => Some(*code),
+        _ => None,
+    };
+    if !ends {
+        shared.watch.answered(&shared.site, held, peer, name, refused);
     }
     Some((token, reply))
 }

@@ -57,6 +57,8 @@ pub enum Effect {
     },
     /// Tell the application.
     Client(ClientId, ClientEvent),
+    /// Tell the operator: a disk failed in this way. What the server gave up for it, it has.
+    DiskFailed(String),
 }
 
 /// What the application's transaction learns.

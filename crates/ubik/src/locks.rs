@@ -108,10 +108,11 @@ impl<L, T> Ordered<L, T> {
         Ordered { mutex: Mutex::new(value), level: PhantomData }
     }
 
-    /// Locks; whoever holds a lower lock has no token for it.
+    /// Locks; whoever holds a lower lock has no token for it. A panic while the guard lives aborts the process: what is
+    /// behind the lock may be half changed, and the threads that do not need it would go on without it.
     pub fn lock<'a, H: Before<L>>(&'a self, _held: &'a mut Held<'_, H>) -> Guard<'a, L, T> {
-        let value = self.mutex.lock().expect("a thread panicked while it held this lock");
-        Guard { value, held: Held(PhantomData) }
+        let value = self.mutex.lock().expect("a panic under this lock aborts the process");
+        Guard { value, held: Held(PhantomData), _alive: AbortOnPanic }
     }
 }
 
@@ -120,6 +121,20 @@ impl<L, T> Ordered<L, T> {
 pub struct Guard<'a, L, T> {
     value: MutexGuard<'a, T>,
     held: Held<'a, L>,
+    _alive: AbortOnPanic,
+}
+
+/// Ends the process if it is dropped by a panic, after the panic has said what it is (U50).
+#[derive(Debug)]
+pub struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        // The scheduler of `schedules.rs` reports a panic itself.
+        if std::thread::panicking() && cfg!(not(feature = "controlled")) {
+            std::process::abort();
+        }
+    }
 }
 
 impl<'a, L, T> Guard<'a, L, T> {

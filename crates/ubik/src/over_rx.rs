@@ -14,13 +14,14 @@ use rx::{Connection, Port, ServiceId, Timeouts};
 use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, Dialect, ServerId};
 use ubik_proto::code::AbortCode;
+use ubik_proto::epochs::EpochRange;
 use ubik_proto::messages::{Beacon, DiskCall, MAX_INTERFACES, MAX_WRITE_BYTES, VoteCall};
 use ubik_proto::profile::Profile;
 use ubik_proto::version::Version;
 use ubik_proto::xdr::XdrError;
 
 use crate::addresses::{Addresses, Stranger};
-use crate::driver::Ear;
+use crate::driver::PeerService;
 use crate::effect::{Answer, CallError, Reply};
 use crate::phys::Replacement;
 use crate::registers::table;
@@ -291,7 +292,7 @@ impl Transport for RxTransport {
         };
         let request = VoteCall::Beacon(*beacon).encode();
         match connection.start().and_then(|mut call| exchange(&mut call, &request)) {
-            Ok(_) => VoteReply::No,
+            Ok(answer) => VoteReply::No(EpochRange::decode(&answer)),
             Err(rx::CallFailure::Aborted(code)) => self.vote_of(to, beacon, code.0),
             Err(rx::CallFailure::Unanswered(_) | rx::CallFailure::NotSent(_)) => {
                 give_up(&self.votes, to, |(_, kept)| Arc::ptr_eq(kept, &connection));
@@ -367,13 +368,13 @@ impl Membership {
 pub fn serve(
     port: &Port,
     services: Services,
-    ear: Ear,
+    peers: PeerService,
     members: Membership,
     security: &[Arc<dyn SecurityClass>],
 ) {
-    ear.know_addresses(&members.addresses);
+    peers.know_addresses(&members.addresses);
     let members = Arc::new(members);
-    let votes = (ear.clone(), members.clone());
+    let votes = (peers.clone(), members.clone());
     port.serve(
         services.vote,
         security.to_vec(),
@@ -382,7 +383,7 @@ pub fn serve(
     port.serve(
         services.disk,
         security.to_vec(),
-        Arc::new(move |call: &mut dyn ServedCall| serve_disk(&ear, &members, call)),
+        Arc::new(move |call: &mut dyn ServedCall| serve_disk(&peers, &members, call)),
     );
 }
 
@@ -394,26 +395,35 @@ fn bad_request(error: XdrError) -> rx::AbortCode {
     refused(if let XdrError::Opcode(_) = error { AbortCode::OPCODE } else { AbortCode::UNMARSHAL })
 }
 
-fn serve_vote(ear: &Ear, members: &Membership, call: &mut dyn ServedCall) -> Result<(), rx::AbortCode> {
+fn serve_vote(
+    peers: &PeerService,
+    members: &Membership,
+    call: &mut dyn ServedCall,
+) -> Result<(), rx::AbortCode> {
     let request = read_rest(call, MAX_CALL)?;
     let beacon = match VoteCall::decode(&request).map_err(bad_request)? {
         VoteCall::Beacon(beacon) => beacon,
         // C answers this with nothing, by a mistake in the call's definition, and reads nothing (U18).
-        VoteCall::SyncSite => return Ok(call.write(&ear.sync_site_address().to_be_bytes())?),
-        debug => return Ok(call.write(&ear.serve_debug(debug).ok_or(NO_SUCH_SERVER)?)?),
+        VoteCall::SyncSite => return Ok(call.write(&peers.sync_site_address().to_be_bytes())?),
+        debug => return Ok(call.write(&peers.serve_debug(debug).ok_or(NO_SUCH_SERVER)?)?),
     };
     // An unknown host gets no vote, which is an empty answer.
     let Some(from) = members.member(call.caller()) else {
         return Ok(());
     };
-    match ear.serve_beacon(from, call.caller().channel, &beacon) {
+    match peers.serve_beacon(from, call.caller().channel, &beacon) {
         Some(VoteReply::Yes(code)) => Err(rx::AbortCode(code)),
-        Some(VoteReply::No | VoteReply::Failed) => Ok(()),
+        Some(VoteReply::No(Some(range))) => Ok(call.write(&range.encode())?),
+        Some(VoteReply::No(None) | VoteReply::Failed) => Ok(()),
         None => Err(rx::AbortCode::RESTARTING),
     }
 }
 
-fn serve_disk(ear: &Ear, members: &Membership, call: &mut dyn ServedCall) -> Result<(), rx::AbortCode> {
+fn serve_disk(
+    peers: &PeerService,
+    members: &Membership,
+    call: &mut dyn ServedCall,
+) -> Result<(), rx::AbortCode> {
     let from = members.member(call.caller());
     let mut opcode = [0; 4];
     read_exactly(call, &mut opcode)?;
@@ -431,13 +441,13 @@ fn serve_disk(ear: &Ear, members: &Membership, call: &mut dyn ServedCall) -> Res
     }
     let from = from.ok_or(refused(AbortCode::NOT_AUTHORIZED))?;
     if let DiskCall::SendFile { file, length, version } = decoded {
-        return receive(ear, from, call, file, length, version);
+        return receive(peers, from, call, file, length, version);
     }
     let tells_addresses = matches!(decoded, DiskCall::UpdateInterfaceAddr(_));
     if let DiskCall::UpdateInterfaceAddr(told) = &decoded {
         members.addresses.learn(from, told).map_err(|Stranger| refused(AbortCode::BAD_HOST))?;
     }
-    match ear.serve_call(from, decoded).map_err(refused)? {
+    match peers.serve_call(from, decoded).map_err(refused)? {
         // C stops if the first of these is not the address that it has listed.
         Answer::Done if tells_addresses => call.write(&encode_addresses(members.addresses.own()))?,
         Answer::Done => {}
@@ -463,7 +473,7 @@ fn answer_database(call: &mut dyn ServedCall, database: &Snapshot) -> Result<(),
 }
 
 fn receive(
-    ear: &Ear,
+    peers: &PeerService,
     from: ServerId,
     call: &mut dyn ServedCall,
     file: u32,
@@ -473,7 +483,7 @@ fn receive(
     if file != 0 {
         return Err(refused(AbortCode::NO_ENTRY));
     }
-    let mut received = ear.receive().map_err(|_| refused(AbortCode::IO))?;
+    let mut received = peers.begin_receive(from, version).map_err(refused)?;
     read_database(call, length, &mut *received).map_err(|_| refused(AbortCode::IO))?;
-    ear.serve_database(from, version, received).map(drop).map_err(refused)
+    peers.serve_database(from, version, received).map(drop).map_err(refused)
 }

@@ -114,7 +114,7 @@ impl Replica {
             Event::Heard { host, version, transaction } => self.heard(cx, host, version, transaction),
             Event::Voted { peer } => {
                 self.unbound_voted(cx, peer);
-                self.begin_again(cx, peer);
+                self.beginner_told(peer);
             }
             Event::Down { peer } => {
                 if let Some(role) = &mut self.role {
@@ -290,8 +290,9 @@ impl Replica {
 
     /// After a failure of the own disk, a full one too: a sync site that cannot log gives its mandate up, so that one that
     /// can takes over.
-    pub(crate) fn note_disk_failure(&mut self, cx: &mut Context<'_, '_>) {
+    pub(crate) fn note_disk_failure(&mut self, cx: &mut Context<'_, '_>, error: &dyn std::fmt::Display) {
         let now = cx.now;
+        cx.effects.push(Effect::DiskFailed(error.to_string()));
         let commands = cx.power().resign(now);
         cx.effects.extend(commands.into_iter().map(Effect::Power));
     }

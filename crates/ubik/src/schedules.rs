@@ -10,6 +10,7 @@ use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind};
 use ubik_proto::log::Change;
 use ubik_proto::messages::{Beacon, DiskCall, Write};
 use ubik_proto::profile::Profile;
+use ubik_proto::promise::PromiseRecord;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::{TransactionId, Version};
 use ubik_proto::vote::Vote;
@@ -18,6 +19,7 @@ use crate::application::{AppCache, ReadTransaction};
 use crate::database::Database;
 use crate::effect::Answer;
 use crate::locks::Held;
+use crate::phys::PhysicalStore;
 use crate::phys::memory::MemoryStore;
 use crate::site::{Clock, Config, Site};
 
@@ -122,7 +124,7 @@ fn agree(site: &Site, to: usize, epoch: u32) {
     let mut held = Held::thread_entry();
     match site.on_beacon(&mut held, ServerId::new(to), 1, &beacon).0 {
         Vote::Yes { persist: Some(record) } => {
-            site.save_promise(&mut held, record).expect("memory does not fail")
+            assert!(site.save_promise(&mut held, record).expect("memory does not fail"));
         }
         other => panic!("{other:?}"),
     }
@@ -140,10 +142,11 @@ fn a_vote_and_a_commit_exclude_each_other() {
         let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate };
         let cell = Cell::new((0..3).map(server).collect(), 2).expect("three servers are a cell");
         let config = Config { cell, profile: Profile::openafs(), cache_pages: 4, bootstrap: false };
-        let hand = Arc::new(Hand::default());
-        let site = Arc::new(
-            Site::start(config, Arc::new(MemoryStore::new()), hand.clone()).expect("memory does not fail"),
-        );
+        let (hand, store) = (Arc::new(Hand::default()), MemoryStore::new());
+        let promise = PromiseRecord { max_epoch: 1, to: None }.kept(&config.cell);
+        store.save_promise(promise).expect("memory does not fail");
+        let site =
+            Arc::new(Site::start(config, Arc::new(store), hand.clone()).expect("memory does not fail"));
         hand.0.store(76, Ordering::Relaxed);
         agree(&site, 0, 100);
         let transaction = TransactionId { epoch: 100, counter: 1 };

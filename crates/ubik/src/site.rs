@@ -11,12 +11,15 @@ use std::sync::{Arc, OnceLock};
 use thiserror::Error;
 use ubik_proto::cell::{Cell, ServerId};
 use ubik_proto::code::AbortCode;
+use ubik_proto::epochs::{self, EpochRange};
 use ubik_proto::log::Change;
 use ubik_proto::messages::{Beacon, DiskCall};
 use ubik_proto::power::{Command, Event, Power};
 use ubik_proto::profile::{Profile, ProfileError};
+use ubik_proto::promise::PromiseRecord;
 use ubik_proto::time::{Moment, Now};
-use ubik_proto::vote::{PromiseRecord, Vote};
+use ubik_proto::version::Version;
+use ubik_proto::vote::Vote;
 
 use crate::addresses::Addresses;
 use crate::database::{Database, OpenError};
@@ -56,6 +59,26 @@ pub enum StartError {
     /// The promise could not be read: without it this server might promise the same epoch twice.
     #[error("cannot read the promise: {0}")]
     Promise(#[source] std::io::Error),
+    /// Nobody could be elected above it.
+    #[error(
+        "{what} has epoch {epoch}, and too few are left above it to elect servers in (the last is {}); stop all servers \
+         of the cell, write a lower epoch into the newest copy's label, and remove the promises and the other copies",
+        epochs::LAST
+    )]
+    EpochsUsedUp {
+        /// What has it.
+        what: &'static str,
+        /// Which.
+        epoch: u32,
+    },
+}
+
+fn check_epochs(database: &Database, record: PromiseRecord) -> Result<(), StartError> {
+    let found = [("the database", database.version().epoch), ("the promise", record.max_epoch)];
+    match found.into_iter().find(|&(_, epoch)| epoch > epochs::LAST_USABLE) {
+        Some((what, epoch)) => Err(StartError::EpochsUsedUp { what, epoch }),
+        None => Ok(()),
+    }
 }
 
 /// Takes the effects that must leave in the order in which they were decided, and hands back the others.
@@ -67,6 +90,7 @@ pub struct Site {
     /// Where the servers are, if they have addresses.
     addresses: OnceLock<Arc<Addresses>>,
     clock: Arc<dyn Clock>,
+    cell: Cell,
     database: Arc<Database>,
     power: Ordered<PowerLock, Power>,
     replica: Ordered<DatabaseLock, Replica>,
@@ -90,14 +114,17 @@ impl Site {
         config.profile.check()?;
         let Config { cell, profile, cache_pages, bootstrap } = config;
         let database = Arc::new(Database::open(store, cache_pages)?);
-        let record = database.load_promise().map_err(StartError::Promise)?;
-        let now = clock.now().moment;
-        let power = Power::new(cell.clone(), profile.clone(), record, database.version(), now);
-        let replica = Replica::new(cell, profile, bootstrap, database.clone());
+        let kept = database.load_promise().map_err(StartError::Promise)?;
+        let now = clock.now();
+        let record = PromiseRecord::found(kept, &cell, now.wall);
+        check_epochs(&database, record)?;
+        let power = Power::new(cell.clone(), profile.clone(), record, database.version(), now.moment);
+        let replica = Replica::new(cell.clone(), profile, bootstrap, database.clone());
         Ok(Site {
             outbox: OnceLock::new(),
             addresses: OnceLock::new(),
             clock,
+            cell,
             database,
             power: Ordered::new(power),
             replica: Ordered::new(replica),
@@ -198,6 +225,11 @@ impl Site {
         self.power(held, |now, power| power.on_beacon(now, from, series, beacon))
     }
 
+    /// What a refusal tells `from`.
+    pub fn agreeable(&self, held: &mut Held<'_, Nothing>, from: ServerId) -> Option<EpochRange> {
+        self.power(held, |now, power| power.agreeable(now, from))
+    }
+
     /// The answer to a beacon of this server's.
     pub fn on_vote(
         &self,
@@ -221,12 +253,20 @@ impl Site {
 
     /// Makes a promise safe; no lock is held meanwhile.
     ///
+    /// Returns whether the yes that waits for it may be sent.
+    ///
     /// # Errors
-    /// Those of the store: the yes must not be sent.
-    pub fn save_promise(&self, held: &mut Held<'_, Nothing>, record: PromiseRecord) -> std::io::Result<()> {
-        let saved = self.database.save_promise(record)?;
-        self.power(held, |_, power| power.on_promise_saved(saved));
-        Ok(())
+    /// Those of the store: the yes must not be sent, and does not bind.
+    pub fn save_promise(&self, held: &mut Held<'_, Nothing>, record: PromiseRecord) -> std::io::Result<bool> {
+        match self.database.save_promise(record.kept(&self.cell)) {
+            Ok(true) => Ok(self.power(held, |_, power| power.on_promise_saved(record))),
+            // A newer one is on disk.
+            Ok(false) => Ok(false),
+            Err(error) => {
+                self.power(held, |now, power| power.on_promise_lost(now, record));
+                Err(error)
+            }
+        }
     }
 
     /// This server's own vote is safe.
@@ -259,12 +299,31 @@ impl Site {
         self.replica(held, |replica, cx| replica.on_call(cx, from, call))
     }
 
+    /// A peer's `SendFile` of `version` begins: where its bytes go, or what the caller is told.
+    pub fn receive(
+        &self,
+        held: &mut Held<'_, Nothing>,
+        from: ServerId,
+        version: Version,
+    ) -> (Result<Box<dyn Replacement>, AbortCode>, Vec<Effect>) {
+        if let Err(code) = self.replica(held, |replica, cx| replica.may_send(cx, from, version)).0 {
+            return (Err(code), Vec::new());
+        }
+        match self.database.receive() {
+            Ok(received) => (Ok(received), Vec::new()),
+            Err(error) => {
+                let failed = Effect::DiskFailed(format!("cannot receive a database: {error}"));
+                (Err(AbortCode::IO), vec![failed])
+            }
+        }
+    }
+
     /// A peer's `SendFile`, received whole into `received`.
     pub fn on_database(
         &self,
         held: &mut Held<'_, Nothing>,
         from: ServerId,
-        version: ubik_proto::version::Version,
+        version: Version,
         received: Box<dyn Replacement>,
     ) -> (Result<Answer, AbortCode>, Vec<Effect>) {
         self.replica(held, |replica, cx| replica.on_database(cx, from, version, received))

@@ -5,6 +5,7 @@
 
 mod beginners;
 mod unbound;
+mod writers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +20,9 @@ use ubik_proto::recovery::{Busy, Progress, Recovery, Step, Verdict, verdict};
 use ubik_proto::time::Moment;
 use ubik_proto::version::{TransactionId, Version};
 
+use self::beginners::Beginner;
 use crate::commit::{Commit, Stage, Taker};
+use crate::database::ApplyError;
 use crate::effect::{CallError, ClientEvent, ClientId, Effect, Reply, WriteError};
 use crate::replica::{Context, Outstanding, Replica};
 
@@ -58,9 +61,8 @@ pub struct SyncSite {
     leases_until: Option<Moment>,
     /// When the label is to be committed again, after the disk refused it.
     label_again: Option<Moment>,
-    /// OpenAFS servers that refused a transaction's beginning, and until when they are asked again: after a beacon that
-    /// says the right version.
-    begin_again: BTreeMap<ServerId, Moment>,
+    /// OpenAFS servers that refused a transaction's beginning, and are asked again after a beacon that says the right version.
+    begin_again: BTreeMap<ServerId, Beginner>,
     /// OpenAFS servers that were sent the database before they voted.
     spared: ServerSet,
     claim: Claim,
@@ -108,7 +110,7 @@ impl SyncSite {
 
     pub(crate) fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let leases = self.leases_until.map(|until| until + Duration::from_micros(1));
-        let again = self.begin_again.values().min().copied();
+        let again = self.begin_again.values().map(Beginner::deadline).min();
         [leases, self.label_again, again, self.recovery.next_deadline(now)].into_iter().flatten().min()
     }
 
@@ -151,17 +153,6 @@ impl SyncSite {
 }
 
 impl Replica {
-    /// An application wants to write; it is told when it may, in turn.
-    pub fn begin_write(&mut self, cx: &mut Context<'_, '_>, client: ClientId) {
-        if self.role.is_some() {
-            self.writers.push_back(client);
-            self.settle(cx);
-        } else {
-            let sync_site = self.sync_site(cx);
-            cx.tell(client, ClientEvent::WriteFailed(WriteError::NotSyncSite { sync_site }));
-        }
-    }
-
     /// The application's transaction is complete.
     pub fn commit(&mut self, cx: &mut Context<'_, '_>, client: ClientId, changes: Vec<Change>) {
         let Some(role) = self.role.as_mut().filter(|role| role.writer == Some(client)) else {
@@ -169,7 +160,7 @@ impl Replica {
             return;
         };
         role.writer = None;
-        let version = self.database.version().next();
+        let version = self.next_version();
         self.start_commit(cx, Some(client), changes, version, None);
         self.settle(cx);
     }
@@ -254,7 +245,14 @@ impl Replica {
                     *taker = Taker::Failed;
                 }
             }
-            (Purpose::Ask | Purpose::Fetch | Purpose::Send(_), _) => role.recovery.failed(peer, retry),
+            (Purpose::Ask | Purpose::Fetch | Purpose::Send(_), reply) => {
+                role.recovery.failed(peer, retry);
+                if let Err(CallError::Local(error)) = reply {
+                    cx.effects.push(Effect::DiskFailed(format!(
+                        "cannot keep a database that is received: {error}"
+                    )));
+                }
+            }
         }
     }
 
@@ -320,7 +318,7 @@ impl Replica {
                     role.recovery.fetched();
                 }
             }
-            Err(_) => self.note_disk_failure(cx),
+            Err(error) => self.note_disk_failure(cx, &error),
         }
     }
 
@@ -337,7 +335,7 @@ impl Replica {
         while self.role.is_some() {
             self.recover(cx);
             self.retry_label(cx);
-            self.drop_silent_beginners(cx);
+            self.settle_beginners(cx);
             let decided = self.decide(cx);
             let began = self.admit_writer(cx);
             self.update_claim(cx);
@@ -383,7 +381,7 @@ impl Replica {
         let Some(role) = &mut self.role else { return };
         if role.commit.is_none() && role.label_again.is_some_and(|at| now >= at) {
             role.label_again = None;
-            let version = self.database.version().next();
+            let version = self.next_version();
             self.start_commit(cx, None, Vec::new(), version, None);
         }
     }
@@ -394,7 +392,8 @@ impl Replica {
                 let token = self.token(epoch, peer, Purpose::Fetch);
                 cx.effects.push(Effect::Fetch { to: peer, token, into });
             }
-            Err(_) => {
+            Err(error) => {
+                cx.effects.push(Effect::DiskFailed(format!("cannot receive a database: {error}")));
                 let retry = cx.now.moment + self.profile.beacon / 4;
                 if let Some(role) = &mut self.role {
                     role.recovery.failed(peer, retry);
@@ -409,8 +408,8 @@ impl Replica {
         if !self.is_bound_to_self(cx) {
             return;
         }
-        if self.database.relabel(label).is_err() {
-            self.note_disk_failure(cx);
+        if let Err(error) = self.database.relabel(label) {
+            self.note_disk_failure(cx, &error);
             return;
         }
         if let Some(role) = &mut self.role {
@@ -420,7 +419,8 @@ impl Replica {
                 self.database.reveal();
             }
         }
-        self.start_commit(cx, None, Vec::new(), label.next(), Some((old, label)));
+        let version = self.next_version();
+        self.start_commit(cx, None, Vec::new(), version, Some((old, label)));
     }
 
     /// Steps 2 to 7 of the commit, as far as they can go; returns whether it ended.
@@ -474,8 +474,8 @@ impl Replica {
         // Beacons that leave from now on may come after the commit.
         self.update_claim(cx);
         cx.post_now();
-        if self.database.apply(&changes, version).is_err() {
-            self.logging_failed(cx);
+        if let Err(error) = self.database.apply(&changes, version) {
+            self.logging_failed(cx, &error);
             return false;
         }
         if let Some(commit) = self.role.as_mut().and_then(|role| role.commit.as_mut()) {
@@ -488,12 +488,12 @@ impl Replica {
     }
 
     /// Others may have it: its fate is another sync site's to find out.
-    fn logging_failed(&mut self, cx: &mut Context<'_, '_>) {
+    fn logging_failed(&mut self, cx: &mut Context<'_, '_>, error: &ApplyError) {
         let commit = self.role.as_mut().and_then(|role| role.commit.take());
         if let Some((client, version)) = commit.and_then(|commit| Some((commit.client?, commit.version))) {
             cx.tell(client, ClientEvent::Undecided(version));
         }
-        self.note_disk_failure(cx);
+        self.note_disk_failure(cx, error);
     }
 
     /// The transaction never was: nothing of it is in any log.
@@ -555,26 +555,8 @@ impl Replica {
         }
     }
 
-    /// Lets the next writer begin; returns whether one did.
-    fn admit_writer(&mut self, cx: &mut Context<'_, '_>) -> bool {
-        let now = cx.now.moment;
-        let Some(role) = &mut self.role else { return false };
-        if !role.is_established() || role.is_writing() || self.writers.is_empty() {
-            return false;
-        }
-        let held_back = self.cell.peers().any(|id| {
-            let sending = matches!(role.recovery.known(id).busy, Busy::Sending(_));
-            sending && role.overtaken[id.index()] >= PATIENT_TRANSFERS
-        });
-        if held_back || !cx.power().holds_mandate(now) {
-            return false;
-        }
-        let Some(client) = self.writers.pop_front() else {
-            return false;
-        };
-        role.writer = Some(client);
-        cx.tell(client, ClientEvent::WriteBegun(self.database.tail()));
-        true
+    fn next_version(&self) -> Version {
+        self.database.version().next().expect("Profile::check leaves counters above epoch_commits")
     }
 
     fn update_claim(&mut self, cx: &mut Context<'_, '_>) {

@@ -3,6 +3,7 @@
 //! [`Watch`] looks at a server's state after something happened and says what has changed since it looked last. It
 //! decides nothing, and keeps no lock while it speaks.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -50,29 +51,57 @@ struct Copy {
 pub struct Watch {
     log: Log,
     seen: Mutex<(Option<Votes>, Option<Copy>)>,
+    /// What was said last of each state that lasts: a disk that fails, a peer that refuses. Said once, not for each try.
+    states: Mutex<HashMap<String, String>>,
 }
 
 impl Watch {
     /// Says it to `log`.
     pub fn new(log: Log) -> Self {
-        Watch { log, seen: Mutex::default() }
+        Watch { log, seen: Mutex::default(), states: Mutex::default() }
     }
 
     fn say(&self, lines: &[String]) {
         lines.iter().for_each(|line| (self.log)(line));
     }
 
-    /// A call to a peer was answered with an error.
-    pub fn refused(
+    /// A call to a peer was answered, with an error or not.
+    pub fn answered(
         &self,
         site: &Site,
         held: &mut Held<'_, Nothing>,
         peer: ServerId,
         call: &str,
-        code: AbortCode,
+        refused: Option<AbortCode>,
     ) {
-        let peer = site.with_power(held, |_, power| name(power.cell(), peer));
-        (self.log)(&format!("{peer} refuses {call}: {code}"));
+        let of = format!("{call} to {}", peer.index());
+        let line = refused.map(|code| {
+            let peer = site.with_power(held, |_, power| name(power.cell(), peer));
+            format!("{peer} refuses {call}: {code}")
+        });
+        self.say_of_state(of, line);
+    }
+
+    /// A disk did what it was to do for `what`, or failed.
+    pub fn disk(&self, what: &str, failure: Option<String>) {
+        self.say_of_state(format!("disk: {what}"), failure);
+    }
+
+    /// Says how a lasting state is, if that is news; `None` is well.
+    fn say_of_state(&self, of: String, line: Option<String>) {
+        let news = {
+            let mut states = self.states.lock().expect("no code here panics while it holds this lock");
+            match &line {
+                Some(line) => states.insert(of, line.clone()).as_ref() != Some(line),
+                None => {
+                    states.remove(&of);
+                    false
+                }
+            }
+        };
+        if let (true, Some(line)) = (news, line) {
+            (self.log)(&line);
+        }
     }
 
     /// Looks at the votes.
@@ -178,8 +207,10 @@ fn changes_of_votes(now: Now, power: &Power, old: &Votes, new: &Votes) -> Vec<St
         let skew = power.beaconer().link(id).skew.unwrap_or(0);
         let limit = power.profile().skew_limit;
         lines.push(format!(
-            "the clock of {} is {skew} s ahead of this one's (limit {limit:?}); set the clocks",
-            name(cell, id)
+            "the clock of {} is {} s {} this one's (limit {limit:?}); set the clocks",
+            name(cell, id),
+            skew.abs(),
+            if skew > 0 { "ahead of" } else { "behind" }
         ));
     }
     lines

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use ubik::application::{AppCache, BeginError, CommitError};
-use ubik::driver::{Ear, Server};
+use ubik::driver::{PeerService, Server};
 use ubik::effect::{Answer, CallError, ReadKind, Reply, WriteError};
 use ubik::phys::files::FileStore;
 use ubik::phys::memory::MemoryStore;
@@ -26,7 +26,7 @@ use shared::{PATIENCE, read_newest};
 
 #[derive(Default)]
 struct Wires {
-    ears: Mutex<HashMap<ServerId, Ear>>,
+    ears: Mutex<HashMap<ServerId, PeerService>>,
     cut: Mutex<Vec<ServerId>>,
 }
 
@@ -37,7 +37,7 @@ struct Loopback {
 }
 
 impl Loopback {
-    fn ear(&self, to: ServerId) -> Option<Ear> {
+    fn peers(&self, to: ServerId) -> Option<PeerService> {
         let cut = self.wires.cut.lock().unwrap();
         if cut.contains(&self.me) || cut.contains(&to) {
             None
@@ -46,8 +46,8 @@ impl Loopback {
         }
     }
 
-    fn reached(&self, to: ServerId) -> Result<Ear, CallError> {
-        self.ear(to).ok_or(CallError::Unreachable)
+    fn reached(&self, to: ServerId) -> Result<PeerService, CallError> {
+        self.peers(to).ok_or(CallError::Unreachable)
     }
 }
 
@@ -59,11 +59,13 @@ fn bytes_of(snapshot: &Snapshot) -> Vec<u8> {
 
 impl Transport for Loopback {
     fn beacon(&self, to: ServerId, series: u64, beacon: &Beacon) -> VoteReply {
-        self.ear(to).and_then(|ear| ear.serve_beacon(self.me, series, beacon)).unwrap_or(VoteReply::Failed)
+        self.peers(to)
+            .and_then(|peers| peers.serve_beacon(self.me, series, beacon))
+            .unwrap_or(VoteReply::Failed)
     }
 
     fn probe(&self, to: ServerId) -> bool {
-        self.ear(to).is_some()
+        self.peers(to).is_some()
     }
 
     fn call(&self, to: ServerId, call: &DiskCall) -> Result<Reply, CallError> {
@@ -74,10 +76,10 @@ impl Transport for Loopback {
     }
 
     fn send(&self, to: ServerId, database: &Snapshot) -> Result<(), CallError> {
-        let ear = self.reached(to)?;
-        let mut received = ear.receive().map_err(CallError::Local)?;
+        let peers = self.reached(to)?;
+        let mut received = peers.begin_receive(self.me, database.version()).map_err(CallError::Aborted)?;
         received.append(&bytes_of(database)).map_err(CallError::Local)?;
-        ear.serve_database(self.me, database.version(), received).map(drop).map_err(CallError::Aborted)
+        peers.serve_database(self.me, database.version(), received).map(drop).map_err(CallError::Aborted)
     }
 
     fn fetch(&self, to: ServerId, into: &mut dyn Replacement) -> Result<Version, CallError> {
@@ -122,7 +124,7 @@ impl TestCell {
         let config = Config { cell, profile: Profile::brisk(), cache_pages: 20, bootstrap: false };
         let transport = Arc::new(Loopback { wires: self.wires.clone(), me });
         let server = Server::start(config, self.stores[index].clone(), transport).unwrap();
-        self.wires.ears.lock().unwrap().insert(me, server.ear());
+        self.wires.ears.lock().unwrap().insert(me, server.peer_service());
         self.servers[index] = Some(server);
     }
 

@@ -10,6 +10,7 @@ use ubik::effect::{
     Answer, CallError, CallToken, ClientEvent, ClientId, Effect, ReadKind, Reply, WriteError,
 };
 use ubik::locks::Held;
+use ubik::phys::PhysicalStore;
 use ubik::phys::memory::MemoryStore;
 use ubik::site::{Clock, Config, Site};
 use ubik_proto::beacon::VoteReply;
@@ -17,8 +18,9 @@ use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind};
 use ubik_proto::code::AbortCode;
 use ubik_proto::log::Change;
 use ubik_proto::messages::{Beacon, DiskCall, LOCK_WRITE, Write};
-use ubik_proto::power::{Command, Event};
+use ubik_proto::power::{Command, Event, Standing};
 use ubik_proto::profile::Profile;
+use ubik_proto::promise::PromiseRecord;
 use ubik_proto::recovery::Progress;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::{TransactionId, Version};
@@ -51,12 +53,22 @@ fn site(me: u32) -> (Site, Arc<Hand>) {
     (site, hand)
 }
 
-fn site_on_disk(me: u32) -> (Site, Arc<Hand>, MemoryStore) {
+fn config(me: u32) -> Config {
     let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate };
     let cell = Cell::new((0..3).map(server).collect(), me).unwrap();
-    let config = Config { cell, profile: Profile::openafs(), cache_pages: 20, bootstrap: false };
+    Config { cell, profile: Profile::openafs(), cache_pages: 20, bootstrap: false }
+}
+
+fn site_on_disk(me: u32) -> (Site, Arc<Hand>, MemoryStore) {
+    start(config(me))
+}
+
+fn start(config: Config) -> (Site, Arc<Hand>, MemoryStore) {
     let hand = Arc::new(Hand::default());
     let store = MemoryStore::new();
+    // It has promised before; without a promise it would agree to nothing below the clock.
+    let promise = PromiseRecord { max_epoch: 1, to: None }.kept(&config.cell);
+    store.save_promise(promise).unwrap();
     (Site::start(config, Arc::new(store.clone()), hand.clone()).unwrap(), hand, store)
 }
 
@@ -72,7 +84,7 @@ fn candidate(epoch: u32) -> Beacon {
 
 fn agrees(site: &Site, to: ServerId, epoch: u32) -> bool {
     match site.on_beacon(&mut held(), to, 1, &candidate(epoch)).0 {
-        Vote::Yes { persist: Some(record) } => site.save_promise(&mut held(), record).is_ok(),
+        Vote::Yes { persist: Some(record) } => site.save_promise(&mut held(), record).unwrap(),
         Vote::Yes { persist: None } => true,
         Vote::No(_) => false,
     }
@@ -87,7 +99,7 @@ fn write_call(epoch: u32) -> DiskCall {
     DiskCall::WriteV { transaction: transaction(epoch), writes: vec![write] }
 }
 
-/// U29, U31, U35: a server does the calls of the one that has its promise, in the epoch it agreed to, and of nobody else:
+/// U29, U31, U35, U49: a server does the calls of the one that has its promise, in the epoch it agreed to, and of nobody else:
 /// not of another server, not of the same in an older epoch, and not of the old one when it has promised a new one, also
 /// for a transaction that was begun before.
 #[test]
@@ -109,6 +121,9 @@ fn only_the_server_with_the_promise_is_served() {
     received.append(&[1; 8]).unwrap();
     let sent = site.on_database(&mut held(), id(0), Version::new(100, 2), received).0;
     assert!(refused(sent), "whole databases too");
+    let begun = |from| site.receive(&mut held(), id(from), Version::new(101, 2)).0.err();
+    assert_eq!(begun(0), Some(AbortCode::OUT_OF_SYNC), "before a byte of them is received");
+    assert_eq!(begun(1), None);
     assert_eq!(site.database().version(), Version::FRESH, "nothing was changed");
 }
 
@@ -138,6 +153,8 @@ struct Play {
     effects: VecDeque<Effect>,
     /// What it told its clients.
     told: Vec<ClientEvent>,
+    /// What it told the operator.
+    failures: Vec<String>,
     /// What each server holds.
     versions: [Version; 3],
     /// A server that answers no `Commit`.
@@ -149,12 +166,18 @@ struct Play {
 impl Play {
     /// The site of server 0 is elected; nothing more has happened.
     fn elected() -> Self {
-        let (site, hand, store) = site_on_disk(0);
+        Play::elected_in(Profile::openafs())
+    }
+
+    fn elected_in(profile: Profile) -> Self {
+        let (site, hand, store) = start(Config { profile, ..config(0) });
         hand.set(90);
         let beacons = beacons(&site.on_power_time(&mut held()));
         let epoch = beacons[0].2.start as u32;
         let (effects, told, versions) = (VecDeque::new(), Vec::new(), [Version::FRESH; 3]);
-        let mut play = Play { site, hand, store, epoch, effects, told, versions, deaf: None, cut_off: false };
+        let failures = Vec::new();
+        let mut play =
+            Play { site, hand, store, epoch, effects, told, failures, versions, deaf: None, cut_off: false };
         for (to, number, beacon) in beacons {
             let commands = play.site.on_vote(&mut held(), to, number, VoteReply::Yes(beacon.start));
             play.power(commands);
@@ -202,7 +225,7 @@ impl Play {
                     DiskCall::Begin(_) if self.cut_off => Err(CallError::Unreachable),
                     DiskCall::Commit(_) if self.deaf == Some(to) => Err(CallError::Unreachable),
                     DiskCall::Commit(_) => {
-                        *version = version.next();
+                        *version = version.next().unwrap();
                         Ok(Reply::Done)
                     }
                     DiskCall::SetVersion { new, .. } => {
@@ -222,6 +245,10 @@ impl Play {
                 self.told.push(event);
                 None
             }
+            Effect::DiskFailed(error) => {
+                self.failures.push(error);
+                None
+            }
             Effect::Send { .. } | Effect::Fetch { .. } => None,
         }
     }
@@ -238,7 +265,11 @@ impl Play {
 
     /// Established, with everything done that was wanted.
     fn established() -> Self {
-        let mut play = Play::elected();
+        Play::established_in(Profile::openafs())
+    }
+
+    fn established_in(profile: Profile) -> Self {
+        let mut play = Play::elected_in(profile);
         play.run();
         assert_eq!(play.progress(), Some(Progress::Established));
         play
@@ -404,7 +435,9 @@ fn followers_commit_while_the_sync_site_writes() {
         play.run();
     }
     assert_eq!(commits, 2);
-    assert!(matches!(play.told.last(), Some(ClientEvent::Committed(version)) if *version == before.next()));
+    assert!(
+        matches!(play.told.last(), Some(ClientEvent::Committed(version)) if Some(*version) == before.next())
+    );
 }
 
 /// U35, S14: when the sync site's disk refuses a commit that others were told to make, its fate is open; another server is
@@ -415,10 +448,54 @@ fn a_full_disk_leaves_a_commit_undecided() {
     let before = play.site.database().version();
     play.store.set_full(true);
     play.write();
-    assert!(matches!(play.told.last(), Some(ClientEvent::Undecided(version)) if *version == before.next()));
+    assert!(
+        matches!(play.told.last(), Some(ClientEvent::Undecided(version)) if Some(*version) == before.next())
+    );
     assert_eq!((play.site.database().version(), play.progress()), (before, None));
     play.store.set_full(false);
     assert!(!play.site.database().is_broken(), "it can serve another sync site");
+}
+
+/// U50: a disk that fails a vote or a log is told of, and a candidate whose own vote cannot be saved asks nobody any more.
+#[test]
+fn no_failure_of_the_disk_is_dropped() {
+    let mut play = Play::established();
+    play.store.set_full(true);
+    play.write();
+    assert!(play.failures.iter().any(|error| error.contains("cannot write the log")), "{:?}", play.failures);
+    let (site, hand, store) = site_on_disk(0);
+    hand.set(90);
+    let asked = beacons(&site.on_power_time(&mut held()));
+    store.set_full(true);
+    let (to, number, beacon) = asked[0];
+    let commands = site.on_vote(&mut held(), to, number, VoteReply::Yes(beacon.start));
+    let Some(&Command::PersistOwnVote(record)) =
+        commands.iter().find(|command| matches!(command, Command::PersistOwnVote(_)))
+    else {
+        panic!("its own vote decides: {commands:?}")
+    };
+    assert!(site.save_promise(&mut held(), record).is_err());
+    assert_eq!(site.with_power(&mut held(), |_, power| power.standing()), Standing::Follower);
+    hand.set(91 + 2 * 75);
+    assert!(beacons(&site.on_power_time(&mut held())).is_empty(), "others have had no time yet");
+}
+
+/// U48: a sync site that has used the numbers of its epoch up stands again, in the next one, and goes on; and a server whose
+/// files leave no epochs does not start, and says why.
+#[test]
+fn numbers_are_never_used_up() {
+    let mut play = Play::established_in(Profile { epoch_commits: 4, ..Profile::openafs() });
+    let first = play.epoch;
+    (0..5).for_each(|_| play.write());
+    let tail = play.site.database().version();
+    assert!(tail.epoch > first && tail.counter <= 4, "{tail} after {first}");
+    let committed = |event: &ClientEvent| matches!(event, ClientEvent::Committed(_));
+    assert!(play.told.iter().filter(|event| committed(event)).count() >= 4, "{:?}", play.told);
+    let store = MemoryStore::new();
+    let (file, _) = store.open().unwrap();
+    file.set_label(Version::new(i32::MAX as u32, 1)).unwrap();
+    let error = Site::start(config(0), Arc::new(store), Arc::new(Hand::default())).err().unwrap().to_string();
+    assert!(error.contains("the database has epoch 2147483647"), "{error}");
 }
 
 /// U12, U13, U34: a write lock that a sync site has taken here keeps no reader waiting, also when that sync site is gone; a

@@ -67,7 +67,7 @@ impl Peer {
                 link.beacon_since_down = true;
                 self.count(from, i64::from(clock));
             }
-            VoteReply::No => {
+            VoteReply::No(_) => {
                 link.last_vote = false;
                 link.beacon_since_down = true;
             }

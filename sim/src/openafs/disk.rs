@@ -118,7 +118,7 @@ impl Peer {
             }
             DiskCall::Commit(id) => {
                 let changes = std::mem::take(&mut self.open(id)?.changes);
-                let label = self.disk.label.next();
+                let label = self.disk.label.next().expect("a run makes few commits");
                 self.disk.apply(&changes, label);
                 self.votes.version = label;
             }

@@ -249,7 +249,7 @@ impl Peer {
     pub fn on_beacon(&mut self, now: i64, from: ServerId, beacon: &Beacon) -> VoteReply {
         let yes = self.votes.decide(&self.cell, now, from, beacon);
         if !yes {
-            return VoteReply::No;
+            return VoteReply::No(None);
         }
         if self.remote.as_ref().is_some_and(|remote| remote.is_stale(beacon.transaction)) {
             self.remote = None;

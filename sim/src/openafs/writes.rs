@@ -177,7 +177,7 @@ impl Peer {
     /// Shown here before anybody else has it.
     fn commit_here(&mut self, now: i64) -> Vec<Act> {
         let Some(write) = &mut self.write else { return Vec::new() };
-        let label = self.disk.label.next();
+        let label = self.disk.label.next().expect("a run makes few commits");
         self.disk.apply(&write.changes, label);
         write.committed = Some(label);
         write.stage = Stage::Commit;

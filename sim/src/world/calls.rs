@@ -57,12 +57,12 @@ impl World {
         bytes: &[u8],
     ) -> Option<(Result<Answer, AbortCode>, u64)> {
         self.with_database(to, |site, held| {
-            let received = site.database().receive().and_then(|mut received| {
-                received.append(bytes)?;
-                Ok(received)
-            });
-            match received {
-                Ok(received) => site.on_database(held, caller, version, received),
+            let mut received = match site.receive(held, caller, version) {
+                (Ok(received), _) => received,
+                (Err(code), effects) => return (Err(code), effects),
+            };
+            match received.append(bytes) {
+                Ok(()) => site.on_database(held, caller, version, received),
                 Err(_) => (Err(AbortCode::IO), Vec::new()),
             }
         })
@@ -122,6 +122,7 @@ impl World {
                     self.call_within(node, to, token, call, 0, after);
                 }
                 Effect::Client(client, event) => self.client_event(node, client, event),
+                Effect::DiskFailed(error) => self.tell(|| format!("server {node}: {error}")),
             }
         }
     }

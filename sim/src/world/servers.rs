@@ -75,7 +75,7 @@ impl World {
             Local::Notify(event) => self.notify(node, event),
             Local::Effects(effects) => self.effects(node, effects),
             Local::SaveOwnVote(record) => {
-                if self.with_power(node, |site, held| site.save_promise(held, record)).is_ok() {
+                if let Ok(true) = self.with_power(node, |site, held| site.save_promise(held, record)) {
                     let commands =
                         self.with_power(node, |site, held| site.on_own_vote_persisted(held, record));
                     self.commands(node, commands);
@@ -83,10 +83,13 @@ impl World {
                 }
             }
             Local::SavePromise { record, to, number, asked_by, vote, given } => {
-                if self.with_power(node, |site, held| site.save_promise(held, record)).is_ok() {
+                let mut reply = vote;
+                if let Ok(true) = self.with_power(node, |site, held| site.save_promise(held, record)) {
                     self.check_promise(node, to, given);
-                    self.vote(node, to, number, asked_by, vote);
+                } else {
+                    reply = VoteReply::No(None);
                 }
+                self.vote(node, to, number, asked_by, reply);
             }
             Local::Wake(wake) => self.openafs_wakes(node, wake),
             Local::Vote { from, number, reply } if self.nodes[node].is_openafs() => {
@@ -212,7 +215,7 @@ impl World {
             self.with_power(to, |site, held| site.on_beacon(held, host, (life << 32) | series, beacon));
         self.commands(to, commands);
         let reply = match vote {
-            Vote::No(_) => VoteReply::No,
+            Vote::No(_) => VoteReply::No(self.with_power(to, |site, held| site.agreeable(held, host))),
             Vote::Yes { persist: None } => VoteReply::Yes(beacon.start),
             Vote::Yes { persist: Some(record) } => {
                 let vote = VoteReply::Yes(beacon.start);

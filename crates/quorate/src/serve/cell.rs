@@ -169,7 +169,8 @@ fn cell_of(arguments: &Arguments, file: &CellFile, own: Ipv4Addr) -> Result<Cell
         )));
     }
     let path = arguments.config_dir.join("CellServDB");
-    Cell::new(servers, own.into()).map_err(|error| Failure::input(format!("{}: {error}", path.display())))
+    let cell = Cell::new(servers, own.into()).map(|cell| cell.named(&file.name));
+    cell.map_err(|error| Failure::input(format!("{}: {error}", path.display())))
 }
 
 type Securities = (Arc<dyn SecurityClass>, Vec<Arc<dyn SecurityClass>>);

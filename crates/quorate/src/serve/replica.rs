@@ -90,8 +90,10 @@ impl Replica {
         let prefix = setting.directory.join(&database.name);
         let failed = |error| Failure::system(format!("{}.DB0: {error}", prefix.display()));
         let server = Arc::new(started.map_err(failed)?);
+        // What its disk holds is known after a restart, which is for whoever watches this process to do.
+        server.on_failure(|| std::process::exit(1));
         let members = Membership { addresses, needs_key: setting.needs_key };
-        over_rx::serve(&port, services, server.ear(), members, &setting.server_security);
+        over_rx::serve(&port, services, server.peer_service(), members, &setting.server_security);
         if let Some(base) = setting.registers_at {
             let table = Table::new(&server, base.into(), TABLE_PATIENCE);
             table.serve(&port, services.table, &setting.server_security);

@@ -34,7 +34,8 @@ impl Power {
         if self.cell.server(from).dialect != Dialect::OpenAfs || flight.start == clock {
             return;
         }
-        let distrusted_until = now.moment + self.profile.promise;
+        let promise = self.profile.promise;
+        let distrusted_until = now.moment + promise;
         let link = self.beaconer.link_mut(from);
         let seconds = |moment: Moment| (moment.as_micros() / 1_000_000) as i64;
         let clock_secs = i64::from(clock);
@@ -44,11 +45,16 @@ impl Power {
         let was_set = link
             .ahead
             .filter(|_| recent)
-            .is_some_and(|before| ahead.0 > before.1 + STEP_SECS || ahead.1 < before.0 - STEP_SECS);
+            .is_some_and(|(before, _)| ahead.0 > before.1 + STEP_SECS || ahead.1 < before.0 - STEP_SECS);
         if was_set {
             link.distrusted_until = Some(distrusted_until);
         }
-        link.ahead = Some(ahead);
+        // Compared with a reading of some time ago: beacons come every second, and a clock that stands, or an old answer that
+        // is given again and again, is off by one second only from the one before.
+        let old = link.ahead.is_none_or(|(_, since)| now.moment.since(since) >= promise);
+        if old || was_set || !recent {
+            link.ahead = Some((ahead, now.moment));
+        }
         link.skew = Some(clock_secs - now.wall);
         link.clock = Some((clock, now.moment));
     }

@@ -1,5 +1,5 @@
-//! A database in files: `PREFIX.DB0` (data), `PREFIX.DBSYS1` (log), `PREFIX.DB0.TMP` (being received), as OpenAFS names
-//! them, and `PREFIX.PROMISE`, which is this program's own.
+//! A database in files: `PREFIX.DB0` (data) and `PREFIX.DBSYS1` (log), as OpenAFS names them, `PREFIX.DB0.TMP` with a
+//! number (each a database being received), and `PREFIX.PROMISE`, which is this program's own.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -7,25 +7,28 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use ubik_proto::promise::KeptPromise;
 use ubik_proto::version::Version;
-use ubik_proto::vote::PromiseRecord;
 
 use super::{
-    HEADER_LEN, PhysicalStore, Replacement, StoreFile, decode_label, decode_promise, encode_label,
-    encode_promise,
+    HEADER_LEN, PhysicalStore, ReplaceError, Replacement, StoreFile, decode_label, decode_promise,
+    encode_label, encode_promise,
 };
 
 /// A database whose files begin with one path.
 #[derive(Debug, Clone)]
 pub struct FileStore {
     prefix: PathBuf,
+    /// Counts the databases that were received, so that each has a file of its own.
+    received: Arc<AtomicU64>,
 }
 
 impl FileStore {
     /// The database at `prefix`, for instance `/var/lib/openafs/db/prdb`.
     pub fn new(prefix: impl Into<PathBuf>) -> Self {
-        FileStore { prefix: prefix.into() }
+        FileStore { prefix: prefix.into(), received: Arc::default() }
     }
 
     fn path(&self, suffix: &str) -> PathBuf {
@@ -34,11 +37,26 @@ impl FileStore {
         PathBuf::from(name)
     }
 
+    fn directory(&self) -> &Path {
+        self.prefix.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
     /// Makes a rename or a new file safe: the directory has to be synced, not the file alone.
     fn sync_directory(&self) -> io::Result<()> {
-        let parent =
-            self.prefix.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent)?.sync_all()
+        File::open(self.directory())?.sync_all()
+    }
+
+    /// Removes what earlier lives, OpenAFS's too, were receiving.
+    fn remove_unfinished(&self) -> io::Result<()> {
+        let unfinished = self.path(".DB0.TMP");
+        let Some(unfinished) = unfinished.file_name() else { return Ok(()) };
+        for entry in fs::read_dir(self.directory())? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(unfinished.as_encoded_bytes()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn open_for_update(path: &Path) -> io::Result<File> {
@@ -51,7 +69,7 @@ const MODE: u32 = 0o600;
 
 impl PhysicalStore for FileStore {
     fn open(&self) -> io::Result<(Arc<dyn StoreFile>, Option<Version>)> {
-        let _ = fs::remove_file(self.path(".DB0.TMP"));
+        self.remove_unfinished()?;
         let path = self.path(".DB0");
         let created = !path.exists();
         let file = Self::open_for_update(&path)?;
@@ -84,21 +102,20 @@ impl PhysicalStore for FileStore {
     }
 
     fn begin_replacement(&self) -> io::Result<Box<dyn Replacement>> {
-        let path = self.path(".DB0.TMP");
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(MODE).open(&path)?;
-        Ok(Box::new(Received { store: self.clone(), file, path, length: 0, committed: false }))
+        let nth = self.received.fetch_add(1, Ordering::Relaxed);
+        let path = self.path(&format!(".DB0.TMP{nth}"));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(&path)?;
+        Ok(Box::new(Received { store: self.clone(), file: Some(file), path, length: 0 }))
     }
 
-    fn load_promise(&self) -> io::Result<PromiseRecord> {
-        let bytes = absent_is_empty(fs::read(self.path(".PROMISE")))?;
-        Ok(decode_promise(&bytes)?.unwrap_or_default())
+    fn load_promise(&self) -> io::Result<Option<KeptPromise>> {
+        decode_promise(&absent_is_empty(fs::read(self.path(".PROMISE")))?)
     }
 
-    fn save_promise(&self, record: PromiseRecord) -> io::Result<()> {
+    fn save_promise(&self, promise: KeptPromise) -> io::Result<()> {
         let new = self.path(".PROMISE.TMP");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&new)?;
-        file.write_all(&encode_promise(record))?;
+        file.write_all(&encode_promise(promise))?;
         file.sync_all()?;
         fs::rename(&new, self.path(".PROMISE"))?;
         self.sync_directory()
@@ -157,35 +174,48 @@ impl StoreFile for DataFile {
     }
 }
 
-/// A database being received into `PREFIX.DB0.TMP`.
+/// A database being received into a file of its own.
 #[derive(Debug)]
 struct Received {
     store: FileStore,
-    file: File,
+    /// `None` once it is in the old one's place.
+    file: Option<File>,
     path: PathBuf,
     length: u64,
-    committed: bool,
+}
+
+impl Received {
+    fn file(&self) -> io::Result<&File> {
+        self.file.as_ref().ok_or_else(|| io::Error::other("the received database is in place"))
+    }
+
+    /// Everything up to the step that puts it in place.
+    fn put_in_place(&mut self, version: Version) -> io::Result<File> {
+        let file = self.file()?;
+        file.write_all_at(&encode_label(version), 0)?;
+        file.sync_all()?;
+        fs::rename(&self.path, self.store.path(".DB0"))?;
+        self.file.take().ok_or_else(|| io::Error::other("the received database is in place"))
+    }
 }
 
 impl Replacement for Received {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, HEADER_LEN + self.length)?;
+        self.file()?.write_all_at(bytes, HEADER_LEN + self.length)?;
         self.length += bytes.len() as u64;
         Ok(())
     }
 
-    fn commit(mut self: Box<Self>, version: Version) -> io::Result<()> {
-        self.file.write_all_at(&encode_label(version), 0)?;
-        self.file.sync_all()?;
-        fs::rename(&self.path, self.store.path(".DB0"))?;
-        self.committed = true;
-        self.store.sync_directory()
+    fn commit(mut self: Box<Self>, version: Version) -> Result<Arc<dyn StoreFile>, ReplaceError> {
+        let file = self.put_in_place(version).map_err(ReplaceError::Kept)?;
+        self.store.sync_directory().map_err(ReplaceError::Unsafe)?;
+        Ok(Arc::new(DataFile(file)))
     }
 }
 
 impl Drop for Received {
     fn drop(&mut self) {
-        if !self.committed {
+        if self.file.is_some() {
             // Left behind it would be harmless: opening the store removes it.
             let _ = fs::remove_file(&self.path);
         }
@@ -220,10 +250,34 @@ mod tests {
         let mut replacement = store.begin_replacement().unwrap();
         replacement.append(b"brand ").unwrap();
         replacement.append(b"new").unwrap();
-        replacement.commit(Version::new(6, 2)).unwrap();
+        assert_eq!(contents(&*replacement.commit(Version::new(6, 2)).unwrap()), b"brand new");
         let (new, label) = store.open().unwrap();
         assert_eq!((contents(&*new), label), (b"brand new".to_vec(), Some(Version::new(6, 2))));
         assert_eq!(contents(&*old), b"old");
+    }
+
+    /// U49: what is received has a file of its own. Two that came at once once shared one: the first put its bytes over the
+    /// second's, which had been put in place, and took the file of a third away when it was given up.
+    #[test]
+    fn two_databases_received_at_once_do_not_touch_each_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::new(directory.path().join("prdb"));
+        store.open().unwrap();
+        let mut older = store.begin_replacement().unwrap();
+        older.append(&[b'A'; 10]).unwrap();
+        let mut newer = store.begin_replacement().unwrap();
+        newer.append(&[b'B'; 20]).unwrap();
+        let placed = newer.commit(Version::new(9, 2)).unwrap();
+        older.append(&[b'A'; 15]).unwrap();
+        let next = store.begin_replacement().unwrap();
+        drop(older);
+        assert_eq!(contents(&*placed), [b'B'; 20]);
+        next.commit(Version::new(9, 3)).unwrap();
+        let names = || fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names().collect::<Vec<_>>(), ["prdb.DB0"]);
+        fs::write(directory.path().join("prdb.DB0.TMP"), b"OpenAFS was receiving").unwrap();
+        assert_eq!(store.open().unwrap().1, Some(Version::new(9, 3)));
+        assert_eq!(names().count(), 1, "what an earlier life was receiving is gone");
     }
 
     /// U4: the names and the layout of OpenAFS.
@@ -250,9 +304,9 @@ mod tests {
     fn a_promise_is_read_back() {
         let directory = tempfile::tempdir().unwrap();
         let store = FileStore::new(directory.path().join("x"));
-        assert_eq!(store.load_promise().unwrap(), PromiseRecord::default());
-        let record = PromiseRecord { max_epoch: 9, to: Some(ubik_proto::cell::ServerId::new(0)) };
-        store.save_promise(record).unwrap();
-        assert_eq!(store.load_promise().unwrap(), record);
+        assert_eq!(store.load_promise().unwrap(), None);
+        let promise = KeptPromise { max_epoch: 9, to: Some(0x0a00_0001), cell: 7 };
+        store.save_promise(promise).unwrap();
+        assert_eq!(store.load_promise().unwrap(), Some(promise));
     }
 }

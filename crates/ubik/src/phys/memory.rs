@@ -8,10 +8,10 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use ubik_proto::promise::KeptPromise;
 use ubik_proto::version::Version;
-use ubik_proto::vote::PromiseRecord;
 
-use super::{HEADER_LEN, PhysicalStore, Replacement, StoreFile, decode_label, encode_label};
+use super::{HEADER_LEN, PhysicalStore, ReplaceError, Replacement, StoreFile, decode_label, encode_label};
 
 /// What a disk writes in one piece.
 const SECTOR: usize = 512;
@@ -128,7 +128,7 @@ impl Fuse {
 struct Disk {
     data: Arc<Mutex<Medium>>,
     log: Mutex<Medium>,
-    promise: PromiseRecord,
+    promise: Option<KeptPromise>,
     fuse: Fuse,
 }
 
@@ -233,14 +233,14 @@ impl PhysicalStore for MemoryStore {
         Ok(Box::new(Received { store: self.clone(), bytes: Vec::new() }))
     }
 
-    fn load_promise(&self) -> io::Result<PromiseRecord> {
+    fn load_promise(&self) -> io::Result<Option<KeptPromise>> {
         Ok(self.burn()?.promise)
     }
 
-    fn save_promise(&self, record: PromiseRecord) -> io::Result<()> {
+    fn save_promise(&self, promise: KeptPromise) -> io::Result<()> {
         let mut disk = self.burn_for_space(16)?;
         disk.fuse.syncs += 1;
-        disk.promise = record;
+        disk.promise = Some(promise);
         Ok(())
     }
 }
@@ -305,15 +305,20 @@ impl Replacement for Received {
         Ok(())
     }
 
-    fn commit(self: Box<Self>, version: Version) -> io::Result<()> {
-        let mut disk = self.store.burn()?;
+    fn commit(self: Box<Self>, version: Version) -> Result<Arc<dyn StoreFile>, ReplaceError> {
+        let mut disk = self.store.burn().map_err(ReplaceError::Kept)?;
         disk.fuse.syncs += 2;
         let mut whole = encode_label(version).to_vec();
         whole.resize(HEADER_LEN as usize, 0);
         whole.extend_from_slice(&self.bytes);
         let medium = Medium { current: whole.clone(), safe: whole, pending: Vec::new() };
         disk.data = Arc::new(Mutex::new(medium));
-        Ok(())
+        let medium = disk.data.clone();
+        drop(disk);
+        // A crash after the rename and before the directory is synced may leave either of the two; that the server does not
+        // go on without knowing which is what counts.
+        drop(self.store.burn().map_err(ReplaceError::Unsafe)?);
+        Ok(Arc::new(MemoryFile { store: self.store, medium }))
     }
 }
 
@@ -349,7 +354,7 @@ mod tests {
         store.blow_after(1);
         file.write_at(0, b"x").unwrap();
         assert!(file.write_at(1, b"y").is_err());
-        assert!(store.save_promise(PromiseRecord::default()).is_err());
+        assert!(store.save_promise(KeptPromise::default()).is_err());
         store.crash(&mut || true);
         assert_eq!(store.open().unwrap().0.length().unwrap(), 1);
     }

@@ -11,8 +11,9 @@ pub mod memory;
 use std::io;
 use std::sync::Arc;
 
+use thiserror::Error;
+use ubik_proto::promise::KeptPromise;
 use ubik_proto::version::Version;
-use ubik_proto::vote::PromiseRecord;
 
 /// Bytes in the header of the database file and of the log.
 pub const HEADER_LEN: u64 = 64;
@@ -55,18 +56,31 @@ pub trait StoreFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// A whole database that is being received. Dropped without [`Replacement::commit`], it never was.
+/// A whole database that is being received, in a file of its own (U49). Dropped without [`Replacement::commit`], it never
+/// was, and nothing but that file is removed.
 pub trait Replacement: Send + std::fmt::Debug {
     /// Appends bytes.
     ///
     /// # Errors
     /// Those of the medium.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Labels what was received, makes it safe, and puts it in the old one's place in one step (U2).
+    /// Labels what was received, makes it safe, and puts it in the old one's place in one step (U2). Returns the data
+    /// file: the one that was received, whatever else is in the directory by now.
     ///
     /// # Errors
-    /// Those of the medium; the old database is then still in its place.
-    fn commit(self: Box<Self>, version: Version) -> io::Result<()>;
+    /// Which of the two databases is in place then is what [`ReplaceError`] says.
+    fn commit(self: Box<Self>, version: Version) -> Result<Arc<dyn StoreFile>, ReplaceError>;
+}
+
+/// Why a received database did not take the old one's place.
+#[derive(Debug, Error)]
+pub enum ReplaceError {
+    /// The old database is in its place.
+    #[error("the received database cannot be put in place, the old one stays: {0}")]
+    Kept(#[source] io::Error),
+    /// The new one is in its place, and may be gone again after a crash.
+    #[error("the received database is in place and could not be made safe; restart this server: {0}")]
+    Unsafe(#[source] io::Error),
 }
 
 /// Where one database is kept.
@@ -75,7 +89,8 @@ pub trait PhysicalStore: Send + Sync {
     fn file_count(&self) -> u32 {
         1
     }
-    /// The data file, created if there is none, and its label, if it has one.
+    /// The data file, created if there is none, and its label, if it has one. Called once, at the start: what an earlier
+    /// life was receiving is removed.
     ///
     /// # Errors
     /// Those of the medium, or `InvalidData` if the file is no database.
@@ -100,16 +115,16 @@ pub trait PhysicalStore: Send + Sync {
     /// # Errors
     /// Those of the medium.
     fn begin_replacement(&self) -> io::Result<Box<dyn Replacement>>;
-    /// The promise that was written last.
+    /// The promise that was written last, if one ever was.
     ///
     /// # Errors
     /// Those of the medium, or `InvalidData`.
-    fn load_promise(&self) -> io::Result<PromiseRecord>;
+    fn load_promise(&self) -> io::Result<Option<KeptPromise>>;
     /// Writes the promise and makes it safe, in one step.
     ///
     /// # Errors
     /// Those of the medium.
-    fn save_promise(&self, record: PromiseRecord) -> io::Result<()>;
+    fn save_promise(&self, promise: KeptPromise) -> io::Result<()>;
 }
 
 /// The header of a database with this label.
@@ -144,40 +159,55 @@ fn bad_label(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{what}; move the file away to start empty"))
 }
 
-/// The bytes in which a promise is kept: magic, epoch, server plus one, and a check of both.
-pub fn encode_promise(record: PromiseRecord) -> [u8; 16] {
-    let to = record.to.map_or(0, |id| id.index() as u32 + 1);
-    let mut bytes = [0; 16];
-    bytes[..4].copy_from_slice(b"QPRM");
-    bytes[4..8].copy_from_slice(&record.max_epoch.to_be_bytes());
-    bytes[8..12].copy_from_slice(&to.to_be_bytes());
-    bytes[12..].copy_from_slice(&promise_check(record.max_epoch, to).to_be_bytes());
+/// The bytes in which a promise is kept: magic, epoch, whether it has somebody, whom (an address), cell, and a check of these.
+pub fn encode_promise(promise: KeptPromise) -> [u8; PROMISE_LEN] {
+    let mut bytes = [0; PROMISE_LEN];
+    bytes[..4].copy_from_slice(PROMISE_MAGIC);
+    bytes[4..8].copy_from_slice(&promise.max_epoch.to_be_bytes());
+    bytes[8..12].copy_from_slice(&u32::from(promise.to.is_some()).to_be_bytes());
+    bytes[12..16].copy_from_slice(&promise.to.unwrap_or(0).to_be_bytes());
+    bytes[16..24].copy_from_slice(&promise.cell.to_be_bytes());
+    let check = checksum(&bytes[..24]);
+    bytes[24..].copy_from_slice(&check.to_be_bytes());
     bytes
 }
+
+const PROMISE_MAGIC: &[u8; 4] = b"QPR2";
+/// Bytes in a promise.
+pub const PROMISE_LEN: usize = 32;
 
 /// Reads a promise; `None` if there is none.
 ///
 /// # Errors
 /// `InvalidData` if the bytes are no promise.
-pub fn decode_promise(bytes: &[u8]) -> io::Result<Option<PromiseRecord>> {
-    let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    match bytes.len() {
-        0 => return Ok(None),
-        16 if &bytes[..4] == b"QPRM" && word(12) == promise_check(word(4), word(8)) && word(8) <= 20 => {}
-        _ => return Err(bad_label("the promise file is damaged")),
+pub fn decode_promise(bytes: &[u8]) -> io::Result<Option<KeptPromise>> {
+    // One of the first format names a place in a list that may have changed since: it counts as missing.
+    if bytes.is_empty() || (bytes.len() == 16 && bytes.starts_with(b"QPRM")) {
+        return Ok(None);
     }
-    let to = (word(8) as usize).checked_sub(1).map(ubik_proto::cell::ServerId::new);
-    Ok(Some(PromiseRecord { max_epoch: word(4), to }))
+    let whole: &[u8; PROMISE_LEN] = bytes.try_into().map_err(|_| bad_promise())?;
+    if whole[..4] != *PROMISE_MAGIC || whole[24..] != checksum(&whole[..24]).to_be_bytes() {
+        return Err(bad_promise());
+    }
+    let word = |at: usize| u32::from_be_bytes([whole[at], whole[at + 1], whole[at + 2], whole[at + 3]]);
+    let cell = u64::from(word(16)) << 32 | u64::from(word(20));
+    Ok(Some(KeptPromise { max_epoch: word(4), to: (word(8) == 1).then(|| word(12)), cell }))
 }
 
-fn promise_check(max_epoch: u32, to: u32) -> u32 {
-    max_epoch.wrapping_mul(0x9e37_79b1) ^ to.wrapping_add(0x5155_4f52)
+fn bad_promise() -> io::Error {
+    let what = "the promise file is damaged; remove it to be bound for a full promise instead";
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// FNV-1a, 64 bits.
+fn checksum(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ubik_proto::cell::ServerId;
 
     /// U4: the header that OpenAFS writes and reads.
     #[test]
@@ -192,9 +222,9 @@ mod tests {
 
     #[test]
     fn a_damaged_promise_is_refused() {
-        let record = PromiseRecord { max_epoch: 77, to: Some(ServerId::new(2)) };
-        let bytes = encode_promise(record);
-        assert_eq!(decode_promise(&bytes).unwrap(), Some(record));
+        let promise = KeptPromise { max_epoch: 77, to: Some(0x0a00_0001), cell: u64::MAX - 5 };
+        let bytes = encode_promise(promise);
+        assert_eq!(decode_promise(&bytes).unwrap(), Some(promise));
         assert_eq!(decode_promise(&[]).unwrap(), None);
         for at in 0..bytes.len() {
             let mut damaged = bytes;

@@ -1,7 +1,10 @@
 //! OpenAFS servers that refuse to begin a transaction, since a late beacon named the version before their last commit.
 
+use std::time::Duration;
+
 use ubik_proto::cell::{Dialect, ServerId};
 use ubik_proto::messages::DiskCall;
+use ubik_proto::time::Moment;
 use ubik_proto::version::TransactionId;
 
 use super::Purpose;
@@ -9,64 +12,109 @@ use crate::commit::Taker;
 use crate::effect::Effect;
 use crate::replica::{Context, Replica};
 
+/// How long after the first refusal a server is asked again, at the soonest; each further refusal doubles it.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A server that is to be asked again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beginner {
+    /// It is given up then.
+    until: Moment,
+    /// It is left alone until then.
+    not_before: Moment,
+    pause: Duration,
+    /// It has answered a beacon since it refused.
+    told: bool,
+}
+
+impl Beginner {
+    /// When something is to be done about it.
+    pub(super) fn deadline(&self) -> Moment {
+        if self.told { self.until.min(self.not_before) } else { self.until }
+    }
+}
+
 impl Replica {
     /// An OpenAFS server compares its version with the last beacon's, which may have been sent before a commit and come
-    /// after it. It is told again and asked again, for as long as a call may take; returns whether it will be.
+    /// after it. It is told again and asked again, with growing pauses, for as long as a call may take; returns whether it
+    /// will be.
     pub(super) fn may_begin_again(
         &mut self,
         cx: &mut Context<'_, '_>,
         peer: ServerId,
         id: TransactionId,
     ) -> bool {
-        let patience = cx.now.moment + self.profile.disk_timeout;
+        let now = cx.now.moment;
+        let fresh = Beginner {
+            until: now + self.profile.disk_timeout,
+            not_before: now,
+            pause: FIRST_PAUSE,
+            told: false,
+        };
         if self.cell.server(peer).dialect != Dialect::OpenAfs {
             return false;
         }
         let Some(role) = &mut self.role else { return false };
         let at_begin =
             role.commit.as_ref().filter(|commit| commit.id == id).is_some_and(|c| c.is_at_begin(peer));
-        let until = *role.begin_again.entry(peer).or_insert(patience);
-        if !at_begin || cx.now.moment >= until {
+        let beginner = role.begin_again.entry(peer).or_insert(fresh);
+        if !at_begin || now >= beginner.until {
             role.begin_again.remove(&peer);
             return false;
         }
+        beginner.not_before = now + beginner.pause;
+        beginner.pause = (beginner.pause * 2).min(LONGEST_PAUSE);
+        beginner.told = false;
         let now = cx.now;
         let commands = cx.power().tell_again(now, peer);
         cx.effects.extend(commands.into_iter().map(Effect::Power));
         true
     }
 
-    /// A peer has answered a beacon: if it refused a beginning before, it is asked again.
-    pub(crate) fn begin_again(&mut self, cx: &mut Context<'_, '_>, peer: ServerId) {
+    /// A peer has answered a beacon: if it refused a beginning before, it may be asked again.
+    pub(crate) fn beginner_told(&mut self, peer: ServerId) {
         let Some(role) = &mut self.role else { return };
-        let Some(commit) = role.commit.as_ref().filter(|commit| commit.is_at_begin(peer)) else {
+        if role.commit.as_ref().is_none_or(|commit| !commit.is_at_begin(peer)) {
             role.begin_again.remove(&peer);
-            return;
-        };
-        let (epoch, id) = (role.recovery.epoch(), commit.id);
-        let waits = role.begin_again.contains_key(&peer);
-        let under_way = self.calls.values().any(|c| c.to == peer && c.purpose == Purpose::Prepare(id));
-        if waits && !under_way {
-            self.call(cx, epoch, peer, Purpose::Prepare(id), DiskCall::Begin(id));
+        } else if let Some(beginner) = role.begin_again.get_mut(&peer) {
+            beginner.told = true;
         }
     }
 
-    /// Gives up servers that were to be asked again and answer no beacon.
-    pub(super) fn drop_silent_beginners(&mut self, cx: &mut Context<'_, '_>) {
+    /// Asks again whose pause is over, and gives up who answers no beacon, or refuses for too long.
+    pub(super) fn settle_beginners(&mut self, cx: &mut Context<'_, '_>) {
         let now = cx.now.moment;
         let retry = now + self.profile.beacon / 4;
         let Some(role) = &mut self.role else { return };
-        let late: Vec<ServerId> =
-            role.begin_again.iter().filter(|&(_, &until)| now >= until).map(|(&peer, _)| peer).collect();
-        for peer in late {
-            role.begin_again.remove(&peer);
+        let due: Vec<(ServerId, Beginner)> = role
+            .begin_again
+            .iter()
+            .filter(|(_, beginner)| now >= beginner.deadline())
+            .map(|(&peer, &beginner)| (peer, beginner))
+            .collect();
+        for (peer, beginner) in due {
             let waiting =
                 self.calls.values().any(|c| c.to == peer && matches!(c.purpose, Purpose::Prepare(_)));
-            if let Some(commit) = role.commit.as_mut().filter(|c| c.is_at_begin(peer) && !waiting)
-                && let Some(taker) = commit.taker(peer)
-            {
-                *taker = Taker::Failed;
+            let Some(role) = &mut self.role else { return };
+            let (epoch, late) = (role.recovery.epoch(), now >= beginner.until);
+            let Some(commit) = role.commit.as_mut().filter(|c| c.is_at_begin(peer) && !waiting) else {
+                role.begin_again.remove(&peer);
+                continue;
+            };
+            let id = commit.id;
+            if late {
+                role.begin_again.remove(&peer);
+                if let Some(taker) = commit.taker(peer) {
+                    *taker = Taker::Failed;
+                }
                 role.recovery.failed(peer, retry);
+            } else {
+                if let Some(asked) = role.begin_again.get_mut(&peer) {
+                    asked.told = false;
+                }
+                self.call(cx, epoch, peer, Purpose::Prepare(id), DiskCall::Begin(id));
             }
         }
     }

@@ -1,0 +1,88 @@
+//! What comes out of [`Power`](super::Power), and what the database's side tells it.
+
+use crate::cell::{ServerId, ServerSet};
+use crate::messages::Beacon;
+use crate::promise::PromiseRecord;
+use crate::version::{TransactionId, Version};
+
+/// Something to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Send a beacon; answer with [`Power::on_vote`] and the same number.
+    Beacon {
+        /// To whom.
+        to: ServerId,
+        /// On which connection; a number not used before wants a new one.
+        series: u64,
+        /// Which beacon.
+        number: u64,
+        /// What.
+        beacon: Beacon,
+    },
+    /// Ask whether it is there; answer with [`Power::on_probe`].
+    Probe {
+        /// Whom.
+        to: ServerId,
+    },
+    /// Write the record, sync it, then call [`Power::on_own_vote_persisted`].
+    PersistOwnVote(PromiseRecord),
+    /// Tell the database's side, without making the beacon wait for it.
+    Notify(Event),
+}
+
+/// What the database's side must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// This server was elected.
+    Elected {
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// It is sync site no more.
+    SteppedDown {
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// It gave its promise to another server, or in another epoch.
+    Follows {
+        /// Whom.
+        host: ServerId,
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// It said yes to the sync site, which vouches for this and has this transaction.
+    Heard {
+        /// The sync site.
+        host: ServerId,
+        /// What it vouches for.
+        version: Version,
+        /// The running or the next transaction.
+        transaction: TransactionId,
+    },
+    /// A peer's vote was counted: it may take part again, and its older leases are over.
+    Voted {
+        /// Which.
+        peer: ServerId,
+    },
+    /// A peer does not answer.
+    Down {
+        /// Which.
+        peer: ServerId,
+    },
+}
+
+/// What the sync site lets its followers read: set by the database's side, sent with the beacons.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// The version it vouches for.
+    pub version: Version,
+    /// The servers that hold it.
+    pub in_step: ServerSet,
+    /// The counter of the running or next transaction.
+    pub transaction: u32,
+    /// Servers are being told to commit, so some hold the next version already.
+    pub deciding: bool,
+    /// While the label is not committed: the version before it, and the OpenAFS servers that hold it and are to take the
+    /// label. They take part in nothing that a beacon has not said they hold.
+    pub relabelling: Option<(Version, ServerSet)>,
+}

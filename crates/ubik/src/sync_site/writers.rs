@@ -1,0 +1,59 @@
+//! Whose turn it is to write.
+
+use ubik_proto::recovery::Busy;
+
+use super::PATIENT_TRANSFERS;
+use crate::effect::{ClientEvent, ClientId, Effect, WriteError};
+use crate::replica::{Context, Replica};
+
+impl Replica {
+    /// An application wants to write; it is told when it may, in turn.
+    pub fn begin_write(&mut self, cx: &mut Context<'_, '_>, client: ClientId) {
+        if self.role.is_some() {
+            self.writers.push_back(client);
+            self.settle(cx);
+        } else {
+            let sync_site = self.sync_site(cx);
+            cx.tell(client, ClientEvent::WriteFailed(WriteError::NotSyncSite { sync_site }));
+        }
+    }
+
+    /// Before an epoch's numbers are used up this server stands again, in the next one; its own promise is still its own, and
+    /// so are those of its voters.
+    ///
+    /// //= docs/ubik-protocol.md#epochs
+    fn roll_epoch(&mut self, cx: &mut Context<'_, '_>) -> bool {
+        let most = self.profile.epoch_commits;
+        let Some(role) = &self.role else { return false };
+        if role.transactions < most && self.database.version().counter < most {
+            return false;
+        }
+        let (now, epoch) = (cx.now, role.epoch());
+        let commands = cx.power().demand_epoch(now, epoch);
+        cx.effects.extend(commands.into_iter().map(Effect::Power));
+        true
+    }
+
+    /// Lets the next writer begin; returns whether one did.
+    pub(super) fn admit_writer(&mut self, cx: &mut Context<'_, '_>) -> bool {
+        let now = cx.now.moment;
+        let Some(role) = &mut self.role else { return false };
+        if !role.is_established() || role.is_writing() || self.writers.is_empty() || self.roll_epoch(cx) {
+            return false;
+        }
+        let Some(role) = &mut self.role else { return false };
+        let held_back = self.cell.peers().any(|id| {
+            let sending = matches!(role.recovery.known(id).busy, Busy::Sending(_));
+            sending && role.overtaken[id.index()] >= PATIENT_TRANSFERS
+        });
+        if held_back || !cx.power().holds_mandate(now) {
+            return false;
+        }
+        let Some(client) = self.writers.pop_front() else {
+            return false;
+        };
+        role.writer = Some(client);
+        cx.tell(client, ClientEvent::WriteBegun(self.database.tail()));
+        true
+    }
+}
