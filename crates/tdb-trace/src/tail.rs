@@ -197,12 +197,3 @@ pub(crate) fn now() -> u64 {
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
-
-/// What the environment says, unless this program runs with rights that its caller does not have.
-pub(crate) fn environment(name: &str) -> Option<PathBuf> {
-    // SAFETY: asks the kernel's table of facts; no pointer goes in or comes out.
-    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
-        return None;
-    }
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
-}
