@@ -172,7 +172,10 @@ impl Observer for Recorder {
         let end = event.answered.map_or_else(|| self.now().0, |answered| answered.0.max(self.ended.get()));
         self.ended.set(end);
         let numbers = Numbers { number: event.number, start: event.called.0, end, version: event.version };
-        let written = self.write(&call_of(&event.operation), &numbers);
+        let mut written = self.write(&call_of(&event.operation), &numbers);
+        if written.is_ok() && event.operation == Operation::Close {
+            written = self.trace.borrow().check();
+        }
         written.map_err(|error| self.stopped(&error))
     }
 }

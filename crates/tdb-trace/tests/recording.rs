@@ -438,3 +438,47 @@ fn fill(folder: &Path) {
     assert!(kept.len() > 50 && kept.len() < 400, "{}", kept.len());
     assert!(kept[1..].iter().all(|line| line.ends_with(" 0x1 = 0")));
 }
+
+/// R4: another process cuts the trace short or removes it: the program goes on, and the log says once, at the latest when the
+/// database is closed, where the trace ends.
+#[test]
+fn a_trace_that_is_cut_short_or_removed_ends_and_the_database_goes_on() {
+    let cut = |len| {
+        move |trace: &Path| std::fs::OpenOptions::new().write(true).open(trace).unwrap().set_len(len).unwrap()
+    };
+    type Harm<'a> = &'a dyn Fn(&Path);
+    let harms: [(Harm<'_>, &str); 4] = [
+        (&cut(0), "another process has cut the file short"),
+        (&cut(1000), "another process has cut the file short"),
+        (&cut(100_000), "another process has cut the file short"),
+        (&|trace| std::fs::remove_file(trace).unwrap(), "another process has removed the file"),
+    ];
+    for (harm, complaint) in harms {
+        for stores in [1u32, 200, 20_000] {
+            let folder = folder();
+            let heard = Arc::new(Mutex::new(Vec::new()));
+            let log = Arc::clone(&heard);
+            let mut options = OpenOptions::new();
+            options.create(true).observe(Recording::to(folder.path().join("traces")));
+            options.log(Arc::new(move |_, message| log.lock().unwrap().push(message.to_owned())));
+            let database = options.open(folder.path().join("db")).unwrap();
+            let trace = only_trace(folder.path());
+            for number in 0..300u32 {
+                database.store(&number.to_le_bytes(), &[b'x'; 100], StoreMode::Replace).unwrap();
+            }
+
+            harm(&trace);
+
+            for number in 0..stores {
+                database.store(&number.to_le_bytes(), b"later", StoreMode::Replace).unwrap();
+            }
+            assert_eq!(database.fetch(&0u32.to_le_bytes()).unwrap().as_deref(), Some(&b"later"[..]));
+            drop(database);
+            let heard = heard.lock().unwrap();
+            let told: Vec<&String> =
+                heard.iter().filter(|message| message.contains("the trace ends here")).collect();
+            assert_eq!(told.len(), 1, "{complaint}, {stores} stores: {heard:?}");
+            assert!(told[0].contains(complaint) && told[0].contains("db.trace."), "{told:?}");
+        }
+    }
+}
