@@ -13,7 +13,8 @@ use std::time::Duration;
 use anyhow::Result;
 use bench::clock::on_processor;
 use bench::rounds::{Figures, compare};
-use tdb::{Database, OpenOptions, StoreMode, TraceForm};
+use tdb::{Database, OpenOptions, StoreMode};
+use tdb_trace::{Recording, TraceForm};
 
 /// 95 % of the throughput is a nineteenth more time.
 const P8: &[(&str, f64)] = &[("mix", 1.0 / 0.95)];
@@ -47,7 +48,7 @@ fn round(folder: &Path, form: TraceForm) -> Result<(Figures, Figures)> {
         let mut options = OpenOptions::new();
         options.create(true).hash_size(10_007);
         if record {
-            options.record(folder.path().join("traces")).record_form(form);
+            options.observe(Recording::to(folder.path().join("traces")).form(form));
         }
         options.open(folder.path().join(name))
     };

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use tdb::TraceForm;
 use tdb_replay::beside::Beside;
 use tdb_replay::engine::libtdb::Libtdb;
 use tdb_replay::engine::memory::Memory;
@@ -28,6 +27,7 @@ use tdb_replay::stat::Statistics;
 use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Trace};
 use tdb_replay::verdict::Verdict;
+use tdb_trace::TraceForm;
 
 use crate::Outcome;
 use crate::failure::{Failure, with_verdicts};
@@ -314,10 +314,11 @@ fn engine<'a>(
         EngineName::Memory => Box::new(Memory::new(history)),
         EngineName::Tdb => {
             let file = TdbFile::create(&arguments.scratch, settings)?.logging_to(crate::tdb::log());
-            match &arguments.record {
-                Some(folder) => Box::new(file.recorded_in(folder, arguments.record_form)),
-                None => Box::new(file),
-            }
+            let recording = crate::tdb::recording(arguments.record.as_deref(), arguments.record_form);
+            Box::new(match recording {
+                Some(recording) => file.recorded(recording),
+                None => file,
+            })
         }
     })
 }

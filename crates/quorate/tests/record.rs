@@ -7,7 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use fastrand::Rng;
-use tdb::{Database, LockKind, OpenOptions, StoreMode, TraceForm, Wait};
+use tdb::{Database, LockKind, OpenOptions, StoreMode, Wait};
+use tdb_trace::{Recording, TraceForm};
 
 /// Set for the worker processes: folder, form, seed and number of operations.
 const WORKER: &str = "QUORATE_TEST_WORKER";
@@ -19,7 +20,8 @@ fn long() -> bool {
 
 fn open(folder: &Path, form: TraceForm) -> Database {
     let mut options = OpenOptions::new();
-    options.create(true).hash_size(7).no_sync(true).record(folder.join("traces")).record_form(form);
+    options.create(true).hash_size(7).no_sync(true);
+    options.observe(Recording::to(folder.join("traces")).form(form));
     options.open(folder.join("db.tdb")).unwrap()
 }
 

@@ -175,7 +175,7 @@ fn a_recording_that_cannot_begin_is_told() {
         (&[("QUORATE_TDB_RECORD", "a.tdb/traces")][..], "nothing is recorded"),
         (
             &[("QUORATE_TDB_RECORD", "traces"), ("QUORATE_TDB_RECORD_FORM", "short")],
-            "write plain, exact or extended",
+            "expected plain, exact or extended",
         ),
     ];
     for (variables, part) in cases {

@@ -6,6 +6,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use tdb::{ByteOrder, Flags, HashFunction, LogLevel, OpenError, OpenOptions};
+use tdb_trace::Recording;
 
 use crate::abi::{DONE, Datum, FAILED, HashCallback, LoggingContext};
 use crate::context::{Context, with_database};
@@ -104,6 +105,9 @@ impl Request {
         }
         if let Some(hash) = self.hash {
             options.hash(custom(hash));
+        }
+        if let Some(recording) = Recording::from_environment() {
+            options.observe(recording);
         }
         options
     }

@@ -7,6 +7,8 @@
 //! * [`stamp`]: when it ran, and at which version.
 //! * [`decimal`], [`hex`]: numbers and records as text, both ways.
 //! * [`print`](mod@print): lines.
+//! * [`form`]: the forms of traces, by name.
+//! * [`recording`], `recorder`, `tail`: what a handle of `tdb` does, as a trace: what turns it on, the lines, the file.
 //! * [`client`]: the traces of a service's clients.
 //! * [`bad_line`]: what is said of text that breaks the grammar.
 //!
@@ -17,12 +19,18 @@ pub mod bad_line;
 pub mod call;
 pub mod client;
 pub mod decimal;
+pub mod form;
 pub mod hex;
 pub mod op;
 pub mod print;
+mod recorder;
+pub mod recording;
 pub mod stamp;
+mod tail;
 
 pub use bad_line::BadLine;
 pub use call::{Call, Opened};
+pub use form::{TraceForm, UnknownForm};
 pub use op::Op;
+pub use recording::Recording;
 pub use stamp::Stamp;

@@ -109,6 +109,12 @@ impl<'a> Text<'a> {
         self.bytes(b"\n");
     }
 
+    /// What stands in the duration's place while the operation is under way.
+    #[inline]
+    pub fn under_way(&mut self) {
+        self.bytes(b"?\n");
+    }
+
     /// The end of a line without times.
     #[inline]
     pub fn end_plain(&mut self) {

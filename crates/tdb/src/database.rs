@@ -12,9 +12,8 @@ use crate::file::space::Space;
 use crate::flags::Flags;
 use crate::hash::HashFunction;
 use crate::lock::{LockByte, LockKind, LockState, Wait};
+use crate::observe::{Observed, Operation, When};
 use crate::open::OpenOptions;
-use crate::record::line::Call;
-use crate::record::{Recorder, When};
 use crate::table::freelist::FreelistMemory;
 use crate::table::traverse::Traverses;
 
@@ -69,8 +68,8 @@ pub struct Database {
     pub(crate) log: RefCell<Option<Log>>,
     /// Memory for copies of values; a parser inside a parser finds it empty.
     pub(crate) buffer: Cell<Vec<u8>>,
-    /// What writes down what is done; nothing, normally.
-    pub(crate) recorder: Option<Box<Recorder>>,
+    /// Who is told what is done; nobody, normally.
+    pub(crate) observed: Option<Box<Observed>>,
 }
 
 impl Database {
@@ -150,8 +149,8 @@ impl Database {
     }
 
     fn set_flags(&self, flags: Flags) {
-        // A trace without numbers would say little.
-        let flags = if self.recorder.is_some() { flags | Flags::SEQNUM } else { flags };
+        // What is told without numbers would say little.
+        let flags = if self.observed.is_some() { flags | Flags::SEQNUM } else { flags };
         let was = self.flags.replace(flags);
         if was.has(Flags::NOMMAP) != flags.has(Flags::NOMMAP) && !self.transaction_active() {
             // A failure to read the size shows up again at the next access.
@@ -228,8 +227,8 @@ impl Database {
     pub fn seqnum(&self) -> Result<u32, ReadError> {
         let called = self.called();
         let number = self.noted(self.space.word(SEQNUM_AT).map_err(ReadError::from));
-        let line = |number: &u32| Call::Result("tdb_get_seqnum", i64::from(*number as i32));
-        self.record(called, When::Last, number.as_ref().ok().map(line));
+        let operation = |number: &u32| Operation::SequenceNumber(*number);
+        self.tell(called, When::Last, number.as_ref().ok().map(operation));
         number
     }
 
@@ -282,7 +281,7 @@ impl Drop for Database {
             // Nothing can be done about a failure here; the next opener recovers.
             let _ = self.transaction_cancel();
         }
-        self.end_recording();
+        self.end_observing();
     }
 }
 

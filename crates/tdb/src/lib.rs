@@ -24,7 +24,7 @@
 //! * `file`: the bytes: their [layout](mod@format), where they come from, how a transaction sees them
 //! * [`hash`]: which chain a key belongs to
 //! * `check`, `rescue`, `summary`, [`dump`]: looking at a whole file
-//! * `record`: what a handle did, as a trace
+//! * `observe`: what a handle did, for those who watch
 //! * [`error`]: what can go wrong
 #![deny(unsafe_code)]
 
@@ -37,8 +37,8 @@ mod file;
 pub mod flags;
 pub mod hash;
 mod lock;
+mod observe;
 mod open;
-mod record;
 mod rescue;
 mod summary;
 mod table;
@@ -57,7 +57,7 @@ pub use hash::HashFunction;
 pub use lock::chain_lock::{AllRecordLock, ChainLock};
 pub use lock::mutex::robust_mutexes_work;
 pub use lock::{LockKind, Wait};
+pub use observe::{Event, Moment, Observe, Observer, Opening, Operation, Stopped};
 pub use open::OpenOptions;
-pub use record::{TraceForm, UnknownForm};
 pub use summary::{Spread, Summary};
 pub use table::records::StoreMode;

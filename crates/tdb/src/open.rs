@@ -3,7 +3,7 @@
 //! While a file is opened the open lock keeps other openers out, so nobody sees a header that is half written.
 //! Nothing in an existing file is believed before [`Header::from_bytes`] and [`check_header`] have passed.
 
-mod recording;
+mod observing;
 
 use std::fs::File;
 use std::io;
@@ -26,7 +26,7 @@ use crate::hash::HashFunction;
 use crate::lock::mutex::{MutexArea, robust_mutexes_work};
 use crate::lock::ofd;
 use crate::lock::{LockByte, LockKind, LockState, PATIENCE, Wait};
-use crate::record::TraceForm;
+use crate::observe::Observe;
 use crate::table::freelist::FreelistMemory;
 use crate::table::traverse::Traverses;
 
@@ -48,8 +48,7 @@ pub struct OpenOptions {
     hash: Option<HashFunction>,
     max_dead: Option<u32>,
     log: Option<Log>,
-    record: Option<PathBuf>,
-    record_form: Option<TraceForm>,
+    observe: Option<std::sync::Arc<dyn Observe>>,
 }
 
 impl Default for OpenOptions {
@@ -67,8 +66,7 @@ impl Default for OpenOptions {
             hash: None,
             max_dead: None,
             log: None,
-            record: None,
-            record_form: None,
+            observe: None,
         }
     }
 }
@@ -305,7 +303,7 @@ impl OpenOptions {
             upheavals: Cell::new(0),
             log: RefCell::new(self.log.clone()),
             buffer: Cell::default(),
-            recorder: None,
+            observed: None,
         }
     }
 
@@ -328,10 +326,10 @@ impl OpenOptions {
             // Stays for as long as the database is open: it says that someone is here.
             database.lock_byte(LockByte::Active, LockKind::Read, Wait::Yes).map_err(lock_error)?;
         }
-        let recording = self.begin_recording(&mut database);
+        let observing = self.begin_observing(&mut database);
         database.unlock_byte(LockByte::Open);
         database.space.set_floor(first_record(database.hash_size));
-        recording.map(|()| database)
+        observing.map(|()| database)
     }
 
     /// Whether openers hold the active lock: who is first empties the database, or makes its mutexes.

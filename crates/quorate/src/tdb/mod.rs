@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use tdb::{Coded, Database, ErrorCode, Log, LogLevel, OpenError, OpenOptions};
+use tdb_trace::{Recording, TraceForm};
 
 use crate::Outcome;
 use crate::failure::Failure;
@@ -68,7 +69,19 @@ pub fn run(command: Command) -> Outcome {
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.log(log());
+    if let Some(recording) = Recording::from_environment() {
+        options.observe(recording);
+    }
     options
+}
+
+/// What is recorded where: as the options say, or else as the environment does.
+pub fn recording(folder: Option<&Path>, form: Option<TraceForm>) -> Option<Recording> {
+    let Some(folder) = folder else {
+        return Recording::from_environment();
+    };
+    let recording = Recording::to(folder);
+    Some(form.map_or_else(|| recording.clone().form_by_environment(), |form| recording.clone().form(form)))
 }
 
 /// Tells people what is wrong and does not end the work: a trace that cannot be written, say.

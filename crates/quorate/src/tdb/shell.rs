@@ -12,7 +12,7 @@ use rustyline::error::ReadlineError;
 use crate::Outcome;
 use crate::failure::Failure;
 use session::{Next, Session};
-use tdb::TraceForm;
+use tdb_trace::TraceForm;
 
 /// Look at a database and change it, interactively, from a script on standard input, or by one command.
 #[derive(Args)]
@@ -37,7 +37,8 @@ pub struct Arguments {
 
 /// Runs one command, or reads commands until the input ends.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let mut session = Session::new(arguments.no_lock, arguments.record.clone(), arguments.record_form);
+    let recording = crate::tdb::recording(arguments.record.as_deref(), arguments.record_form);
+    let mut session = Session::new(arguments.no_lock, recording);
     if let Some(file) = &arguments.file {
         session.open(file, false)?;
     }

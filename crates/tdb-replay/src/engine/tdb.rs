@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use ::tdb::{
-    Coded, Database, ErrorCode, Flags, HashFunction, LockKind, Log, OpenError, OpenOptions, StoreError,
-    TraceForm, Wait,
+    Coded, Database, ErrorCode, Flags, HashFunction, LockKind, Log, OpenError, OpenOptions, StoreError, Wait,
 };
+use tdb_trace::Recording;
 
 use super::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
 use crate::trace::Trace;
@@ -32,14 +32,14 @@ pub struct Settings {
 pub struct TdbFile {
     path: PathBuf,
     settings: Settings,
-    record: Option<(PathBuf, Option<TraceForm>)>,
+    recording: Option<Recording>,
     log: Option<Log>,
 }
 
 impl TdbFile {
     /// Makes a new, empty database at `path`; what was there is gone.
     pub fn create(path: &Path, settings: Settings) -> Result<TdbFile, EngineError> {
-        let engine = TdbFile { path: path.to_owned(), settings, record: None, log: None };
+        let engine = TdbFile { path: path.to_owned(), settings, recording: None, log: None };
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(EngineError { message: format!("{}: {error}", path.display()), io: true });
@@ -54,9 +54,9 @@ impl TdbFile {
         opened.map_err(opening).map(|_| engine)
     }
 
-    /// Records what is replayed, a trace a worker, in `folder`; without a form in the usual one.
-    pub fn recorded_in(self, folder: &Path, form: Option<TraceForm>) -> TdbFile {
-        TdbFile { record: Some((folder.to_owned(), form)), ..self }
+    /// Records what is replayed, a trace a worker.
+    pub fn recorded(self, recording: Recording) -> TdbFile {
+        TdbFile { recording: Some(recording), ..self }
     }
 
     /// Lets the engine say to `log` what does not end the replay, such as a trace that cannot be written any more.
@@ -74,9 +74,8 @@ impl TdbFile {
         if self.settings.hashing.jenkins {
             options.hash(HashFunction::Jenkins);
         }
-        if let Some((folder, form)) = &self.record {
-            options.record(folder);
-            form.map(|form| options.record_form(form));
+        if let Some(recording) = &self.recording {
+            options.observe(recording.clone());
         }
         if let Some(log) = &self.log {
             options.log(log.clone());

@@ -27,8 +27,7 @@ use crate::error::{AccessError, LockError, TransactionError};
 use crate::file::overlay::Change;
 use crate::flags::Flags;
 use crate::lock::{LockByte, LockKind, Wait};
-use crate::record::When;
-use crate::record::line::Call;
+use crate::observe::{Operation, When};
 
 /// The open transaction of a handle.
 pub(crate) struct TransactionState {
@@ -119,7 +118,7 @@ impl Database {
     pub fn transaction_start(&self, wait: Wait) -> Result<(), TransactionError> {
         let called = self.called().filter(|_| !self.transaction_active());
         let started = self.noted(self.start(wait));
-        self.record(called, When::Begin, started.is_ok().then_some(Call::Bare("tdb_transaction_start")));
+        self.tell(called, When::Begin, started.is_ok().then_some(Operation::TransactionStart));
         started
     }
 
@@ -177,7 +176,7 @@ impl Database {
     pub fn transaction_prepare_commit(&self) -> Result<(), TransactionError> {
         let ending = self.ending(false);
         let prepared = self.noted(self.prepare_outer());
-        self.ended(ending, "tdb_transaction_prepare_commit", prepared.is_ok());
+        self.ended(ending, Operation::PrepareCommit, prepared.is_ok());
         prepared
     }
 
@@ -229,7 +228,7 @@ impl Database {
     pub fn transaction_commit(&self) -> Result<(), TransactionError> {
         let ending = self.ending(true);
         let committed = self.noted(self.commit_outer());
-        self.ended(ending, "tdb_transaction_commit", committed.is_ok());
+        self.ended(ending, Operation::Commit, committed.is_ok());
         committed
     }
 
@@ -294,7 +293,7 @@ impl Database {
     pub fn transaction_cancel(&self) -> Result<(), TransactionError> {
         let ending = self.ending(false);
         let cancelled = self.noted(self.cancel_outer());
-        self.ended(ending, "tdb_transaction_cancel", cancelled.is_ok());
+        self.ended(ending, Operation::Cancel, cancelled.is_ok());
         cancelled
     }
 

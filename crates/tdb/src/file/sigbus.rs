@@ -18,6 +18,7 @@ const WATCHED: usize = 256;
 
 /// One watched mapping. The three numbers change together: `turn` is odd while they do, and whoever reads them looks at it
 /// before and after.
+#[derive(Debug)]
 struct Slot {
     taken: AtomicBool,
     turn: AtomicUsize,
@@ -55,11 +56,13 @@ impl Slot {
 }
 
 /// A mapping is watched for as long as this is kept.
-pub(crate) struct Watch(&'static Slot);
+#[derive(Debug)]
+pub struct Watch(&'static Slot);
 
 impl Watch {
-    /// Whether the mapping was truncated under us.
-    pub(crate) fn was_hit(&self) -> bool {
+    /// Whether the mapping was truncated under us; what was written there since is lost.
+    #[inline]
+    pub fn was_hit(&self) -> bool {
         self.0.hit.load(Ordering::Acquire)
     }
 }
@@ -100,6 +103,16 @@ pub fn install() -> io::Result<()> {
         }
     });
     result
+}
+
+/// Watches a mapping of the caller's, as those of databases are watched; `None` if the guard is not installed, or has as many
+/// as it can watch.
+///
+/// # Safety
+/// Until the watch is dropped, these bytes are a mapping that is the caller's alone, and private zeros may be put in the place
+/// of its pages.
+pub unsafe fn watch_mapping(base: *mut u8, len: usize) -> Option<Watch> {
+    watch(base, len)
 }
 
 /// Watches a mapping; `None` if the guard is not installed, or has as many as it can watch.

@@ -5,7 +5,7 @@
 use crate::database::Database;
 use crate::error::LockError;
 use crate::lock::{ChainIndex, LockByte, LockKind, Wait};
-use crate::record::line::Call;
+use crate::observe::Operation;
 
 /// The chain of a key, locked until this is dropped.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct ChainLock<'a> {
     database: &'a Database,
     chain: u32,
     kind: LockKind,
-    /// For the trace, if there is one.
+    /// For the observer, if there is one.
     key: Option<Box<[u8]>>,
 }
 
@@ -23,7 +23,7 @@ impl Drop for ChainLock<'_> {
         let called = self.database.called();
         let held = self.database.unlock_list(ChainIndex::chain(self.chain), self.kind);
         if let Some(key) = &self.key {
-            self.database.record_chain_unlock(called, key, self.kind, held);
+            self.database.tell_chain_unlock(called, key, self.kind, held);
         }
     }
 }
@@ -48,7 +48,7 @@ impl Database {
     pub fn chain_lock(&self, key: &[u8], kind: LockKind, wait: Wait) -> Result<ChainLock<'_>, LockError> {
         let chain = self.chain_index(key);
         self.lock_chain(key, kind, wait)?;
-        let key = self.recording().map(|_| key.into());
+        let key = self.is_observed().then(|| key.into());
         Ok(ChainLock { database: self, chain, kind, key })
     }
 
@@ -56,7 +56,7 @@ impl Database {
     pub fn lock_chain(&self, key: &[u8], kind: LockKind, wait: Wait) -> Result<(), LockError> {
         let called = self.called();
         let locked = self.noted(self.lock_list(ChainIndex::chain(self.chain_index(key)), kind, wait));
-        self.record_chain_lock(called, key, (kind, wait), &locked);
+        self.tell_chain_lock(called, key, (kind, wait), &locked);
         locked
     }
 
@@ -65,7 +65,7 @@ impl Database {
         let chain = self.chain_index(key);
         let called = self.called();
         let held = self.unlock_list(ChainIndex::chain(chain), kind);
-        self.record_chain_unlock(called, key, kind, held);
+        self.tell_chain_unlock(called, key, kind, held);
         let byte = u64::from(crate::file::format::chain_head(chain)) - 4;
         self.noted(if held { Ok(()) } else { Err(LockError::NotHeld { byte }) })
     }
@@ -74,7 +74,7 @@ impl Database {
     pub fn mark_chain(&self, key: &[u8]) -> Result<(), LockError> {
         let called = self.called();
         let marked = self.noted(self.mark_list(ChainIndex::chain(self.chain_index(key)), LockKind::Write));
-        self.record_mark(called, Call::Key("tdb_chainlock_mark", key), marked.is_ok());
+        self.tell_mark(called, Operation::MarkChain { key }, marked.is_ok());
         marked
     }
 
@@ -82,7 +82,7 @@ impl Database {
     pub fn unmark_chain(&self, key: &[u8]) -> Result<(), LockError> {
         let called = self.called();
         let unmarked = self.noted(self.unmark_list(ChainIndex::chain(self.chain_index(key))));
-        self.record_mark(called, Call::Key("tdb_chainlock_unmark", key), unmarked.is_ok());
+        self.tell_mark(called, Operation::UnmarkChain { key }, unmarked.is_ok());
         unmarked
     }
 
@@ -96,7 +96,7 @@ impl Database {
     pub fn lock_all(&self, kind: LockKind, wait: Wait) -> Result<(), LockError> {
         let called = self.called();
         let locked = self.noted(self.lock_allrecord(kind, wait, false));
-        self.record_lock_all(called, (kind, wait), &locked);
+        self.tell_lock_all(called, (kind, wait), &locked);
         locked
     }
 
@@ -108,7 +108,7 @@ impl Database {
     fn give_back_all(&self, kind: LockKind) -> Result<(), LockError> {
         let called = self.called();
         let unlocked = self.unlock_allrecord_as(kind, true);
-        self.record_unlock_all(called, kind, unlocked.is_ok());
+        self.tell_unlock_all(called, kind, unlocked.is_ok());
         unlocked
     }
 
@@ -116,7 +116,7 @@ impl Database {
     pub fn mark_all(&self) -> Result<(), LockError> {
         let called = self.called();
         let marked = self.noted(self.mark_allrecord(LockKind::Write));
-        self.record_mark(called, Call::Bare("tdb_lockall_mark"), marked.is_ok());
+        self.tell_mark(called, Operation::MarkAll, marked.is_ok());
         marked
     }
 
@@ -124,7 +124,7 @@ impl Database {
     pub fn unmark_all(&self) -> Result<(), LockError> {
         let called = self.called();
         let unmarked = self.noted(self.unlock_allrecord_as(LockKind::Write, false));
-        self.record_mark(called, Call::Bare("tdb_lockall_unmark"), unmarked.is_ok());
+        self.tell_mark(called, Operation::UnmarkAll, unmarked.is_ok());
         unmarked
     }
 

@@ -12,7 +12,7 @@ use crate::file::format::{
 };
 use crate::file::space::advance;
 use crate::lock::{ChainIndex, LockKind, Wait};
-use crate::record::line::Call;
+use crate::observe::{Operation, When};
 use crate::table::chain::{DeadSeen, Found};
 use crate::table::freelist::record_len_for;
 
@@ -43,8 +43,8 @@ impl Database {
             let (at, len) = value_place(found)?;
             self.space.bytes(at, len)
         }));
-        let line = |value| Call::KeyRecord("tdb_fetch", key, value);
-        self.record_read(called, fetched.as_ref().ok().map(Option::as_deref).map(line));
+        let operation = |value| Operation::Fetch { key, value };
+        self.tell(called, When::Under, fetched.as_ref().ok().map(Option::as_deref).map(operation));
         fetched
     }
 
@@ -59,8 +59,9 @@ impl Database {
             let (at, len) = value_place(found)?;
             self.space.append_to(at, len, value)
         }));
-        let line = |found: &Option<()>| Call::KeyRecord("tdb_fetch", key, found.map(|()| value.as_slice()));
-        self.record_read(called, fetched.as_ref().ok().map(line));
+        let operation =
+            |found: &Option<()>| Operation::Fetch { key, value: found.map(|()| value.as_slice()) };
+        self.tell(called, When::Under, fetched.as_ref().ok().map(operation));
         fetched.map(|found| found.is_some())
     }
 
@@ -90,7 +91,7 @@ impl Database {
             let (at, len) = value_place(found)?;
             self.space.append_to(at, len, &mut value)
         }));
-        self.record_found(called, ("tdb_parse_record", key), found.as_ref().map(result_of));
+        self.tell_parsed(called, key, found.as_ref().map(Option::is_some));
         let parsed = found.map(|found| found.map(|()| parse(&value)));
         if value.capacity() <= LONGEST_BUFFER {
             self.buffer.set(value);
@@ -117,11 +118,11 @@ impl Database {
             self.space.append_to(at, len, buffer)?;
             // The line must not carry the number that a change made by `parse` leads to.
             self.note_version();
-            self.record_found(called, ("tdb_parse_record", key), Ok(0));
+            self.tell_parsed(called, key, Ok(true));
             Ok(parse(buffer))
         }));
         if !matches!(parsed, Ok(Some(_))) {
-            self.record_found(called, ("tdb_parse_record", key), parsed.as_ref().map(result_of));
+            self.tell_parsed(called, key, parsed.as_ref().map(Option::is_some));
         }
         parsed
     }
@@ -130,7 +131,8 @@ impl Database {
     pub fn exists(&self, key: &[u8]) -> Result<bool, ReadError> {
         let called = self.called();
         let exists = self.is_there(key);
-        self.record_found(called, ("tdb_exists", key), exists.as_ref().map(|&exists| i64::from(exists)));
+        let operation = |&found: &bool| Operation::Exists { key, found };
+        self.tell(called, When::Under, exists.as_ref().ok().map(operation));
         exists
     }
 
@@ -175,7 +177,7 @@ impl Database {
         let called = self.called();
         self.about_to_store(called, key, parts, mode);
         let stored = self.noted(self.space.whole(self.store_parts(key, parts, mode)));
-        self.record_store(called, (key, parts, mode), &stored);
+        self.tell_store(called, (key, parts, mode), &stored);
         stored
     }
 
@@ -198,7 +200,7 @@ impl Database {
     pub fn append(&self, key: &[u8], more: &[u8]) -> Result<(), StoreError> {
         let called = self.called();
         let appended = self.noted(self.space.whole(self.append_to_record(key, more)));
-        self.record_append(called, key, more, &appended);
+        self.tell_append(called, key, more, &appended);
         appended
     }
 
@@ -235,9 +237,9 @@ impl Database {
     /// Deletes `key`; [`StoreError::NoSuchRecord`] if it is not there.
     pub fn delete(&self, key: &[u8]) -> Result<(), StoreError> {
         let called = self.called();
-        self.about_to(called, Call::KeyResult("tdb_delete", key, 0));
+        self.about_to(called, Operation::Delete { key, done: true });
         let deleted = self.noted(self.space.whole(self.delete_record(key)));
-        self.record_delete(called, key, &deleted);
+        self.tell_delete(called, key, &deleted);
         deleted
     }
 
@@ -390,11 +392,6 @@ impl Database {
         }
         Ok(())
     }
-}
-
-/// What a trace says of a record that was parsed, or not found.
-fn result_of<T>(found: &Option<T>) -> i64 {
-    if found.is_some() { 0 } else { -1 }
 }
 
 /// Where the value of a record is, and how long.

@@ -13,8 +13,7 @@ use crate::database::Database;
 use crate::error::{AccessError, ErrorCode, ReadError};
 use crate::file::format::{Offset, RECORD_HEADER, RECORD_USED, chain_head};
 use crate::lock::{ChainIndex, LockByte, LockKind, Wait};
-use crate::record::line::Call;
-use crate::record::{Copied, When};
+use crate::observe::{Copied, Operation, When};
 use crate::table::records::value_place;
 
 /// How much of a chain is copied at once; one longer record is still copied whole.
@@ -123,7 +122,7 @@ impl Database {
             // of those that are taken back with it.
             drop(self.locked(ChainIndex::chain(0), LockKind::Read, Wait::Yes)?);
         }
-        self.record(called, When::Now, Some(Call::Bare("tdb_traverse_start")));
+        self.tell(called, When::Now, Some(Operation::TraverseStart { write: true }));
         self.walk(with)
     }
 
@@ -133,7 +132,7 @@ impl Database {
         with: impl FnMut(&Database, &[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<u64, ReadError> {
         let _running = Running::start(self, &self.traverses.reading, false);
-        self.record(self.called(), When::Last, Some(Call::Bare("tdb_traverse_read_start")));
+        self.tell(self.called(), When::Last, Some(Operation::TraverseStart { write: false }));
         self.noted(self.walk(with))
     }
 
@@ -172,7 +171,7 @@ impl Database {
         let mut count = 0;
         let mut stopped = false;
         let walked = self.walk_chains(&mut count, &mut stopped, &mut with).map(|()| count);
-        self.record_traversed(&walked, stopped);
+        self.tell_traversed(&walked, stopped);
         walked
     }
 
@@ -234,7 +233,7 @@ impl Database {
             let key = &batch.bytes[key.clone()];
             let flow = if self.changes.get() == changes && !self.is_old(copied) {
                 let value = &batch.bytes[value.clone()];
-                self.record_shown(copied, key, value);
+                self.tell_shown(copied, key, value);
                 self.told(&mut copied, 0);
                 with(self, key, value)
             } else {
@@ -242,7 +241,7 @@ impl Database {
                 let Some(fresh) = self.look_up_again(key)? else {
                     continue;
                 };
-                self.record_shown(self.copied(called), key, &fresh);
+                self.tell_shown(self.copied(called), key, &fresh);
                 with(self, key, &fresh)
             };
             *count += 1;
@@ -319,9 +318,9 @@ impl Database {
         *self.traverses.cursor.borrow_mut() = None;
         let called = self.called();
         let first = self.noted(self.key_from_chain(0));
-        let line = |found| Call::FirstKey(found);
+        let operation = |found| Operation::FirstKey { found };
         let when = shown_when(&first);
-        self.record(self.since(called), when, first.as_ref().ok().map(Option::as_deref).map(line));
+        self.tell(self.since(called), when, first.as_ref().ok().map(Option::as_deref).map(operation));
         first
     }
 
@@ -329,9 +328,9 @@ impl Database {
     pub fn next_key(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let called = self.called();
         let next = self.noted(self.key_after(key));
-        let line = |found| Call::KeyRecord("tdb_nextkey", key, found);
+        let operation = |found| Operation::NextKey { key, found };
         let when = shown_when(&next);
-        self.record(self.since(called), when, next.as_ref().ok().map(Option::as_deref).map(line));
+        self.tell(self.since(called), when, next.as_ref().ok().map(Option::as_deref).map(operation));
         next
     }
 

@@ -6,8 +6,7 @@ use crate::file::format::{
     FREELIST_HEAD, Offset, RECORD_HEADER, RECOVERY_INVALID, RECOVERY_START_AT, Record, TAILER, chain_head,
 };
 use crate::lock::{LockKind, Wait};
-use crate::record::When;
-use crate::record::line::Call;
+use crate::observe::{Operation, When};
 use crate::table::records::StoreMode;
 use std::ops::ControlFlow;
 
@@ -19,7 +18,7 @@ impl Database {
     pub fn wipe_all(&self) -> Result<(), StoreError> {
         let called = self.called();
         let wiped = self.noted(self.wipe());
-        self.record_wipe(called, wiped.is_ok());
+        self.tell_wipe(called, wiped.is_ok());
         wiped
     }
 
@@ -96,7 +95,7 @@ impl Database {
 
     /// Rewrites all records without gaps, in a transaction. The file's size stays, and its free space becomes one.
     pub fn repack(&self) -> Result<(), RepackError> {
-        self.record(self.called(), When::Last, Some(Call::Bare("tdb_repack")));
+        self.tell(self.called(), When::Last, Some(Operation::Repack));
         self.noted(self.repack_in_transaction())
     }
 

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use tdb::dump::write_record;
-use tdb::{Database, StoreMode, TraceForm, Wait};
+use tdb::{Database, StoreMode, Wait};
+use tdb_trace::Recording;
 
 use super::command::{HELP, Verb, find, split, unescape, unhex};
 use crate::failure::Failure;
@@ -27,27 +28,23 @@ pub struct Session {
     last_key: Option<Vec<u8>>,
     no_lock: bool,
     /// Where what is done is recorded.
-    record: Option<PathBuf>,
-    record_form: Option<TraceForm>,
+    recording: Option<Recording>,
 }
 
 type Done = Result<(), Failure>;
 
 impl Session {
     /// A session without a database.
-    pub fn new(no_lock: bool, record: Option<PathBuf>, record_form: Option<TraceForm>) -> Session {
-        Session { open: None, last_key: None, no_lock, record, record_form }
+    pub fn new(no_lock: bool, recording: Option<Recording>) -> Session {
+        Session { open: None, last_key: None, no_lock, recording }
     }
 
     /// Opens a database in place of the one that is open.
     pub fn open(&mut self, path: &Path, create: bool) -> Done {
         let mut options = crate::tdb::options();
         options.create(create).exclusive(create).no_lock(self.no_lock);
-        if let Some(folder) = &self.record {
-            options.record(folder);
-        }
-        if let Some(form) = self.record_form {
-            options.record_form(form);
+        if let Some(recording) = &self.recording {
+            options.observe(recording.clone());
         }
         let database = options.open(path).map_err(|error| open_failure(&error))?;
         self.open = Some((path.to_owned(), database));

@@ -1,6 +1,6 @@
 //! The end of a trace file, as memory: what is put there survives the death of this process, without a system call.
 //!
-//! Owns the file and a window of it. More is mapped than the file has; the file grows into it by written zeros, so a
+//! Owns the file and a window of it, guarded by [`tdb::sigbus`]: another process may cut the file short, and then the trace ends. More is mapped than the file has; the file grows into it by written zeros, so a
 //! full disk is an error here and not a signal later, and callers are given no more than the file has. Behind the last line there is a zero byte, then anything: a
 //! line becomes part of the trace when its first byte is written, which is done last. A window that is given to the
 //! callers lies within the mapping, which nobody else writes: the file is new, and a child after a fork lets go of it.
@@ -9,10 +9,12 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
+
+use tdb::sigbus::{self, Watch};
 
 /// How much the file grows at a time, unless a line needs more: lines are written before these pages, fresh from the
 /// kernel, have left the cache again.
@@ -34,6 +36,7 @@ pub(crate) struct Tail {
     mapped: usize,
     /// Where in the window the next line begins.
     at: usize,
+    watch: Option<Watch>,
 }
 
 // SAFETY: the mapping belongs to this value alone, and nothing in it refers to a thread.
@@ -44,8 +47,10 @@ impl Tail {
     pub fn create(path: &Path) -> io::Result<Tail> {
         let mut how = std::fs::OpenOptions::new();
         how.read(true).write(true).create_new(true).mode(0o600).custom_flags(libc::O_CLOEXEC);
+        sigbus::install()?;
         let file = how.open(path)?;
-        Ok(Tail { file, path: path.into(), window: ptr::null_mut(), start: 0, len: 0, mapped: 0, at: 0 })
+        let window = ptr::null_mut();
+        Ok(Tail { file, path: path.into(), window, start: 0, len: 0, mapped: 0, at: 0, watch: None })
     }
 
     /// Gives it another name, which nothing has.
@@ -68,6 +73,9 @@ impl Tail {
     /// Room for a line of up to `len` bytes; nothing in it is part of the trace yet.
     #[inline]
     pub fn room(&mut self, len: usize) -> io::Result<&mut [u8]> {
+        if self.watch.as_ref().is_some_and(Watch::was_hit) {
+            return Err(cut_short());
+        }
         // One byte more: the zero behind the line.
         if len + 1 > self.len - self.at {
             self.move_on(len + 1)?;
@@ -107,12 +115,29 @@ impl Tail {
 
     /// Cuts off what is not part of the trace.
     pub fn finish(&self) -> io::Result<()> {
+        self.check()?;
         self.file.set_len(self.start + self.at as u64)
+    }
+
+    /// Whether the file is still what was written.
+    ///
+    /// # Errors
+    /// Another process has removed it or cut it short.
+    pub fn check(&self) -> io::Result<()> {
+        let file = self.file.metadata()?;
+        if self.watch.as_ref().is_some_and(Watch::was_hit) || file.len() < self.start + self.len as u64 {
+            return Err(cut_short());
+        }
+        if file.nlink() == 0 {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "another process has removed the file"));
+        }
+        Ok(())
     }
 
     /// Makes the file long enough for `len` more bytes, and moves the window on if they lie behind it.
     #[cold]
     fn move_on(&mut self, len: usize) -> io::Result<()> {
+        self.check()?;
         if len > self.mapped - self.at {
             self.map(len)?;
         }
@@ -170,17 +195,24 @@ impl Tail {
         }
         let len = (self.start + self.len as u64).saturating_sub(start) as usize;
         self.unmap();
+        // SAFETY: this mapping is ours alone; the watch is dropped before it is unmapped.
+        self.watch = unsafe { sigbus::watch_mapping(window.cast(), mapped) };
         (self.window, self.start, self.len, self.mapped, self.at) = (window.cast(), start, len, mapped, at);
         Ok(())
     }
 
     fn unmap(&mut self) {
+        self.watch = None;
         if self.mapped > 0 {
             // SAFETY: a mapping of ours, into which no reference is alive: all of them borrow `self`.
             unsafe { libc::munmap(self.window.cast(), self.mapped) };
             (self.len, self.mapped) = (0, 0);
         }
     }
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "another process has cut the file short")
 }
 
 impl Drop for Tail {
@@ -196,13 +228,4 @@ pub(crate) fn now() -> u64 {
     // SAFETY: room for the answer; this clock is there on every machine.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-/// What the environment says, unless this program runs with rights that its caller does not have.
-pub(crate) fn environment(name: &str) -> Option<PathBuf> {
-    // SAFETY: asks the kernel's table of facts; no pointer goes in or comes out.
-    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
-        return None;
-    }
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

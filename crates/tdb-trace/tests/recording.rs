@@ -2,14 +2,19 @@
 #![allow(clippy::unwrap_used)]
 #![allow(unsafe_code)]
 
-mod common;
-
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use tdb::{Database, Flags, LockKind, OpenOptions, StoreMode, TraceForm, Wait};
+use tdb::{Database, Flags, LockKind, OpenOptions, StoreMode, Wait};
+use tdb_trace::{Recording, TraceForm};
+use tempfile::TempDir;
+
+/// In memory, so that syncs are cheap; the system's folder elsewhere.
+fn folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
 
 fn open(folder: &Path) -> Database {
     open_in_form(folder, TraceForm::Extended)
@@ -19,8 +24,7 @@ fn open_in_form(folder: &Path, form: TraceForm) -> Database {
     OpenOptions::new()
         .create(true)
         .hash_size(7)
-        .record(folder.join("traces"))
-        .record_form(form)
+        .observe(Recording::to(folder.join("traces")).form(form))
         .open(folder.join("db"))
         .unwrap()
 }
@@ -31,6 +35,12 @@ fn traces(folder: &Path) -> Vec<PathBuf> {
         std::fs::read_dir(folder.join("traces")).unwrap().map(|entry| entry.unwrap().path()).collect();
     found.sort();
     found
+}
+
+/// The one trace that there is.
+fn only_trace(folder: &Path) -> PathBuf {
+    let [trace] = &traces(folder)[..] else { panic!("{:?}", traces(folder)) };
+    trace.clone()
 }
 
 /// A trace's lines without their stamps, up to its end.
@@ -44,9 +54,9 @@ fn lines(trace: &Path) -> Vec<String> {
 /// R4: every call is written as libtdb's tracer writes it, with times, and with a version where a lock was held.
 #[test]
 fn a_trace_says_what_was_done() {
-    let folder = common::folder();
+    let folder = folder();
     let database = open(folder.path());
-    let path = database.recording().unwrap();
+    let path = only_trace(folder.path());
     everything(&database);
     drop(database);
     let expected = include_str!("data/recorded.trace");
@@ -74,9 +84,9 @@ fn the_plain_form_has_nothing_else() {
     let expected = include_str!("data/recorded.trace");
     let marked = expected.replacen('\n', " #v\n", 1);
     for (form, expected) in [(TraceForm::Plain, expected), (TraceForm::Exact, &marked)] {
-        let folder = common::folder();
+        let folder = folder();
         let database = open_in_form(folder.path(), form);
-        let path = database.recording().unwrap();
+        let path = only_trace(folder.path());
         everything(&database);
         drop(database);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), expected, "{form:?}");
@@ -86,12 +96,13 @@ fn the_plain_form_has_nothing_else() {
 /// R4: what takes no locks reads its numbers at any moment, and does not say that they are exact.
 #[test]
 fn numbers_read_without_a_lock_are_not_called_exact() {
-    let folder = common::folder();
+    let folder = folder();
     drop(open(folder.path()));
     let mut options = OpenOptions::new();
-    options.read_only(true).record(folder.path().join("reader")).record_form(TraceForm::Exact);
-    let database = options.open(folder.path().join("db")).unwrap();
-    let text = std::fs::read(database.recording().unwrap()).unwrap();
+    options.read_only(true);
+    options.observe(Recording::to(folder.path().join("reader/traces")).form(TraceForm::Exact));
+    let _database = options.open(folder.path().join("db")).unwrap();
+    let text = std::fs::read(only_trace(&folder.path().join("reader"))).unwrap();
     assert!(text.starts_with(b"0 tdb_open 7 0x"), "{}", String::from_utf8_lossy(&text[..50]));
     assert!(!text.contains(&b'#'));
 }
@@ -106,7 +117,7 @@ fn the_form_is_chosen_by_a_variable() {
         return show_form(Path::new(&folder));
     }
     for (word, form) in [("plain", Some("")), ("exact", Some(" #v")), ("extended", None), ("Plain", None)] {
-        let folder = common::folder();
+        let folder = folder();
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_form_is_chosen_by_a_variable", "--nocapture"])
             .env(SECOND, folder.path())
@@ -122,7 +133,7 @@ fn the_form_is_chosen_by_a_variable() {
             Some(mark) => assert_eq!(first, mark),
             None => assert!(first.starts_with(" #") && first.contains('+'), "{word}: {first}"),
         }
-        let log = "\"Plain\" is no form of traces: write plain, exact or extended";
+        let log = "unknown trace form \"Plain\"; expected plain, exact or extended";
         assert_eq!(text.contains(log), word == "Plain", "{text}");
     }
 }
@@ -130,6 +141,7 @@ fn the_form_is_chosen_by_a_variable() {
 fn show_form(folder: &Path) {
     let mut options = OpenOptions::new();
     options.create(true).hash_size(7).log(Arc::new(|_, message| println!("{message}")));
+    options.observe(Recording::from_environment().unwrap());
     drop(options.open(folder.join("db")).unwrap());
 }
 
@@ -185,14 +197,14 @@ fn everything(database: &Database) {
 /// for a lock that was not there yet when the copy was made.
 #[test]
 fn a_copy_is_read_again_once_something_else_was_said() {
-    let folder = common::folder();
+    let folder = folder();
     let database = OpenOptions::new()
         .create(true)
         .hash_size(1)
-        .record(folder.path().join("traces"))
+        .observe(Recording::to(folder.path().join("traces")))
         .open(folder.path().join("db"))
         .unwrap();
-    let path = database.recording().unwrap();
+    let path = only_trace(folder.path());
     for key in [b"a", b"b", b"c", b"d", b"e", b"f"] {
         database.store(key, key, StoreMode::Replace).unwrap();
     }
@@ -246,15 +258,15 @@ fn a_copy_is_read_again_once_something_else_was_said() {
 /// R4: nothing is recorded unless it is asked for, and a second handle has a trace of its own.
 #[test]
 fn each_handle_has_its_own_trace() {
-    let folder = common::folder();
+    let folder = folder();
     let path = folder.path().join("db");
     let silent = OpenOptions::new().create(true).open(&path).unwrap();
-    assert_eq!(silent.recording(), None);
+    assert!(!silent.is_observed());
     let first = open(folder.path());
     let second = first.another().unwrap();
     first.store(b"a", b"1", StoreMode::Replace).unwrap();
     second.fetch(b"a").unwrap();
-    assert_ne!(first.recording(), second.recording());
+    assert!(first.is_observed() && second.is_observed());
     drop((first, second));
     let found = traces(folder.path());
     assert_eq!(found.len(), 2);
@@ -265,7 +277,7 @@ fn each_handle_has_its_own_trace() {
 /// R4: a child goes on in a trace of its own, whatever the parent was in the middle of.
 #[test]
 fn a_forked_child_has_its_own_trace() {
-    let folder = common::folder();
+    let folder = folder();
     let database = open(folder.path());
     database.store(b"a", b"1", StoreMode::Replace).unwrap();
     let transaction = database.transaction().unwrap();
@@ -304,12 +316,12 @@ fn a_forked_child_has_its_own_trace() {
 /// R4: behind the last number there is the counter goes on with 0, and so do the lines, those without a lock too.
 #[test]
 fn numbers_go_past_their_end() {
-    let folder = common::folder();
+    let folder = folder();
     drop(open(folder.path()));
     let file = std::fs::OpenOptions::new().write(true).open(folder.path().join("db")).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &(u32::MAX - 1).to_ne_bytes(), 48).unwrap();
     let database = open(folder.path());
-    let trace = database.recording().unwrap();
+    let trace = traces(folder.path()).pop().unwrap();
 
     for _ in 0..2 {
         database.store(b"a", b"1", StoreMode::Replace).unwrap();
@@ -326,7 +338,7 @@ fn numbers_go_past_their_end() {
 /// into anybody's trace, though it is read before the first lock that would take it back.
 #[test]
 fn a_number_that_is_taken_back_is_not_written() {
-    let folder = common::folder();
+    let folder = folder();
     let path = folder.path().join("db");
     let database = open(folder.path());
     database.store(b"a", b"1", StoreMode::Insert).unwrap();
@@ -354,7 +366,7 @@ fn a_number_that_is_taken_back_is_not_written() {
 
     database.traverse(|_, _, _| ControlFlow::Continue(())).unwrap();
 
-    let trace = database.recording().unwrap();
+    let trace = only_trace(folder.path());
     drop(database);
     let told = lines(&trace);
     let last = [
@@ -370,9 +382,9 @@ fn a_number_that_is_taken_back_is_not_written() {
 /// R4: a folder that cannot be had is an error where it was asked for by name.
 #[test]
 fn a_folder_that_cannot_be_made_is_an_error() {
-    let folder = common::folder();
+    let folder = folder();
     let mut options = OpenOptions::new();
-    options.create(true).record("/dev/null/traces");
+    options.create(true).observe(Recording::to("/dev/null/traces"));
     let error = options.open(folder.path().join("db")).unwrap_err();
     assert!(error.to_string().contains("/dev/null/traces"), "{error}");
 }
@@ -386,7 +398,7 @@ fn a_full_disk_ends_the_trace_and_not_the_database() {
     if let Some(folder) = std::env::var_os(SMALL) {
         return fill(Path::new(&folder));
     }
-    let folder = common::folder();
+    let folder = folder();
     let small = folder.path().join("small");
     std::fs::create_dir(&small).unwrap();
     let script = "mount -t tmpfs -o size=3m tmpfs \"$1\" && exec \"$2\" --exact a_full_disk_ends_the_trace_and_not_the_database";
@@ -409,15 +421,15 @@ fn fill(folder: &Path) {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&heard);
     let mut options = OpenOptions::new();
-    options.create(true).record(folder.join("small/traces"));
+    options.create(true).observe(Recording::to(folder.join("small/traces")));
     options.log(Arc::new(move |_, message| log.lock().unwrap().push(message.to_owned())));
     let database = options.open(folder.join("db")).unwrap();
-    let path = database.recording().unwrap();
+    let path = only_trace(&folder.join("small"));
     let value = vec![b'x'; 10_000];
     for number in 0..400u32 {
         database.store(&number.to_le_bytes(), &value, StoreMode::Replace).unwrap();
     }
-    assert_eq!(database.recording(), None);
+    assert!(!database.is_observed());
     assert_eq!(database.fetch(&399u32.to_le_bytes()).unwrap().as_deref(), Some(&*value));
     let heard = heard.lock().unwrap();
     let told = heard.iter().filter(|message| message.contains("the trace ends here")).count();
@@ -425,4 +437,48 @@ fn fill(folder: &Path) {
     let kept = lines(&path);
     assert!(kept.len() > 50 && kept.len() < 400, "{}", kept.len());
     assert!(kept[1..].iter().all(|line| line.ends_with(" 0x1 = 0")));
+}
+
+/// R4: another process cuts the trace short or removes it: the program goes on, and the log says once, at the latest when the
+/// database is closed, where the trace ends.
+#[test]
+fn a_trace_that_is_cut_short_or_removed_ends_and_the_database_goes_on() {
+    let cut = |len| {
+        move |trace: &Path| std::fs::OpenOptions::new().write(true).open(trace).unwrap().set_len(len).unwrap()
+    };
+    type Harm<'a> = &'a dyn Fn(&Path);
+    let harms: [(Harm<'_>, &str); 4] = [
+        (&cut(0), "another process has cut the file short"),
+        (&cut(1000), "another process has cut the file short"),
+        (&cut(100_000), "another process has cut the file short"),
+        (&|trace| std::fs::remove_file(trace).unwrap(), "another process has removed the file"),
+    ];
+    for (harm, complaint) in harms {
+        for stores in [1u32, 200, 20_000] {
+            let folder = folder();
+            let heard = Arc::new(Mutex::new(Vec::new()));
+            let log = Arc::clone(&heard);
+            let mut options = OpenOptions::new();
+            options.create(true).observe(Recording::to(folder.path().join("traces")));
+            options.log(Arc::new(move |_, message| log.lock().unwrap().push(message.to_owned())));
+            let database = options.open(folder.path().join("db")).unwrap();
+            let trace = only_trace(folder.path());
+            for number in 0..300u32 {
+                database.store(&number.to_le_bytes(), &[b'x'; 100], StoreMode::Replace).unwrap();
+            }
+
+            harm(&trace);
+
+            for number in 0..stores {
+                database.store(&number.to_le_bytes(), b"later", StoreMode::Replace).unwrap();
+            }
+            assert_eq!(database.fetch(&0u32.to_le_bytes()).unwrap().as_deref(), Some(&b"later"[..]));
+            drop(database);
+            let heard = heard.lock().unwrap();
+            let told: Vec<&String> =
+                heard.iter().filter(|message| message.contains("the trace ends here")).collect();
+            assert_eq!(told.len(), 1, "{complaint}, {stores} stores: {heard:?}");
+            assert!(told[0].contains(complaint) && told[0].contains("db.trace."), "{told:?}");
+        }
+    }
 }
