@@ -132,9 +132,9 @@ fn a_single_server_serves_says_so_and_ends_cleanly() {
         let local = Arc::new(Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap());
         let server: SocketAddr = format!("{ADDRESS}:{port}").parse().unwrap();
         let patience = Patience { silence: Duration::from_secs(1), ..Patience::default() };
-        let Services { vote, table, .. } = Services::nth(nth);
+        let Services { vote, application, .. } = Services::nth(nth);
         let client =
-            Client::new(local, vec![server], table, Arc::new(NullSecurity), patience).with_votes(vote);
+            Client::new(local, vec![server], application, Arc::new(NullSecurity), patience).with_votes(vote);
         client.write_register(3, 33 + index as u64).unwrap();
         let told = status(port, nth);
         let json: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();

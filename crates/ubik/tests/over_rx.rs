@@ -21,7 +21,7 @@ use ubik::registers::{Table, table};
 use ubik::site::Config;
 use ubik::transport::Transport;
 use ubik_proto::beacon::VoteReply;
-use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerId, ServerKind};
+use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerId, ServerKind, ServerSet};
 use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
 use ubik_proto::profile::Profile;
 use ubik_proto::version::{TransactionId, Version};
@@ -59,16 +59,18 @@ fn start_on(port: &Arc<Port>, services: Services, index: usize, store: &MemorySt
     let listed =
         (0..3).map(|nth| (ServerId::new(nth), SocketAddr::new(address(nth).into(), udp_port))).collect();
     let addresses = Arc::new(Addresses::new(listed, vec![address(index).into()]));
-    let members = Membership { addresses: addresses.clone(), needs_key: false };
+    let sealed = ServerSet::EMPTY;
+    let members = Membership { addresses: addresses.clone(), needs_key: false, sealed };
     let security: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
     let profile = Profile::brisk();
     let transport =
         RxTransport::new(port.clone(), services, cell.clone(), addresses, security.clone(), &profile);
     let config = Config { cell, profile, cache_pages: 20, bootstrap: false };
     let server = Server::start(config, Arc::new(store.clone()), Arc::new(transport)).unwrap();
-    serve(port, services, server.peer_service(), members, std::slice::from_ref(&security));
+    let classes = std::slice::from_ref(&security);
+    serve(port, services, server.peer_service(), members, classes, classes);
     let server = Arc::new(server);
-    Table::new(&server, 4096, PATIENCE).serve(port, services.table, &[security]);
+    Table::new(&server, 4096, PATIENCE).serve(port, services.application, &[security], false);
     server
 }
 
@@ -218,11 +220,11 @@ fn two_databases_share_a_port() {
     let client_port = Arc::new(Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap());
     let servers: Vec<SocketAddr> = (0..3).map(|nth| SocketAddr::new(address(nth).into(), udp_port)).collect();
     for (nth, value) in [(0, 5), (1, 6)] {
-        let Services { vote, table, .. } = Services::nth(nth);
+        let Services { vote, application, .. } = Services::nth(nth);
         let patience = Patience { in_all: PATIENCE, ..Patience::default() };
         let security = Arc::new(NullSecurity);
-        let client =
-            Client::new(client_port.clone(), servers.clone(), table, security, patience).with_votes(vote);
+        let client = Client::new(client_port.clone(), servers.clone(), application, security, patience)
+            .with_votes(vote);
         client.write_register(1, value).unwrap();
     }
     for index in 0..3 {
