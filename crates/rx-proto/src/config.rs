@@ -93,6 +93,9 @@ pub(crate) const PACKET_SIZES: [u16; 2] = [1200, MIN_PACKET_SIZE];
 pub(crate) const CHALLENGE_INTERVAL: Duration = Duration::from_millis(200);
 /// Data packets kept for a connection that has not answered its challenge.
 pub(crate) const MAX_PENDING_PACKETS: usize = 16;
+/// A connection on which so many packets did not verify is given up: whoever guesses a checksum of 16 bits gets this many tries
+/// for each connection that a peer opens, and no more.
+pub(crate) const MAX_REFUSED: u32 = 64;
 /// A server call begins only with a packet in the first window.
 pub(crate) const MAX_FIRST_SEQ: u32 = 32;
 /// A packet sent so often without arriving, while the peer lives, is too large for the path.

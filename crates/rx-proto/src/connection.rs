@@ -103,6 +103,8 @@ pub(crate) struct Connection {
     /// Data that waits until the client has answered the challenge.
     pending: Vec<(Header, Vec<u8>)>,
     challenged_at: Option<Time>,
+    /// Data packets whose checksum or seal was wrong.
+    refused: u32,
     /// A call on it was admitted as a member's.
     pub is_member: bool,
     pub error: Option<AbortCode>,
@@ -146,6 +148,7 @@ impl Connection {
             control: VecDeque::new(),
             pending: Vec::new(),
             challenged_at: None,
+            refused: 0,
             is_member: false,
             error: None,
             last_heard: now,
