@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -85,7 +86,12 @@ fn what_is_wrong_is_said_with_its_place_and_remedy() {
         assert!(found == code && message.contains(words), "{found} {message:?}, not {code} {words:?}");
     }
     let torn = one_server();
-    fs::write(torn.path().join("KeyFileExt"), [0, 0, 0, 1, 0]).unwrap();
+    let keys = torn.path().join("KeyFileExt");
+    fs::write(&keys, [0, 0, 0, 1, 0]).unwrap();
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, message) = refused(&torn, &["--database", "prdb"]);
+    assert!(code == 2 && message.contains("any user can read"), "{message}");
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
     let (code, message) = refused(&torn, &["--database", "prdb"]);
     assert!(code == 2 && message.contains("ends within key 1"), "{message}");
     let other = one_server();
@@ -132,9 +138,9 @@ fn a_single_server_serves_says_so_and_ends_cleanly() {
         let local = Arc::new(Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap());
         let server: SocketAddr = format!("{ADDRESS}:{port}").parse().unwrap();
         let patience = Patience { silence: Duration::from_secs(1), ..Patience::default() };
-        let Services { vote, table, .. } = Services::nth(nth);
+        let Services { vote, application, .. } = Services::nth(nth);
         let client =
-            Client::new(local, vec![server], table, Arc::new(NullSecurity), patience).with_votes(vote);
+            Client::new(local, vec![server], application, Arc::new(NullSecurity), patience).with_votes(vote);
         client.write_register(3, 33 + index as u64).unwrap();
         let told = status(port, nth);
         let json: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();

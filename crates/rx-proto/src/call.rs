@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::admission::{Admission, Begins, Share};
 use crate::codes::{AbortCode, CallFailure};
 use crate::config::{self, Timeouts};
 use crate::packet::{Ack, AckReason, AckTrailer, HEADER_LEN};
@@ -42,6 +43,12 @@ pub(crate) struct Call {
     pub failure: Option<CallFailure>,
     /// The application still has it.
     pub attached: bool,
+    /// Server: whose it is.
+    pub share: Share,
+    /// Server: the service has been asked about it.
+    pub admitted: bool,
+    /// Server: the request is gathered up to this length before the application gets the call.
+    pub gathers: Option<usize>,
     /// Server: the application has been told of it.
     pub announced: bool,
     /// Bytes counted against the limit for peers that have proven nothing.
@@ -84,6 +91,9 @@ impl Call {
             receive: ReceiveHalf::new(windows.receive),
             failure: None,
             attached: side == Side::Client,
+            share: Share::Strangers,
+            admitted: false,
+            gathers: None,
             announced: false,
             held_unverified: 0,
             reader_waits: false,
@@ -100,6 +110,33 @@ impl Call {
             ping_due: false,
             patience_ended: false,
         }
+    }
+
+    /// The service has decided on it.
+    pub fn admit(&mut self, admission: Admission, windows: Windows) {
+        self.admitted = true;
+        self.share = admission.share;
+        self.gathers = match admission.begins {
+            Begins::Whole { most } => Some(most),
+            Begins::AtOnce => None,
+        };
+        self.receive.set_window(windows.receive);
+        self.send.set_most(windows.send);
+    }
+
+    /// Whether the application may have it now; gathers what has come of a request that must be whole.
+    ///
+    /// # Errors
+    /// The request is too long.
+    pub fn is_ready(&mut self, now: Time) -> Result<bool, AbortCode> {
+        let Some(most) = self.gathers else { return Ok(self.receive.is_readable()) };
+        if self.receive.gather() > 0 {
+            self.on_read(now);
+        }
+        if self.receive.gathered() > most {
+            return Err(AbortCode::SERVER_UNMARSHAL);
+        }
+        Ok(self.receive.is_complete())
     }
 
     /// Whether neither the application nor the peer needs it any more.
@@ -273,7 +310,8 @@ impl Call {
     fn is_alive(&self) -> bool {
         let complete = self.send.is_done() && self.receive.is_complete();
         let outstanding = self.send.is_outstanding() && !self.send.is_delivered();
-        self.failure.is_none() && !complete && (self.attached || outstanding)
+        let unfinished = self.side == Side::Server && !self.announced;
+        self.failure.is_none() && !complete && (self.attached || outstanding || unfinished)
     }
 
     fn only_waits_to_be_forgotten(&self) -> bool {
@@ -282,7 +320,8 @@ impl Call {
 
     /// Whether it is the peer's turn, so that idling is its fault.
     fn waits_for_peer(&self) -> bool {
-        self.send.is_outstanding() || (self.reader_waits && !self.receive.is_readable())
+        let unfinished = self.side == Side::Server && !self.announced;
+        self.send.is_outstanding() || unfinished || (self.reader_waits && !self.receive.is_readable())
     }
 
     fn ping_interval(&self) -> Duration {

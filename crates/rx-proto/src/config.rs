@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::admission::ShareLimits;
+
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -37,11 +39,13 @@ pub struct EndpointConfig {
     pub version: String,
     /// Connections that peers may open at once, in all.
     pub max_server_connections: usize,
-    /// Of these, how many may be from addresses that have proven nothing yet. When there are more, the oldest
-    /// gives way.
-    pub max_unverified: usize,
+    /// Of these, how many may be of strangers, or of addresses that have proven nothing yet. When there are more, the
+    /// oldest that is idle gives way.
+    pub max_strangers: usize,
     /// Bytes of data that all unproven connections may make us keep.
     pub max_unverified_bytes: usize,
+    /// What calls of each share may use, in the order of [`crate::admission::Share::ALL`].
+    pub shares: [ShareLimits; 3],
     /// A connection that a peer opened is forgotten when it was silent for this long.
     pub idle_connection: Duration,
 }
@@ -55,8 +59,16 @@ impl Default for EndpointConfig {
             max_packet_size: 1444,
             version: concat!("Quorate ", env!("CARGO_PKG_VERSION")).to_owned(),
             max_server_connections: 8192,
-            max_unverified: 1024,
+            max_strangers: 1024,
             max_unverified_bytes: 4 << 20,
+            shares: [
+                // A vote is one packet each way, and there are at most 19 peers with four channels each.
+                ShareLimits { attached: 64, calls: 128, packets: 8 },
+                // A transfer needs the windows; 128 calls of the largest size hold 100 MB.
+                ShareLimits { attached: 96, calls: 128, packets: 255 },
+                // Questions and small replies. What all of them hold together is in docs/rx-wire.md.
+                ShareLimits { attached: 96, calls: 192, packets: 16 },
+            ],
             idle_connection: Duration::from_secs(600),
         }
     }
@@ -81,6 +93,9 @@ pub(crate) const PACKET_SIZES: [u16; 2] = [1200, MIN_PACKET_SIZE];
 pub(crate) const CHALLENGE_INTERVAL: Duration = Duration::from_millis(200);
 /// Data packets kept for a connection that has not answered its challenge.
 pub(crate) const MAX_PENDING_PACKETS: usize = 16;
+/// A connection on which so many packets did not verify is given up: whoever guesses a checksum of 16 bits gets this many tries
+/// for each connection that a peer opens, and no more.
+pub(crate) const MAX_REFUSED: u32 = 64;
 /// A server call begins only with a packet in the first window.
 pub(crate) const MAX_FIRST_SEQ: u32 = 32;
 /// A packet sent so often without arriving, while the peer lives, is too large for the path.

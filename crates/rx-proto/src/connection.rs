@@ -3,14 +3,17 @@
 //! Guards the order of calls on a channel (a call number only rises), opens every data packet before a call sees it,
 //! and decides what goes out next. Which packets belong here, the endpoint has decided.
 
+mod admission;
 mod application;
 mod inbound;
 mod outbound;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admission::{Gate, Share, Shares};
 use crate::call::{Call, Expired, Side, Windows};
 use crate::codes::{AbortCode, CallFailure};
 use crate::config::{EndpointConfig, Timeouts};
@@ -32,16 +35,25 @@ pub(crate) struct Context<'a> {
     pub random: &'a mut dyn Random,
     /// Bytes held for peers that have proven nothing.
     pub unverified_bytes: &'a mut usize,
+    pub shares: &'a mut Shares,
+    pub gates: &'a HashMap<ServiceId, Arc<dyn Gate>>,
 }
 
 impl Context<'_> {
-    /// For a new call with this peer.
+    /// For a new call of ours with this peer.
     pub fn windows(&self) -> Windows {
         Windows {
             receive: u32::from(self.config.receive_window),
             send: u32::from(self.config.send_window),
             congestion: self.peer.congestion_window,
         }
+    }
+
+    /// For a call of this share.
+    pub fn windows_of(&self, share: Share) -> Windows {
+        let most = u32::from(self.config.shares[share.index()].packets.max(1));
+        let Windows { receive, send, congestion } = self.windows();
+        Windows { receive: receive.min(most), send: send.min(most), congestion }
     }
 }
 
@@ -91,6 +103,10 @@ pub(crate) struct Connection {
     /// Data that waits until the client has answered the challenge.
     pending: Vec<(Header, Vec<u8>)>,
     challenged_at: Option<Time>,
+    /// Data packets whose checksum or seal was wrong.
+    refused: u32,
+    /// A call on it was admitted as a member's.
+    pub is_member: bool,
     pub error: Option<AbortCode>,
     pub last_heard: Time,
     /// The application is done with it, or it has failed: it goes when nothing more is to be sent.
@@ -132,6 +148,8 @@ impl Connection {
             control: VecDeque::new(),
             pending: Vec::new(),
             challenged_at: None,
+            refused: 0,
+            is_member: false,
             error: None,
             last_heard: now,
             closing: false,
@@ -215,19 +233,13 @@ impl Connection {
     pub fn settle(&mut self, context: &mut Context<'_>) {
         for index in 0..self.channels.len() {
             let at = self.call_ref(index);
+            if self.side == Side::Server {
+                self.admit_call(index, context);
+                self.announce_call(index, context);
+            }
             let Some(call) = self.channels[index].call.as_deref_mut() else {
                 continue;
             };
-            if call.side == Side::Server
-                && !call.announced
-                && call.failure.is_none()
-                && call.receive.is_readable()
-            {
-                call.announced = true;
-                call.attached = true;
-                context.counters.calls_executed = context.counters.calls_executed.wrapping_add(1);
-                context.events.push_back(Event::IncomingCall { call: at, service: self.service });
-            }
             if call.take_wakeup() {
                 context.events.push_back(Event::Progress(at));
             }
@@ -245,6 +257,10 @@ impl Connection {
     pub(super) fn drop_call(&mut self, index: usize, context: &mut Context<'_>) {
         let channel = &mut self.channels[index];
         let Some(call) = channel.call.take() else { return };
+        if call.side == Side::Server {
+            context.shares.leave(call.share);
+            context.shares.of(call.share).attached -= usize::from(call.attached);
+        }
         *context.unverified_bytes -= call.held_unverified;
         channel.ended = Some(match call.failure {
             Some(failure) => Ended::Failed(failure.code()),

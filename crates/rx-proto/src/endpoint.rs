@@ -4,14 +4,15 @@
 //! After any of them, in this order: [`Endpoint::poll_transmit`] until it is empty, [`Endpoint::poll_event`] until
 //! it is empty, then [`Endpoint::poll_timeout`] for the time of the next `handle_timeout`.
 //!
-//! Memory is bounded: packets of unknown senders make a connection only while there are fewer than the limits of
-//! [`EndpointConfig`], each holds at most a window of packets a channel, and everything unproven together holds at
-//! most `max_unverified_bytes`.
+//! Memory is bounded, whoever calls (`docs/rx-wire.md`, Shares): strangers have at most `max_strangers` connections, the calls
+//! of each share are limited in number and in packets, and everything unproven together holds at most
+//! `max_unverified_bytes`.
 
 mod application;
 mod inbound;
 mod names;
 mod questions;
+mod shares;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -19,6 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admission::{Gate, Shares};
 use crate::call::Side;
 use crate::config::EndpointConfig;
 use crate::connection::{Connection, Context};
@@ -45,6 +47,8 @@ pub struct Endpoint {
     table: Table,
     peers: HashMap<SocketAddr, Peer>,
     services: HashMap<ServiceId, Vec<Arc<dyn SecurityClass>>>,
+    gates: HashMap<ServiceId, Arc<dyn Gate>>,
+    shares: Shares,
     events: VecDeque<Event>,
     /// Connections that may have something to send.
     queue: VecDeque<ConnectionRef>,
@@ -54,8 +58,9 @@ pub struct Endpoint {
     carry: Option<Transmit>,
     timers: BinaryHeap<Reverse<(Time, u32, u32)>>,
     next_sweep: Time,
-    /// Unproven server connections, oldest first; may name some that are proven or gone by now.
-    unverified: VecDeque<ConnectionRef>,
+    /// Connections of strangers, and of peers that have proven nothing, oldest first; may name some that are members' or gone
+    /// by now.
+    strangers: VecDeque<ConnectionRef>,
     unverified_bytes: usize,
     server_connections: usize,
     counters: Counters,
@@ -82,13 +87,15 @@ impl Endpoint {
             table: Table::default(),
             peers: HashMap::new(),
             services: HashMap::new(),
+            gates: HashMap::new(),
+            shares: Shares::default(),
             events: VecDeque::new(),
             queue: VecDeque::new(),
             direct: VecDeque::new(),
             carry: None,
             timers: BinaryHeap::new(),
             next_sweep: Time::ZERO,
-            unverified: VecDeque::new(),
+            strangers: VecDeque::new(),
             unverified_bytes: 0,
             server_connections: 0,
             counters: Counters::default(),
@@ -99,9 +106,15 @@ impl Endpoint {
         }
     }
 
-    /// Offers a service under these security classes.
-    pub fn add_service(&mut self, service: ServiceId, security: Vec<Arc<dyn SecurityClass>>) {
+    /// Offers a service under these security classes; `gate` decides on each call.
+    pub fn add_service(
+        &mut self,
+        service: ServiceId,
+        security: Vec<Arc<dyn SecurityClass>>,
+        gate: Arc<dyn Gate>,
+    ) {
         self.services.insert(service, security);
+        self.gates.insert(service, gate);
     }
 
     /// Tells the time of day, in seconds of Unix time; tickets are judged by it.
@@ -235,6 +248,8 @@ impl Endpoint {
             events: &mut self.events,
             random: &mut *self.random,
             unverified_bytes: &mut self.unverified_bytes,
+            shares: &mut self.shares,
+            gates: &self.gates,
         };
         Some((connection, context))
     }
@@ -252,6 +267,7 @@ impl Endpoint {
         if !std::mem::replace(&mut connection.is_queued, true) {
             self.queue.push_back(at);
         }
+        self.make_calls_give_way(now);
         Some(result)
     }
 
@@ -266,6 +282,15 @@ impl Endpoint {
         if connection.timer.is_none_or(|set| deadline < set) {
             connection.timer = Some(deadline);
             timers.push(Reverse((deadline, at.index, at.generation)));
+        }
+        // Connections that are gone, or look earlier by now, leave timers behind.
+        if timers.len() > 2 * table.len() + 1024 {
+            let is_set = |timer: &Reverse<(Time, u32, u32)>| {
+                let Reverse((at, index, generation)) = *timer;
+                let connection = table.get(ConnectionRef { index, generation });
+                connection.is_some_and(|connection| connection.timer == Some(at))
+            };
+            *timers = std::mem::take(timers).into_iter().filter(is_set).collect();
         }
     }
 

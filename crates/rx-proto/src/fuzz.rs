@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admission::{Admission, Begins, Gate, Share};
 use crate::packet::{self, Body, Header, flags};
 use crate::rxkad::keys::{KeyFile, ServerKey};
 use crate::rxkad::server::RxkadServer;
@@ -11,7 +12,9 @@ use crate::rxkad::ticket::{KVNO_ENCRYPTED_PART, KVNO_KERBEROS_5, Ticket};
 use crate::rxkad::{Level, kerberos};
 use crate::security::{NullSecurity, Random, SecurityClass};
 use crate::xdr::{Array, Opaque, Text, Xdr};
-use crate::{CallRef, Endpoint, EndpointConfig, Event, Read, ServiceId, Time, Timeouts, debug};
+use crate::{
+    AbortCode, CallRef, Caller, Endpoint, EndpointConfig, Event, Read, ServiceId, Time, Timeouts, debug,
+};
 
 /// Any bytes as a datagram: what is read is written again as it was, but for padding.
 pub fn packets(bytes: &[u8]) {
@@ -72,6 +75,18 @@ impl Random for Counting {
     }
 }
 
+/// Admits calls in every way there is.
+struct ByFirstByte;
+
+impl Gate for ByFirstByte {
+    fn admit(&self, _: &Caller, first: &[u8]) -> Result<Admission, AbortCode> {
+        let byte = first.first().copied().unwrap_or(0);
+        let share = *Share::ALL.get(usize::from(byte % 4)).ok_or(AbortCode::OPCODE)?;
+        let begins = if byte & 4 == 0 { Begins::AtOnce } else { Begins::Whole { most: 2000 } };
+        Ok(Admission { share, begins })
+    }
+}
+
 const NULL_SERVICE: ServiceId = ServiceId(1);
 const RXKAD_SERVICE: ServiceId = ServiceId(2);
 
@@ -110,12 +125,12 @@ const STRANGER: ([u8; 4], u16) = ([10, 0, 0, 2], 7001);
 impl Script {
     fn new() -> Script {
         let config =
-            EndpointConfig { max_server_connections: 8, max_unverified: 4, ..EndpointConfig::default() };
+            EndpointConfig { max_server_connections: 8, max_strangers: 4, ..EndpointConfig::default() };
         let mut endpoint = Endpoint::new(config, Box::new(Counting(1)));
-        endpoint.add_service(NULL_SERVICE, vec![Arc::new(NullSecurity)]);
+        endpoint.add_service(NULL_SERVICE, vec![Arc::new(NullSecurity)], Arc::new(ByFirstByte));
         let rxkad: Arc<dyn SecurityClass> =
             Arc::new(RxkadServer { keys: Arc::new(keys()), least_level: Level::Clear });
-        endpoint.add_service(RXKAD_SERVICE, vec![rxkad]);
+        endpoint.add_service(RXKAD_SERVICE, vec![rxkad], Arc::new(ByFirstByte));
         let now = Time::ZERO;
         let at = endpoint.connect(now, FRIEND.into(), NULL_SERVICE, &NullSecurity, Timeouts::default());
         let ours = endpoint.start_call(now, at).ok().flatten().expect("a fresh connection has free channels");

@@ -22,6 +22,7 @@ mod send;
 mod table;
 mod time;
 
+pub mod admission;
 pub mod codes;
 pub mod config;
 pub mod debug;

@@ -24,6 +24,8 @@ pub(crate) struct ReceiveHalf {
     ready: VecDeque<Vec<u8>>,
     /// Bytes of the first ready packet that have been read.
     read_of_first: usize,
+    /// Taken out of `ready` before the reader came: the beginning of what it will read.
+    gathered: VecDeque<u8>,
     /// Out of order.
     early: BTreeMap<u32, Vec<u8>>,
     /// Sequence number that continues `ready`.
@@ -40,6 +42,7 @@ impl ReceiveHalf {
         ReceiveHalf {
             ready: VecDeque::new(),
             read_of_first: 0,
+            gathered: VecDeque::new(),
             early: BTreeMap::new(),
             next: 1,
             highest: 0,
@@ -83,7 +86,7 @@ impl ReceiveHalf {
 
     /// Copies bytes into `out`, as many as are there and fit.
     pub fn read(&mut self, out: &mut [u8]) -> usize {
-        let mut copied = 0;
+        let mut copied = self.read_gathered(out);
         while let Some(first) = self.ready.front() {
             let rest = &first[self.read_of_first..];
             let count = rest.len().min(out.len() - copied);
@@ -99,9 +102,43 @@ impl ReceiveHalf {
         copied
     }
 
+    fn read_gathered(&mut self, out: &mut [u8]) -> usize {
+        let count = self.gathered.len().min(out.len());
+        for (to, from) in out.iter_mut().zip(self.gathered.drain(..count)) {
+            *to = from;
+        }
+        count
+    }
+
+    /// Takes what is in order out of the window, for a reader that comes when everything is here; returns how many packets.
+    pub fn gather(&mut self) -> usize {
+        let count = self.ready.len();
+        for packet in self.ready.drain(..) {
+            self.gathered.extend(&packet[self.read_of_first..]);
+            self.read_of_first = 0;
+        }
+        count
+    }
+
+    /// How many bytes were gathered.
+    pub fn gathered(&self) -> usize {
+        self.gathered.len()
+    }
+
+    /// The bytes of the first packet, before anything was read.
+    pub fn first_packet(&self) -> &[u8] {
+        self.ready.front().map_or(&[], |packet| packet)
+    }
+
+    /// Changes how many packets beyond the first unread one are taken.
+    pub fn set_window(&mut self, window: u32) {
+        self.window = window;
+    }
+
     /// Throws away what has arrived and was not read.
     pub fn discard(&mut self) {
         self.ready.clear();
+        self.gathered = VecDeque::new();
         self.read_of_first = 0;
     }
 
@@ -112,12 +149,12 @@ impl ReceiveHalf {
 
     /// Whether there are bytes to read, or the end is known.
     pub fn is_readable(&self) -> bool {
-        !self.ready.is_empty() || self.is_at_end()
+        self.has_unread() || self.is_at_end()
     }
 
     /// Whether bytes wait to be read.
     pub fn has_unread(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || !self.gathered.is_empty()
     }
 
     /// Whether the last packet and all before it have arrived.
@@ -127,7 +164,7 @@ impl ReceiveHalf {
 
     /// Whether everything has been read.
     pub fn is_at_end(&self) -> bool {
-        self.is_complete() && self.ready.is_empty()
+        self.is_complete() && !self.has_unread()
     }
 
     /// Whether packets are missing before some that are here.

@@ -150,6 +150,11 @@ pub trait SecurityClass: Send + Sync + fmt::Debug {
     /// Its index in packets.
     fn index(&self) -> SecurityIndex;
 
+    /// The version of the key behind what is presented, if there is one: for messages.
+    fn key_version(&self) -> Option<i32> {
+        None
+    }
+
     /// The state for a new connection.
     fn connection(&self, identity: ConnectionIdentity) -> Box<dyn ConnectionSecurity>;
 }

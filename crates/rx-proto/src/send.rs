@@ -108,9 +108,16 @@ impl SendHalf {
         }
     }
 
+    /// Changes our own limit of packets in flight.
+    pub fn set_most(&mut self, most: u32) {
+        self.most = most.clamp(1, MAX_WINDOW);
+        self.congestion_window = self.congestion_window.min(self.most);
+    }
+
     /// Whether another packet may be cut.
     pub fn has_room(&self) -> bool {
-        self.queue.len() < self.window() as usize + READY_PACKETS
+        let ready = READY_PACKETS.min(2 * self.most as usize);
+        self.queue.len() < self.window() as usize + ready
     }
 
     /// Adds a sealed packet to the stream.

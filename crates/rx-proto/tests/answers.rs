@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use rx_proto::admission::Everybody;
 use rx_proto::packet::{Header, PacketType, flags};
 use rx_proto::security::{
     ConnectionIdentity, ConnectionSecurity, NullSecurity, Random, SecurityClass, SecurityIndex,
@@ -125,7 +126,7 @@ fn request(number: u32) -> Vec<u8> {
 #[test]
 fn a_call_is_attributed_to_the_address_that_its_packet_came_from() {
     let mut server = endpoint();
-    server.add_service(VOTES, vec![Arc::new(NullSecurity) as Arc<dyn SecurityClass>]);
+    server.add_service(VOTES, vec![Arc::new(NullSecurity) as Arc<dyn SecurityClass>], Arc::new(Everybody));
     let member: SocketAddr = "10.0.0.1:7002".parse().unwrap();
     let elsewhere: [SocketAddr; 2] = ["192.0.2.66:7002".parse().unwrap(), "10.0.0.1:7003".parse().unwrap()];
     let mut callers: Vec<Caller> = Vec::new();

@@ -23,6 +23,6 @@ pub mod server;
 pub use client::{ClientCall, Connection};
 pub use port::{Dialer, OpenError, Port, PortConfig};
 pub use rx_proto::{
-    AbortCode, CallFailure, Caller, EndpointConfig, ServiceId, Timeouts, procedures, rpc, rxkad, security,
-    xdr, xdr_struct,
+    AbortCode, CallFailure, Caller, EndpointConfig, ServiceId, Timeouts, admission, procedures, rpc, rxkad,
+    security, xdr, xdr_struct,
 };

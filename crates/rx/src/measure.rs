@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rx_proto::admission::{Admission, Everybody, Gate};
 use rx_proto::rpc::{self, CallStream, Dial, ServedCall};
 use rx_proto::xdr::Opaque;
 use rx_proto::{AbortCode, CallFailure, Caller, procedures};
@@ -50,7 +51,18 @@ impl measurement::Server for MeasurementServer {
 
 /// The service, for [`crate::Port::serve`].
 pub fn service() -> Arc<dyn crate::server::Service> {
-    Arc::new(|call: &mut dyn ServedCall| measurement::dispatch(&MeasurementServer, call))
+    Arc::new(MeasurementServer)
+}
+
+impl crate::server::Service for MeasurementServer {
+    fn answer(&self, call: &mut dyn ServedCall) -> Result<(), AbortCode> {
+        measurement::dispatch(self, call)
+    }
+
+    /// Transfers need the whole window, and a program that is measured serves nobody else.
+    fn admit(&self, caller: &Caller, first: &[u8]) -> Result<Admission, AbortCode> {
+        Everybody.admit(caller, first)
+    }
 }
 
 fn write_bytes(call: &mut (impl CallStream + ?Sized), length: u64) -> Result<(), CallFailure> {

@@ -5,7 +5,7 @@
 //! leave in the order in which the endpoint made them. Nobody waits for a peer while holding a lock; waiting is on the
 //! condition of a call or connection, which [`Shared::flush`] notifies.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use rx_proto::{
 };
 
 use crate::client::Connection;
-use crate::server::{self, Service};
+use crate::server::{self, Pool, Service, ServiceGate};
 use crate::socket::{RECEIVE_BYTES, Socket};
 
 /// Settings of a port.
@@ -27,13 +27,14 @@ use crate::socket::{RECEIVE_BYTES, Socket};
 pub struct PortConfig {
     /// The endpoint's.
     pub endpoint: EndpointConfig,
-    /// Threads that answer calls; they are started when needed. A handler may itself make calls.
-    pub max_threads: usize,
+    /// Threads that answer calls, for each share in the order of [`Share::ALL`]; they are started when needed. A handler may
+    /// itself make calls.
+    pub max_threads: [usize; 3],
 }
 
 impl Default for PortConfig {
     fn default() -> Self {
-        PortConfig { endpoint: EndpointConfig::default(), max_threads: 32 }
+        PortConfig { endpoint: EndpointConfig::default(), max_threads: [16, 24, 32] }
     }
 }
 
@@ -63,11 +64,9 @@ pub(crate) struct State {
     pub call_waiters: HashMap<CallRef, Arc<Condvar>>,
     /// Who waits for a free channel.
     pub channel_waiters: HashMap<ConnectionRef, Arc<Condvar>>,
-    /// Calls of peers that no thread has taken yet.
-    pub incoming: VecDeque<(CallRef, ServiceId)>,
+    /// The threads of each share, and the calls of peers that none of them has taken yet.
+    pub pools: [Pool; 3],
     pub services: HashMap<ServiceId, Arc<dyn Service>>,
-    pub threads: usize,
-    pub idle_threads: usize,
     pub waited_calls: u32,
     pub closed: bool,
     /// When the timer thread will look next.
@@ -83,9 +82,9 @@ pub(crate) struct Shared {
     origin: Instant,
     /// The timer has to look earlier, or the port is closed.
     timer_changed: Condvar,
-    /// A call came in, or the port is closed.
-    pub work: Condvar,
-    pub max_threads: usize,
+    /// A call of this share came in, or the port is closed.
+    pub work: [Condvar; 3],
+    pub max_threads: [usize; 3],
 }
 
 /// A UDP port that makes and answers calls. Closes when dropped: calls in progress fail.
@@ -110,8 +109,8 @@ impl Port {
             socket,
             origin: Instant::now(),
             timer_changed: Condvar::new(),
-            work: Condvar::new(),
-            max_threads: config.max_threads.max(1),
+            work: Default::default(),
+            max_threads: config.max_threads.map(|most| most.max(1)),
         });
         let mut port = Port { shared: Arc::clone(&shared), threads: Vec::new() };
         port.start("rx-receive", Shared::receive_loop)?;
@@ -134,7 +133,7 @@ impl Port {
     /// Offers a service, under each of the security classes. Handlers run on threads of the port.
     pub fn serve(&self, id: ServiceId, security: Vec<Arc<dyn SecurityClass>>, service: Arc<dyn Service>) {
         let mut state = self.shared.lock();
-        state.endpoint.add_service(id, security);
+        state.endpoint.add_service(id, security, Arc::new(ServiceGate(service.clone())));
         state.services.insert(id, service);
     }
 
@@ -200,7 +199,7 @@ impl Drop for Port {
         waiters.iter().for_each(|waiter| waiter.notify_all());
         drop(state);
         self.shared.timer_changed.notify_all();
-        self.shared.work.notify_all();
+        self.shared.work.iter().for_each(Condvar::notify_all);
         self.shared.socket.wake();
         for thread in self.threads.drain(..) {
             // A thread that panicked has already said so.
@@ -215,13 +214,20 @@ impl State {
             endpoint,
             call_waiters: HashMap::new(),
             channel_waiters: HashMap::new(),
-            incoming: VecDeque::new(),
+            pools: Default::default(),
             services: HashMap::new(),
-            threads: 0,
-            idle_threads: 0,
             waited_calls: 0,
             closed: false,
             timer_at: None,
+        }
+    }
+
+    fn thread_report(&self) -> ThreadReport {
+        let sum = |count: fn(&Pool) -> usize| self.pools.iter().map(count).sum::<usize>() as u32;
+        ThreadReport {
+            idle: sum(|pool| pool.idle),
+            waiting: sum(|pool| pool.incoming.len()),
+            waited: self.waited_calls,
         }
     }
 }
@@ -272,10 +278,10 @@ impl Shared {
         match event {
             Event::Progress(call) => state.call_waiters.get(&call).cloned(),
             Event::ChannelFree(connection) => state.channel_waiters.get(&connection).cloned(),
-            Event::IncomingCall { call, service } => {
-                state.incoming.push_back((call, service));
-                server::start_thread_if_needed(self, state);
-                self.work.notify_one();
+            Event::IncomingCall { call, service, share } => {
+                state.pools[share.index()].incoming.push_back((call, service));
+                server::start_thread_if_needed(self, state, share);
+                self.work[share.index()].notify_one();
                 None
             }
         }
@@ -293,9 +299,8 @@ impl Shared {
                 Ok(None) => {}
                 Ok(Some(batch)) => {
                     let now = self.now();
-                    let (idle, waiting) = (state.idle_threads as u32, state.incoming.len() as u32);
-                    let waited = state.waited_calls;
-                    state.endpoint.set_thread_report(ThreadReport { idle, waiting, waited });
+                    let report = state.thread_report();
+                    state.endpoint.set_thread_report(report);
                     for datagram in buffer[..batch.length].chunks(batch.stride) {
                         state.endpoint.handle_datagram(now, batch.from, batch.local, datagram);
                     }

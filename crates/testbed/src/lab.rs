@@ -4,6 +4,7 @@
 //! Server `i` has address 10.77.0.(11 + i); one more node, the client, has 10.77.0.100.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -252,7 +253,9 @@ fn configure(node: &Node, list: &str, keys: bool) -> std::io::Result<()> {
         fs::write(node.path(etc).join("CellServDB"), list)?;
     }
     if keys {
-        fs::write(node.path("etc/server/KeyFileExt"), key_file())
+        let path = node.path("etc/server/KeyFileExt");
+        fs::write(&path, key_file())?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))
     } else {
         fs::write(node.path("var/local/NoAuth"), "")
     }

@@ -6,8 +6,10 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use rx::admission::{Admission, Begins, Share};
 use rx::rpc::ServedCall;
 use rx::security::SecurityClass;
+use rx::server::{STRANGERS_REQUEST, Service};
 use rx::{AbortCode, Caller, Port, ServiceId, procedures, xdr_struct};
 use ubik_proto::code;
 
@@ -57,10 +59,10 @@ impl Table {
         Table { server: Arc::downgrade(server), base, patience }
     }
 
-    /// Puts it on a port, as service `at`: [`table::SERVICE`], unless the database shares the port.
-    pub fn serve(self, port: &Port, at: ServiceId, security: &[Arc<dyn SecurityClass>]) {
-        let service = move |call: &mut dyn ServedCall| table::dispatch(&self, call);
-        port.serve(at, security.to_vec(), Arc::new(service));
+    /// Puts it on a port, as service `at`: [`table::SERVICE`], unless the database shares the port. `needs_key`: callers must
+    /// hold the cell's key, to read as to write.
+    pub fn serve(self, port: &Port, at: ServiceId, security: &[Arc<dyn SecurityClass>], needs_key: bool) {
+        port.serve(at, security.to_vec(), Arc::new(TableService { table: self, needs_key }));
     }
 
     fn server(&self) -> Result<Arc<Server>, AbortCode> {
@@ -70,6 +72,26 @@ impl Table {
     fn position(&self, index: u32) -> Result<u64, AbortCode> {
         let inside = index < REGISTERS;
         inside.then_some(self.base + 8 * u64::from(index)).ok_or(AbortCode(code::AbortCode::NO_ENTRY.0))
+    }
+}
+
+/// The table as its callers meet it.
+struct TableService {
+    table: Table,
+    needs_key: bool,
+}
+
+impl Service for TableService {
+    fn answer(&self, call: &mut dyn ServedCall) -> Result<(), AbortCode> {
+        table::dispatch(&self.table, call)
+    }
+
+    fn admit(&self, caller: &Caller, _first: &[u8]) -> Result<Admission, AbortCode> {
+        let proven = caller.identity.as_ref().is_some_and(|identity| identity.is_service);
+        if self.needs_key && !proven {
+            return Err(AbortCode(code::AbortCode::NOT_AUTHORIZED.0));
+        }
+        Ok(Admission { share: Share::Strangers, begins: Begins::Whole { most: STRANGERS_REQUEST } })
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rx::rpc::CallStream;
 use rx::security::{NullSecurity, SecurityClass};
-use rx::{Port, PortConfig, Timeouts};
+use rx::{Port, PortConfig, ServiceId, Timeouts};
 use ubik::addresses::Addresses;
 use ubik::application::BeginError;
 use ubik::client::{Client, ClientError, Patience};
@@ -21,7 +21,7 @@ use ubik::registers::{Table, table};
 use ubik::site::Config;
 use ubik::transport::Transport;
 use ubik_proto::beacon::VoteReply;
-use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerId, ServerKind};
+use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerId, ServerKind, ServerSet};
 use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
 use ubik_proto::profile::Profile;
 use ubik_proto::version::{TransactionId, Version};
@@ -59,16 +59,18 @@ fn start_on(port: &Arc<Port>, services: Services, index: usize, store: &MemorySt
     let listed =
         (0..3).map(|nth| (ServerId::new(nth), SocketAddr::new(address(nth).into(), udp_port))).collect();
     let addresses = Arc::new(Addresses::new(listed, vec![address(index).into()]));
-    let members = Membership { addresses: addresses.clone(), needs_key: false };
+    let sealed = ServerSet::EMPTY;
+    let members = Membership { addresses: addresses.clone(), needs_key: false, sealed };
     let security: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
     let profile = Profile::brisk();
     let transport =
         RxTransport::new(port.clone(), services, cell.clone(), addresses, security.clone(), &profile);
     let config = Config { cell, profile, cache_pages: 20, bootstrap: false };
     let server = Server::start(config, Arc::new(store.clone()), Arc::new(transport)).unwrap();
-    serve(port, services, server.peer_service(), members, std::slice::from_ref(&security));
+    let classes = std::slice::from_ref(&security);
+    serve(port, services, server.peer_service(), members, classes, classes);
     let server = Arc::new(server);
-    Table::new(&server, 4096, PATIENCE).serve(port, services.table, &[security]);
+    Table::new(&server, 4096, PATIENCE).serve(port, services.application, &[security], false);
     server
 }
 
@@ -218,11 +220,11 @@ fn two_databases_share_a_port() {
     let client_port = Arc::new(Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap());
     let servers: Vec<SocketAddr> = (0..3).map(|nth| SocketAddr::new(address(nth).into(), udp_port)).collect();
     for (nth, value) in [(0, 5), (1, 6)] {
-        let Services { vote, table, .. } = Services::nth(nth);
+        let Services { vote, application, .. } = Services::nth(nth);
         let patience = Patience { in_all: PATIENCE, ..Patience::default() };
         let security = Arc::new(NullSecurity);
-        let client =
-            Client::new(client_port.clone(), servers.clone(), table, security, patience).with_votes(vote);
+        let client = Client::new(client_port.clone(), servers.clone(), application, security, patience)
+            .with_votes(vote);
         client.write_register(1, value).unwrap();
     }
     for index in 0..3 {
@@ -335,4 +337,90 @@ fn an_error_of_a_connection_is_never_a_vote() {
     assert_eq!(second, VoteReply::Failed);
     assert_ne!(first_connection, second_connection, "a connection that failed is not used again");
     assert_eq!(ask(true).0, VoteReply::Yes(now));
+}
+
+/// A first packet of a call that a stranger makes, on a connection of its own.
+fn stranger_packet(number: u32, service: ServiceId, body: &[u8], is_whole: bool) -> Vec<u8> {
+    let words = [0x8000_0000 | number, number << 2, 1, 1, 1];
+    let mut packet: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
+    // Data, from the client, and the last if it is whole.
+    packet.extend([1, if is_whole { 5 } else { 1 }, 0, 0, 0, 0]);
+    packet.extend(service.0.to_be_bytes());
+    packet.extend(body);
+    packet
+}
+
+/// Sends junk, calls that do not end, beacons and addresses to `server`, from an address that is not a member's; goes on only when
+/// what was sent so far has been looked at.
+fn abuse(server: SocketAddr, nth: u32, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let socket = UdpSocket::bind("127.0.66.1:0").unwrap();
+    let port = Port::open("127.0.66.1:0".parse().unwrap(), PortConfig::default()).unwrap();
+    let start = i32::MAX - 1;
+    let transaction = TransactionId { epoch: start as u32, counter: 1 };
+    let beacon =
+        Beacon { claims_sync_site: true, start, version: Version::new(start as u32, 1), transaction };
+    let claimed = vec![u32::from(address(0)), u32::from(Ipv4Addr::new(127, 0, 66, 1))];
+    let addresses = DiskCall::UpdateInterfaceAddr(claimed).encode();
+    let mut packets: Vec<Vec<u8>> = Vec::new();
+    for number in 0..1000 {
+        let unfinished = VoteCall::Beacon(beacon).encode();
+        let service = [Services::STOCK.vote, Services::STOCK.disk][number as usize % 2];
+        packets.push(stranger_packet(nth * 100_000 + number, service, &unfinished[..4], false));
+    }
+    for number in 1000..1500 {
+        let beacon = VoteCall::Beacon(beacon).encode();
+        packets.push(stranger_packet(nth * 100_000 + number, Services::STOCK.vote, &beacon, true));
+        packets.push(stranger_packet(nth * 100_000 + number, Services::STOCK.disk, &addresses, true));
+    }
+    for _ in 0..34_000 {
+        let mut junk = vec![0; random.usize(0..300)];
+        random.fill(&mut junk);
+        packets.push(junk);
+    }
+    random.shuffle(&mut packets);
+    for some in packets.chunks(500) {
+        for packet in some {
+            socket.send_to(packet, server).unwrap();
+        }
+        // An answer shows that the port has taken these, and that strangers are answered all the while.
+        asked_for_sync_site(&port, server);
+    }
+}
+
+/// Memory that the process has from the system, in bytes.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// X10, X11: three servers, each under 34,000 packets of junk, a thousand calls that do not end, and a thousand forged beacons and
+/// addresses, keep their sync site and its epoch, and take writes all the while; memory stays within its bound.
+#[test]
+fn a_cell_keeps_its_sync_site_under_abuse() {
+    let stores = [0; 3].map(|_| MemoryStore::new());
+    let first = start(0, 0, &stores[0]);
+    let udp_port = first._port.local_addr().unwrap().port();
+    let cell = vec![first, start(1, udp_port, &stores[1]), start(2, udp_port, &stores[2])];
+    let (sync_site, version) = write(&cell, 0, b"before");
+    let before = resident();
+    let seed = testbed::seed("a_cell_keeps_its_sync_site_under_abuse");
+    let writes = std::thread::scope(|scope| {
+        let attacks: Vec<_> = (0..3u64)
+            .map(|nth| {
+                let server = SocketAddr::new(address(nth as usize).into(), udp_port);
+                scope.spawn(move || abuse(server, nth as u32, seed + nth))
+            })
+            .collect();
+        let mut writes = 0u32;
+        while attacks.iter().any(|attack| !attack.is_finished()) {
+            let (by, during) = write(&cell, 8, &writes.to_be_bytes());
+            assert_eq!((by, during.epoch), (sync_site, version.epoch), "another election was needed");
+            writes += 1;
+        }
+        writes
+    });
+    let grown = resident().saturating_sub(before);
+    eprintln!("3 servers under abuse: {writes} writes, {:.1} MB more", grown as f64 / 1e6);
+    assert!(writes > 0 && grown < 3 * (32 << 20), "{writes} writes, {grown} bytes");
 }

@@ -40,10 +40,8 @@ pub struct Setting {
     pub directory: PathBuf,
     /// The timing.
     pub profile: Profile,
-    /// What this server calls with.
-    pub client_security: Arc<dyn SecurityClass>,
-    /// What it may be called with.
-    pub server_security: Vec<Arc<dyn SecurityClass>>,
+    /// What it calls with, and may be called with.
+    pub classes: Classes,
     /// Whether the servers of the cell prove that they hold its key.
     pub needs_key: bool,
     /// As the argument.
@@ -70,7 +68,7 @@ pub fn read(arguments: &Arguments) -> Result<Setting, Failure> {
         let directory = arguments.database_dir.display();
         return Err(Failure::system(format!("{directory} is no directory; make it, or give --database-dir")));
     }
-    let (client_security, server_security) = security(arguments)?;
+    let classes = classes(arguments)?;
     Ok(Setting {
         cell_name: file.name,
         cell,
@@ -79,8 +77,7 @@ pub fn read(arguments: &Arguments) -> Result<Setting, Failure> {
         databases,
         directory: arguments.database_dir.clone(),
         profile: arguments.timing.profile(),
-        client_security,
-        server_security,
+        classes,
         needs_key: !arguments.no_auth,
         bootstrap: arguments.bootstrap,
         cache_pages: arguments.cache_pages as usize,
@@ -173,19 +170,28 @@ fn cell_of(arguments: &Arguments, file: &CellFile, own: Ipv4Addr) -> Result<Cell
     cell.map_err(|error| Failure::input(format!("{}: {error}", path.display())))
 }
 
-type Securities = (Arc<dyn SecurityClass>, Vec<Arc<dyn SecurityClass>>);
+/// The security classes of a server.
+pub struct Classes {
+    /// What it calls its peers with.
+    pub own: Arc<dyn SecurityClass>,
+    /// What it may be called with where anybody may ask questions.
+    pub open: Vec<Arc<dyn SecurityClass>>,
+    /// What it may be called with where something can be changed: in a cell with keys, only with one of them.
+    pub closed: Vec<Arc<dyn SecurityClass>>,
+}
 
-fn security(arguments: &Arguments) -> Result<Securities, Failure> {
+fn classes(arguments: &Arguments) -> Result<Classes, Failure> {
     let null: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
     if arguments.no_auth {
-        return Ok((null.clone(), vec![null]));
+        return Ok(Classes { own: null.clone(), open: vec![null.clone()], closed: vec![null] });
     }
     let path = arguments.config_dir.join("KeyFileExt");
     let file = keys::read(&path).map_err(|error| key_failure(&path, &error))?;
-    let client = keys::client(&file, Level::Clear).map_err(|error| key_failure(&path, &error))?;
-    let server = keys::server(file, Level::Clear);
-    // Questions come without a ticket; whoever changes anything must have one.
-    Ok((Arc::new(client), vec![null, Arc::new(server)]))
+    // Sealed, for OpenAFS's servers too: at level clear a packet can be forged after some ten thousand guesses.
+    let client = keys::client(&file, Level::Crypt).map_err(|error| key_failure(&path, &error))?;
+    // OpenAFS's servers call in the clear.
+    let server: Arc<dyn SecurityClass> = Arc::new(keys::server(file, Level::Clear));
+    Ok(Classes { own: Arc::new(client), open: vec![null, server.clone()], closed: vec![server] })
 }
 
 fn key_failure(path: &Path, error: &KeyError) -> Failure {

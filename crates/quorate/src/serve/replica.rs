@@ -20,7 +20,7 @@ use ubik::watch::Log;
 use ubik_proto::cell::{Cell, Dialect, ServerId, ServerKind};
 use ubik_proto::code::AbortCode;
 
-use super::cell::{Database, Setting};
+use super::cell::{Classes, Database, Setting};
 use crate::failure::Failure;
 
 /// How long a call to the table of registers waits.
@@ -74,7 +74,7 @@ impl Replica {
         let own = std::iter::once(setting.address).chain(setting.other_addresses.iter().copied());
         let addresses = Arc::new(Addresses::new(listed, own.map(u32::from).collect()));
         let services = Services::nth(database.nth_on_port);
-        let security = setting.client_security.clone();
+        let security = setting.classes.own.clone();
         let profile = &setting.profile;
         let transport =
             RxTransport::new(port.clone(), services, cell.clone(), addresses.clone(), security, profile);
@@ -92,13 +92,16 @@ impl Replica {
         let server = Arc::new(started.map_err(failed)?);
         // What its disk holds is known after a restart, which is for whoever watches this process to do.
         server.on_failure(|| std::process::exit(1));
-        let members = Membership { addresses, needs_key: setting.needs_key };
-        over_rx::serve(&port, services, server.peer_service(), members, &setting.server_security);
+        let ours = |id: &ServerId| cell.server(*id).dialect == Dialect::Quorate;
+        let sealed = cell.ids().filter(ours).collect();
+        let members = Membership { addresses, needs_key: setting.needs_key, sealed };
+        let Classes { open, closed, .. } = &setting.classes;
+        over_rx::serve(&port, services, server.peer_service(), members, open, closed);
         if let Some(base) = setting.registers_at {
             let table = Table::new(&server, base.into(), TABLE_PATIENCE);
-            table.serve(&port, services.table, &setting.server_security);
+            table.serve(&port, services.application, closed, setting.needs_key);
         }
-        refuse_clients(&port, &setting.server_security);
+        refuse_clients(&port, open);
         log(&describe(setting, &server, address));
         let peers = cell.peers().map(|id| (id, at(id))).collect();
         let udp_port = database.port;

@@ -279,13 +279,13 @@ pub fn strangers(service: Service) {
         };
         let call = |service, bytes: &[u8]| call_with(&NullSecurity, service, bytes);
         let transaction = TransactionId { epoch: 5, counter: 1 };
-        let begin = call(51, &DiskCall::Begin(transaction).encode());
-        assert_eq!(begin.unwrap_err(), CallFailure::Aborted(AbortCode(10029)));
-        let version = call(51, &DiskCall::GetVersion.encode());
-        assert_eq!(version.unwrap_err(), CallFailure::Aborted(AbortCode(10029)));
         let file = DiskCall::SendFile { file: 0, length: 0, version: Version::new(9, 9) };
-        assert_eq!(call(51, &file.encode()).unwrap_err(), CallFailure::Aborted(AbortCode(10029)));
-        call(51, &DiskCall::Probe.encode()).unwrap();
+        // Without a ticket there is no such service, and no table of registers.
+        let not_there = CallFailure::Unanswered(AbortCode::INVALID_OPERATION);
+        for request in [DiskCall::Begin(transaction), DiskCall::GetVersion, file, DiskCall::Probe] {
+            assert_eq!(call(51, &request.encode()), Err(not_there));
+        }
+        assert_eq!(call(60, &2u32.to_be_bytes()), Err(not_there));
         let beacon = Beacon {
             claims_sync_site: true,
             start: 1_900_000_000,

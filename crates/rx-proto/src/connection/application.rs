@@ -116,6 +116,9 @@ impl Connection {
         }
         if let Some(call) = self.call(at.channel, at.number) {
             call.attached = false;
+            if call.side == Side::Server {
+                context.shares.of(call.share).attached -= 1;
+            }
         }
     }
 }

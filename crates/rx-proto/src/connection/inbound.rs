@@ -1,6 +1,7 @@
 //! What the peer does to a connection: every kind of packet, opened before a call sees it.
 
 use super::{Channel, Connection, Context, Ended};
+use crate::admission::Share;
 use crate::call::{Call, Side};
 use crate::codes::{AbortCode, CallFailure};
 use crate::config;
@@ -39,8 +40,14 @@ impl Connection {
         match self.security.open(position, header.checksum, &mut payload, context.unix_time) {
             Ok(()) => self.on_opened(header, payload, context),
             Err(AbortCode::RXKAD_EXPIRED) => self.fail(AbortCode::RXKAD_EXPIRED, true),
-            // Damaged, or not from the peer: as good as lost.
-            Err(_) => context.counters.refused_packets = context.counters.refused_packets.wrapping_add(1),
+            // Damaged, or not from the peer: as good as lost, but not for ever.
+            Err(code) => {
+                context.counters.refused_packets = context.counters.refused_packets.wrapping_add(1);
+                self.refused += 1;
+                if self.refused >= config::MAX_REFUSED {
+                    self.fail(code, true);
+                }
+            }
         }
     }
 
@@ -132,9 +139,10 @@ impl Connection {
 
     pub(super) fn begin_served_call(&mut self, index: usize, number: u32, context: &mut Context<'_>) {
         self.drop_call(index, context);
-        let windows = context.windows();
+        let windows = context.windows_of(Share::Strangers);
         let call = Call::new(number, Side::Server, self.timeouts, windows, context.now);
         self.channels[index] = Channel { number, call: Some(Box::new(call)), ended: None };
+        context.shares.enter(Share::Strangers, self.call_ref(index));
     }
 
     /// A packet of a call that is over: the peer missed its end.

@@ -127,15 +127,6 @@ impl Endpoint {
 
     /// Who is at the other end of a call.
     pub fn caller(&self, call: CallRef) -> Option<Caller> {
-        let connection = self.table.get(call.connection)?;
-        Some(Caller {
-            address: connection.peer,
-            local: connection.local,
-            security: connection.identity.security_index,
-            identity: connection.security.identity(),
-            channel: (u64::from(call.connection.generation) << 32)
-                | (u64::from(call.connection.index) << 2)
-                | u64::from(call.channel),
-        })
+        Some(self.table.get(call.connection)?.caller(usize::from(call.channel)))
     }
 }

@@ -100,7 +100,7 @@ impl Endpoint {
             Connection::new(me, identity, Side::Server, service, from, state, timeouts, first_serial, now)
         });
         self.table.get_mut(at)?.local = local;
-        self.unverified.push_back(at);
+        self.strangers.push_back(at);
         Some(at)
     }
 
@@ -120,24 +120,24 @@ impl Endpoint {
         self.send_direct(from, local, bytes);
     }
 
-    /// Sees to it that one more unproven connection may be there. The oldest that is idle gives way.
+    /// Sees to it that one more connection of a stranger may be there. The oldest that is idle gives way.
     pub(super) fn make_room(&mut self) -> bool {
-        for _ in 0..self.unverified.len() {
+        for _ in 0..self.strangers.len() {
             if self.has_room() {
                 return true;
             }
-            let Some(at) = self.unverified.pop_front() else {
+            let Some(at) = self.strangers.pop_front() else {
                 break;
             };
             let Some(connection) = self.table.get(at) else {
                 continue;
             };
             let address_proven = self.peers.get(&connection.peer).is_some_and(Peer::is_verified);
-            if address_proven && connection.security.is_authenticated() {
+            if address_proven && connection.is_member && connection.security.is_authenticated() {
                 continue;
             }
             if connection.is_in_use() {
-                self.unverified.push_back(at);
+                self.strangers.push_back(at);
                 continue;
             }
             self.remove(at);
@@ -146,7 +146,7 @@ impl Endpoint {
     }
 
     fn has_room(&self) -> bool {
-        self.unverified.len() < self.config.max_unverified
+        self.strangers.len() < self.config.max_strangers
             && self.server_connections < self.config.max_server_connections
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::admission::Share;
 use crate::codes::AbortCode;
 use crate::security::{Identity, SecurityIndex};
 
@@ -41,6 +42,8 @@ pub enum Event {
         call: CallRef,
         /// The service it asks for.
         service: ServiceId,
+        /// Whose it is.
+        share: Share,
     },
     /// A read or write that had to wait may succeed now, or the call has failed.
     Progress(CallRef),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::{Zeroize, Zeroizing};
+
 use super::kerberos;
 
 /// `rxkad_krb5`, the type of keys that seal Kerberos 5 tickets.
@@ -28,10 +30,17 @@ impl fmt::Debug for ServerKey {
     }
 }
 
+impl Drop for ServerKey {
+    /// Wipes the key.
+    fn drop(&mut self) {
+        self.material.zeroize();
+    }
+}
+
 /// Where a server looks up the key of a ticket.
 pub trait KeyStore: Send + Sync + fmt::Debug {
     /// The key of this version and encryption type.
-    fn key(&self, version: i32, encryption_type: i32) -> Option<Vec<u8>>;
+    fn key(&self, version: i32, encryption_type: i32) -> Option<Zeroizing<Vec<u8>>>;
 }
 
 /// Why a key file cannot be read.
@@ -94,10 +103,10 @@ impl KeyFile {
 }
 
 impl KeyStore for KeyFile {
-    fn key(&self, version: i32, encryption_type: i32) -> Option<Vec<u8>> {
+    fn key(&self, version: i32, encryption_type: i32) -> Option<Zeroizing<Vec<u8>>> {
         let found =
             self.keys.iter().find(|key| key.version == version && key.encryption_type == encryption_type);
-        found.map(|key| key.material.clone())
+        found.map(|key| Zeroizing::new(key.material.clone()))
     }
 }
 

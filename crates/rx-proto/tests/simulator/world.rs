@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use rx_proto::admission::Everybody;
 use rx_proto::rxkad::client::RxkadClient;
 use rx_proto::rxkad::keys::{KeyFile, ServerKey};
 use rx_proto::rxkad::server::RxkadServer;
@@ -142,7 +143,7 @@ impl World {
             client_steps_at: Time::ZERO,
             security,
         };
-        world.server.add_service(SERVICE, vec![Arc::clone(&world.security.1)]);
+        world.server.add_service(SERVICE, vec![Arc::clone(&world.security.1)], Arc::new(Everybody));
         world.connect();
         world
     }
@@ -212,7 +213,7 @@ impl World {
 
     fn restart_server(&mut self) {
         self.server = endpoint(self.plan.receive_windows[1], self.plan.send_window, &mut self.random);
-        self.server.add_service(SERVICE, vec![Arc::clone(&self.security.1)]);
+        self.server.add_service(SERVICE, vec![Arc::clone(&self.security.1)], Arc::new(Everybody));
         self.answers.clear();
         self.answer_of.clear();
         self.incarnation += 1;

@@ -33,6 +33,8 @@ impl Folders {
         }
         if with_key {
             std::fs::write(folders.key_file(), key_file_bytes()).unwrap();
+            let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(folders.key_file(), private).unwrap();
         } else {
             std::fs::write(folders.path("var/local/NoAuth"), "").unwrap();
         }
