@@ -216,8 +216,10 @@ fn complaints(report: &Report, arguments: &Arguments) -> Vec<String> {
         if let Some((skew, uncertain)) = skew_of(report, other)
             && skew.abs() - uncertain > arguments.skew_limit_secs as f64
         {
+            let side = if skew > 0.0 { "ahead of" } else { "behind" };
             complaints.push(format!(
-                "the clock of {name} is {skew:+.0} s off; the limit is {} s",
+                "the clock of {name} is {:.0} s {side} the asked server's; the limit is {} s",
+                skew.abs(),
                 arguments.skew_limit_secs
             ));
         }

@@ -154,3 +154,64 @@ fn a_single_server_serves_says_so_and_ends_cleanly() {
         assert_eq!(bytes[64 + 24..64 + 32], (33 + index as u64).to_be_bytes());
     }
 }
+
+/// A key file with one AES-128 key of this version, that only its owner can read.
+fn write_keys(path: &Path, version: u32) {
+    let words = [1, 16, 2, version, 17, 16];
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
+    bytes.extend([7; 16]);
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Waits until the log holds these words.
+fn await_log(running: &mut Running, log: &Path, words: &str) {
+    loop {
+        let said = fs::read_to_string(log).unwrap_or_default();
+        if said.contains(words) {
+            return;
+        }
+        assert!(running.0.try_wait().unwrap().is_none(), "the server ended: {said}");
+        // Nothing tells when another process writes.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn signal(running: &Running, name: &str) {
+    let id = running.0.id().to_string();
+    assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+}
+
+/// U54, U56, X12: SIGHUP reads keys and the list of servers again and opens the log file anew; bad files change nothing, and
+/// the server goes on. A server of OpenAFS's databases says that it never stands. (SIGHUP killed it once.)
+#[test]
+fn a_server_rereads_its_files_and_says_what_it_is() {
+    let folder = one_server();
+    let file = |name: &str| folder.path().join(name);
+    let (keys, log) = (file("KeyFileExt"), file("log"));
+    write_keys(&keys, 1);
+    let database = format!("prdb:{}", UdpSocket::bind((ADDRESS, 0)).unwrap().local_addr().unwrap().port());
+    let log_argument = log.display().to_string();
+    let mut command = serve(folder.path(), &["--database", &database, "--log-file", &log_argument]);
+    let mut running = Running(command.spawn().unwrap());
+    await_log(&mut running, &log, "it never stands for sync site");
+    write_keys(&keys, 2);
+    fs::write(file("CellServDB"), format!(">one.cell\n{ADDRESS}\n10.0.0.9\n")).unwrap();
+    fs::rename(&log, file("log.old")).unwrap();
+    signal(&running, "HUP");
+    await_log(&mut running, &log, "this server presents key version 2");
+    await_log(&mut running, &log, "CellServDB lists 10.0.0.9, 127.0.77.201 now; this server keeps the list");
+    let year = fs::read_to_string(&log).unwrap().split('-').next().unwrap().parse::<u32>().unwrap();
+    assert!(year >= 2026, "times are readable");
+    fs::write(&keys, [0, 0, 0, 1, 0]).unwrap();
+    fs::write(file("CellServDB"), ">other\n").unwrap();
+    signal(&running, "HUP");
+    await_log(
+        &mut running,
+        &log,
+        "ends within key 1; it may be damaged, or no KeyFileExt at all; the keys that were read before stay in use",
+    );
+    await_log(&mut running, &log, "the list that was read before stays in use");
+    signal(&running, "TERM");
+    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+}

@@ -82,6 +82,13 @@ codes! {
     RXKAD_ILLEGAL_LEVEL = 19270412, "rxkad: no such security level";
 }
 
+impl AbortCode {
+    /// Whether it is one of rxkad's: the peers do not agree on keys, tickets or what was sealed.
+    pub fn is_rxkad(self) -> bool {
+        (Self::RXKAD_INCONSISTENCY.0..=Self::RXKAD_ILLEGAL_LEVEL.0).contains(&self.0)
+    }
+}
+
 impl fmt::Display for AbortCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.meaning() {

@@ -25,6 +25,11 @@ impl Connection {
         self.peer
     }
 
+    /// Why the whole connection has failed, if it has; no call can be made on it any more.
+    pub fn failure(&self) -> Option<AbortCode> {
+        self.shared.lock().endpoint.connection_error(self.at)
+    }
+
     /// Changes the time-outs of calls that start from now on.
     pub fn set_timeouts(&self, timeouts: Timeouts) {
         self.shared.lock().endpoint.set_timeouts(self.at, timeouts);

@@ -126,6 +126,7 @@ pub struct Cell {
     servers: Vec<Server>,
     me: ServerId,
     name: String,
+    stands: bool,
 }
 
 /// Why a list of servers is no cell.
@@ -162,12 +163,22 @@ impl Cell {
             return Err(CellError::NoVoter);
         }
         let me = servers.iter().position(|server| server.address == own).ok_or(CellError::NotListed(own))?;
-        Ok(Cell { servers, me: ServerId::new(me), name: String::new() })
+        Ok(Cell { servers, me: ServerId::new(me), name: String::new(), stands: true })
     }
 
     /// The same with a name: what is kept under one name counts for nothing under another.
     pub fn named(self, name: impl Into<String>) -> Self {
         Cell { name: name.into(), ..self }
+    }
+
+    /// The same, with this server only voting: it never asks to be sync site, since it has no application that could serve as one.
+    pub fn only_voting(self) -> Self {
+        Cell { stands: false, ..self }
+    }
+
+    /// Whether this server may ask to be sync site, if it votes at all.
+    pub fn stands(&self) -> bool {
+        self.stands
     }
 
     /// A number that tells cells apart by their names (FNV-1a, 64 bits).

@@ -120,8 +120,7 @@ impl Power {
                 self.stand(now);
             }
             Standing::Follower => {
-                let again =
-                    if self.cell.is_voter(self.cell.me()) { self.stagger() } else { self.profile.promise };
+                let again = if self.is_eligible() { self.stagger() } else { self.profile.promise };
                 self.next_round = self.may_stand_at().max(now.moment + again);
                 return;
             }

@@ -49,6 +49,26 @@ fn elected() -> (Power, u32, Vec<Command>) {
     (power, epoch, commands)
 }
 
+/// U54: a server that only votes gives its vote, and never asks for one, however long nobody else does.
+#[test]
+fn a_server_that_only_votes_never_stands() {
+    let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::OpenAfs };
+    let cell = Cell::new((0..3).map(server).collect(), 0).unwrap().only_voting();
+    let mut power =
+        Power::new(cell, Profile::openafs(), PromiseRecord::default(), Version::FRESH, at(0).moment);
+    for second in 0..2000 {
+        assert_eq!(power.poll(at(second)), []);
+        assert!(power.next_deadline() > at(second).moment, "it does not look again at once");
+    }
+    let transaction = TransactionId::default();
+    let start = WALL as i32 + 2000;
+    let beacon = Beacon { claims_sync_site: false, start, version: Version::NONE, transaction };
+    assert!(matches!(power.on_beacon(at(2000), id(1), 1, &beacon).0, Vote::Yes { .. }));
+    for second in 2000..4000 {
+        assert_eq!(power.poll(at(second)), []);
+    }
+}
+
 /// U14, U22: a server that has just started asks nobody before its own promise is over, whatever the wall clock says.
 #[test]
 fn nobody_stands_before_the_promise_of_an_earlier_life_is_over() {

@@ -3,12 +3,12 @@
 mod shared;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rx::rpc::CallStream;
 use rx::security::{NullSecurity, SecurityClass};
-use rx::{Port, PortConfig, ServiceId, Timeouts};
+use rx::{AbortCode, Port, PortConfig, ServiceId, Timeouts};
 use ubik::addresses::Addresses;
 use ubik::application::BeginError;
 use ubik::client::{Client, ClientError, Patience};
@@ -320,7 +320,10 @@ fn an_error_of_a_connection_is_never_a_vote() {
     let port = Arc::new(open_port(SocketAddr::new(address(0).into(), 0)));
     let security: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
     let profile = Profile { call_timeout: Duration::from_secs(60), ..Profile::openafs() };
-    let transport = RxTransport::new(port, Services::STOCK, cell, addresses, security, &profile);
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = said.clone();
+    let log = Arc::new(move |line: &str| heard.lock().unwrap().push(line.to_owned()));
+    let transport = RxTransport::new(port, Services::STOCK, cell, addresses, security, &profile).telling(log);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i32;
     let transaction = TransactionId::default();
     let beacon = Beacon { claims_sync_site: false, start: now, version: Version::NONE, transaction };
@@ -337,6 +340,21 @@ fn an_error_of_a_connection_is_never_a_vote() {
     assert_eq!(second, VoteReply::Failed);
     assert_ne!(first_connection, second_connection, "a connection that failed is not used again");
     assert_eq!(ask(true).0, VoteReply::Yes(now));
+    assert!(said.lock().unwrap().is_empty());
+    // X12: a peer that does not accept the ticket is told of once, with the code in words.
+    let unknown_key = AbortCode::RXKAD_UNKNOWN_KEY.0;
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| abort_calls(&peer_socket, 1, false, unknown_key));
+            assert_eq!(transport.beacon(ServerId::new(1), 1, &beacon), VoteReply::Failed);
+        });
+    }
+    let said = said.lock().unwrap();
+    assert!(
+        said.len() == 1 && said[0].contains("127.0.77.2 does not accept this server's ticket"),
+        "{said:?}"
+    );
+    assert!(said[0].contains("19270408 (rxkad: the ticket is sealed with a key"), "{said:?}");
 }
 
 /// A first packet of a call that a stranger makes, on a connection of its own.

@@ -4,13 +4,14 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rx::keys::{self, KeyError};
+use rx::keys::{KeyError, Keys};
 use rx::rxkad::Level;
 use rx::security::{NullSecurity, SecurityClass};
-use ubik::cell_files::{self, CellFile};
-use ubik_proto::cell::{Cell, Dialect};
+use ubik::cell_files::{self, CellFile, CellFileError};
+use ubik_proto::cell::{Cell, Dialect, ServerKind};
 use ubik_proto::profile::Profile;
 
+use super::log::LogFile;
 use super::{Arguments, Timing};
 use crate::failure::Failure;
 
@@ -22,6 +23,8 @@ pub struct Database {
     pub port: u16,
     /// How many databases on that port were given before it.
     pub nth_on_port: u16,
+    /// Whether this server may become its sync site.
+    pub stands: bool,
 }
 
 /// Everything that the replicas of this process have in common.
@@ -42,6 +45,8 @@ pub struct Setting {
     pub profile: Profile,
     /// What it calls with, and may be called with.
     pub classes: Classes,
+    /// The keys behind them, in a cell with keys.
+    pub keys: Option<Arc<Keys>>,
     /// Whether the servers of the cell prove that they hold its key.
     pub needs_key: bool,
     /// As the argument.
@@ -59,7 +64,7 @@ const KNOWN: [(&str, u16); 3] = [("prdb", 7002), ("vldb", 7003), ("budb", 7021)]
 ///
 /// # Errors
 /// What is wrong, where, and what to do.
-pub fn read(arguments: &Arguments) -> Result<Setting, Failure> {
+pub fn read(arguments: &Arguments, log: &LogFile) -> Result<Setting, Failure> {
     let file = cell_files::read(&arguments.config_dir).map_err(Failure::input)?;
     let address = own_address(arguments, &file)?;
     let cell = cell_of(arguments, &file, address)?;
@@ -68,7 +73,7 @@ pub fn read(arguments: &Arguments) -> Result<Setting, Failure> {
         let directory = arguments.database_dir.display();
         return Err(Failure::system(format!("{directory} is no directory; make it, or give --database-dir")));
     }
-    let classes = classes(arguments)?;
+    let (classes, keys) = classes(arguments, log)?;
     Ok(Setting {
         cell_name: file.name,
         cell,
@@ -78,11 +83,29 @@ pub fn read(arguments: &Arguments) -> Result<Setting, Failure> {
         directory: arguments.database_dir.clone(),
         profile: arguments.timing.profile(),
         classes,
+        keys,
         needs_key: !arguments.no_auth,
         bootstrap: arguments.bootstrap,
         cache_pages: arguments.cache_pages as usize,
         registers_at: arguments.registers_at,
     })
+}
+
+/// The servers in CellServDB now, if they are others than those that this server started with.
+///
+/// # Errors
+/// The files cannot be read.
+pub fn reread_list(arguments: &Arguments, setting: &Setting) -> Result<Option<String>, CellFileError> {
+    let name = |address, kind| match kind {
+        ServerKind::Voter => Ipv4Addr::from(address).to_string(),
+        ServerKind::Clone => format!("[{}]", Ipv4Addr::from(address)),
+    };
+    let mut listed = cell_files::read(&arguments.config_dir)?.servers;
+    listed.sort_by_key(|server| server.address);
+    let now: Vec<String> = listed.iter().map(|server| name(server.address, server.kind)).collect();
+    let servers = setting.cell.ids().map(|id| setting.cell.server(id));
+    let before: Vec<String> = servers.map(|server| name(server.address, server.kind)).collect();
+    Ok((now != before).then(|| now.join(", ")))
 }
 
 /// The databases, each with its place on its port. Only the first there can be OpenAFS's too.
@@ -103,6 +126,8 @@ fn databases(arguments: &Arguments, cell: &Cell) -> Result<Vec<Database>, Failur
                  or name the servers that run this program with --ours"
             )));
         }
+        let openafs = foreign || KNOWN.iter().any(|(known, _)| *known == database.name);
+        database.stands = arguments.stand || !openafs;
         databases.push(database);
     }
     Ok(databases)
@@ -115,7 +140,7 @@ fn parse_database(text: &str) -> Result<Database, Failure> {
     };
     let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     match port {
-        Some(port) if plain => Ok(Database { name: name.to_owned(), port, nth_on_port: 0 }),
+        Some(port) if plain => Ok(Database { name: name.to_owned(), port, nth_on_port: 0, stands: true }),
         _ => Err(Failure::input(format!(
             "{text:?} is no database: give prdb, vldb, budb, or NAME:PORT with a name of letters and digits"
         ))),
@@ -180,22 +205,26 @@ pub struct Classes {
     pub closed: Vec<Arc<dyn SecurityClass>>,
 }
 
-fn classes(arguments: &Arguments) -> Result<Classes, Failure> {
+fn classes(arguments: &Arguments, log: &LogFile) -> Result<(Classes, Option<Arc<Keys>>), Failure> {
     let null: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
     if arguments.no_auth {
-        return Ok(Classes { own: null.clone(), open: vec![null.clone()], closed: vec![null] });
+        return Ok((Classes { own: null.clone(), open: vec![null.clone()], closed: vec![null] }, None));
     }
     let path = arguments.config_dir.join("KeyFileExt");
-    let file = keys::read(&path).map_err(|error| key_failure(&path, &error))?;
+    let log = log.clone();
+    let keys = Keys::open(&path, Box::new(move |line| log.say(line)));
+    let keys = keys.map_err(|error| key_failure(&path, &error))?;
     // Sealed, for OpenAFS's servers too: at level clear a packet can be forged after some ten thousand guesses.
-    let client = keys::client(&file, Level::Crypt).map_err(|error| key_failure(&path, &error))?;
+    let client = keys.client(Level::Crypt).map_err(|error| key_failure(&path, &error))?;
     // OpenAFS's servers call in the clear.
-    let server: Arc<dyn SecurityClass> = Arc::new(keys::server(file, Level::Clear));
-    Ok(Classes { own: Arc::new(client), open: vec![null, server.clone()], closed: vec![server] })
+    let server: Arc<dyn SecurityClass> = Arc::new(keys.server(Level::Clear));
+    let classes = Classes { own: Arc::new(client), open: vec![null, server.clone()], closed: vec![server] };
+    Ok((classes, Some(keys)))
 }
 
 fn key_failure(path: &Path, error: &KeyError) -> Failure {
     match error {
+        KeyError::Exposed { .. } => Failure::input(error),
         KeyError::Read { .. } => Failure::input(format!(
             "{error}; give the cell's keys to this server, or serve without keys by --no-auth"
         )),

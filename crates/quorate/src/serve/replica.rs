@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use rx::question::Asker;
 use rx::rpc::ServedCall;
 use rx::security::SecurityClass;
 use rx::{Port, PortConfig, ServiceId};
@@ -17,10 +17,11 @@ use ubik::phys::files::FileStore;
 use ubik::registers::Table;
 use ubik::site::Config;
 use ubik::watch::Log;
-use ubik_proto::cell::{Cell, Dialect, ServerId, ServerKind};
+use ubik_proto::cell::{Dialect, ServerId, ServerKind};
 use ubik_proto::code::AbortCode;
 
 use super::cell::{Classes, Database, Setting};
+use super::peers::PeerCheck;
 use crate::failure::Failure;
 
 /// How long a call to the table of registers waits.
@@ -50,8 +51,7 @@ pub struct Replica {
     _server: Arc<Server>,
     transport: Arc<RxTransport>,
     peers: Vec<(ServerId, Ipv4Addr)>,
-    cell: Cell,
-    udp_port: u16,
+    check: Sender<()>,
     log: Log,
 }
 
@@ -66,7 +66,7 @@ impl Replica {
         ports: &mut Ports,
         log: Log,
     ) -> Result<Replica, Failure> {
-        let cell = setting.cell.clone();
+        let cell = if database.stands { setting.cell.clone() } else { setting.cell.clone().only_voting() };
         let at = |id: ServerId| Ipv4Addr::from(cell.server(id).address);
         let address = SocketAddr::new(setting.address.into(), database.port);
         let port = ports.open(setting, database.port)?;
@@ -78,7 +78,7 @@ impl Replica {
         let profile = &setting.profile;
         let transport =
             RxTransport::new(port.clone(), services, cell.clone(), addresses.clone(), security, profile);
-        let transport = Arc::new(transport);
+        let transport = Arc::new(transport.telling(log.clone()));
         let config = Config {
             cell: cell.clone(),
             profile: setting.profile.clone(),
@@ -102,34 +102,16 @@ impl Replica {
             table.serve(&port, services.application, closed, setting.needs_key);
         }
         refuse_clients(&port, open);
-        log(&describe(setting, &server, address));
+        log(&describe(setting, database, &server, address));
         let peers = cell.peers().map(|id| (id, at(id))).collect();
-        let udp_port = database.port;
-        Ok(Replica { _server: server, transport, peers, cell, udp_port, log })
+        let check = PeerCheck::start(cell, &port, database.port, services.vote, log.clone());
+        Ok(Replica { _server: server, transport, peers, check, log })
     }
 
-    /// Says which peers run another program than the arguments say, as far as they answer.
-    pub fn check_programs(&self) {
-        for &(id, address) in &self.peers {
-            let ours = self.cell.server(id).dialect == Dialect::Quorate;
-            let (peer, log) = (SocketAddr::new(address.into(), self.udp_port), self.log.clone());
-            std::thread::spawn(move || {
-                let asked = Asker::new(peer, Duration::from_secs(8)).and_then(|mut asker| asker.version());
-                match asked {
-                    Ok((version, _)) if version.starts_with("Quorate") && !ours => {
-                        log(&format!(
-                            "{address} runs this program too: name it with --ours, or its promises bind less"
-                        ));
-                    }
-                    Ok((version, _)) if !version.starts_with("Quorate") && ours => {
-                        log(&format!(
-                            "{address} is named by --ours and runs {version:?}: its votes will not count"
-                        ));
-                    }
-                    Ok(_) | Err(_) => {}
-                }
-            });
-        }
+    /// Looks at the peers' programs and lists of servers again.
+    pub fn check_peers(&self) {
+        // It ends only when this is dropped.
+        let _ = self.check.send(());
     }
 
     /// Tells every peer this server's addresses, and so that it has started anew; nobody waits for it (U37).
@@ -167,14 +149,20 @@ fn refuse_clients(port: &Port, security: &[Arc<dyn SecurityClass>]) {
     }
 }
 
-fn describe(setting: &Setting, server: &Server, address: SocketAddr) -> String {
+fn describe(setting: &Setting, database: &Database, server: &Server, address: SocketAddr) -> String {
     let cell = &setting.cell;
     let kind = match cell.server(cell.me()).kind {
         ServerKind::Voter => "",
         ServerKind::Clone => ", a clone",
     };
+    let stands = match (database.stands, cell.server(cell.me()).kind) {
+        (true, _) | (_, ServerKind::Clone) => "",
+        (false, ServerKind::Voter) => {
+            "; it never stands for sync site, since it does not serve this database's clients (--stand changes that)"
+        }
+    };
     format!(
-        "serves on {address}, one of {} servers of cell {}{kind}; the database is version {}; votes after {:?}",
+        "serves on {address}, one of {} servers of cell {}{kind}; the database is version {}; votes after {:?}{stands}",
         cell.len(),
         setting.cell_name,
         server.site().database().version(),

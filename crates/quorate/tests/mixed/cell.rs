@@ -91,7 +91,7 @@ impl Cell {
 
     pub fn start_ours(&mut self, node: usize) {
         let mut arguments =
-            vec!["serve", "--database", self.service.database, "--registers-at", REGISTERS_AT];
+            vec!["serve", "--stand", "--database", self.service.database, "--registers-at", REGISTERS_AT];
         if !self.service.keys {
             arguments.push("--no-auth");
         }

@@ -48,6 +48,11 @@ impl Endpoint {
         });
     }
 
+    /// Why a connection has failed, if it has.
+    pub fn connection_error(&self, at: ConnectionRef) -> Option<AbortCode> {
+        self.table.get(at)?.error
+    }
+
     /// Changes the time-outs of calls that start from now on.
     pub fn set_timeouts(&mut self, at: ConnectionRef, timeouts: Timeouts) {
         if let Some(connection) = self.table.get_mut(at) {

@@ -19,8 +19,13 @@ impl Power {
         (soon && self.cell.voters().len() <= 3).then_some(host)
     }
 
+    /// Whether this server may ever be sync site.
+    pub(super) fn is_eligible(&self) -> bool {
+        self.cell.stands() && self.cell.is_voter(self.cell.me())
+    }
+
     pub(super) fn may_stand(&self, now: Moment) -> bool {
-        self.cell.is_voter(self.cell.me()) && (self.alone() || self.voter.free_to_stand(now))
+        self.is_eligible() && (self.alone() || self.voter.free_to_stand(now))
     }
 
     pub(super) fn alone(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The way to the peers: one connection for votes and one for everything else to each, given up when a call on it fails.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use rx::multi::Next;
@@ -23,6 +23,7 @@ use crate::effect::{CallError, Reply};
 use crate::phys::Replacement;
 use crate::snapshot::Snapshot;
 use crate::transport::Transport;
+use crate::watch::{self, Log};
 
 /// How far a C voter's clock may be from this one's before its answer is taken for an error: as C has it.
 const PLAUSIBLE_SECS: i64 = 3600;
@@ -38,6 +39,9 @@ pub struct RxTransport {
     disk_timeouts: Timeouts,
     votes: Mutex<HashMap<ServerId, (u64, Arc<Connection>)>>,
     disks: Mutex<HashMap<ServerId, Arc<Connection>>>,
+    log: Log,
+    /// Why each peer refused this server's ticket last, if it did.
+    refusals: Mutex<HashMap<ServerId, rx::AbortCode>>,
 }
 
 impl RxTransport {
@@ -52,8 +56,47 @@ impl RxTransport {
     ) -> Self {
         let timeouts = Timeouts { dead: profile.call_timeout, ..Timeouts::default() };
         let disk_timeouts = Timeouts { dead: profile.disk_timeout, ..Timeouts::default() };
-        let (votes, disks) = (Mutex::default(), Mutex::default());
-        RxTransport { port, cell, addresses, services, security, timeouts, disk_timeouts, votes, disks }
+        RxTransport {
+            port,
+            cell,
+            addresses,
+            services,
+            security,
+            timeouts,
+            disk_timeouts,
+            votes: Mutex::default(),
+            disks: Mutex::default(),
+            log: watch::silent(),
+            refusals: Mutex::default(),
+        }
+    }
+
+    /// The same, and says to `log` when a peer does not accept this server's ticket.
+    #[must_use]
+    pub fn telling(self, log: Log) -> Self {
+        RxTransport { log, ..self }
+    }
+
+    /// A call on a connection to `to` was answered, or was not: says once why a peer refuses this server's ticket.
+    fn note_refusal(&self, to: ServerId, connection: &Connection, answered: bool) {
+        let refusal = connection.failure().filter(|code| code.is_rxkad());
+        let mut refusals = self.refusals.lock().expect("no code here panics while it holds this lock");
+        let Some(code) = refusal else {
+            if answered {
+                refusals.remove(&to);
+            }
+            return;
+        };
+        if refusals.insert(to, code) != Some(code) {
+            let peer = Ipv4Addr::from(self.cell.server(to).address);
+            let key = self
+                .security
+                .key_version()
+                .map_or(String::new(), |version| format!(" (key version {version})"));
+            (self.log)(&format!(
+                "{peer} does not accept this server's ticket{key}: {code}; give both the same keys, and this one SIGHUP"
+            ));
+        }
     }
 
     fn connect(&self, to: ServerId, service: ServiceId, timeouts: Timeouts) -> Option<Connection> {
@@ -132,6 +175,7 @@ impl RxTransport {
     ) -> Result<R, CallError> {
         let connection = self.disk_connection(to).ok_or(CallError::Unreachable)?;
         let made = connection.start().map_err(failed).and_then(|mut begun| call(&mut begun));
+        self.note_refusal(to, &connection, !matches!(made, Err(CallError::Unreachable)));
         if matches!(made, Err(CallError::Unreachable)) {
             give_up(&self.disks, to, |kept| Arc::ptr_eq(kept, &connection));
         }
@@ -182,7 +226,9 @@ impl Transport for RxTransport {
             return VoteReply::Failed;
         };
         let request = VoteCall::Beacon(*beacon).encode();
-        match connection.start().and_then(|mut call| exchange(&mut call, &request)) {
+        let answer = connection.start().and_then(|mut call| exchange(&mut call, &request));
+        self.note_refusal(to, &connection, answer.is_ok());
+        match answer {
             Ok(answer) => VoteReply::No(EpochRange::decode(&answer)),
             Err(rx::CallFailure::Aborted(code)) => self.vote_of(to, beacon, code.0),
             Err(rx::CallFailure::Unanswered(_) | rx::CallFailure::NotSent(_)) => {
