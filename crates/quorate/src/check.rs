@@ -5,6 +5,7 @@ use tdb_replay::check::check;
 use tdb_replay::check::report::Report;
 
 use crate::Outcome;
+use crate::clients::{self, Reading};
 use crate::failure::with_verdicts;
 use crate::input::{Search, Traces, end_with, print_json, show};
 
@@ -16,13 +17,17 @@ use crate::input::{Search, Traces, end_with, print_json, show};
 ///
 /// If there is no order, the operations that exclude each other are named by file and line; `quorate reduce` cuts the
 /// history down to them.
+///
+/// A file named *.edn, *.json or *.jsonl is the history of any store's clients: registers that are read, written and
+/// compared-and-set. It is checked for linearizability, register by register (docs/client-histories.md).
 #[derive(Args)]
 #[command(after_help = with_verdicts!(
     "\
 Examples:
   quorate check db.trace.*
   quorate check --json traces/ | jq .verdict
-  quorate generate --violation stale-read bad && quorate check bad"
+  quorate generate --violation stale-read bad && quorate check bad
+  quorate check --keyed store/latest/history.edn           a history that Jepsen recorded"
 ))]
 pub struct Arguments {
     #[command(flatten)]
@@ -35,10 +40,16 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    clients: Reading,
 }
 
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Outcome {
+    if let Some((path, form)) = arguments.clients.recognize(arguments.traces.paths())? {
+        let limits = arguments.search.limits();
+        return clients::check(path, form, &arguments.clients, limits, arguments.json);
+    }
     let history = arguments.traces.read_for_verdict(arguments.json)?;
     let checked = check(&history, arguments.search.limits(), !arguments.no_times);
     let report = Report::of(&history, &checked);

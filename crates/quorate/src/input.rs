@@ -34,6 +34,11 @@ pub struct Traces {
 }
 
 impl Traces {
+    /// The arguments.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
     /// Reads them for a command that gives a verdict: with `json`, traces that cannot be read are one too.
     pub fn read_for_verdict(&self, json: bool) -> Result<History, Failure> {
         let history = self.read();

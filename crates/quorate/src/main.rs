@@ -5,12 +5,14 @@
 //! * [`replay`]: traces run again.
 //! * [`stat`], [`check`], [`order`], [`reduce`], [`slice`](mod@slice), [`generate`]: traces counted, explained, put in order, cut,
 //!   made up.
+//! * [`clients`]: histories of other stores' clients.
 //! * [`serve`]: replicas of databases; [`status`]: what a database server is and knows.
 //! * [`rx`]: questions to Rx servers, and measurements.
 //! * [`tdb`]: tools for TDB files.
 #![forbid(unsafe_code)]
 
 mod check;
+mod clients;
 mod failure;
 mod generate;
 mod input;
@@ -43,6 +45,7 @@ enum Command {
     Replay(replay::Arguments),
     Stat(stat::Arguments),
     Check(check::Arguments),
+    Export(clients::export::Arguments),
     Order(order::Arguments),
     Reduce(reduce::Arguments),
     Slice(slice::Arguments),
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Stat(arguments) => stat::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Export(arguments) => clients::export::run(&arguments),
         Command::Order(arguments) => order::run(&arguments),
         Command::Reduce(arguments) => reduce::run(&arguments),
         Command::Slice(arguments) => slice::run(&arguments),

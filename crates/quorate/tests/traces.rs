@@ -254,3 +254,30 @@ fn verdicts_are_shared_by_check_order_and_replay() {
         }
     }
 }
+
+/// R38: a client history is recognized by its name, judged, and exported in a form that reads back.
+#[test]
+fn client_histories_are_checked_and_exported() {
+    let place = Place::new();
+    let write = |name: &str, text: &str| {
+        let path = place.path(name);
+        std::fs::write(&path, text).expect("a small file");
+        path
+    };
+    let first = r#"{"client": "a", "op": "write", "value": 1, "call": 0, "return": 9}"#;
+    let stale = r#"{"client": "b", "op": "read", "value": null, "call": 10, "return": 20}"#;
+    let good = write("good.jsonl", first);
+    let bad = write("bad.jsonl", &format!("{first}\n{stale}\n"));
+    assert!(out(&quorate(&["check", &good])).contains("explained: every register is linearizable"));
+    let output = quorate(&["check", "--json", &bad]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["verdict"], "impossible");
+    assert_eq!(report["findings"][0]["operations"][1]["line"], 2);
+    let edn = write("bad.edn", &out(&quorate(&["export", "--to", "edn", &bad])));
+    refused(&["check", &edn], 1, "");
+    refused(&["check", &write("broken.edn", "{:type")], 3, "broken.edn: line 1");
+    refused(&["check", &good, &bad], 2, "check it alone");
+    refused(&["check", "--keyed", &place.path("x.trace")], 2, "--form");
+    refused(&["export", "--to", "edn", &place.path("x")], 2, "give --form");
+}

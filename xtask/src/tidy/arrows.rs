@@ -12,6 +12,8 @@ const LOW: &[(&str, &[&str])] = &[
     ("rx-proto", &[]),
     ("ubik-proto", &[]),
     ("resp", &[]),
+    ("client-history", &["history"]),
+    ("kv", &["resp", "tdb"]),
     ("testbed", &[]),
 ];
 

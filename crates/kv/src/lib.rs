@@ -1,0 +1,27 @@
+//! The service's data: Redis's commands, carried out on the records of a TDB image.
+//!
+//! A command runs once, at the sync site, inside a transaction; the pages that it changed are what the other servers
+//! get. So nothing here has to be deterministic, and nothing here knows of servers, connections or disks.
+//!
+//! In the order in which a command passes through:
+//!
+//! * [`command`]: the table of commands, and what each does
+//! * [`keyspace`]: keys, their expiry and revisions, within one transaction
+//! * [`entry`], [`fields`]: what a record holds
+//! * [`records`]: the records themselves
+//! * `number`, [`pattern`]: texts that commands read
+#![forbid(unsafe_code)]
+
+pub mod command;
+pub mod entry;
+pub mod error;
+pub mod fields;
+pub mod keyspace;
+mod number;
+pub mod pattern;
+pub mod records;
+
+pub use command::{Command, find, run};
+pub use error::{CommandError, StorageError};
+pub use keyspace::{Clocks, Keyspace};
+pub use records::Records;

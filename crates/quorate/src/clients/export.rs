@@ -1,0 +1,45 @@
+//! `quorate export`: a client history in another form, so that another checker can judge it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{FormName, Reading};
+use crate::Outcome;
+use crate::failure::Failure;
+use crate::input::show;
+
+/// Convert a client history, so that another checker can judge it
+///
+/// EDN and JSON are events as Jepsen writes them, for Knossos and Elle; JSON lines are operations with call and return,
+/// for Porcupine. The result goes to standard output.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  quorate export --to edn history.jsonl > history.edn
+  quorate export --to jsonl --keyed history.edn
+
+Exit codes:
+  0  written
+  2  wrong use
+  3  the history cannot be read, or the system failed to read or write")]
+pub struct Arguments {
+    /// The history
+    history: PathBuf,
+    /// The form to write
+    #[arg(long, value_enum)]
+    to: FormName,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+/// Runs the subcommand.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let paths = std::slice::from_ref(&arguments.history);
+    let Some((path, form)) = arguments.reading.recognize(paths)? else {
+        let name = arguments.history.display();
+        return Err(Failure::input(format!("{name}: its name does not say its form; give --form")));
+    };
+    let history = arguments.reading.read(path, form)?;
+    show(&client_history::write(&history, arguments.to.into()))
+}

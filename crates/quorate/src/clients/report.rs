@@ -1,0 +1,132 @@
+//! What was found in a client history, in words and as JSON.
+
+use std::fmt;
+use std::path::Path;
+
+use client_history::{Checked, History, Operation, Outcome};
+use serde::Serialize;
+use tdb_replay::verdict::Verdict;
+
+/// The verdict and its reasons.
+#[derive(Serialize)]
+pub struct Report {
+    /// The verdict.
+    pub verdict: Verdict,
+    operations: usize,
+    unknown: usize,
+    registers: u32,
+    findings: Vec<Finding>,
+    #[serde(skip)]
+    path: String,
+}
+
+#[derive(Serialize)]
+struct Finding {
+    register: String,
+    minimal: bool,
+    gave_up_after_states: Option<u64>,
+    operations: Vec<Named>,
+}
+
+/// An operation of a contradiction.
+#[derive(Serialize)]
+struct Named {
+    line: u32,
+    return_line: Option<u32>,
+    client: String,
+    operation: String,
+    outcome: &'static str,
+    call: u64,
+    #[serde(rename = "return")]
+    end: Option<u64>,
+}
+
+impl Report {
+    /// What `checked` says of the history in `path`.
+    pub fn of(path: &Path, history: &History, checked: &Checked) -> Report {
+        let findings = checked.findings.iter().map(|finding| {
+            let mut operations: Vec<Named> = finding
+                .operations
+                .iter()
+                .map(|&operation| Named::of(history, &history.operations[operation as usize]))
+                .collect();
+            operations.sort_by_key(|operation| (operation.call, operation.line));
+            Finding {
+                register: history.key_text(finding.key).to_owned(),
+                minimal: finding.minimal,
+                gave_up_after_states: finding.gave_up,
+                operations,
+            }
+        });
+        let unknown = |operation: &&Operation| operation.outcome == Outcome::Unknown;
+        Report {
+            verdict: match checked.verdict() {
+                client_history::Verdict::Explained => Verdict::Explained,
+                client_history::Verdict::GaveUp => Verdict::GaveUp,
+                client_history::Verdict::Impossible => Verdict::Impossible,
+            },
+            operations: history.operations.len(),
+            unknown: history.operations.iter().filter(unknown).count(),
+            registers: history.keys(),
+            findings: findings.collect(),
+            path: path.display().to_string(),
+        }
+    }
+}
+
+impl Named {
+    fn of(history: &History, operation: &Operation) -> Named {
+        Named {
+            line: operation.lines.call,
+            return_line: operation.lines.end,
+            client: history.client_text(operation.client).to_owned(),
+            operation: history.describe(operation),
+            outcome: match operation.outcome {
+                Outcome::Ok => "ok",
+                Outcome::Failed => "fail",
+                Outcome::Unknown => "unknown",
+            },
+            call: operation.call,
+            end: operation.end,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (operations, unknown, registers) = (self.operations, self.unknown, self.registers);
+        writeln!(
+            out,
+            "{}: {operations} operations on {registers} registers, {unknown} with unknown outcome",
+            self.path
+        )?;
+        match self.verdict {
+            Verdict::Explained => writeln!(out, "explained: every register is linearizable")?,
+            Verdict::Impossible => writeln!(out, "impossible: not linearizable")?,
+            verdict => writeln!(out, "{verdict}")?,
+        }
+        for finding in &self.findings {
+            finding.fmt(out, &self.path)?;
+        }
+        Ok(())
+    }
+}
+
+impl Finding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>, path: &str) -> fmt::Result {
+        let of =
+            if self.register.is_empty() { String::new() } else { format!("register {}: ", self.register) };
+        if let Some(states) = self.gave_up_after_states {
+            return writeln!(out, "  {of}gave up after {states} states; --states raises the bound");
+        }
+        let smallest = if self.minimal { "" } else { " (possibly more than necessary)" };
+        writeln!(out, "  {of}no order explains these operations together{smallest}:")?;
+        for named in &self.operations {
+            let Named { line, client, operation, outcome, call, .. } = named;
+            let end = named.end.map_or("no return".to_owned(), |end| format!("{end}"));
+            let outcome = if *outcome == "ok" { String::new() } else { format!(", {outcome}") };
+            writeln!(out, "    {path}:{line}: client {client}: {operation} [{call} to {end}{outcome}]")?;
+        }
+        Ok(())
+    }
+}
