@@ -1,8 +1,9 @@
 //! The records that hold nothing: handing them out, taking them back, making the file longer.
 //!
-//! The list's order is free to choose, so it is kept such that allocation need not search: the large block at the
-//! end of the file stays at the head, and small records come second. An allocation looks at the first few only;
-//! a walk over the whole list is made before the file grows, and only once for many allocations.
+//! The list's order is free to choose, so it is kept such that allocation need not search: the largest record stays at
+//! the head, and what is freed comes second. An allocation looks at the first few and takes the one that fits best. If
+//! none fits it looks further, and before the file grows it walks the whole list ([`super::sweep`]). Allocations pay for
+//! that in advance, so that much walking never falls on few of them; where much of the file is free the price is lower.
 //! Everything here needs the freelist's lock for writing. Each step leaves a list that libtdb can use.
 
 use std::cell::Cell;
@@ -14,9 +15,7 @@ use crate::file::format::{
 };
 
 /// How many records an allocation looks at for the best fit.
-const WINDOW: u32 = 4;
-/// How many short records in front are carried behind long ones at once, and behind how many.
-const CARRIED: u32 = 64;
+pub(super) const WINDOW: u32 = 16;
 /// A free record is split only if what stays can hold a small record.
 const LEAST_REST: Length = RECORD_HEADER + 32;
 const PAGE: u64 = 4096;
@@ -25,11 +24,19 @@ const GROW_RECORDS: u64 = 32;
 /// but for this reason alone by no more than this,
 const GROW_RECORDS_LIMIT: u64 = 32 * 1024;
 /// and by this part of itself.
-const GROW_PART: u64 = 16;
-/// The whole list is walked when this part of the file's size has been freed since the last time.
-const SWEEP_PART: u64 = 16;
-/// A free record with room for so many of the wanted size goes to the front in such a walk.
-const LARGE_RECORDS: u32 = 3;
+const GROW_PART: u64 = 32;
+/// Each allocation pays for looking at so many records beyond the first few,
+const STEPS_PER_ALLOCATION: u32 = 16;
+/// and at so many walks over the whole list may be saved up.
+const WALKS_SAVED: u32 = 2;
+/// Where more than this part of the file is free,
+const MUCH_PART: u64 = 4;
+/// such a walk costs this part only.
+const REBATE: u32 = 16;
+/// No search behind the first few looks at more.
+const MOST_STEPS: u32 = 4096;
+/// Over so many allocations the least wanted length is remembered, and over as many before.
+const LEAST_OVER: u32 = 64;
 /// This part of what is allocated may be given away,
 const GIFT_PART: u32 = 16;
 /// with no more than this saved up.
@@ -38,10 +45,18 @@ const GIFT_LIMIT: u32 = 64 * 1024;
 /// What this handle remembers about the list, to search little.
 #[derive(Default)]
 pub(crate) struct FreelistMemory {
-    /// Bytes that this handle has freed since it last walked the whole list.
-    freed: Cell<u64>,
-    /// Whether it has walked the list at all.
-    walked: Cell<bool>,
+    /// How many records allocations have paid for looking at.
+    paid: Cell<u32>,
+    /// The same for looking behind the first few.
+    steps: Cell<u32>,
+    /// How many records were on the list after this handle's last walk over it, and how many it has freed since.
+    length: Cell<u32>,
+    /// How many bytes are free, as far as this handle knows.
+    free_bytes: Cell<u64>,
+    /// The least length that was wanted lately: by the last few allocations, and by those before.
+    least: Cell<[Length; 2]>,
+    /// How many allocations the first of these covers.
+    least_over: Cell<u32>,
     /// Bytes that allocations may still give away as slack rather than leave as a short record in front of the list.
     gift: Cell<u32>,
 }
@@ -58,17 +73,32 @@ pub(crate) fn record_len_for(bytes: Length) -> Length {
     (bytes + TAILER).next_multiple_of(4)
 }
 
+impl FreelistMemory {
+    fn note_wanted(&self, wanted: Length) {
+        let most = self.length.get().saturating_mul(WALKS_SAVED).max(STEPS_PER_ALLOCATION * LEAST_OVER);
+        self.paid.set((self.paid.get() + STEPS_PER_ALLOCATION).min(most));
+        self.steps.set((self.steps.get() + STEPS_PER_ALLOCATION).min(MOST_STEPS));
+        let [lately, before] = self.least.get();
+        if self.least_over.get() == LEAST_OVER {
+            self.least.set([wanted, lately]);
+            self.least_over.set(1);
+        } else {
+            self.least.set([lately.min(wanted), before]);
+            self.least_over.set(self.least_over.get() + 1);
+        }
+    }
+}
+
 impl Database {
     /// Takes a record of at least `wanted` bytes (header not counted) off the list, growing the file if need be.
     /// Returns where it is and how long; its header is not written yet.
     pub(crate) fn allocate(&self, wanted: Length) -> Result<(Offset, Length), AccessError> {
+        self.freelist.note_wanted(wanted);
         if let Some(place) = self.look_near_head(wanted)? {
             return self.take(place, wanted);
         }
-        if let Some(place) = self.look_behind_short_ones(wanted)? {
-            return self.take(place, wanted);
-        }
-        if let Some(place) = self.look_everywhere(wanted)? {
+        let one_is_near = self.carry_short_ones(wanted)? || self.look_everywhere(wanted)?;
+        if one_is_near && let Some(place) = self.look_near_head(wanted)? {
             return self.take(place, wanted);
         }
         self.grow_file(wanted)?;
@@ -104,129 +134,70 @@ impl Database {
         Ok(best)
     }
 
-    /// Carries the records in front that are too short behind the ones that follow and are not: what long records
-    /// leave over when they are used up gathers in front, and hides those behind it.
-    fn look_behind_short_ones(&self, wanted: Length) -> Result<Option<Place>, AccessError> {
+    /// Carries the records in front that are too short behind as many others, so that one that is long enough comes
+    /// first: what is freed gathers in front, and hides what is behind it. Says whether it has found one within the
+    /// steps that are paid for.
+    fn carry_short_ones(&self, wanted: Length) -> Result<bool, AccessError> {
         let first_short = self.space.word(FREELIST_HEAD)?;
-        let (last_short, first_long) = self.skip(FREELIST_HEAD, |record| record.record_len < wanted)?;
+        let steps = &self.freelist.steps;
+        let (last_short, first_long, skipped) =
+            self.skip(FREELIST_HEAD, steps.get(), |record| record.record_len < wanted)?;
+        steps.set(steps.get() - skipped);
         if first_long == 0 || self.free_record(first_long)?.record_len < wanted {
-            return Ok(None);
+            return Ok(false);
         }
-        if last_short != FREELIST_HEAD {
-            let (last_long, rest) = self.skip(last_short, |record| record.record_len >= wanted)?;
+        if skipped > 0 {
+            let (last, rest, passed) = self.skip(last_short, skipped, |_| true)?;
+            steps.set(steps.get().saturating_sub(passed));
             // In this order the list holds no circle at any time; at worst a kill loses what is being carried.
             self.space.set_word(FREELIST_HEAD, first_long)?;
             self.space.set_word(last_short, rest)?;
-            self.space.set_word(last_long, first_short)?;
+            self.space.set_word(last, first_short)?;
         }
-        self.look_near_head(wanted)
-    }
-
-    /// Goes on from `link` over at most [`CARRIED`] records for which `with` holds; returns the last of them (or
-    /// `link`) and what comes next.
-    fn skip(&self, link: Offset, with: impl Fn(&Record) -> bool) -> Result<(Offset, Offset), AccessError> {
-        let mut last = link;
-        for _ in 0..CARRIED {
-            let at = self.space.word(last)?;
-            if at == 0 || !with(&self.free_record(at)?) {
-                break;
-            }
-            last = at;
-        }
-        Ok((last, self.space.word(last)?))
-    }
-
-    /// Walks the whole list if that is likely to find much: joins neighbours, and puts long records first.
-    fn look_everywhere(&self, wanted: Length) -> Result<Option<Place>, AccessError> {
-        let memory = &self.freelist;
-        if memory.walked.get() && memory.freed.get() < u64::from(self.space.size()) / SWEEP_PART {
-            return Ok(None);
-        }
-        memory.walked.set(true);
-        memory.freed.set(0);
-        self.join_neighbours()?;
-        let large = wanted.saturating_mul(LARGE_RECORDS);
-        let found = self.long_records_first(large)?;
-        // A few long records are soon used up: then the next walk would come too soon.
-        if found < u64::from(self.space.size()) / SWEEP_PART / 4 {
-            Ok(None)
-        } else {
-            self.look_near_head(wanted)
-        }
-    }
-
-    fn join_neighbours(&self) -> Result<(), AccessError> {
-        let mut length = 0;
-        let mut link = FREELIST_HEAD;
-        loop {
-            let at = self.space.word(link)?;
-            if at == 0 {
-                return Ok(());
-            }
-            length += 1;
-            self.must_be_sane_length(length, at)?;
-            let record = self.free_record(at)?;
-            if !self.join_left(link, at, &record)? {
-                link = at;
-            }
-        }
-    }
-
-    /// Moves the records of at least this length to the front; returns their bytes.
-    fn long_records_first(&self, large: Length) -> Result<u64, AccessError> {
-        let mut found = 0;
-        let mut length = 0;
-        let mut link = FREELIST_HEAD;
-        loop {
-            let at = self.space.word(link)?;
-            if at == 0 {
-                return Ok(found);
-            }
-            length += 1;
-            self.must_be_sane_length(length, at)?;
-            let record = self.free_record(at)?;
-            if record.record_len < large {
-                link = at;
-                continue;
-            }
-            found += u64::from(record.record_len);
-            let in_place = link == FREELIST_HEAD;
-            self.move_to_head(Place { link, at, record })?;
-            if in_place {
-                link = at;
-            }
-        }
-    }
-
-    /// Appends a listed free record to its left neighbour, if that is free, and takes it off the list.
-    fn join_left(&self, link: Offset, at: Offset, record: &Record) -> Result<bool, AccessError> {
-        let Some((left_at, left)) = self.free_left_neighbour(at)? else {
-            return Ok(false);
-        };
-        // The left neighbour must not be what points at us: then unlinking and lengthening would meet.
-        if link == left_at {
-            return Ok(false);
-        }
-        self.space.set_word(link, record.next)?;
-        self.lengthen(left_at, &left, left.record_len + RECORD_HEADER + record.record_len)?;
         Ok(true)
     }
 
-    fn move_to_head(&self, place: Place) -> Result<Place, AccessError> {
-        if place.link == FREELIST_HEAD {
-            return Ok(place);
+    /// Goes on from `link` over at most `limit` records for which `with` holds; returns the last of them (or `link`),
+    /// what comes next, and how many they are.
+    fn skip(
+        &self,
+        link: Offset,
+        limit: u32,
+        with: impl Fn(&Record) -> bool,
+    ) -> Result<(Offset, Offset, u32), AccessError> {
+        let mut last = link;
+        for skipped in 0..limit {
+            let at = self.space.word(last)?;
+            self.must_be_sane_length(skipped, at)?;
+            if at == 0 || !with(&self.free_record(at)?) {
+                return Ok((last, at, skipped));
+            }
+            last = at;
         }
-        let head = self.space.word(FREELIST_HEAD)?;
-        self.space.set_word(place.link, place.record.next)?;
-        let record = Record { next: head, ..place.record };
-        self.space.set_word(place.at, head)?;
-        self.space.set_word(FREELIST_HEAD, place.at)?;
-        Ok(Place { link: FREELIST_HEAD, at: place.at, record })
+        Ok((last, self.space.word(last)?, limit))
+    }
+
+    /// Walks the whole list if that is paid for; says whether a record that is long enough is at its head now.
+    fn look_everywhere(&self, wanted: Length) -> Result<bool, AccessError> {
+        let memory = &self.freelist;
+        // Where much of the file is free it must not grow for a search that was saved.
+        let much_is_free = memory.free_bytes.get() > u64::from(self.space.size()) / MUCH_PART;
+        let price = if much_is_free { memory.length.get() / REBATE } else { memory.length.get() };
+        if memory.paid.get() < price {
+            return Ok(false);
+        }
+        let swept = self.sweep_freelist(wanted, memory.least.get().into_iter().min().unwrap_or(0))?;
+        memory.length.set(swept.records);
+        memory.free_bytes.set(swept.bytes);
+        memory.paid.set(memory.paid.get().saturating_sub(price.max(1)));
+        Ok(swept.found)
     }
 
     /// Cuts `wanted` bytes off the end of a free record, or takes it whole.
     fn take(&self, place: Place, wanted: Length) -> Result<(Offset, Length), AccessError> {
         let Place { link, at, record } = place;
+        let memory = &self.freelist;
+        memory.free_bytes.set(memory.free_bytes.get().saturating_sub(wanted.into()));
         let rest = record.record_len - wanted;
         let gift = self.freelist.gift.get().saturating_add(wanted / GIFT_PART).min(GIFT_LIMIT);
         // What is left of a used-up record would be looked at, in vain, by the next allocations like this one.
@@ -266,7 +237,9 @@ impl Database {
 
     /// Puts the record at `at`, which no chain holds any more, on the freelist.
     pub(crate) fn free(&self, at: Offset, record_len: Length) -> Result<(), AccessError> {
-        self.freelist.freed.set(self.freelist.freed.get() + u64::from(record_len));
+        let memory = &self.freelist;
+        memory.length.set(memory.length.get().saturating_add(1));
+        memory.free_bytes.set(memory.free_bytes.get() + u64::from(record_len));
         self.space.must_hold(at, RECORD_HEADER.saturating_add(record_len))?;
         if let Some((left_at, left)) = self.free_left_neighbour(at)? {
             return self.lengthen(left_at, &left, left.record_len + RECORD_HEADER + record_len);
@@ -292,7 +265,7 @@ impl Database {
         self.space.set_word(FREELIST_HEAD, at)
     }
 
-    fn write_free(&self, at: Offset, record_len: Length, next: Offset) -> Result<(), AccessError> {
+    pub(super) fn write_free(&self, at: Offset, record_len: Length, next: Offset) -> Result<(), AccessError> {
         self.write_tailer(at, record_len)?;
         self.space.set_record(at, &Record::free(next, record_len))
     }

@@ -7,8 +7,8 @@
 use crate::database::Database;
 use crate::error::{AccessError, ErrorCode, MAX_RECORD, ReadError, StoreError};
 use crate::file::format::{
-    DATA_LEN_IN_RECORD, Length, MAGIC_IN_RECORD, Offset, RECORD_DEAD, RECORD_HEADER, RECORD_USED, Record,
-    chain_head,
+    DATA_LEN_IN_RECORD, Length, MAGIC_IN_RECORD, Offset, RECORD_DEAD, RECORD_HEADER, RECORD_LEN_IN_RECORD,
+    RECORD_USED, Record, chain_head,
 };
 use crate::file::space::advance;
 use crate::lock::{ChainIndex, LockKind, Wait};
@@ -28,6 +28,8 @@ pub enum StoreMode {
     Modify,
 }
 
+/// A value that is replaced by a shorter one leaves room for a longer one, but not more than half of the record and this.
+const LEAST_SPARE: Length = 512;
 /// A deleted record up to this long may wait on its chain for the next change there, which saves the freelist's lock.
 const SMALL_DEAD: Length = 512;
 /// One may wait in any case, and one more for so many records that a search has met on the chain.
@@ -302,7 +304,7 @@ impl Database {
     }
 
     /// Puts a value into a record that has the room.
-    fn overwrite(&self, found: &Found, new: &NewRecord<'_>) -> Result<(), AccessError> {
+    fn overwrite(&self, found: &Found, new: &NewRecord<'_>) -> Result<(), StoreError> {
         let (at, len) = value_place(found)?;
         if let [value] = new.parts
             && len == new.data_len
@@ -314,7 +316,23 @@ impl Database {
         if len != new.data_len {
             self.space.set_word(found.at + DATA_LEN_IN_RECORD, new.data_len)?;
         }
-        Ok(())
+        let spare = found.record.room() - new.bytes;
+        if spare >= LEAST_SPARE && spare > new.bytes / 2 {
+            self.give_spare_back(found, new.bytes)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Makes a free record of what a record has beyond `bytes` of key and value. A process that is killed between the two
+    /// loses that space.
+    fn give_spare_back(&self, found: &Found, bytes: Length) -> Result<(), StoreError> {
+        let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Write, Wait::Yes)?;
+        let record_len = record_len_for(bytes);
+        let spare_len = found.record.record_len - record_len - RECORD_HEADER;
+        self.space.set_word(found.at + RECORD_LEN_IN_RECORD, record_len)?;
+        self.write_tailer(found.at, record_len)?;
+        Ok(self.free(found.at + RECORD_HEADER + record_len, spare_len)?)
     }
 
     /// Puts a longer record in the place of one on its chain.

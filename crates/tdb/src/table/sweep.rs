@@ -1,0 +1,179 @@
+//! The walk over the whole freelist that is made before the file grows: free neighbours become one record, and the list
+//! gets an order in which the next allocations find records that fit without searching.
+//!
+//! Needs the freelist's lock for writing. A process that is killed in here loses one free record at most: a record is
+//! taken off the list and put back at its head by single words, one record at a time.
+
+use crate::database::Database;
+use crate::error::AccessError;
+use crate::file::format::{FREELIST_HEAD, Length, Offset, RECORD_HEADER};
+
+use super::freelist::WINDOW;
+
+/// A record of the list, while the whole list is in memory. Records are named by their index in [`Sweep::records`];
+/// [`NOBODY`] is none.
+#[derive(Clone, Copy)]
+struct Listed {
+    at: Offset,
+    record_len: Length,
+    previous: u32,
+    next: u32,
+}
+
+const NOBODY: u32 = u32::MAX;
+
+/// The whole list.
+struct Sweep<'a> {
+    database: &'a Database,
+    records: Vec<Listed>,
+    last: u32,
+    /// The first of those at the end of the list that are in order.
+    ordered: u32,
+}
+
+/// What a walk over the list has left.
+pub(super) struct Swept {
+    /// How many records are on the list.
+    pub records: u32,
+    /// Their bytes, headers not counted.
+    pub bytes: u64,
+    /// Whether the record at the head has the wanted length.
+    pub found: bool,
+}
+
+impl Database {
+    /// Joins neighbours, puts the list into order, and the record that fits `wanted` best at its head, if one does.
+    /// Records shorter than `least` end up behind the others.
+    pub(super) fn sweep_freelist(&self, wanted: Length, least: Length) -> Result<Swept, AccessError> {
+        let mut sweep = Sweep::read(self)?;
+        let joined = sweep.join_neighbours()?;
+        let records = joined.len() as u32;
+        let bytes = joined.iter().map(|(len, _)| u64::from(*len)).sum();
+        let (mut long, short): (Vec<_>, Vec<_>) = joined.into_iter().partition(|(len, _)| *len >= least);
+        // By length, and among those of one length by place.
+        long.sort_unstable();
+        let best = long.get(long.partition_point(|(len, _)| *len < wanted)).map(|(_, nth)| *nth);
+        let rest: Vec<u32> = layered(&long).filter(|nth| Some(*nth) != best).collect();
+        // By place: the next walk over these meets them in the order of memory, and finds most of them in order.
+        for (_, nth) in short.into_iter().rev() {
+            sweep.place_before_ordered(nth)?;
+        }
+        for nth in best.iter().chain(&rest).rev() {
+            sweep.place_before_ordered(*nth)?;
+        }
+        Ok(Swept { records, bytes, found: best.is_some() })
+    }
+}
+
+/// The largest record first; then such that every [`WINDOW`] of them has short, middling and long ones.
+fn layered(by_size: &[(Length, u32)]) -> impl Iterator<Item = u32> {
+    let (largest, rest) = match by_size.split_last() {
+        Some((largest, rest)) => (Some(*largest), rest),
+        None => (None, by_size),
+    };
+    let height = rest.len().div_ceil(WINDOW as usize - 1).max(1);
+    let layered = (0..height).flat_map(move |place| rest.iter().skip(place).step_by(height).copied());
+    largest.into_iter().chain(layered).map(|(_, nth)| nth)
+}
+
+impl<'a> Sweep<'a> {
+    fn read(database: &'a Database) -> Result<Sweep<'a>, AccessError> {
+        let mut records: Vec<Listed> = Vec::new();
+        let mut at = database.space.word(FREELIST_HEAD)?;
+        while at != 0 {
+            let nth = records.len() as u32;
+            database.must_be_sane_length(nth + 1, at)?;
+            let record = database.free_record(at)?;
+            let previous = nth.wrapping_sub(1);
+            records.push(Listed { at, record_len: record.record_len, previous, next: nth + 1 });
+            at = record.next;
+        }
+        if let Some(last) = records.last_mut() {
+            last.next = NOBODY;
+        }
+        let last = (records.len() as u32).wrapping_sub(1);
+        Ok(Sweep { database, records, last, ordered: NOBODY })
+    }
+
+    fn offset(&self, nth: u32) -> Offset {
+        if nth == NOBODY { 0 } else { self.records[nth as usize].at }
+    }
+
+    /// Makes one record of each run of neighbours; returns those that are left, with their lengths.
+    fn join_neighbours(&mut self) -> Result<Vec<(Length, u32)>, AccessError> {
+        let places = self.records.iter().zip(0..);
+        let mut by_place: Vec<(Offset, u32)> = places.map(|(listed, nth)| (listed.at, nth)).collect();
+        by_place.sort_unstable();
+        let mut left: Vec<(Length, u32)> = Vec::with_capacity(by_place.len());
+        let mut end = 0;
+        for (at, nth) in by_place {
+            if at < end {
+                return Err(AccessError::Corrupt { offset: at, what: "free records overlap" });
+            }
+            let record_len = self.records[nth as usize].record_len;
+            match left.last_mut() {
+                Some((run_len, run)) if at == end => {
+                    self.unlink(nth)?;
+                    *run_len += record_len + RECORD_HEADER;
+                    self.lengthen(*run, *run_len)?;
+                }
+                _ => left.push((record_len, nth)),
+            }
+            end = at + RECORD_HEADER + record_len;
+        }
+        Ok(left)
+    }
+
+    fn lengthen(&mut self, nth: u32, record_len: Length) -> Result<(), AccessError> {
+        let listed = &mut self.records[nth as usize];
+        listed.record_len = record_len;
+        let (at, next) = (listed.at, listed.next);
+        self.database.write_free(at, record_len, self.offset(next))
+    }
+
+    fn unlink(&mut self, nth: u32) -> Result<(), AccessError> {
+        let Listed { previous, next, .. } = self.records[nth as usize];
+        let link = if previous == NOBODY { FREELIST_HEAD } else { self.offset(previous) };
+        self.database.space.set_word(link, self.offset(next))?;
+        if previous != NOBODY {
+            self.records[previous as usize].next = next;
+        }
+        match next {
+            NOBODY => self.last = previous,
+            next => self.records[next as usize].previous = previous,
+        }
+        Ok(())
+    }
+
+    /// Puts a record before those that are in order already, which are at the end of the list.
+    fn place_before_ordered(&mut self, nth: u32) -> Result<(), AccessError> {
+        let before = match self.ordered {
+            NOBODY => self.last,
+            ordered => self.records[ordered as usize].previous,
+        };
+        if before != nth {
+            self.unlink(nth)?;
+            self.link_between(before, nth, self.ordered)?;
+        }
+        self.ordered = nth;
+        Ok(())
+    }
+
+    fn link_between(&mut self, before: u32, nth: u32, after: u32) -> Result<(), AccessError> {
+        let at = self.offset(nth);
+        self.database.space.set_word(at, self.offset(after))?;
+        let link = if before == NOBODY { FREELIST_HEAD } else { self.offset(before) };
+        self.database.space.set_word(link, at)?;
+        self.records[nth as usize].next = after;
+        self.records[nth as usize].previous = before;
+        match before {
+            NOBODY => {}
+            before => self.records[before as usize].next = nth,
+        }
+        match after {
+            NOBODY => self.last = nth,
+            after => self.records[after as usize].previous = nth,
+        }
+        Ok(())
+    }
+}
