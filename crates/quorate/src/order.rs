@@ -120,7 +120,7 @@ impl Display for Found {
         let at_once = f64::from(*events) / f64::from((*critical_path).max(1));
         writeln!(
             out,
-            "parallel   {critical_path} steps must come one after the other: at most {at_once:.1} at once"
+            "parallel   {critical_path} steps on the critical path: {at_once:.1} steps at a time on average"
         )?;
         for (what, places) in [("split", &self.splits), ("given up", &self.locks_given_up)] {
             places.iter().try_for_each(|place| writeln!(out, "{what:<10} {place}"))?;

@@ -322,7 +322,7 @@ impl Report {
         let parallel = f64::from(*events) / f64::from(*critical_path).max(1.0);
         writeln!(
             out,
-            "           {events} steps, {critical_path} of them one after the other: at most {parallel:.1} at once"
+            "           {events} steps, {critical_path} on the critical path: {parallel:.1} at a time on average"
         )?;
         if self.planted > 0 {
             let first = self
