@@ -204,7 +204,7 @@ fn order_finds_and_saves_what_a_replay_takes() {
         assert_eq!(found["order"][same], replayed["order"][same], "{same}");
     }
     let text = out(&quorate(&["order", "--quiet", &traces]));
-    assert!(text.contains("must come one after the other"), "{text}");
+    assert!(text.contains("on the critical path"), "{text}");
 
     let bad = place.generated("bad", &["--processes", "3", "--violation", "stale-read"]);
     refused(&["order", "--quiet", &bad], 1, "bad");
