@@ -56,7 +56,7 @@ fn round(folder: &Path, form: TraceForm) -> Result<(Figures, Figures)> {
     let mut random = fastrand::Rng::with_seed(7);
     let keys: Vec<[u8; 16]> = (0..KEYS).map(|_| random.u128(..).to_le_bytes()).collect();
     for (database, key) in databases.iter().flat_map(|database| keys.iter().map(move |key| (database, key))) {
-        database.store(key, &[b'v'; 100], StoreMode::Replace)?;
+        database.store(key, [b'v'; 100], StoreMode::Replace)?;
     }
     let mut figures = [Figures::new(), Figures::new()];
     for (name, operation) in OPERATIONS {
@@ -99,7 +99,7 @@ fn fetch(database: &Database, key: &[u8; 16], _: u32) {
 }
 
 fn store(database: &Database, key: &[u8; 16], number: u32) {
-    let stored = database.store(key, &[number as u8; 100], StoreMode::Replace);
+    let stored = database.store(key, [number as u8; 100], StoreMode::Replace);
     assert!(stored.is_ok(), "{stored:?}");
 }
 
@@ -130,7 +130,7 @@ fn traverses(databases: &[Database; 2]) -> [f64; 2] {
     for turn in 0..TURNS {
         for side in [turn % 2, 1 - turn % 2] {
             let start = on_processor();
-            let shown = databases[side].traverse_read(|_, _, _| ControlFlow::Continue(()));
+            let shown = databases[side].traverse_read(|_, _| ControlFlow::Continue(()));
             assert!(matches!(shown, Ok(count) if count == KEYS as u64));
             times[side] += on_processor() - start;
         }

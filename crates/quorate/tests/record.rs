@@ -7,7 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use fastrand::Rng;
-use tdb::{Database, LockKind, OpenOptions, StoreMode, Wait};
+use tdb::compat::Tdb;
+use tdb::{LockKind, OpenOptions, StoreMode, Wait};
 use tdb_trace::{Recording, TraceForm};
 
 /// Set for the worker processes: folder, form, seed and number of operations.
@@ -18,16 +19,16 @@ fn long() -> bool {
     std::env::var_os("QUORATE_LONG").is_some()
 }
 
-fn open(folder: &Path, form: TraceForm) -> Database {
+fn open(folder: &Path, form: TraceForm) -> Tdb {
     let mut options = OpenOptions::new();
     options.create(true).hash_size(7).no_sync(true);
     options.observe(Recording::to(folder.join("traces")).form(form));
-    options.open(folder.join("db.tdb")).unwrap()
+    Tdb::open(&options, folder.join("db.tdb")).unwrap()
 }
 
 /// One process's work: everything that the grammar has.
 struct Work {
-    database: Database,
+    database: Tdb,
     rng: Rng,
     values: u32,
 }
@@ -69,7 +70,7 @@ impl Work {
             7 => {
                 let mode = self.mode();
                 let (first, rest) = value.split_at(value.len() / 2);
-                drop(self.database.storev(key, &[first, rest], mode));
+                drop(self.database.store_parts(key, &[first, rest], mode));
             }
             _ => {
                 let mode = self.mode();
@@ -149,7 +150,8 @@ impl Work {
         let stop = self.rng.u8(..3) == 0;
         let mut rng = self.rng.fork();
         let mut number = self.values * 1000;
-        let show = |database: &Database, key: &[u8], _: &[u8]| {
+        let database = &self.database;
+        let show = |key: &[u8], _: &[u8]| {
             number += 1;
             match rng.u8(..8) {
                 0 => drop(database.fetch(key).unwrap()),

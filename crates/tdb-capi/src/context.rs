@@ -5,7 +5,8 @@ use std::ffi::{CStr, CString, c_int};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
-use tdb::{Database, ErrorCode, LogLevel};
+use tdb::compat::Tdb;
+use tdb::{ErrorCode, LogLevel};
 
 use crate::abi::LoggingContext;
 use crate::guard;
@@ -14,7 +15,7 @@ use crate::logging;
 /// One opened database. It stays where it is while it is open: C and its callbacks have its address.
 pub struct Context {
     /// Empty while `tdb_open` runs, which may log already.
-    database: OnceCell<Database>,
+    database: OnceCell<Tdb>,
     name: CString,
     log: Cell<LoggingContext>,
     /// Memory that a parser's copy can use; a parser inside a parser finds it empty.
@@ -39,7 +40,7 @@ impl Context {
     }
 
     /// Gives the context its database and to C; C gives it back to [`Context::close`].
-    pub fn hand_out(self: Box<Self>, database: Database) -> *mut Context {
+    pub fn hand_out(self: Box<Self>, database: Tdb) -> *mut Context {
         // Filled once, here, right after it was made.
         let _ = self.database.set(database);
         let pointer = Box::into_raw(self);
@@ -67,7 +68,7 @@ impl Context {
 
     /// The database, once it is open.
     #[inline]
-    pub fn database(&self) -> Option<&Database> {
+    pub fn database(&self) -> Option<&Tdb> {
         self.database.get()
     }
 
@@ -126,7 +127,7 @@ impl Context {
 pub unsafe fn with_database<T>(
     pointer: *mut Context,
     failed: T,
-    act: impl FnOnce(&Context, &Database) -> T,
+    act: impl FnOnce(&Context, &Tdb) -> T,
 ) -> T
 where
     T: Copy,

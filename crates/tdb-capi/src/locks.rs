@@ -3,7 +3,8 @@
 use std::ffi::c_int;
 use std::sync::atomic::AtomicI32;
 
-use tdb::{Database, ErrorCode, LockError, LockKind, Wait};
+use tdb::compat::Tdb;
+use tdb::{ErrorCode, LockError, LockKind, Wait};
 
 use crate::abi::{Datum, FAILED};
 use crate::context::{Context, with_database};
@@ -14,7 +15,7 @@ use crate::guard::status;
 unsafe fn on_chain(
     tdb: *mut Context,
     key: Datum,
-    act: impl FnOnce(&Database, &[u8]) -> Result<(), LockError>,
+    act: impl FnOnce(&Tdb, &[u8]) -> Result<(), LockError>,
 ) -> c_int {
     // SAFETY: the caller's promises.
     unsafe { with_database(tdb, FAILED, |_, database| status(act(database, key.bytes()))) }
@@ -22,7 +23,7 @@ unsafe fn on_chain(
 
 /// # Safety
 /// An open context.
-unsafe fn on_everything(tdb: *mut Context, act: impl FnOnce(&Database) -> Result<(), LockError>) -> c_int {
+unsafe fn on_everything(tdb: *mut Context, act: impl FnOnce(&Tdb) -> Result<(), LockError>) -> c_int {
     // SAFETY: the caller's promise.
     unsafe {
         with_database(tdb, FAILED, |_, database| {
@@ -102,18 +103,14 @@ everything_functions! {
 pub unsafe extern "C" fn tdb_lock_nonblock(tdb: *mut Context, list: c_int, kind: c_int) -> c_int {
     // SAFETY: C's promise: an open context.
     unsafe {
-        with_database(tdb, FAILED, |_, database| {
-            status(database.lock_list_number(list, kind_of(kind), Wait::No))
-        })
+        with_database(tdb, FAILED, |_, database| status(database.lock_number(list, kind_of(kind), Wait::No)))
     }
 }
 
 /// `tdb_unlock`
 pub unsafe extern "C" fn tdb_unlock(tdb: *mut Context, list: c_int, kind: c_int) -> c_int {
     // SAFETY: C's promise: an open context.
-    unsafe {
-        with_database(tdb, FAILED, |_, database| status(database.unlock_list_number(list, kind_of(kind))))
-    }
+    unsafe { with_database(tdb, FAILED, |_, database| status(database.unlock_number(list, kind_of(kind)))) }
 }
 
 fn kind_of(kind: c_int) -> LockKind {

@@ -1,10 +1,11 @@
-//! Opening and closing.
+//! Tdb and closing.
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 use std::sync::Arc;
 
+use tdb::compat::{self, Tdb};
 use tdb::{ByteOrder, Flags, HashFunction, LogLevel, OpenError, OpenOptions};
 use tdb_trace::Recording;
 
@@ -70,7 +71,7 @@ impl Request {
         if self.hash_size < 0 {
             return refuse(&context, "the hash size is negative");
         }
-        let opened = self.options(&context).open(OsStr::from_bytes(shown.to_bytes()));
+        let opened = Tdb::open(&self.options(&context), OsStr::from_bytes(shown.to_bytes()));
         match opened {
             Ok(database) => context.hand_out(database),
             Err(error) => {
@@ -90,8 +91,7 @@ impl Request {
             // libtdb's choice, which shows in the order of records.
             flags = flags | Flags::INCOMPATIBLE_HASH;
         }
-        options
-            .flags(flags)
+        compat::set_flags(&mut options, flags)
             .create(asks(libc::O_CREAT))
             .exclusive(asks(libc::O_EXCL))
             .truncate(asks(libc::O_TRUNC))

@@ -2,7 +2,8 @@
 
 use std::ffi::{c_int, c_void};
 
-use tdb::{Database, ErrorCode, StoreMode};
+use tdb::compat::Tdb;
+use tdb::{ErrorCode, StoreMode};
 
 use crate::abi::{DONE, Datum, FAILED, INSERT, MODIFY, RecordCallback};
 use crate::context::{Context, with_database};
@@ -115,7 +116,7 @@ pub unsafe extern "C" fn tdb_storev(
             };
             let parts = if count == 0 { &[] } else { std::slice::from_raw_parts(parts, count) };
             let parts: Vec<&[u8]> = parts.iter().map(|part| part.bytes()).collect();
-            status(database.storev(key.bytes(), &parts, mode_of(flag)))
+            status(database.store_parts(key.bytes(), &parts, mode_of(flag)))
         })
     }
 }
@@ -138,7 +139,7 @@ fn mode_of(flag: c_int) -> StoreMode {
 pub unsafe extern "C" fn tdb_wipe_all(tdb: *mut Context) -> c_int {
     // SAFETY: C's promise: an open context.
     unsafe {
-        with_database(tdb, FAILED, |_, database: &Database| {
+        with_database(tdb, FAILED, |_, database: &Tdb| {
             if database.is_read_only() {
                 database.set_last_error(ErrorCode::Lock);
                 return FAILED;

@@ -80,7 +80,7 @@ pub unsafe extern "C" fn tdb_remove_flags(tdb: *mut Context, flags: c_uint) {
 
 /// # Safety
 /// An open context.
-unsafe fn change_flags(tdb: *mut Context, flags: c_uint, change: impl FnOnce(&tdb::Database, Flags)) {
+unsafe fn change_flags(tdb: *mut Context, flags: c_uint, change: impl FnOnce(&tdb::compat::Tdb, Flags)) {
     let flags = Flags(flags);
     // SAFETY: the caller's promise.
     unsafe {

@@ -4,7 +4,8 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::ops::ControlFlow;
 use std::ptr;
 
-use tdb::{Database, ErrorCode, ReadError};
+use tdb::compat::Tdb;
+use tdb::{ErrorCode, ReadError};
 
 use crate::abi::{Datum, FAILED, TraverseCallback};
 use crate::context::{Context, with_database};
@@ -23,12 +24,12 @@ enum Walk<'a> {
 /// Calls `callback` for each record until it answers other than 0; how many it was called for, or -1.
 fn walk(
     context: &Context,
-    database: &Database,
+    database: &Tdb,
     walk: Walk<'_>,
     callback: Option<TraverseCallback>,
     private: *mut c_void,
 ) -> c_int {
-    let show = |_: &Database, key: &[u8], value: &[u8]| {
+    let show = |key: &[u8], value: &[u8]| {
         let Some(callback) = callback else {
             return ControlFlow::Continue(());
         };

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::ptr;
 
-use tdb::{Database, ErrorCode, LogLevel};
+use tdb::compat::Tdb;
+use tdb::{ErrorCode, LogLevel};
 
 use crate::abi::{DONE, Datum, FAILED, RecordCallback, RescueCallback};
 use crate::context::{Context, with_database};
@@ -139,9 +140,9 @@ pub unsafe extern "C" fn tdb_dump_all(tdb: *mut Context) {
     }
 }
 
-fn describe_chain(database: &Database, chain: u32) -> Option<String> {
+fn describe_chain(database: &Tdb, chain: u32) -> Option<String> {
     let mut text = format!("chain {chain}\n");
-    let shown = database.traverse_chain(chain, |_, key, value| {
+    let shown = database.traverse_chain(chain, |key, value| {
         let key_text = String::from_utf8_lossy(key);
         let _ = writeln!(
             text,
@@ -155,7 +156,7 @@ fn describe_chain(database: &Database, chain: u32) -> Option<String> {
     shown.ok().map(|count| if count == 0 { String::new() } else { text })
 }
 
-fn describe_freelist(database: &Database) -> Option<String> {
+fn describe_freelist(database: &Tdb) -> Option<String> {
     let mut lines = String::new();
     let mut total: u64 = 0;
     let count = database.freelist_records(|at, len| {

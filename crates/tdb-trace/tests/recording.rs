@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use tdb::{Database, Flags, LockKind, OpenOptions, StoreMode, Wait};
+use tdb::compat::Tdb;
+use tdb::{LockKind, OpenOptions, StoreMode, Wait};
 use tdb_trace::{Recording, TraceForm};
 use tempfile::TempDir;
 
@@ -16,16 +17,16 @@ fn folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-fn open(folder: &Path) -> Database {
+fn open(folder: &Path) -> Tdb {
     open_in_form(folder, TraceForm::Extended)
 }
 
-fn open_in_form(folder: &Path, form: TraceForm) -> Database {
+fn open_in_form(folder: &Path, form: TraceForm) -> Tdb {
     OpenOptions::new()
         .create(true)
         .hash_size(7)
         .observe(Recording::to(folder.join("traces")).form(form))
-        .open(folder.join("db"))
+        .open_in_dialect(folder.join("db"))
         .unwrap()
 }
 
@@ -101,7 +102,7 @@ fn numbers_read_without_a_lock_are_not_called_exact() {
     let mut options = OpenOptions::new();
     options.read_only(true);
     options.observe(Recording::to(folder.path().join("reader/traces")).form(TraceForm::Exact));
-    let _database = options.open(folder.path().join("db")).unwrap();
+    let _database = options.open_in_dialect(folder.path().join("db")).unwrap();
     let text = std::fs::read(only_trace(&folder.path().join("reader"))).unwrap();
     assert!(text.starts_with(b"0 tdb_open 7 0x"), "{}", String::from_utf8_lossy(&text[..50]));
     assert!(!text.contains(&b'#'));
@@ -142,13 +143,13 @@ fn show_form(folder: &Path) {
     let mut options = OpenOptions::new();
     options.create(true).hash_size(7).log(Arc::new(|_, message| println!("{message}")));
     options.observe(Recording::from_environment().unwrap());
-    drop(options.open(folder.join("db")).unwrap());
+    drop(options.open_in_dialect(folder.join("db")).unwrap());
 }
 
-fn everything(database: &Database) {
+fn everything(database: &Tdb) {
     database.store(b"a", b"1", StoreMode::Insert).unwrap();
     database.store(b"a", b"1", StoreMode::Insert).unwrap_err();
-    database.storev(b"b", &[b"2", b"", b"3"], StoreMode::Replace).unwrap();
+    database.store_parts(b"b", &[b"2", b"", b"3"], StoreMode::Replace).unwrap();
     database.store(b"c", b"", StoreMode::Modify).unwrap_err();
     database.append(b"c", b"4").unwrap();
     database.append(b"c", b"5").unwrap();
@@ -159,34 +160,36 @@ fn everything(database: &Database) {
     database.delete(b"a").unwrap();
     database.delete(b"a").unwrap_err();
     database.seqnum().unwrap();
-    drop(database.chain_lock(b"b", LockKind::Read, Wait::No).unwrap());
+    database.lock_chain(b"b", LockKind::Read, Wait::No).unwrap();
+    database.unlock_chain(b"b", LockKind::Read).unwrap();
     database.lock_chain(b"b", LockKind::Write, Wait::Yes).unwrap();
     database.unlock_chain(b"b", LockKind::Write).unwrap();
     database.unlock_chain(b"b", LockKind::Write).unwrap_err();
-    drop(database.lock_all_guard(LockKind::Write, Wait::Yes).unwrap());
+    database.lock_all(LockKind::Write, Wait::Yes).unwrap();
+    database.unlock_all(LockKind::Write).unwrap();
     database.lock_all(LockKind::Read, Wait::No).unwrap();
     database.unlock_all(LockKind::Read).unwrap();
-    database.traverse(|_, _, _| ControlFlow::Break(())).unwrap();
+    database.traverse(|_, _| ControlFlow::Break(())).unwrap();
     database.delete(b"b").unwrap();
     database
-        .traverse_read(|database, _, _| {
+        .traverse_read(|_, _| {
             database.fetch(b"c").unwrap();
             ControlFlow::Continue(())
         })
         .unwrap();
     let key = database.first_key().unwrap().unwrap();
     database.next_key(&key).unwrap();
-    let transaction = database.transaction().unwrap();
-    let mut inner = transaction.transaction().unwrap();
-    inner.store(b"t", b"6", StoreMode::Replace).unwrap();
-    inner.prepare_commit().unwrap();
-    inner.commit().unwrap();
-    transaction.fetch(b"t").unwrap();
-    transaction.commit().unwrap();
-    let mut transaction = database.transaction().unwrap();
-    transaction.store(b"t", b"7", StoreMode::Replace).unwrap();
-    transaction.prepare_commit().unwrap();
-    drop(transaction);
+    database.transaction_start(Wait::Yes).unwrap();
+    database.transaction_start(Wait::Yes).unwrap();
+    database.store(b"t", b"6", StoreMode::Replace).unwrap();
+    database.transaction_prepare_commit().unwrap();
+    database.transaction_commit().unwrap();
+    database.fetch(b"t").unwrap();
+    database.transaction_commit().unwrap();
+    database.transaction_start(Wait::Yes).unwrap();
+    database.store(b"t", b"7", StoreMode::Replace).unwrap();
+    database.transaction_prepare_commit().unwrap();
+    database.transaction_cancel().unwrap();
     database.wipe_all().unwrap();
     database.repack().unwrap();
     database.mark_chain(b"a").unwrap();
@@ -202,7 +205,7 @@ fn a_copy_is_read_again_once_something_else_was_said() {
         .create(true)
         .hash_size(1)
         .observe(Recording::to(folder.path().join("traces")))
-        .open(folder.path().join("db"))
+        .open_in_dialect(folder.path().join("db"))
         .unwrap();
     let path = only_trace(folder.path());
     for key in [b"a", b"b", b"c", b"d", b"e", b"f"] {
@@ -217,7 +220,7 @@ fn a_copy_is_read_again_once_something_else_was_said() {
         key = database.next_key(last).unwrap();
     }
     let mut nth = 0;
-    let shown = database.traverse_read(|database, _, _| {
+    let shown = database.traverse_read(|_, _| {
         nth += 1;
         if nth == 2 || nth == 3 {
             database.exists(b"a").unwrap();
@@ -260,7 +263,7 @@ fn a_copy_is_read_again_once_something_else_was_said() {
 fn each_handle_has_its_own_trace() {
     let folder = folder();
     let path = folder.path().join("db");
-    let silent = OpenOptions::new().create(true).open(&path).unwrap();
+    let silent = OpenOptions::new().create(true).open_in_dialect(&path).unwrap();
     assert!(!silent.is_observed());
     let first = open(folder.path());
     let second = first.another().unwrap();
@@ -280,14 +283,13 @@ fn a_forked_child_has_its_own_trace() {
     let folder = folder();
     let database = open(folder.path());
     database.store(b"a", b"1", StoreMode::Replace).unwrap();
-    let transaction = database.transaction().unwrap();
-    transaction.store(b"a", b"2", StoreMode::Replace).unwrap();
+    database.transaction_start(Wait::Yes).unwrap();
+    database.store(b"a", b"2", StoreMode::Replace).unwrap();
     // SAFETY: the child calls this database only, and leaves without unwinding.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let done = database.fetch(b"a").is_ok_and(|value| value.as_deref() == Some(b"1"))
             && database.exists(b"b").is_ok_and(|there| !there);
-        drop(transaction);
         drop(database);
         // SAFETY: ends this process.
         unsafe { libc::_exit(i32::from(!done)) };
@@ -296,7 +298,7 @@ fn a_forked_child_has_its_own_trace() {
     // SAFETY: our child, and room for its status.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
     assert_eq!(status, 0);
-    transaction.commit().unwrap();
+    database.transaction_commit().unwrap();
     drop(database);
     let found = traces(folder.path());
     let [ours, theirs] = [std::process::id(), child as u32]
@@ -326,7 +328,7 @@ fn numbers_go_past_their_end() {
     for _ in 0..2 {
         database.store(b"a", b"1", StoreMode::Replace).unwrap();
     }
-    database.traverse_read(|_, _, _| ControlFlow::Continue(())).unwrap();
+    database.traverse_read(|_, _| ControlFlow::Continue(())).unwrap();
     drop(database);
 
     let numbers: Vec<String> =
@@ -345,7 +347,7 @@ fn a_number_that_is_taken_back_is_not_written() {
     // SAFETY: the child opens files of its own and ends without returning.
     match unsafe { libc::fork() } {
         0 => {
-            let half = OpenOptions::new().flags(Flags::SEQNUM).open(&path).unwrap();
+            let half = OpenOptions::new().seqnum(true).open_in_dialect(&path).unwrap();
             half.transaction_start(Wait::Yes).unwrap();
             half.store(b"a", b"2", StoreMode::Replace).unwrap();
             half.transaction_prepare_commit().unwrap();
@@ -364,7 +366,7 @@ fn a_number_that_is_taken_back_is_not_written() {
     }
     assert_eq!(database.seqnum().unwrap(), 77, "the commit is half done");
 
-    database.traverse(|_, _, _| ControlFlow::Continue(())).unwrap();
+    database.traverse(|_, _| ControlFlow::Continue(())).unwrap();
 
     let trace = only_trace(folder.path());
     drop(database);
@@ -385,7 +387,7 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     let folder = folder();
     let mut options = OpenOptions::new();
     options.create(true).observe(Recording::to("/dev/null/traces"));
-    let error = options.open(folder.path().join("db")).unwrap_err();
+    let error = options.open_in_dialect(folder.path().join("db")).unwrap_err();
     assert!(error.to_string().contains("/dev/null/traces"), "{error}");
 }
 
@@ -423,7 +425,7 @@ fn fill(folder: &Path) {
     let mut options = OpenOptions::new();
     options.create(true).observe(Recording::to(folder.join("small/traces")));
     options.log(Arc::new(move |_, message| log.lock().unwrap().push(message.to_owned())));
-    let database = options.open(folder.join("db")).unwrap();
+    let database = options.open_in_dialect(folder.join("db")).unwrap();
     let path = only_trace(&folder.join("small"));
     let value = vec![b'x'; 10_000];
     for number in 0..400u32 {
@@ -461,7 +463,7 @@ fn a_trace_that_is_cut_short_or_removed_ends_and_the_database_goes_on() {
             let mut options = OpenOptions::new();
             options.create(true).observe(Recording::to(folder.path().join("traces")));
             options.log(Arc::new(move |_, message| log.lock().unwrap().push(message.to_owned())));
-            let database = options.open(folder.path().join("db")).unwrap();
+            let database = options.open_in_dialect(folder.path().join("db")).unwrap();
             let trace = only_trace(folder.path());
             for number in 0..300u32 {
                 database.store(&number.to_le_bytes(), &[b'x'; 100], StoreMode::Replace).unwrap();
@@ -480,5 +482,16 @@ fn a_trace_that_is_cut_short_or_removed_ends_and_the_database_goes_on() {
             assert_eq!(told.len(), 1, "{complaint}, {stores} stores: {heard:?}");
             assert!(told[0].contains(complaint) && told[0].contains("db.trace."), "{told:?}");
         }
+    }
+}
+
+/// Opening what C's interface would open.
+trait Dialect {
+    fn open_in_dialect(&self, path: impl AsRef<Path>) -> Result<Tdb, tdb::OpenError>;
+}
+
+impl Dialect for OpenOptions {
+    fn open_in_dialect(&self, path: impl AsRef<Path>) -> Result<Tdb, tdb::OpenError> {
+        Tdb::open(self, path)
     }
 }

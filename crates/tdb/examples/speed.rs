@@ -6,7 +6,8 @@ use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use tdb::{Database, Flags, OpenOptions, StoreMode, Wait};
+use tdb::compat::{Tdb, set_flags};
+use tdb::{Flags, OpenOptions, StoreMode, Wait};
 
 struct Xorshift(u64);
 
@@ -48,12 +49,9 @@ fn main() {
     let repeats = arguments.get(7).map_or(20, |text| parse(text) as usize);
     let path = &arguments[4];
     let _ = std::fs::remove_file(path);
-    let database = OpenOptions::new()
-        .flags(flags)
-        .create(true)
-        .hash_size(parse(&arguments[3]))
-        .open(path)
-        .expect("opens");
+    let mut options = OpenOptions::new();
+    set_flags(&mut options, flags).create(true).hash_size(parse(&arguments[3]));
+    let database = Tdb::open(&options, path).expect("opens");
     let mut rng = Xorshift(88_172_645_463_325_252);
     let keys = (0..2 * records)
         .map(|_| {
@@ -74,7 +72,7 @@ fn parse(text: &str) -> u32 {
     text.parse().expect("a number")
 }
 
-fn operations(bench: &mut Bench, database: &Database, records: usize) {
+fn operations(bench: &mut Bench, database: &Tdb, records: usize) {
     let value = [b'v'; 256];
     let mut other = value;
     other[5] += 1;
@@ -110,11 +108,11 @@ fn operations(bench: &mut Bench, database: &Database, records: usize) {
     }
 }
 
-fn walks(bench: &Bench, database: &Database) {
+fn walks(bench: &Bench, database: &Tdb) {
     for (name, reading) in [("traverse_read", true), ("traverse", false)] {
         let mut sum = 0;
         let start = Instant::now();
-        let add = |_: &Database, _: &[u8], value: &[u8]| {
+        let add = |_: &[u8], value: &[u8]| {
             sum += u64::from(value[0]);
             ControlFlow::Continue(())
         };
@@ -136,7 +134,7 @@ fn walks(bench: &Bench, database: &Database) {
     println!("{} firstnext {:.1}", bench.tag, start.elapsed().as_nanos() as f64 / f64::from(count));
 }
 
-fn transactions(bench: &mut Bench, database: &Database, records: usize, repeats: usize) {
+fn transactions(bench: &mut Bench, database: &Tdb, records: usize, repeats: usize) {
     let mut value = [b'v'; 256];
     database.transaction_start(Wait::Yes).expect("starts");
     for nth in 0..records {

@@ -5,13 +5,14 @@
 //! zero or pad word in the place of its magic, the space up to the next noted one is lost, as a crash leaves it:
 //! counted, no error. The memory needed is two bits for every four bytes of the file.
 
-use crate::database::Database;
 use crate::error::{AccessError, Coded, ErrorCode, LockError, ReadError};
+use crate::file::bytes::Bytes;
 use crate::file::format::{
     Length, Offset, PAD, RECORD_DEAD, RECORD_FREE, RECORD_HEADER, RECORD_USED, RECOVERY_INVALID,
     RECOVERY_START_AT, RECOVERY_VALID, Record, TAILER, chain_head,
 };
-use crate::lock::{ChainIndex, LockKind, Wait};
+use crate::lock::{ChainIndex, LockKind};
+use crate::table::Table;
 
 /// A check that did not pass.
 #[derive(Debug, thiserror::Error)]
@@ -129,10 +130,10 @@ fn corrupt(offset: Offset, what: &'static str) -> AccessError {
     AccessError::Corrupt { offset, what }
 }
 
-impl Database {
+impl<B: Bytes> Table<'_, B> {
     /// Checks the whole database; `accept` is asked about every key and value.
     pub fn check(&self, accept: impl FnMut(&[u8], &[u8]) -> bool) -> Result<CheckReport, CheckError> {
-        self.noted(self.check_all(accept))
+        self.core.noted(self.check_all(accept))
     }
 
     fn check_all(&self, mut accept: impl FnMut(&[u8], &[u8]) -> bool) -> Result<CheckReport, CheckError> {
@@ -150,7 +151,7 @@ impl Database {
     pub(crate) fn noted_records(&self) -> Result<Noted, AccessError> {
         let size = self.space.size();
         let mut noted = Noted { used: Places::new(size), free: Places::new(size) };
-        for chain in 0..self.hash_size {
+        for chain in 0..self.core.hash_size {
             self.note_chain(chain, &mut noted.used)?;
         }
         self.walk_freelist(|at, _| {
@@ -164,19 +165,10 @@ impl Database {
         &self,
         run: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        let locked = !self.holds_everything();
-        if locked {
-            self.lock_allrecord(LockKind::Read, Wait::Yes, false)?;
-        }
-        let result = self.refresh_unless_in_transaction().map_err(E::from).and_then(|()| run());
-        if locked {
-            self.unlock_allrecord();
-        }
-        result
-    }
-
-    fn refresh_unless_in_transaction(&self) -> Result<(), AccessError> {
-        if self.transaction_active() { Ok(()) } else { self.space.refresh() }
+        let free = !self.core.locks.holds_everything();
+        let _locked = free.then(|| self.core.everything(LockKind::Read)).transpose()?;
+        self.space.refresh()?;
+        run()
     }
 
     fn check_stretches(
@@ -225,7 +217,7 @@ impl Database {
         mut with: impl FnMut(&mut Noted, Offset, &Stretch) -> Result<(), E>,
     ) -> Result<(), E> {
         let size = self.space.size();
-        let mut at = self.first_record();
+        let mut at = self.core.first_record();
         while at < size {
             let stretch = self.stretch_at(at, noted)?;
             with(noted, at, &stretch)?;
@@ -287,7 +279,7 @@ impl Database {
         self.check_tailer(at, record)?;
         let bytes = self.space.bytes(at + RECORD_HEADER, record.key_len + record.data_len)?;
         let (key, value) = bytes.split_at(record.key_len as usize);
-        if self.hash.hash(key) != record.hash {
+        if self.core.hash.hash(key) != record.hash {
             return Err(corrupt(at, "the record's hash is not its key's").into());
         }
         if alive && !accept(key, value) {
@@ -304,7 +296,7 @@ impl Database {
                 return Err(corrupt(link, "this points at no record, or at one that is on a chain already"));
             }
             let record = self.space.record(at)?;
-            if self.chain_of(record.hash) != chain {
+            if record.hash % self.core.hash_size != chain {
                 return Err(corrupt(at, "the record is on the chain of another hash"));
             }
             link = at;
@@ -320,7 +312,7 @@ impl Database {
 
     /// Checks the freelist alone, for circles and for records that are not free; returns how many it holds.
     pub fn validate_freelist(&self) -> Result<u32, CheckError> {
-        self.noted(self.under_freelist_lock(|| {
+        self.core.noted(self.under_freelist_lock(|| {
             let mut seen = Places::new(self.space.size());
             self.walk_freelist(|at, record| {
                 if record.magic != RECORD_FREE || !at.is_multiple_of(4) {
@@ -338,7 +330,7 @@ impl Database {
 
     /// Calls `with` with place and length of each record of the freelist, in the list's order; returns how many.
     pub fn freelist_records(&self, mut with: impl FnMut(Offset, Length)) -> Result<u32, CheckError> {
-        self.noted(self.under_freelist_lock(|| {
+        self.core.noted(self.under_freelist_lock(|| {
             self.walk_freelist(|at, record| {
                 with(at, record.record_len);
                 Ok(())
@@ -348,11 +340,11 @@ impl Database {
 
     /// Calls `with` with place and header of each record of a chain, deleted ones included, under the chain's lock.
     pub fn chain_records(&self, chain: u32, mut with: impl FnMut(Offset, &Record)) -> Result<(), ReadError> {
-        if chain >= self.hash_size {
-            return self.noted(Err(ReadError::NoSuchChain { chain, hash_size: self.hash_size }));
+        if chain >= self.core.hash_size {
+            return self.core.noted(Err(ReadError::NoSuchChain { chain, hash_size: self.core.hash_size }));
         }
         let mut run = || {
-            let _chain = self.locked(ChainIndex::chain(chain), LockKind::Read, Wait::Yes)?;
+            let _chain = self.core.read(ChainIndex::chain(chain))?;
             let mut at = self.space.word(chain_head(chain))?;
             let mut steps = 0;
             while at != 0 {
@@ -364,11 +356,11 @@ impl Database {
             }
             Ok(())
         };
-        self.noted(run())
+        self.core.noted(run())
     }
 
     fn under_freelist_lock<T>(&self, run: impl FnOnce() -> Result<T, AccessError>) -> Result<T, CheckError> {
-        let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Read, Wait::Yes)?;
+        let _freelist = self.core.read(ChainIndex::FREELIST)?;
         Ok(run()?)
     }
 }

@@ -1,303 +1,549 @@
-//! One open database: what belongs to it, and the questions it answers without touching records.
+//! One open database, for Rust programs.
 
-use std::cell::{Cell, RefCell};
-use std::os::fd::{AsRawFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::sync::atomic::AtomicI32;
 
-use crate::commit::transaction::TransactionState;
-use crate::error::{AccessError, Coded, ErrorCode, LockError, ReadError};
-use crate::file::format::{ByteOrder, Offset, SEQNUM_AT, first_record};
+use crate::check::{CheckError, CheckReport};
+use crate::core::Core;
+use crate::error::{LockError, OpenError, ReadError, RepackError, StoreError, TransactionError};
+use crate::file::bytes::Bytes;
+use crate::file::format::{ByteOrder, Length, Offset, Record};
 use crate::file::space::Space;
+use crate::file::storage::Storage;
 use crate::flags::Flags;
+use crate::guards::{AllRecordLock, ChainLock};
 use crate::hash::HashFunction;
-use crate::lock::{LockByte, LockKind, LockState, Wait};
-use crate::observe::{Observed, Operation, When};
-use crate::open::OpenOptions;
-use crate::table::freelist::FreelistMemory;
-use crate::table::traverse::Traverses;
-
-/// How serious a message of [`OpenOptions::log`] is; libtdb's numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(i32)]
-pub enum LogLevel {
-    /// The database cannot be used.
-    Fatal = 0,
-    /// An operation failed.
-    Error = 1,
-    /// Something is odd and was dealt with.
-    Warning = 2,
-    /// Something happened, as it should.
-    Trace = 3,
-}
-
-/// Where messages go.
-pub type Log = std::sync::Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
+use crate::lock::{LockKind, Wait};
+use crate::log::Log;
+use crate::observe::{Operation, When};
+use crate::open::{OpenOptions, open_another};
+use crate::records::Records;
+use crate::summary::Summary;
+use crate::table::Table;
+use crate::table::records::StoreMode;
+use crate::transaction::Transaction;
 
 /// One opening of a database.
 ///
 /// It is `Send` and not `Sync`: each thread has its own, by [`Database::another`] for databases in files (the two
-/// exclude each other like two processes do), or one behind a `Mutex` for databases in memory. All operations take
-/// `&self`, so that a traverse can hand the database to its callback. After a fork the child's first operation opens
+/// exclude each other like two processes do), or one behind a `Mutex` for databases in memory. Single operations take
+/// `&self`, so that they work inside a traverse, and while a guard or a value is held. A transaction takes `&mut self`:
+/// none begins meanwhile, and nothing goes past it. After a fork the child's first operation opens
 /// the file anew by itself: locks of the parent are not the child's.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use tdb::{Database, OpenOptions, StoreMode};
+/// let database = OpenOptions::new().create(true).open(folder.path().join("test.tdb"))?;
+/// database.store("key", "value", StoreMode::Replace)?;
+/// database.append("key", " and more")?;
+/// assert_eq!(database.fetch("key")?.as_deref(), Some(&b"value and more"[..]));
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// One handle in two threads at once does not compile:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// fn is_sync<T: Sync>() {}
 /// is_sync::<tdb::Database>();
 /// ```
 pub struct Database {
-    pub(crate) space: Space,
-    pub(crate) locks: LockState,
-    pub(crate) flags: Cell<Flags>,
-    pub(crate) read_only: bool,
-    pub(crate) hash: HashFunction,
-    pub(crate) hash_size: u32,
-    pub(crate) name: PathBuf,
-    pub(crate) options: OpenOptions,
-    pub(crate) last_error: Cell<ErrorCode>,
-    pub(crate) max_dead: Cell<u32>,
-    pub(crate) traverses: Traverses,
-    pub(crate) transaction: RefCell<Option<TransactionState>>,
-    pub(crate) freelist: FreelistMemory,
-    /// How often this handle has changed records: tells a traverse that its copy is old.
-    pub(crate) changes: Cell<u64>,
-    /// How often positions of records became meaningless (wipe, cancelled transaction).
-    pub(crate) upheavals: Cell<u64>,
-    pub(crate) log: RefCell<Option<Log>>,
-    /// Memory for copies of values; a parser inside a parser finds it empty.
-    pub(crate) buffer: Cell<Vec<u8>>,
-    /// Who is told what is done; nobody, normally.
-    pub(crate) observed: Option<Box<Observed>>,
+    core: Core,
 }
 
 impl Database {
-    /// The name it was opened by.
-    pub fn name(&self) -> &Path {
-        &self.name
+    pub(crate) fn of(core: Core) -> Database {
+        Database { core }
     }
 
-    /// The descriptor of the file, if there is one. Closing it, or locking the file by it, breaks the database.
-    pub fn raw_fd(&self) -> Option<RawFd> {
-        self.space.file().map(AsRawFd::as_raw_fd)
+    /// Opens an existing database, with default options.
+    ///
+    /// # Errors
+    /// As [`OpenOptions::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Database, OpenError> {
+        OpenOptions::new().open(path)
+    }
+
+    /// Makes a new database with default options; the file must not exist.
+    ///
+    /// # Errors
+    /// As [`OpenOptions::open`].
+    pub fn create_new(path: impl AsRef<Path>) -> Result<Database, OpenError> {
+        OpenOptions::new().create(true).exclusive(true).open(path)
+    }
+
+    /// A new database in memory, without a file, locks and transactions.
+    ///
+    /// # Errors
+    /// The system has no memory.
+    ///
+    /// ```
+    /// let database = tdb::Database::in_memory()?;
+    /// assert!(!database.exists("key")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn in_memory() -> Result<Database, OpenError> {
+        OpenOptions::new().internal(true).open("in memory")
+    }
+
+    /// A second handle of the same file, for another thread: it locks and transacts on its own.
+    ///
+    /// Databases in memory have no second handle; share one behind a `Mutex`.
+    ///
+    /// # Errors
+    /// The database is not in a file, or the system refuses to open it again.
+    pub fn another(&self) -> Result<Database, OpenError> {
+        open_another(&self.core).map(Database::of)
+    }
+
+    /// Opens the file anew for this handle, as a child must after a fork; fails with locks held.
+    ///
+    /// A child's first operation does this by itself. Calling it early also takes the lock that keeps
+    /// clear-if-first openers from emptying the database once the parent has gone.
+    ///
+    /// # Errors
+    /// Locks are held, or the system refuses to open the file again.
+    pub fn reopen(&mut self) -> Result<(), OpenError> {
+        self.end_forgotten_transaction();
+        self.core.reopen()
+    }
+
+    /// Puts another storage in the place of the one that the database was opened in, which is given back: the next version
+    /// of a replicated database, say, under a handle that stays open. It must hold a database with the same number of
+    /// chains, hash and byte order.
+    ///
+    /// # Errors
+    /// The database was not opened by [`OpenOptions::open_storage`], or the new storage holds another kind of database; the
+    /// old one stays then.
+    pub fn exchange(&mut self, storage: Box<dyn Storage>) -> Result<Box<dyn Storage>, OpenError> {
+        self.end_forgotten_transaction();
+        self.core.exchange(storage)
+    }
+
+    /// Closes the database and gives back the storage that it was opened in; none if that is a file or memory.
+    pub fn into_storage(self) -> Option<Box<dyn Storage>> {
+        self.end_forgotten_transaction();
+        let mut core = self.core;
+        core.space.take_storage()
+    }
+
+    /// The records in the file.
+    #[inline]
+    pub(crate) fn table(&self) -> Table<'_, Space> {
+        if self.core.locks.in_transaction() {
+            self.end_forgotten_transaction();
+        }
+        self.core.table()
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// A [`Transaction`] that was forgotten ([`std::mem::forget`]) is over now: nothing of it has reached the file, but its
+    /// locks are held.
+    #[cold]
+    fn end_forgotten_transaction(&self) {
+        if self.core.locks.in_transaction() && !self.core.locks.is_after_fork() {
+            crate::commit::transaction::release_locks(&self.core);
+        }
+    }
+
+    // Single records.
+
+    /// The value of `key`, if it is there.
+    ///
+    /// # Errors
+    /// The chain cannot be locked, or the file cannot be read or believed.
+    pub fn fetch(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, ReadError> {
+        self.table().fetch(key.as_ref())
+    }
+
+    /// Puts the value of `key` into `value`, whose memory serves many fetches; `false`, and `value` empty, if it is not there.
+    ///
+    /// # Errors
+    /// As [`Database::fetch`].
+    pub fn fetch_into(&self, key: impl AsRef<[u8]>, value: &mut Vec<u8>) -> Result<bool, ReadError> {
+        self.table().fetch_into(key.as_ref(), value)
+    }
+
+    /// Shows the value of `key` to `parse`; `None` if the key is not there.
+    ///
+    /// It is a copy, in memory that this handle keeps for the next call: another process may change the file's own bytes
+    /// at any moment. No lock is held any more when `parse` runs, so it may use the database in every way. The value cannot
+    /// be kept beyond the call:
+    ///
+    /// ```compile_fail
+    /// # let database = tdb::Database::open("x").unwrap();
+    /// let kept: &[u8] = database.parse_record("key", |value| value).unwrap().unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Database::fetch`].
+    pub fn parse_record<T>(
+        &self,
+        key: impl AsRef<[u8]>,
+        parse: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, ReadError> {
+        self.table().parse_record(key.as_ref(), parse)
+    }
+
+    /// Whether `key` is there.
+    ///
+    /// # Errors
+    /// As [`Database::fetch`].
+    pub fn exists(&self, key: impl AsRef<[u8]>) -> Result<bool, ReadError> {
+        self.table().exists(key.as_ref())
+    }
+
+    /// Stores `value` under `key`.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] and [`StoreError::NoSuchRecord`] as `mode` says; the database is open for reading only, or
+    /// such a traverse is running; the record is too long; the chain cannot be locked; the file cannot be read, written
+    /// or believed.
+    pub fn store(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        mode: StoreMode,
+    ) -> Result<(), StoreError> {
+        self.table().store(key.as_ref(), value.as_ref(), mode)
+    }
+
+    /// Stores the concatenation of `parts` under `key`.
+    ///
+    /// # Errors
+    /// As [`Database::store`].
+    pub fn store_parts(
+        &self,
+        key: impl AsRef<[u8]>,
+        parts: &[&[u8]],
+        mode: StoreMode,
+    ) -> Result<(), StoreError> {
+        self.table().store_parts(key.as_ref(), parts, mode)
+    }
+
+    /// Appends `more` to the value of `key`, which begins empty if it is not there.
+    ///
+    /// # Errors
+    /// As [`Database::store`].
+    pub fn append(&self, key: impl AsRef<[u8]>, more: impl AsRef<[u8]>) -> Result<(), StoreError> {
+        self.table().append(key.as_ref(), more.as_ref())
+    }
+
+    /// Deletes `key`.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchRecord`] if it is not there; else as [`Database::store`].
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<(), StoreError> {
+        self.table().delete(key.as_ref())
+    }
+
+    // All records.
+
+    /// Deletes all records, in one step for others.
+    ///
+    /// # Errors
+    /// As [`Database::store`].
+    pub fn wipe_all(&self) -> Result<(), StoreError> {
+        self.table().wipe_all()
+    }
+
+    /// Calls `with` for every record, until it breaks off; returns how many it was called for.
+    ///
+    /// `with` may store and delete, and no transaction of another process commits
+    /// meanwhile. Records are in no particular order; those stored meanwhile may appear or not.
+    ///
+    /// # Errors
+    /// As [`Database::fetch`].
+    pub fn traverse(&self, with: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<u64, ReadError> {
+        self.table().traverse(with)
+    }
+
+    /// Like [`Database::traverse`], for callbacks that only read: changes are refused meanwhile.
+    ///
+    /// # Errors
+    /// As [`Database::fetch`].
+    pub fn traverse_read(&self, with: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<u64, ReadError> {
+        self.table().traverse_read(with)
+    }
+
+    /// Calls `with` for every record of one chain, which stays locked for reading all the time.
+    ///
+    /// # Errors
+    /// There is no such chain; else as [`Database::fetch`].
+    pub fn traverse_chain(
+        &self,
+        chain: u32,
+        with: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<u64, ReadError> {
+        self.table().traverse_chain(chain, with)
+    }
+
+    /// All records, as copies, in no particular order; the loop may change the database. A record that is stored meanwhile
+    /// may appear or not, one that is deleted meanwhile does not.
+    ///
+    /// ```
+    /// # use tdb::{Database, StoreMode};
+    /// let database = Database::in_memory()?;
+    /// database.store("a", "1", StoreMode::Insert)?;
+    /// for record in database.records() {
+    ///     let (key, value) = record?;
+    ///     database.store(&value, &key, StoreMode::Replace)?;
+    /// }
+    /// assert_eq!(database.fetch("1")?.as_deref(), Some(&b"a"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn records(&self) -> Records<'_> {
+        Records::new(self)
+    }
+
+    /// All keys; see [`Database::records`].
+    pub fn keys(&self) -> impl Iterator<Item = Result<Vec<u8>, ReadError>> {
+        self.records().map(|record| record.map(|(key, _)| key))
+    }
+
+    /// The first key, in no particular order; `None` if the database is empty. One such walk per handle: it begins anew here.
+    ///
+    /// # Errors
+    /// As [`Database::fetch`].
+    pub fn first_key(&self) -> Result<Option<Vec<u8>>, ReadError> {
+        self.table().first_key()
+    }
+
+    /// The key after `key`; `None` at the end. `key` may have been deleted meanwhile if it was the last one returned.
+    ///
+    /// # Errors
+    /// As [`Database::fetch`].
+    pub fn next_key(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, ReadError> {
+        self.table().next_key(key.as_ref())
+    }
+
+    /// Rewrites all records without gaps, in a transaction. The file's size stays, and its free space becomes one.
+    ///
+    /// # Errors
+    /// Those of a transaction and of the operations in it; the database is as before then.
+    pub fn repack(&mut self) -> Result<(), RepackError> {
+        let table = self.table();
+        table.tell(table.called(), When::Last, Some(Operation::Repack));
+        let transaction = self.transaction()?;
+        transaction.rewrite()?;
+        Ok(transaction.commit()?)
+    }
+
+    // Locks and transactions.
+
+    /// Locks the chain of `key`: several operations on the key become one step for others.
+    ///
+    /// A handle cannot be dropped, nor a transaction begun, while a guard is held:
+    ///
+    /// ```compile_fail,E0505
+    /// # use tdb::{Database, LockKind, Wait};
+    /// # let database = Database::open("x").unwrap();
+    /// let lock = database.chain_lock("key", LockKind::Write, Wait::Yes).unwrap();
+    /// drop(database);
+    /// drop(lock);
+    /// ```
+    ///
+    /// # Errors
+    /// Another process or thread holds it and `wait` is [`Wait::No`]; it cannot be combined with the locks held; or the
+    /// system refuses.
+    pub fn chain_lock(
+        &self,
+        key: impl AsRef<[u8]>,
+        kind: LockKind,
+        wait: Wait,
+    ) -> Result<ChainLock<'_>, LockError> {
+        self.table().lock_chain(key.as_ref(), kind, wait)?;
+        Ok(ChainLock::of(&self.core, key.as_ref(), kind))
+    }
+
+    /// Locks all records.
+    ///
+    /// # Errors
+    /// As [`Database::chain_lock`].
+    pub fn all_record_lock(&self, kind: LockKind, wait: Wait) -> Result<AllRecordLock<'_>, LockError> {
+        self.table().lock_all(kind, wait)?;
+        Ok(AllRecordLock::of(&self.core, kind))
+    }
+
+    /// Starts a transaction, waiting for those of others. This handle cannot be used beside it.
+    ///
+    /// ```compile_fail,E0502
+    /// # use tdb::{Database, LockKind, Wait};
+    /// # let mut database = Database::open("x").unwrap();
+    /// let lock = database.chain_lock("key", LockKind::Write, Wait::Yes).unwrap();
+    /// let transaction = database.transaction().unwrap();
+    /// drop(lock);
+    /// ```
+    ///
+    /// # Errors
+    /// Read-only databases and those in memory have none; a guard that was forgotten is held; the locks cannot be taken;
+    /// the file cannot be read.
+    pub fn transaction(&mut self) -> Result<Transaction<'_>, TransactionError> {
+        self.end_forgotten_transaction();
+        Transaction::begin(&self.core, Wait::Yes)
+    }
+
+    /// Like [`Database::transaction`]; fails with [`LockError::WouldBlock`] if another is open.
+    ///
+    /// # Errors
+    /// As [`Database::transaction`].
+    pub fn try_transaction(&mut self) -> Result<Transaction<'_>, TransactionError> {
+        self.end_forgotten_transaction();
+        Transaction::begin(&self.core, Wait::No)
+    }
+
+    // Looking at the whole.
+
+    /// Checks the whole database; `accept` is asked about every key and value.
+    ///
+    /// # Errors
+    /// [`CheckError`]: what is wrong, and where.
+    pub fn check(&self, accept: impl FnMut(&[u8], &[u8]) -> bool) -> Result<CheckReport, CheckError> {
+        self.table().check(accept)
+    }
+
+    /// Calls `with` for every record that can still be read; returns how many.
+    ///
+    /// # Errors
+    /// The locks cannot be taken.
+    pub fn rescue(&self, with: impl FnMut(&[u8], &[u8])) -> Result<u64, CheckError> {
+        self.table().rescue(with)
+    }
+
+    /// Figures about the whole database.
+    ///
+    /// # Errors
+    /// As [`Database::check`].
+    pub fn summary(&self) -> Result<Summary, CheckError> {
+        self.table().summary()
+    }
+
+    /// How many records the freelist holds.
+    ///
+    /// # Errors
+    /// As [`Database::check`].
+    pub fn freelist_size(&self) -> Result<u32, CheckError> {
+        self.table().freelist_size()
+    }
+
+    /// Checks the freelist alone, for circles and for records that are not free; returns how many it holds.
+    ///
+    /// # Errors
+    /// As [`Database::check`].
+    pub fn validate_freelist(&self) -> Result<u32, CheckError> {
+        self.table().validate_freelist()
+    }
+
+    /// Calls `with` with place and length of each record of the freelist, in the list's order; returns how many.
+    ///
+    /// # Errors
+    /// As [`Database::check`].
+    pub fn freelist_records(&self, with: impl FnMut(Offset, Length)) -> Result<u32, CheckError> {
+        self.table().freelist_records(with)
+    }
+
+    /// Calls `with` with place and header of each record of a chain, deleted ones included, under the chain's lock.
+    ///
+    /// # Errors
+    /// There is no such chain; else as [`Database::fetch`].
+    pub fn chain_records(&self, chain: u32, with: impl FnMut(Offset, &Record)) -> Result<(), ReadError> {
+        self.table().chain_records(chain, with)
+    }
+
+    // What it is.
+
+    /// The name it was opened by.
+    pub fn name(&self) -> &Path {
+        &self.core.name
     }
 
     /// The number of chains.
     pub fn hash_size(&self) -> u32 {
-        self.hash_size
+        self.core.hash_size
     }
 
-    /// The bytes of the file as last seen, those added by an open transaction included.
+    /// The bytes of the file as last seen.
     pub fn map_size(&self) -> u32 {
-        self.space.size()
+        self.core.space.size()
     }
 
     /// In which order the bytes of the file's words stand.
     pub fn byte_order(&self) -> ByteOrder {
-        self.space.order()
+        self.core.space.order()
     }
 
     /// The hash function in use.
     pub fn hash_function(&self) -> &HashFunction {
-        &self.hash
+        &self.core.hash
     }
 
     /// The hash of `key`.
-    pub fn hash_of(&self, key: &[u8]) -> u32 {
-        self.hash.hash(key)
+    pub fn hash_of(&self, key: impl AsRef<[u8]>) -> u32 {
+        self.core.hash.hash(key.as_ref())
     }
 
     /// The chain that `key` belongs to.
-    pub fn chain_index(&self, key: &[u8]) -> u32 {
-        self.chain_of(self.hash.hash(key))
+    pub fn chain_index(&self, key: impl AsRef<[u8]>) -> u32 {
+        self.hash_of(key) % self.core.hash_size
     }
 
     /// The flags, as libtdb's numbers.
     pub fn flags(&self) -> Flags {
-        let mut flags = self.flags.get();
-        if self.space.order().is_foreign() {
-            flags = flags | Flags::CONVERT;
-        }
-        if self.space.order() == ByteOrder::Big {
-            flags = flags | Flags::BIGENDIAN;
-        }
-        flags
-    }
-
-    /// Turns flags on that may change while the database is open: locking, mapping, syncing, sequence number,
-    /// nesting (the two nesting flags exclude each other).
-    pub fn add_flags(&self, more: Flags) {
-        let mut flags = self.flags.get() | (more & Flags::CHANGEABLE);
-        if more.has(Flags::ALLOW_NESTING) {
-            flags = flags - Flags::DISALLOW_NESTING;
-        } else if more.has(Flags::DISALLOW_NESTING) {
-            flags = flags - Flags::ALLOW_NESTING;
-        }
-        self.set_flags(flags);
-    }
-
-    /// Turns flags off again.
-    pub fn remove_flags(&self, fewer: Flags) {
-        let mut flags = self.flags.get() - (fewer & Flags::CHANGEABLE);
-        if fewer.has(Flags::ALLOW_NESTING) {
-            flags = flags | Flags::DISALLOW_NESTING;
-        } else if fewer.has(Flags::DISALLOW_NESTING) {
-            flags = flags | Flags::ALLOW_NESTING;
-        }
-        self.set_flags(flags);
-    }
-
-    fn set_flags(&self, flags: Flags) {
-        // What is told without numbers would say little.
-        let flags = if self.observed.is_some() { flags | Flags::SEQNUM } else { flags };
-        let was = self.flags.replace(flags);
-        if was.has(Flags::NOMMAP) != flags.has(Flags::NOMMAP) && !self.transaction_active() {
-            // A failure to read the size shows up again at the next access.
-            let _ = self.space.set_map_wanted(!flags.has(Flags::NOMMAP));
-        }
+        self.core.shown_flags()
     }
 
     /// Whether it was opened for reading only.
     pub fn is_read_only(&self) -> bool {
-        self.read_only
+        self.core.read_only
     }
 
-    /// libtdb's code for the last error of any operation; success if there was none yet.
-    pub fn last_error(&self) -> ErrorCode {
-        self.last_error.get()
+    /// The file, if the database is in one. Locking it by this descriptor, or closing it, breaks the database's own locks.
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.core.space.file().map(|file| file.as_fd())
     }
 
-    /// Sets what [`Database::last_error`] says, for interfaces on top that find errors of their own.
-    pub fn set_last_error(&self, code: ErrorCode) {
-        self.last_error.set(code);
+    /// The sequence number: grows with every change made by openers that count ([`Flags::SEQNUM`]).
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn seqnum(&self) -> Result<u32, ReadError> {
+        self.table().seqnum()
     }
 
     /// Sends messages to `log` from now on.
     pub fn set_log(&self, log: Option<Log>) {
-        *self.log.borrow_mut() = log;
-    }
-
-    /// How many deleted records a chain may keep before they are freed; libtdb's `tdb_set_max_dead`.
-    pub fn set_max_dead(&self, max_dead: u32) {
-        self.max_dead.set(max_dead);
+        *self.core.log.borrow_mut() = log;
     }
 
     /// While the flag is not 0, a signal ends the wait for a lock with [`LockError::Interrupted`].
     pub fn set_interrupt_flag(&self, flag: Option<&'static AtomicI32>) {
-        self.locks.set_interrupt(flag);
+        self.core.locks.set_interrupt(flag);
     }
 
-    /// Whether this handle takes no locks.
-    #[inline]
-    pub(crate) fn has_no_lock(&self) -> bool {
-        self.flags.get().has(Flags::NOLOCK)
+    /// How many deleted records a chain may keep before they are freed; libtdb's `tdb_set_max_dead`.
+    pub fn set_max_dead(&self, max_dead: u32) {
+        self.core.max_dead.set(max_dead);
     }
 
-    pub(crate) fn first_record(&self) -> Offset {
-        first_record(self.hash_size)
-    }
-
-    pub(crate) fn say(&self, level: LogLevel, message: impl FnOnce() -> String) {
-        let log = self.log.borrow().clone();
-        if let Some(log) = log {
-            log(level, &message());
-        }
-    }
-
-    /// Remembers the code of an error on its way out.
-    #[inline]
-    pub(crate) fn noted<T, E: Coded + std::fmt::Display>(&self, result: Result<T, E>) -> Result<T, E> {
-        if let Err(error) = &result {
-            self.note(error);
-        }
-        result
-    }
-
-    #[cold]
-    fn note<E: Coded + std::fmt::Display>(&self, error: &E) {
-        self.last_error.set(error.code());
-        let level = if error.is_fault() { LogLevel::Error } else { LogLevel::Trace };
-        self.say(level, || error.to_string());
-    }
-
-    // The sequence number.
-
-    /// The sequence number: grows with every change made by openers that count ([`Flags::SEQNUM`]).
-    pub fn seqnum(&self) -> Result<u32, ReadError> {
-        let called = self.called();
-        let number = self.noted(self.space.word(SEQNUM_AT).map_err(ReadError::from));
-        let operation = |number: &u32| Operation::SequenceNumber(*number);
-        self.tell(called, When::Last, number.as_ref().ok().map(operation));
-        number
-    }
-
-    /// Counts changes in the sequence number from now on.
-    pub fn enable_seqnum(&self) {
-        self.flags.set(self.flags.get() | Flags::SEQNUM);
-    }
-
-    /// Adds 1 to the sequence number without waiting for a lock.
-    pub fn increment_seqnum(&self) -> Result<(), ReadError> {
-        let result = if self.flags.get().has(Flags::SEQNUM) { self.add_to_seqnum() } else { Ok(()) };
-        self.noted(result.map_err(ReadError::from))
-    }
-
-    /// Notes a change of the database, in the sequence number if this handle counts.
-    #[inline]
-    pub(crate) fn count_change(&self) -> Result<(), AccessError> {
-        self.changes.set(self.changes.get().wrapping_add(1));
-        if self.flags.get().has(Flags::SEQNUM) { self.count_seqnum() } else { Ok(()) }
-    }
-
-    fn count_seqnum(&self) -> Result<(), AccessError> {
-        if self.transaction_active() {
-            return self.add_to_seqnum();
-        }
-        if self.space.increment(SEQNUM_AT) {
-            return Ok(());
-        }
-        // Without one atomic addition, those who add exclude each other by a lock. Losing it loses one count only.
-        if self.lock_byte(LockByte::Seqnum, LockKind::Write, Wait::Yes).is_err() {
-            return Ok(());
-        }
-        let added = self.add_to_seqnum();
-        self.unlock_byte(LockByte::Seqnum);
-        added
-    }
-
-    fn add_to_seqnum(&self) -> Result<(), AccessError> {
-        if !self.transaction_active() && self.space.increment(SEQNUM_AT) {
-            return Ok(());
-        }
-        let value = self.space.word(SEQNUM_AT)?;
-        self.space.set_word(SEQNUM_AT, value.wrapping_add(1))
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        if self.transaction_active() && !self.locks.is_after_fork() {
-            // Nothing can be done about a failure here; the next opener recovers.
-            let _ = self.transaction_cancel();
-        }
-        self.end_observing();
+    /// Whether an observer is told what this handle does; false, too, once it can watch no longer.
+    pub fn is_observed(&self) -> bool {
+        self.core.table().is_observed()
     }
 }
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Database")
-            .field("name", &self.name)
-            .field("hash_size", &self.hash_size)
-            .field("flags", &self.flags.get())
+            .field("name", &self.core.name)
+            .field("hash_size", &self.core.hash_size)
+            .field("flags", &self.core.flags.get())
             .finish_non_exhaustive()
-    }
-}
-
-/// What a lock error means to a reader that asked for bytes.
-impl From<AccessError> for LockError {
-    fn from(error: AccessError) -> Self {
-        LockError::Recovery(error)
     }
 }

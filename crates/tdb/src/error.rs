@@ -277,6 +277,9 @@ pub enum TransactionError {
     /// An inner transaction was cancelled, so the outer one cannot commit.
     #[error("an inner transaction was cancelled; the outer one has been cancelled too")]
     InnerCancelled,
+    /// The savepoint is of another transaction, or later than what was gone back to.
+    #[error("the savepoint is of another transaction, or what came before it was undone")]
+    StaleSavepoint,
     /// The lock.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -290,6 +293,7 @@ impl Coded for TransactionError {
         match self {
             TransactionError::NotPossible { .. }
             | TransactionError::NoneOpen
+            | TransactionError::StaleSavepoint
             | TransactionError::AlreadyPrepared => ErrorCode::InvalidArgument,
             TransactionError::Nesting => ErrorCode::Nesting,
             TransactionError::InnerCancelled => ErrorCode::Io,

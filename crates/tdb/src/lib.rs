@@ -4,11 +4,11 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! use tdb::{OpenOptions, StoreMode};
-//! let database = OpenOptions::new().create(true).open(folder.path().join("test.tdb"))?;
-//! database.store(b"key", b"value", StoreMode::Replace)?;
-//! assert_eq!(database.fetch(b"key")?.as_deref(), Some(&b"value"[..]));
+//! let mut database = OpenOptions::new().create(true).open(folder.path().join("test.tdb"))?;
+//! database.store("key", "value", StoreMode::Replace)?;
+//! assert_eq!(database.fetch("key")?.as_deref(), Some(&b"value"[..]));
 //! let transaction = database.transaction()?;
-//! transaction.delete(b"key")?;
+//! transaction.delete("key")?;
 //! transaction.commit()?;
 //! # Ok(())
 //! # }
@@ -17,9 +17,11 @@
 //! Modules, in the order in which an operation passes through them:
 //!
 //! * [`flags`], `open`: what the caller wants, the header's check, new files
-//! * `database`: one open database
-//! * `lock`: who may touch what now, and the guards that callers hold
-//! * `table`: the operations, where records are, and where there is room
+//! * `database`, `transaction`, `guards`, `records`: what a Rust program holds
+//! * [`compat`]: what C's interface holds
+//! * `core`: one opening: what follows a first lock, and a fork
+//! * `lock`: who may touch what now, and the proofs of it
+//! * `table`: the operations, where records are, and where there is room, over somebody's bytes and a proof
 //! * `commit`: all or nothing
 //! * `file`: the bytes: their [layout](mod@format), where they come from, how a transaction sees them
 //! * [`hash`]: which chain a key belongs to
@@ -30,22 +32,28 @@
 
 mod check;
 mod commit;
+#[doc(hidden)]
+pub mod compat;
+mod core;
 mod database;
 pub mod dump;
 pub mod error;
 mod file;
 pub mod flags;
+mod guards;
 pub mod hash;
 mod lock;
+mod log;
 mod observe;
 mod open;
+mod records;
 mod rescue;
 mod summary;
 mod table;
+mod transaction;
 
 pub use check::{CheckError, CheckReport};
-pub use commit::transaction::Transaction;
-pub use database::{Database, Log, LogLevel};
+pub use database::Database;
 pub use error::{
     AccessError, Coded, ErrorCode, LockError, OpenError, ReadError, RepackError, StoreError, TransactionError,
 };
@@ -53,11 +61,14 @@ pub use file::format::{self, ByteOrder};
 pub use file::sigbus;
 pub use file::storage::{self, Storage};
 pub use flags::Flags;
+pub use guards::{AllRecordLock, ChainLock};
 pub use hash::HashFunction;
-pub use lock::chain_lock::{AllRecordLock, ChainLock};
 pub use lock::mutex::robust_mutexes_work;
 pub use lock::{LockKind, Wait};
+pub use log::{Log, LogLevel};
 pub use observe::{Event, Moment, Observe, Observer, Opening, Operation, Stopped};
 pub use open::OpenOptions;
+pub use records::Records;
 pub use summary::{Spread, Summary};
 pub use table::records::StoreMode;
+pub use transaction::{Change, Changes, Nested, PreparedTransaction, Savepoint, Transaction};

@@ -18,10 +18,10 @@ mod calls;
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
-use crate::database::{Log, LogLevel};
 use crate::error::OpenError;
 use crate::flags::Flags;
 use crate::lock::{LockKind, Wait, ofd};
+use crate::log::{Log, LogLevel};
 use crate::table::records::StoreMode;
 
 /// What an operation was asked for, and what it answered. Operations that failed for other reasons than what they found are

@@ -1,34 +1,39 @@
-//! Opening: options, the header's check, new files, clear-if-first, a second opening, and the child after a fork.
+//! Opening: options, the header's check, new files, clear-if-first.
 //!
 //! While a file is opened the open lock keeps other openers out, so nobody sees a header that is half written.
 //! Nothing in an existing file is believed before [`Header::from_bytes`] and [`check_header`] have passed.
 
+mod again;
 mod observing;
+
+pub(crate) use again::open_another;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 
-use crate::database::{Database, Log};
+use crate::core::Core;
+use crate::database::Database;
 use crate::error::{AccessError, LockError, OpenError};
+use crate::file::bytes::Bytes;
 use crate::file::format::{
     ByteOrder, DEFAULT_HASH_SIZE, FEATURE_MUTEX, FREELIST_HEAD, HEADER_SIZE, Header, MAX_HASH_SIZE,
     RWLOCKS_FEATURES, RWLOCKS_HASH, first_record,
 };
+use crate::file::overlay::Overlay;
 use crate::file::space::{Backing, Space};
 use crate::file::storage::{FileStorage, Storage};
 use crate::flags::Flags;
 use crate::hash::HashFunction;
 use crate::lock::mutex::{MutexArea, robust_mutexes_work};
-use crate::lock::ofd;
-use crate::lock::{LockByte, LockKind, LockState, PATIENCE, Wait};
+use crate::lock::{LockByte, LockKind, Locks, PATIENCE, Wait};
+use crate::log::Log;
 use crate::observe::Observe;
 use crate::table::freelist::FreelistMemory;
-use crate::table::traverse::Traverses;
 
 /// libtdb's number of deleted records a chain may keep in a volatile database.
 const VOLATILE_MAX_DEAD: u32 = 5;
@@ -48,7 +53,7 @@ pub struct OpenOptions {
     hash: Option<HashFunction>,
     max_dead: Option<u32>,
     log: Option<Log>,
-    observe: Option<std::sync::Arc<dyn Observe>>,
+    observe: Option<Arc<dyn Observe>>,
 }
 
 impl Default for OpenOptions {
@@ -85,8 +90,7 @@ impl std::fmt::Debug for OpenOptions {
 macro_rules! flag_options {
     ($($(#[$doc:meta])* $name:ident => $flag:ident)+) => {
         $($(#[$doc])* pub fn $name(&mut self, on: bool) -> &mut Self {
-            self.flags = if on { self.flags | Flags::$flag } else { self.flags - Flags::$flag };
-            self
+            self.switch(Flags::$flag, on)
         })+
     };
 }
@@ -97,9 +101,13 @@ impl OpenOptions {
         Self::default()
     }
 
-    /// All flags at once, by libtdb's numbers; unknown bits are ignored.
-    pub fn flags(&mut self, flags: Flags) -> &mut Self {
+    /// All flags at once; see [`crate::compat::set_flags`].
+    pub(crate) fn set_flags(&mut self, flags: Flags) {
         self.flags = flags;
+    }
+
+    fn switch(&mut self, flag: Flags, on: bool) -> &mut Self {
+        self.flags = if on { self.flags | flag } else { self.flags - flag };
         self
     }
 
@@ -176,8 +184,6 @@ impl OpenOptions {
         clear_if_first => CLEAR_IF_FIRST
         /// In memory, without a file, locks and transactions.
         internal => INTERNAL
-        /// Takes no locks: for databases that nobody else writes meanwhile.
-        no_lock => NOLOCK
         /// Reads and writes instead of mapping.
         no_mmap => NOMMAP
         /// Does not sync: transactions survive a killed process, but not a crash of the machine.
@@ -186,42 +192,78 @@ impl OpenOptions {
         seqnum => SEQNUM
         /// Keeps some deleted records on their chains, for databases whose records come and go.
         volatile => VOLATILE
-        /// Lets transactions nest (the default).
-        allow_nesting => ALLOW_NESTING
-        /// Forbids nested transactions.
-        disallow_nesting => DISALLOW_NESTING
         /// Makes a new file with the Jenkins hash.
         incompatible_hash => INCOMPATIBLE_HASH
-        /// Locks chains by robust mutexes in the file, for a database that this machine's processes share. A lock then
-        /// belongs to the thread that took it.
-        mutex_locking => MUTEX_LOCKING
     }
 
-    /// Opens the database in the file `path` (or in memory, with the name `path`, if `internal` is on).
+    /// Takes no locks, for databases that nobody else has open.
+    ///
+    /// # Safety
+    /// Nobody else, in this process or another, writes to the file while it is open. Otherwise records of both are lost.
+    #[allow(unsafe_code)]
+    pub unsafe fn no_lock(&mut self, on: bool) -> &mut Self {
+        self.switch(Flags::NOLOCK, on)
+    }
+
+    /// Locks chains by robust mutexes in the file, for a database that this machine's processes share. A lock then
+    /// belongs to the thread that took it.
+    ///
+    /// # Safety
+    /// Whoever can write to the file keeps to the rules of this format: the C library keeps a list of the mutexes that a
+    /// thread holds, and that list runs through the file's own bytes. Who writes anything else there while a lock is held
+    /// makes it write to any address of this process.
+    #[allow(unsafe_code)]
+    pub unsafe fn mutex_locking(&mut self, on: bool) -> &mut Self {
+        self.switch(Flags::MUTEX_LOCKING, on)
+    }
+
+    /// Opens the database in the file `path`.
+    ///
+    /// # Errors
+    /// The options contradict each other; the system refuses; or the file is not a TDB file, is damaged, or uses something
+    /// that this program does not know.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Database, OpenError> {
-        let path = path.as_ref();
+        self.open_core(path.as_ref()).map(Database::of)
+    }
+
+    /// Opens the database in `storage`, creating it if the storage is empty and `create` is on. Nobody else can reach it,
+    /// so no locks are taken. A transaction of it can be committed if the storage can be written, or its changes taken out
+    /// ([`crate::Transaction::into_changes`]) if not.
+    ///
+    /// # Errors
+    /// As [`OpenOptions::open`].
+    pub fn open_storage(
+        &self,
+        name: impl AsRef<Path>,
+        storage: Box<dyn Storage>,
+    ) -> Result<Database, OpenError> {
+        self.open_storage_core(name.as_ref(), storage).map(Database::of)
+    }
+
+    pub(crate) fn open_storage_core(
+        &self,
+        name: &Path,
+        storage: Box<dyn Storage>,
+    ) -> Result<Core, OpenError> {
+        let mut options = self.settled(name)?;
+        options.flags = options.flags | Flags::NOMMAP;
+        let space = Space::new(Backing::Custom(storage), !options.read_only, false);
+        options.finish(name, space)
+    }
+
+    pub(crate) fn open_core(&self, path: &Path) -> Result<Core, OpenError> {
         let options = self.settled(path)?;
         if options.flags.has(Flags::INTERNAL) {
             let space = Space::new(Backing::Memory, true, true);
             return options.finish_new(path, space);
         }
         let file = options.open_file(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
-        let mapped = !options.flags.has(Flags::NOMMAP);
-        let space = Space::new(Backing::File(FileStorage::new(file)), !options.read_only, mapped);
-        options.finish(path, space)
+        options.finish(path, options.space_in(file))
     }
 
-    /// Opens the database in `storage`, creating it if the storage is empty and `create` is on. Byte ranges are
-    /// locked if the storage names a file to lock.
-    pub fn open_storage(
-        &self,
-        name: impl AsRef<Path>,
-        storage: Box<dyn Storage>,
-    ) -> Result<Database, OpenError> {
-        let mut options = self.settled(name.as_ref())?;
-        options.flags = options.flags | Flags::NOMMAP;
-        let space = Space::new(Backing::Custom(storage), !options.read_only, false);
-        options.finish(name.as_ref(), space)
+    fn space_in(&self, file: File) -> Space {
+        let mapped = !self.flags.has(Flags::NOMMAP);
+        Space::new(Backing::File(FileStorage::new(Arc::new(file))), !self.read_only, mapped)
     }
 
     /// The options with their consequences, or why they contradict each other.
@@ -282,13 +324,14 @@ impl OpenOptions {
         if self.hash_size == 0 { DEFAULT_HASH_SIZE } else { self.hash_size }
     }
 
-    /// A handle with what the options say; what the header says comes later.
-    fn handle(&self, name: &Path, space: Space) -> Database {
+    /// An opening with what the options say; what the header says comes later.
+    fn opening(&self, name: &Path, space: Space) -> Core {
         let volatile = if self.flags.has(Flags::VOLATILE) { VOLATILE_MAX_DEAD } else { 0 };
-        Database {
+        let flags = self.flags - (Flags::CONVERT | Flags::BIGENDIAN);
+        Core {
+            locks: Locks::new(space.file().cloned(), self.read_only, flags.has(Flags::NOLOCK)),
             space,
-            locks: LockState::new(),
-            flags: Cell::new(self.flags - (Flags::CONVERT | Flags::BIGENDIAN)),
+            flags: Cell::new(flags),
             read_only: self.read_only,
             hash: self.hash_for_new(),
             hash_size: self.chains(),
@@ -296,40 +339,42 @@ impl OpenOptions {
             options: self.clone(),
             last_error: Cell::default(),
             max_dead: Cell::new(self.max_dead.unwrap_or(volatile)),
-            traverses: Traverses::default(),
-            transaction: RefCell::new(None),
             freelist: FreelistMemory::default(),
+            writing: Cell::new(0),
+            cursor: RefCell::new(None),
             changes: Cell::new(0),
             upheavals: Cell::new(0),
             log: RefCell::new(self.log.clone()),
             buffer: Cell::default(),
+            former: Cell::new(Overlay::empty()),
             observed: None,
         }
     }
 
-    fn finish_new(&self, path: &Path, space: Space) -> Result<Database, OpenError> {
-        let mut database = self.handle(path, space);
-        self.create_in(&mut database).map_err(|source| OpenError::Access { path: path.into(), source })?;
-        Ok(database)
+    fn finish_new(&self, path: &Path, space: Space) -> Result<Core, OpenError> {
+        let mut core = self.opening(path, space);
+        self.create_in(&mut core).map_err(|source| OpenError::Access { path: path.into(), source })?;
+        Ok(core)
     }
 
-    fn finish(&self, path: &Path, space: Space) -> Result<Database, OpenError> {
-        let mut database = self.handle(path, space);
+    fn finish(&self, path: &Path, space: Space) -> Result<Core, OpenError> {
+        let mut core = self.opening(path, space);
         let lock_error = |source| OpenError::Lock { path: path.into(), source };
-        database.lock_byte(LockByte::Open, LockKind::Write, Wait::Yes).map_err(lock_error)?;
-        let first = self.empty_if_first(&database).map_err(lock_error)?;
-        self.read_or_create(&mut database, first)?;
+        core.lock_byte(LockByte::Open, LockKind::Write, Wait::Yes).map_err(lock_error)?;
+        let first = self.empty_if_first(&core)?;
+        self.read_or_create(&mut core, first)?;
+        core.locks.set_chain_count(core.hash_size);
         if first {
-            database.unlock_byte(LockByte::Active);
+            core.locks.unlock_byte(LockByte::Active);
         }
         if self.says_it_is_here() {
             // Stays for as long as the database is open: it says that someone is here.
-            database.lock_byte(LockByte::Active, LockKind::Read, Wait::Yes).map_err(lock_error)?;
+            core.lock_byte(LockByte::Active, LockKind::Read, Wait::Yes).map_err(lock_error)?;
         }
-        let observing = self.begin_observing(&mut database);
-        database.unlock_byte(LockByte::Open);
-        database.space.set_floor(first_record(database.hash_size));
-        observing.map(|()| database)
+        let observing = self.begin_observing(&mut core);
+        core.locks.unlock_byte(LockByte::Open);
+        core.space.set_floor(first_record(core.hash_size));
+        observing.map(|()| core)
     }
 
     /// Whether openers hold the active lock: who is first empties the database, or makes its mutexes.
@@ -339,54 +384,57 @@ impl OpenOptions {
 
     /// Whether we are the first of those who say they are here; if so, the active lock is held for writing, and the
     /// database is empty if that was asked for.
-    fn empty_if_first(&self, database: &Database) -> Result<bool, LockError> {
+    fn empty_if_first(&self, core: &Core) -> Result<bool, OpenError> {
+        let lock_error = |source| OpenError::Lock { path: core.name.clone(), source };
         if !self.says_it_is_here() {
             return Ok(false);
         }
-        match database.lock_byte(LockByte::Active, LockKind::Write, Wait::No) {
+        match core.lock_byte(LockByte::Active, LockKind::Write, Wait::No) {
             Ok(()) => {}
             Err(LockError::WouldBlock) => return Ok(false),
-            Err(error) => return Err(error),
+            Err(error) => return Err(lock_error(error)),
         }
         if !self.flags.has(Flags::CLEAR_IF_FIRST) {
             return Ok(true);
         }
         // Openers without clear-if-first do not count as first, and may be at work: wait for them.
-        database.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, Some(PATIENCE))?;
-        let cleared = database.space.truncate(0);
-        database.unlock_range(FREELIST_HEAD.into(), 0);
-        cleared.map_err(LockError::from)?;
+        let whole =
+            core.locks.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, Some(PATIENCE));
+        whole.map_err(lock_error)?;
+        let cleared = core.space.truncate(0);
+        core.locks.unlock_range(FREELIST_HEAD.into(), 0);
+        cleared.map_err(|source| OpenError::Access { path: core.name.clone(), source })?;
         Ok(true)
     }
 
-    fn read_or_create(&self, database: &mut Database, first: bool) -> Result<(), OpenError> {
-        let path = database.name.clone();
+    fn read_or_create(&self, core: &mut Core, first: bool) -> Result<(), OpenError> {
+        let path = core.name.clone();
         let access_error = |source| OpenError::Access { path: path.clone(), source };
         if self.truncate {
-            database.space.truncate(0).map_err(access_error)?;
+            core.space.truncate(0).map_err(access_error)?;
         }
-        database.space.refresh().map_err(access_error)?;
-        if !database.space.is_memory() {
-            self.must_be_addressable(database)?;
+        core.space.refresh().map_err(access_error)?;
+        if !core.space.is_memory() {
+            self.must_be_addressable(core)?;
         }
-        let header = read_header(&database.space).map_err(access_error)?;
+        let header = read_header(&core.space).map_err(access_error)?;
         let Some(header) = header else {
             let emptied = first && self.flags.has(Flags::CLEAR_IF_FIRST);
             let may_create = (self.create || emptied) && !self.read_only;
-            let worthless = self.overwrite_foreign || holds_nothing(&database.space).map_err(access_error)?;
+            let worthless = self.overwrite_foreign || holds_nothing(&core.space).map_err(access_error)?;
             if !may_create || !worthless {
                 return Err(OpenError::NotTdb { path });
             }
-            return self.create_in(database).map_err(access_error);
+            return self.create_in(core).map_err(access_error);
         };
         let hash = check_header(&header, self, &path)?;
-        database.space.set_order(header.order);
-        database.hash = hash;
-        database.hash_size = header.hash_size;
+        core.space.set_order(header.order);
+        core.hash = hash;
+        core.hash_size = header.hash_size;
         if header.feature_bits() == FEATURE_MUTEX {
-            self.use_mutexes(database, &header, first)?;
+            self.use_mutexes(core, &header, first)?;
         }
-        if database.space.size() < first_record(header.hash_size) {
+        if core.space.size() < first_record(header.hash_size) {
             return Err(OpenError::Corrupt { path, what: "the file ends before its chains do" });
         }
         Ok(())
@@ -394,31 +442,28 @@ impl OpenOptions {
 
     /// Leaves the mutex area, where the header was read, for the database behind it, and takes the area into use. Who is
     /// first makes the mutexes anew: the machine may have gone down with some of them held.
-    fn use_mutexes(&self, database: &mut Database, header: &Header, first: bool) -> Result<(), OpenError> {
-        let path = database.name.clone();
+    fn use_mutexes(&self, core: &mut Core, header: &Header, first: bool) -> Result<(), OpenError> {
+        let path = core.name.clone();
         if u64::from(header.mutex_size) != MutexArea::size(header.hash_size) || header.order.is_foreign() {
             let what = "a mutex area of another kind of machine";
             return Err(OpenError::Unsupported { path, what });
         }
         if !self.flags.has(Flags::NOLOCK) {
-            let Some(file) = database.space.file() else {
+            let Some(file) = core.space.file() else {
                 let why = "mutexes need a file";
                 return Err(OpenError::Options { path, why });
             };
             let area = if first { MutexArea::create } else { MutexArea::open };
             let area = area(file, header.hash_size)
                 .map_err(|source| OpenError::Io { path: path.clone(), source })?;
-            database.locks.mutexes = OnceCell::from(area);
+            core.locks.use_mutexes(area);
         }
-        database
-            .space
-            .set_start(header.mutex_size.into())
-            .map_err(|source| OpenError::Access { path, source })
+        core.space.set_start(header.mutex_size.into()).map_err(|source| OpenError::Access { path, source })
     }
 
-    fn must_be_addressable(&self, database: &Database) -> Result<(), OpenError> {
-        let path = || database.name.clone();
-        let Some(storage) = database.space.storage() else {
+    fn must_be_addressable(&self, core: &Core) -> Result<(), OpenError> {
+        let path = || core.name.clone();
+        let Some(storage) = core.space.storage() else {
             return Ok(());
         };
         let size = storage.size().map_err(|source| OpenError::Io { path: path(), source })?;
@@ -432,15 +477,15 @@ impl OpenOptions {
     }
 
     /// Writes an empty database. The magic text comes last: before it is there the file is none.
-    fn create_in(&self, database: &mut Database) -> Result<(), AccessError> {
-        let header = Header::new(self.order, database.hash_size, &database.hash);
-        database.space.set_order(self.order);
-        database.space.truncate(0)?;
+    fn create_in(&self, core: &mut Core) -> Result<(), AccessError> {
+        let header = Header::new(self.order, core.hash_size, &core.hash);
+        core.space.set_order(self.order);
+        core.space.truncate(0)?;
         if self.flags.has(Flags::MUTEX_LOCKING) {
-            return create_with_mutexes(database, header);
+            return create_with_mutexes(core, header);
         }
-        let space = &database.space;
-        space.grow(first_record(database.hash_size))?;
+        let space = &core.space;
+        space.grow(first_record(core.hash_size))?;
         let bytes = header.to_bytes();
         space.write(32, &bytes[32..])?;
         space.write(0, &bytes[..32])
@@ -448,14 +493,14 @@ impl OpenOptions {
 }
 
 /// An empty database behind its mutexes, with the header in front of both. The first magic text comes last.
-fn create_with_mutexes(database: &mut Database, header: Header) -> Result<(), AccessError> {
-    let size = MutexArea::size(database.hash_size);
+fn create_with_mutexes(core: &mut Core, header: Header) -> Result<(), AccessError> {
+    let size = MutexArea::size(core.hash_size);
     let mutex_size = u32::try_from(size).map_err(|_| AccessError::Full { wanted: size })?;
     let header = Header { rwlocks: RWLOCKS_FEATURES, features: FEATURE_MUTEX, mutex_size, ..header };
     let bytes = header.to_bytes();
     let io_error = |source| AccessError::Io { action: "make the mutexes", offset: 0, source };
-    let space = &database.space;
-    space.grow(mutex_size.saturating_add(first_record(database.hash_size)))?;
+    let space = &core.space;
+    space.grow(mutex_size.saturating_add(first_record(core.hash_size)))?;
     space.write(32, &bytes[32..])?;
     space.set_start(size)?;
     space.write(0, &bytes)?;
@@ -463,7 +508,7 @@ fn create_with_mutexes(database: &mut Database, header: Header) -> Result<(), Ac
         let why = "mutexes need a file";
         return Err(AccessError::Refused { why });
     };
-    database.locks.mutexes = OnceCell::from(MutexArea::create(file, database.hash_size).map_err(io_error)?);
+    core.locks.use_mutexes(MutexArea::create(file, core.hash_size).map_err(io_error)?);
     file.write_all_at(&bytes[..32], 0).map_err(io_error)
 }
 
@@ -515,79 +560,4 @@ fn check_header(header: &Header, options: &OpenOptions, path: &Path) -> Result<H
         Some(hash) => Ok(hash),
         None => Err(OpenError::WrongHash { path: path() }),
     }
-}
-
-impl Database {
-    /// Opens a database with default options.
-    pub fn open(path: impl AsRef<Path>) -> Result<Database, OpenError> {
-        OpenOptions::new().open(path)
-    }
-
-    /// A second handle of the same file, for another thread: it locks and transacts on its own.
-    ///
-    /// Databases in memory have no second handle; share one behind a `Mutex`.
-    pub fn another(&self) -> Result<Database, OpenError> {
-        let Some(file) = self.space.file() else {
-            let why = "a database in memory has one handle only; share it behind a mutex";
-            return Err(OpenError::Options { path: self.name.clone(), why });
-        };
-        let file = open_again(file, self.read_only)
-            .map_err(|source| OpenError::Io { path: self.name.clone(), source })?;
-        let mut options = self.options.clone();
-        options.flags = self.flags.get();
-        options.create = false;
-        options.truncate = false;
-        let flags = options.flags;
-        let mapped = !flags.has(Flags::NOMMAP);
-        let space = Space::new(Backing::File(FileStorage::new(file)), !self.read_only, mapped);
-        // We are here ourselves, so the new handle is not the first, whatever the kernel says about one opening.
-        options.flags = options.flags - Flags::CLEAR_IF_FIRST;
-        let mut other = options.finish(&self.name, space)?;
-        other.options.flags = flags;
-        other.flags.set(flags);
-        if self.options.says_it_is_here() {
-            let locked = other.lock_byte(LockByte::Active, LockKind::Read, Wait::Yes);
-            locked.map_err(|source| OpenError::Lock { path: self.name.clone(), source })?;
-        }
-        Ok(other)
-    }
-
-    /// Opens the file anew for this handle, as a child must after a fork; fails with locks or a transaction held.
-    ///
-    /// A child's first operation does this by itself. Calling it early also takes the lock that keeps
-    /// clear-if-first openers from emptying the database once the parent has gone.
-    pub fn reopen(&self) -> Result<(), OpenError> {
-        if self.space.is_memory() || self.flags.get().has(Flags::INTERNAL) {
-            return Ok(());
-        }
-        let lock_error = |source| OpenError::Lock { path: self.name.clone(), source };
-        if self.has_extra_locks() || self.transaction_active() {
-            let why = "locks or a transaction are held";
-            return Err(lock_error(LockError::Conflict { why }));
-        }
-        self.reopen_in_child().map_err(lock_error)
-    }
-
-    /// Puts a fresh opening of the file in the place of the one shared with the parent, whose locks stay the parent's.
-    pub(crate) fn reopen_in_child(&self) -> Result<(), LockError> {
-        let Some(file) = self.space.file() else {
-            self.locks.forget();
-            return Ok(());
-        };
-        let io_error = |source| LockError::Io { byte: 0, source };
-        let fresh = open_again(file, self.read_only).map_err(io_error)?;
-        ofd::put_in_place_of(&fresh, file).map_err(io_error)?;
-        self.locks.forget();
-        self.abandon_transaction();
-        if self.options.says_it_is_here() {
-            self.lock_byte(LockByte::Active, LockKind::Read, Wait::Yes)?;
-        }
-        Ok(())
-    }
-}
-
-/// A new opening of the file that `file` is, whatever its name is now.
-fn open_again(file: &File, read_only: bool) -> io::Result<File> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    std::fs::OpenOptions::new().read(true).write(!read_only).custom_flags(libc::O_CLOEXEC).open(path)
 }

@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 
 use crate::check::CheckError;
-use crate::database::Database;
+use crate::file::bytes::Bytes;
 use crate::file::format::{Offset, RECORD_HEADER, RECORD_USED, Record, TAILER, chain_head};
+use crate::table::Table;
 
 /// Where whole records were found, by start and end, and by hash.
 #[derive(Default)]
@@ -17,16 +18,16 @@ struct Rescued {
     by_hash: HashMap<u32, Vec<Offset>>,
 }
 
-impl Database {
+impl<B: Bytes> Table<'_, B> {
     /// Calls `with` for every record that can still be read; returns how many.
     pub fn rescue(&self, with: impl FnMut(&[u8], &[u8])) -> Result<u64, CheckError> {
-        self.noted(self.rescue_all(with))
+        self.core.noted(self.rescue_all(with))
     }
 
     fn rescue_all(&self, mut with: impl FnMut(&[u8], &[u8])) -> Result<u64, CheckError> {
         self.with_everything_locked(|| {
             let mut rescued = Rescued::default();
-            for chain in 0..self.hash_size {
+            for chain in 0..self.core.hash_size {
                 self.rescue_chain(chain, &mut rescued, &mut with);
             }
             self.rescue_lost(&mut rescued, &mut with);
@@ -47,7 +48,7 @@ impl Database {
 
     fn rescue_lost(&self, rescued: &mut Rescued, with: &mut impl FnMut(&[u8], &[u8])) {
         let size = self.space.size();
-        let mut at = self.first_record();
+        let mut at = self.core.first_record();
         while size.saturating_sub(at) > RECORD_HEADER + TAILER {
             let known_end = rescued.ends.get(&at).copied();
             let found_end = known_end.or_else(|| {
@@ -71,7 +72,7 @@ impl Database {
         }
         let bytes = self.space.bytes(at + RECORD_HEADER, record.key_len + record.data_len).ok()?;
         let (key, value) = bytes.split_at(record.key_len as usize);
-        if self.hash.hash(key) != record.hash {
+        if self.core.hash.hash(key) != record.hash {
             return None;
         }
         let end = at + RECORD_HEADER + record.record_len;

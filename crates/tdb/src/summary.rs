@@ -3,9 +3,10 @@
 use std::fmt;
 
 use crate::check::{CheckError, Stretch};
-use crate::database::Database;
+use crate::file::bytes::Bytes;
 use crate::file::format::{RECORD_FREE, RECORD_HEADER, RECORD_USED, TAILER, chain_head};
 use crate::hash::HashFunction;
+use crate::table::Table;
 
 /// Number, smallest, average and largest of some sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// What [`Database::summary`] has found; its text is libtdb's.
+/// What [`Table::summary`] has found; its text is libtdb's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// The bytes of the file.
@@ -63,17 +64,17 @@ pub struct Summary {
     pub uncoalesced: Spread,
 }
 
-impl Database {
+impl<B: Bytes> Table<'_, B> {
     /// Figures about the whole database.
     pub fn summary(&self) -> Result<Summary, CheckError> {
-        self.noted(self.summarize())
+        self.core.noted(self.summarize())
     }
 
     fn summarize(&self) -> Result<Summary, CheckError> {
         self.with_everything_locked(|| {
             let mut summary = Summary {
                 file_size: self.space.size().into(),
-                incompatible_hash: !matches!(self.hash, HashFunction::Old),
+                incompatible_hash: !matches!(self.core.hash, HashFunction::Old),
                 ..Summary::default()
             };
             let mut run = 0;
@@ -83,7 +84,7 @@ impl Database {
                 Ok::<(), CheckError>(())
             })?;
             summary.end_run(&mut run);
-            for chain in 0..self.hash_size {
+            for chain in 0..self.core.hash_size {
                 summary.chains.add(self.chain_len(chain)?);
             }
             Ok(summary)

@@ -113,7 +113,7 @@ fn start_traverse<'scope>(
     let another = database.another().unwrap();
     let traverse = scope.spawn(move || {
         says.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
-        another.traverse(|_, _, _| ControlFlow::Continue(()))
+        another.traverse(|_, _| ControlFlow::Continue(()))
     });
     wait_until_asleep(&Path::new("/proc").join(hears.recv().unwrap()));
     traverse
@@ -136,19 +136,13 @@ fn a_traverse_against_the_order_is_refused() {
     let database = one_record(&folder.path().join("ours"));
     std::thread::scope(|scope| {
         for everything in [true, false] {
-            if everything {
-                database.lock_all(LockKind::Write, Wait::Yes).unwrap();
-            } else {
-                database.lock_chain(b"key", LockKind::Write, Wait::Yes).unwrap();
-            }
+            let all = everything.then(|| database.all_record_lock(LockKind::Write, Wait::Yes).unwrap());
+            let chain =
+                (!everything).then(|| database.chain_lock(b"key", LockKind::Write, Wait::Yes).unwrap());
             let waits = start_traverse(scope, &database);
-            let refused = database.traverse(|_, _, _| ControlFlow::Continue(()));
+            let refused = database.traverse(|_, _| ControlFlow::Continue(()));
             assert!(is_deadlock(&refused), "{refused:?}");
-            if everything {
-                database.unlock_all(LockKind::Write).unwrap();
-            } else {
-                database.unlock_chain(b"key", LockKind::Write).unwrap();
-            }
+            drop((all, chain));
             assert_eq!(waits.join().unwrap().unwrap(), 1);
         }
     });
@@ -166,12 +160,12 @@ fn a_traverse_against_the_order_of_a_libtdb_process_is_refused() {
     let mut theirs = Classic::start(&python, &path);
     theirs.ask(TRANSACTION);
     assert_eq!(theirs.answer(), "locked");
-    database.lock_chain(b"key", LockKind::Write, Wait::Yes).unwrap();
+    let chain = database.chain_lock(b"key", LockKind::Write, Wait::Yes).unwrap();
     theirs.ask(CHAIN);
     wait_until_asleep(Path::new(&format!("/proc/{}", theirs.process.id())));
-    let refused = database.traverse(|_, _, _| ControlFlow::Continue(()));
+    let refused = database.traverse(|_, _| ControlFlow::Continue(()));
     assert!(is_deadlock(&refused), "{refused:?}");
-    database.unlock_chain(b"key", LockKind::Write).unwrap();
+    drop(chain);
     assert_eq!(theirs.answer(), "locked");
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use faulty::{CALLS, Call, Fault, Faulty};
-use tdb::{ByteOrder, Database, OpenOptions, StoreMode};
+use tdb::{ByteOrder, Database, OpenOptions, StoreMode, Transaction};
 
 type Content = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -16,7 +16,7 @@ type Content = BTreeMap<Vec<u8>, Vec<u8>>;
 struct Case {
     name: &'static str,
     atomic: bool,
-    run: fn(&Database) -> Result<(), String>,
+    run: fn(&mut Database) -> Result<(), String>,
 }
 
 fn text<E: std::fmt::Display>(error: E) -> String {
@@ -24,12 +24,19 @@ fn text<E: std::fmt::Display>(error: E) -> String {
 }
 
 fn store(database: &Database, key: &[u8], len: usize) -> Result<(), String> {
-    database.store(key, &vec![9; len], StoreMode::Replace).map_err(text)
+    database.store(key, vec![9; len], StoreMode::Replace).map_err(text)
 }
 
-fn transact(database: &Database, run: impl FnOnce(&Database) -> Result<(), String>) -> Result<(), String> {
-    let transaction = database.transaction().map_err(text)?;
-    run(&transaction)?;
+fn put(transaction: &Transaction<'_>, key: &[u8], len: usize) -> Result<(), String> {
+    transaction.store(key, vec![9; len], StoreMode::Replace).map_err(text)
+}
+
+fn transact(
+    database: &mut Database,
+    run: impl FnOnce(&mut Transaction<'_>) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut transaction = database.transaction().map_err(text)?;
+    run(&mut transaction)?;
     transaction.commit().map_err(text)
 }
 
@@ -38,18 +45,18 @@ const CASES: [Case; 14] = [
     Case { name: "store that grows", atomic: false, run: |database| store(database, b"key3", 900) },
     Case { name: "insert", atomic: false, run: |database| store(database, b"new", 20) },
     Case { name: "insert of much", atomic: false, run: |database| store(database, b"new", 70_000) },
-    Case { name: "append", atomic: false, run: |database| database.append(b"key4", &[8; 200]).map_err(text) },
+    Case { name: "append", atomic: false, run: |database| database.append(b"key4", [8; 200]).map_err(text) },
     Case { name: "delete", atomic: false, run: |database| database.delete(b"key5").map_err(text) },
     Case { name: "wipe", atomic: false, run: |database| database.wipe_all().map_err(text) },
     Case {
         name: "small transaction",
         atomic: true,
-        run: |database| transact(database, |inner| store(inner, b"key3", 31)),
+        run: |database| transact(database, |inner| put(inner, b"key3", 31)),
     },
     Case {
         name: "transaction that grows the file",
         atomic: true,
-        run: |database| transact(database, |inner| (0..9).try_for_each(|nth| store(inner, &[nth], 20_000))),
+        run: |database| transact(database, |inner| (0..9).try_for_each(|nth| put(inner, &[nth], 20_000))),
     },
     Case {
         name: "transaction that deletes all",
@@ -65,8 +72,11 @@ const CASES: [Case; 14] = [
         atomic: true,
         run: |database| {
             transact(database, |outer| {
-                store(outer, b"outer", 100)?;
-                transact(outer, |inner| store(inner, b"inner", 2000))
+                put(outer, b"outer", 100)?;
+                let inner = outer.nested();
+                put(&inner, b"inner", 2000)?;
+                inner.commit();
+                put(&outer.nested(), b"undone", 2000)
             })
         },
     },
@@ -74,10 +84,9 @@ const CASES: [Case; 14] = [
         name: "prepared transaction",
         atomic: true,
         run: |database| {
-            let mut transaction = database.transaction().map_err(text)?;
-            store(&transaction, b"key3", 1000)?;
-            transaction.prepare_commit().map_err(text)?;
-            transaction.commit().map_err(text)
+            let transaction = database.transaction().map_err(text)?;
+            put(&transaction, b"key3", 1000)?;
+            transaction.prepare_commit().map_err(text)?.commit().map_err(text)
         },
     },
     Case {
@@ -90,7 +99,7 @@ const CASES: [Case; 14] = [
 
 fn content(database: &Database) -> Result<Content, String> {
     let mut content = Content::new();
-    let shown = database.traverse_read(|_, key, value| {
+    let shown = database.traverse_read(|key, value| {
         content.insert(key.to_vec(), value.to_vec());
         ControlFlow::Continue(())
     });
@@ -103,12 +112,12 @@ fn base(order: ByteOrder, with_area: bool) -> Vec<u8> {
     let storage = Faulty::default();
     let mut options = OpenOptions::new();
     options.create(true).hash_size(3).byte_order(order);
-    let database = options.open_storage("base", Box::new(storage.clone())).expect("a new database");
+    let mut database = options.open_storage("base", Box::new(storage.clone())).expect("a new database");
     for number in 0..30 {
         store(&database, format!("key{number}").as_bytes(), number * 7).expect("store");
     }
     if with_area {
-        transact(&database, |inner| store(inner, b"key7", 500)).expect("a transaction");
+        transact(&mut database, |inner| put(inner, b"key7", 500)).expect("a transaction");
     }
     drop(database);
     storage.bytes()
@@ -130,9 +139,9 @@ fn fail_everywhere(case: &Case, base: &[u8], call: Call, lasting: bool, tally: &
         let context =
             format!("{}: {call:?} {after} fails{}", case.name, if lasting { " for good" } else { "" });
         let storage = Faulty::new(base.to_vec());
-        let database = open(&storage).expect("the base opens");
+        let mut database = open(&storage).expect("the base opens");
         storage.set(Some(Fault { call, after, lasting }));
-        let done = (case.run)(&database);
+        let done = (case.run)(&mut database);
         if storage.set(None) == 0 {
             done.unwrap_or_else(|error| panic!("{context}: nothing failed, but: {error}"));
             return;
@@ -194,9 +203,10 @@ fn every_single_failure_gives_an_error_and_changes_nothing() {
 fn with_a_lost_end(bytes: Vec<u8>) -> Faulty {
     for after in 0.. {
         let storage = Faulty::new(bytes.clone());
-        let database = OpenOptions::new().open_storage("lost", Box::new(storage.clone())).expect("it opens");
+        let mut database =
+            OpenOptions::new().open_storage("lost", Box::new(storage.clone())).expect("it opens");
         storage.set(Some(Fault { call: Call::Write, after, lasting: true }));
-        let done = transact(&database, |inner| store(inner, b"key3", 20));
+        let done = transact(&mut database, |inner| put(inner, b"key3", 20));
         assert!(storage.set(None) > 0, "nothing failed, and no commit had made the file longer: {done:?}");
         if storage.bytes().len() > bytes.len() {
             return storage;
@@ -211,9 +221,9 @@ fn with_a_lost_end(bytes: Vec<u8>) -> Faulty {
 fn what_a_failed_commit_left_at_the_end_is_no_danger_to_later_ones() {
     let open = |storage: &Faulty| OpenOptions::new().open_storage("lost", Box::new(storage.clone()));
     let storage = with_a_lost_end(base(ByteOrder::NATIVE, false));
-    let database = open(&storage).expect("it opens");
+    let mut database = open(&storage).expect("it opens");
     assert!(database.check(|_, _| true).expect("the check passes").lost_bytes > 0, "nothing was left over");
-    transact(&database, |inner| store(inner, b"key3", 20)).expect("nothing fails");
+    transact(&mut database, |inner| put(inner, b"key3", 20)).expect("nothing fails");
     assert_eq!(database.check(|_, _| true).expect("the check passes").lost_bytes, 0);
 
     let storage = with_a_lost_end(base(ByteOrder::NATIVE, false));
@@ -223,10 +233,10 @@ fn what_a_failed_commit_left_at_the_end_is_no_danger_to_later_ones() {
     let mut failed = 0;
     for after in 0.. {
         let storage = Faulty::new(lost_twice.clone());
-        let database = open(&storage).expect("it opens");
+        let mut database = open(&storage).expect("it opens");
         let before = content(&database).expect("it can be read");
         storage.set(Some(Fault { call: Call::Write, after, lasting: false }));
-        let done = transact(&database, |inner| store(inner, b"key3", 20_000));
+        let done = transact(&mut database, |inner| put(inner, b"key3", 20_000));
         if storage.set(None) == 0 {
             done.expect("nothing failed");
             break;

@@ -72,7 +72,7 @@ fn we_work_on_a_file_that_libtdb_made() {
             assert_eq!(database.fetch(format!("k{number}").as_bytes()).unwrap(), expected, "{flags}");
         }
         let mut seen = 0;
-        let counted = database.traverse(|database, key, _| {
+        let counted = database.traverse(|key, _| {
             seen += 1;
             if seen % 2 == 0 {
                 database.append(key, b"more").unwrap();
@@ -99,11 +99,11 @@ fn a_dump_is_the_one_of_tdbdump() {
     database.store(b"all", &every_byte, StoreMode::Replace).unwrap();
     database.store(b"", b"", StoreMode::Replace).unwrap();
     for number in 0..200u32 {
-        database.store(&number.to_le_bytes(), &every_byte[..number as usize], StoreMode::Replace).unwrap();
+        database.store(number.to_le_bytes(), &every_byte[..number as usize], StoreMode::Replace).unwrap();
     }
     let mut ours = Vec::new();
     database
-        .traverse_read(|_, key, value| {
+        .traverse_read(|key, value| {
             tdb::dump::write_record(&mut ours, key, value).unwrap();
             ControlFlow::Continue(())
         })

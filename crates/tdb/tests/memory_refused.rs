@@ -13,14 +13,14 @@ fn a_refused_growth_leaves_the_records_in_place() {
 
     let value = vec![1; 1 << 20];
     let refused = (0..400_u32).find_map(|nth| {
-        database.store(&nth.to_le_bytes(), &value, StoreMode::Replace).err().map(|error| (nth, error))
+        database.store(nth.to_le_bytes(), &value, StoreMode::Replace).err().map(|error| (nth, error))
     });
 
     let (stored, error) = refused.expect("400 MiB do not fit into 300");
     assert_eq!(tdb::Coded::code(&error), ErrorCode::Io, "{error}");
     assert!(stored > 0, "nothing fitted");
     assert_eq!(database.fetch(b"first").unwrap().as_deref(), Some(&b"precious"[..]));
-    assert!((0..stored).all(|nth| database.fetch(&nth.to_le_bytes()).unwrap().is_some()));
+    assert!((0..stored).all(|nth| database.fetch(nth.to_le_bytes()).unwrap().is_some()));
     database.check(|_, _| true).expect("a sound database");
     database.store(b"small", b"fits", StoreMode::Replace).expect("there is room for this");
 }

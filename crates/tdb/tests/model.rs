@@ -3,12 +3,15 @@
 
 mod common;
 
+use common::Dialect;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use fastrand::Rng;
+use tdb::compat::Tdb;
 use tdb::storage::MemoryStorage;
-use tdb::{ByteOrder, Database, Flags, HashFunction, OpenOptions, StoreError, StoreMode, TransactionError};
+use tdb::{ByteOrder, Flags, HashFunction, OpenOptions, StoreError, StoreMode, TransactionError};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -17,7 +20,7 @@ fn random_value(rng: &mut Rng) -> Vec<u8> {
     (0..len).map(|_| rng.u8(..)).collect()
 }
 
-fn step(database: &Database, model: &mut Model, rng: &mut Rng) {
+fn step(database: &Tdb, model: &mut Model, rng: &mut Rng) {
     let key = format!("key{}", rng.u32(..120)).into_bytes();
     match rng.u32(..100) {
         0..30 => {
@@ -66,12 +69,12 @@ fn step(database: &Database, model: &mut Model, rng: &mut Rng) {
 }
 
 /// T6: what a callback deletes or stores is seen by the same traverse as libtdb's is.
-fn traverse_and_change(database: &Database, model: &mut Model, rng: &mut Rng) {
+fn traverse_and_change(database: &Tdb, model: &mut Model, rng: &mut Rng) {
     let mut seen = Model::new();
     let mut deleted = Vec::new();
     let mut changed = Model::new();
     database
-        .traverse(|database, key, value| {
+        .traverse(|key, value| {
             assert!(!deleted.contains(&key.to_vec()), "a deleted record was shown");
             assert!(seen.insert(key.to_vec(), value.to_vec()).is_none(), "a record was shown twice");
             let expected = changed.get(key).or(model.get(key)).expect("only what is there is shown");
@@ -96,9 +99,9 @@ fn traverse_and_change(database: &Database, model: &mut Model, rng: &mut Rng) {
     }
 }
 
-fn must_match(database: &Database, model: &Model) {
+fn must_match(database: &Tdb, model: &Model) {
     let mut seen = Model::new();
-    let count = database.traverse_read(|_, key, value| {
+    let count = database.traverse_read(|key, value| {
         seen.insert(key.to_vec(), value.to_vec());
         ControlFlow::Continue(())
     });
@@ -115,7 +118,7 @@ fn must_match(database: &Database, model: &Model) {
     assert_eq!(database.check(|_, _| true).unwrap().used, model.len() as u64);
 }
 
-fn run(name: &str, database: &Database, steps: u32, transactions: bool) {
+fn run(name: &str, database: &Tdb, steps: u32, transactions: bool) {
     let seed = testbed::seed(name);
     let mut rng = Rng::with_seed(seed);
     let mut model = Model::new();
@@ -153,7 +156,8 @@ fn run(name: &str, database: &Database, steps: u32, transactions: bool) {
 #[test]
 fn a_mapped_file_behaves_as_a_map() {
     let folder = common::folder();
-    let database = OpenOptions::new().create(true).hash_size(11).open(folder.path().join("a")).unwrap();
+    let database =
+        OpenOptions::new().create(true).hash_size(11).open_in_dialect(folder.path().join("a")).unwrap();
     run("a_mapped_file_behaves_as_a_map", &database, 6000, true);
     common::must_be_sound(&database);
 }
@@ -168,7 +172,7 @@ fn a_foreign_file_without_mapping_behaves_as_a_map() {
         .byte_order(ByteOrder::FOREIGN)
         .hash(HashFunction::Jenkins)
         .hash_size(5)
-        .open(folder.path().join("a"))
+        .open_in_dialect(folder.path().join("a"))
         .unwrap();
     run("a_foreign_file_without_mapping_behaves_as_a_map", &database, 3000, true);
     common::must_be_sound(&database);
@@ -180,7 +184,8 @@ fn volatile_and_lockless_files_behave_as_maps() {
     let folder = common::folder();
     for flags in [Flags::VOLATILE, Flags::NOLOCK, Flags::NOSYNC | Flags::SEQNUM] {
         let path = folder.path().join(format!("{flags:?}"));
-        let database = OpenOptions::new().flags(flags).create(true).hash_size(11).open(path).unwrap();
+        let database =
+            OpenOptions::new().flags(flags).create(true).hash_size(11).open_in_dialect(path).unwrap();
         run("volatile_and_lockless_files_behave_as_maps", &database, 3000, true);
         common::must_be_sound(&database);
     }
@@ -189,15 +194,16 @@ fn volatile_and_lockless_files_behave_as_maps() {
 /// T5: in memory.
 #[test]
 fn a_database_in_memory_behaves_as_a_map() {
-    let database = OpenOptions::new().internal(true).open("memory").unwrap();
+    let database = OpenOptions::new().internal(true).open_in_dialect("memory").unwrap();
     run("a_database_in_memory_behaves_as_a_map", &database, 6000, false);
-    assert!(matches!(database.transaction(), Err(TransactionError::NotPossible { .. })));
+    assert!(matches!(database.transaction_start(tdb::Wait::Yes), Err(TransactionError::NotPossible { .. })));
 }
 
 /// T15: in bytes that someone else keeps.
 #[test]
 fn a_database_in_given_storage_behaves_as_a_map() {
     let storage = Box::new(MemoryStorage::default());
-    let database = OpenOptions::new().create(true).hash_size(3).open_storage("given", storage).unwrap();
+    let options = OpenOptions::new().create(true).hash_size(3).clone();
+    let database = Tdb::open_storage(&options, "given", storage).unwrap();
     run("a_database_in_given_storage_behaves_as_a_map", &database, 3000, true);
 }

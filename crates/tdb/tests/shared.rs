@@ -22,10 +22,11 @@ fn increment(database: &Database, key: &[u8]) {
     drop(lock);
 }
 
-fn increment_two(database: &Database, keys: [&[u8]; 2]) {
+fn increment_two(database: &mut Database, keys: [&[u8]; 2]) {
     let transaction = database.transaction().unwrap();
     for key in keys {
-        let next = counter(&transaction, key) + 1;
+        let now = transaction.fetch(key).unwrap();
+        let next = now.map_or(0, |value| String::from_utf8(value).unwrap().parse().unwrap()) + 1_u64;
         transaction.store(key, next.to_string().as_bytes(), StoreMode::Replace).unwrap();
     }
     transaction.commit().unwrap();
@@ -35,14 +36,14 @@ fn increment_two(database: &Database, keys: [&[u8]; 2]) {
 fn disturb(database: &Database, rng: &mut Rng, name: &str) {
     let key = format!("{name}{}", rng.u32(..40)).into_bytes();
     match rng.u8(..8) {
-        0..3 => database.store(&key, &vec![rng.u8(..); rng.usize(..400)], StoreMode::Replace).unwrap(),
+        0..3 => database.store(&key, vec![rng.u8(..); rng.usize(..400)], StoreMode::Replace).unwrap(),
         3 => database.append(&key, b"and some more").unwrap(),
         4..6 => drop(database.delete(&key)),
         6 => {
             let walked = if rng.u8(..8) == 0 {
-                database.traverse(|_, _, _| ControlFlow::Continue(()))
+                database.traverse(|_, _| ControlFlow::Continue(()))
             } else {
-                database.traverse_read(|_, _, _| ControlFlow::Continue(()))
+                database.traverse_read(|_, _| ControlFlow::Continue(()))
             };
             walked.unwrap();
         }
@@ -63,13 +64,13 @@ fn threads_lose_nothing() {
         .unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let database = database.another().unwrap();
+            let mut database = database.another().unwrap();
             scope.spawn(move || {
                 let mut rng = Rng::with_seed(seed + thread);
                 for round in 0..400 {
                     increment(&database, b"one");
                     if round % 8 == 0 {
-                        increment_two(&database, [b"two", b"three"]);
+                        increment_two(&mut database, [b"two", b"three"]);
                     }
                     disturb(&database, &mut rng, "k");
                 }
@@ -119,13 +120,13 @@ fn live_processes_of_libtdb_and_we_lose_nothing() {
     }
     std::thread::scope(|scope| {
         for thread in 0..2 {
-            let database = database.another().unwrap();
+            let mut database = database.another().unwrap();
             scope.spawn(move || {
                 let mut rng = Rng::with_seed(seed + thread);
                 for round in 0..1500 {
                     increment(&database, b"one");
                     if round % 5 == 0 {
-                        increment_two(&database, [b"two", b"three"]);
+                        increment_two(&mut database, [b"two", b"three"]);
                     }
                     disturb(&database, &mut rng, "k");
                 }
@@ -151,7 +152,7 @@ fn locks_of_libtdb_keep_us_out() {
     };
     let folder = common::folder();
     let path = folder.path().join("locks");
-    let database = OpenOptions::new().create(true).open(&path).unwrap();
+    let mut database = OpenOptions::new().create(true).open(&path).unwrap();
     let script = "db = tdb.Tdb(path, flags=os.O_RDWR)\n\
         print('start', flush=True)\n\
         for line in sys.stdin:\n\
@@ -167,17 +168,17 @@ fn locks_of_libtdb_keep_us_out() {
     };
     let would_block = |result: Result<(), LockError>| matches!(result, Err(LockError::WouldBlock));
     tell("lock_all");
-    assert!(would_block(database.lock_chain(b"a", LockKind::Read, Wait::No)));
-    assert!(would_block(database.lock_all(LockKind::Read, Wait::No)));
+    assert!(would_block(database.chain_lock(b"a", LockKind::Read, Wait::No).map(drop)));
+    assert!(would_block(database.all_record_lock(LockKind::Read, Wait::No).map(drop)));
     tell("unlock_all");
     tell("read_lock_all");
-    database.lock_chain(b"a", LockKind::Read, Wait::No).unwrap();
-    assert!(would_block(database.lock_chain(b"a", LockKind::Write, Wait::No)));
-    database.unlock_chain(b"a", LockKind::Read).unwrap();
+    let reading = database.chain_lock(b"a", LockKind::Read, Wait::No).unwrap();
+    assert!(would_block(database.chain_lock(b"a", LockKind::Write, Wait::No).map(drop)));
+    drop(reading);
     tell("read_unlock_all");
     tell("transaction_start");
     assert!(matches!(database.try_transaction(), Err(TransactionError::Lock(LockError::WouldBlock))));
-    assert!(would_block(database.lock_chain(b"a", LockKind::Write, Wait::No)));
+    assert!(would_block(database.chain_lock(b"a", LockKind::Write, Wait::No).map(drop)));
     assert_eq!(database.fetch(b"a").unwrap(), None);
     tell("transaction_cancel");
     database.try_transaction().unwrap().commit().unwrap();
@@ -219,11 +220,11 @@ fn a_forked_child_has_locks_of_its_own() {
     let child = unsafe { libc::fork() };
     if child == 0 {
         let refused =
-            matches!(database.lock_chain(b"a", LockKind::Read, Wait::No), Err(LockError::WouldBlock));
+            matches!(database.chain_lock(b"a", LockKind::Read, Wait::No), Err(LockError::WouldBlock));
         let other = (0..100u32)
             .map(u32::to_le_bytes)
             .find(|key| database.chain_index(key) != database.chain_index(b"a"));
-        let stored = database.store(&other.unwrap(), b"child", StoreMode::Insert).is_ok();
+        let stored = database.store(other.unwrap(), b"child", StoreMode::Insert).is_ok();
         // SAFETY: nothing of the parent's is run at exit.
         unsafe { libc::_exit(if refused && stored { 0 } else { 1 }) };
     }
@@ -232,10 +233,9 @@ fn a_forked_child_has_locks_of_its_own() {
     unsafe { libc::waitpid(child, &mut status, 0) };
     assert_eq!(status, 0, "the child got a lock that the parent holds, or could not store");
     let other = database.another().unwrap();
-    assert!(matches!(other.lock_chain(b"a", LockKind::Read, Wait::No), Err(LockError::WouldBlock)));
+    assert!(matches!(other.chain_lock(b"a", LockKind::Read, Wait::No), Err(LockError::WouldBlock)));
     drop(lock);
-    other.lock_chain(b"a", LockKind::Read, Wait::No).unwrap();
-    other.unlock_chain(b"a", LockKind::Read).unwrap();
+    drop(other.chain_lock(b"a", LockKind::Read, Wait::No).unwrap());
     let report = database.check(|_, _| true).unwrap();
     assert_eq!(report.used, 2);
 }

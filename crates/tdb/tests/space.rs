@@ -42,19 +42,19 @@ impl Measured {
     }
 
     fn store(&mut self, key: u32, len: usize) {
-        self.database.store(&key.to_ne_bytes(), &vec![7; len], StoreMode::Replace).unwrap();
+        self.database.store(key.to_ne_bytes(), vec![7; len], StoreMode::Replace).unwrap();
         self.note(key, Some(len));
     }
 
     fn append(&mut self, key: u32, len: usize) {
-        self.database.append(&key.to_ne_bytes(), &vec![7; len]).unwrap();
+        self.database.append(key.to_ne_bytes(), vec![7; len]).unwrap();
         let was = self.lengths.get(&key).copied().unwrap_or(0);
         self.note(key, Some(was + len));
     }
 
     fn delete(&mut self, key: u32) {
         let there = self.lengths.contains_key(&key);
-        assert_eq!(self.database.delete(&key.to_ne_bytes()).is_ok(), there);
+        assert_eq!(self.database.delete(key.to_ne_bytes()).is_ok(), there);
         self.note(key, None);
     }
 

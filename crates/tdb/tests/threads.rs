@@ -19,7 +19,7 @@ fn open(path: &Path) -> Database {
 fn add(database: &Database, key: &[u8]) -> u64 {
     let old = database.fetch(key).expect("fetch");
     let old = old.map_or(0, |value| u64::from_le_bytes(value.try_into().expect("8 bytes")));
-    database.store(key, &(old + 1).to_le_bytes(), StoreMode::Replace).expect("store");
+    database.store(key, (old + 1).to_le_bytes(), StoreMode::Replace).expect("store");
     old + 1
 }
 
@@ -55,10 +55,11 @@ fn threads_with_their_own_handles_lose_nothing() {
         let database = open(&path);
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
-                let own = if thread % 2 == 0 { database.another().expect("a handle") } else { open(&path) };
+                let mut own =
+                    if thread % 2 == 0 { database.another().expect("a handle") } else { open(&path) };
                 scope.spawn(move || {
                     for round in 0..ROUNDS {
-                        work(&own, mode, thread, round);
+                        work(&mut own, mode, thread, round);
                     }
                 });
             }
@@ -69,7 +70,7 @@ fn threads_with_their_own_handles_lose_nothing() {
     }
 }
 
-fn work(database: &Database, mode: u64, thread: u64, round: u64) {
+fn work(database: &mut Database, mode: u64, thread: u64, round: u64) {
     let own = format!("own/{thread}/{round}");
     match mode {
         0 => {
@@ -77,16 +78,18 @@ fn work(database: &Database, mode: u64, thread: u64, round: u64) {
             add(database, b"shared");
         }
         1 => {
-            let _all = database.lock_all_guard(LockKind::Write, Wait::Yes).expect("lock of everything");
+            let _all = database.all_record_lock(LockKind::Write, Wait::Yes).expect("lock of everything");
             add(database, b"shared");
         }
         _ => {
             let transaction = database.transaction().expect("a transaction");
-            add(&transaction, b"shared");
+            let now = transaction.fetch(b"shared").expect("fetch");
+            let now = now.map_or(0, |value| u64::from_le_bytes(value.try_into().expect("8 bytes")));
+            transaction.store(b"shared", (now + 1).to_le_bytes(), StoreMode::Replace).expect("store");
             transaction.commit().expect("commit");
         }
     }
-    database.store(own.as_bytes(), &[thread as u8; 50], StoreMode::Insert).expect("store");
+    database.store(own.as_bytes(), [thread as u8; 50], StoreMode::Insert).expect("store");
     if round % 2 == 1 {
         database.delete(own.as_bytes()).expect("delete");
     }
@@ -130,7 +133,7 @@ fn closing_one_opening_keeps_the_locks_of_another() {
 fn two_openings_in_a_process_isolate_their_transactions() {
     let folder = common::folder();
     let path = folder.path().join("twice");
-    let (first, second) = (open(&path), open(&path));
+    let (mut first, mut second) = (open(&path), open(&path));
     let transaction = first.transaction().expect("a transaction");
     transaction.store(b"key", b"value", StoreMode::Insert).expect("store");
     assert_eq!(second.fetch(b"key").expect("fetch"), None);

@@ -10,10 +10,11 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
+use tdb::compat::Tdb;
 use tdb::storage::MemoryStorage;
 use tdb::{
-    Database, LockError, LockKind, OpenOptions, ReadError, Storage, StoreError, StoreMode, TransactionError,
-    Wait,
+    Database, LockError, LockKind, OpenOptions, ReadError, Storage, StoreError, StoreMode, Transaction,
+    TransactionError, Wait,
 };
 
 /// What the engine asked its storage for.
@@ -65,7 +66,7 @@ type Content = BTreeMap<Vec<u8>, Vec<u8>>;
 fn content(database: &Database) -> Content {
     let content = RefCell::new(Content::new());
     database
-        .traverse_read(|_, key, value| {
+        .traverse_read(|key, value| {
             content.borrow_mut().insert(key.to_vec(), value.to_vec());
             ControlFlow::Continue(())
         })
@@ -93,7 +94,7 @@ struct Crash {
     after: Content,
 }
 
-fn change_randomly(database: &Database, rng: &mut Rng, many: u32) {
+fn change_randomly(database: &Transaction<'_>, rng: &mut Rng, many: u32) {
     for _ in 0..many {
         let key = format!("key{}", rng.u32(..60)).into_bytes();
         let longest = if rng.u8(..) < 10 { 9000 } else { 300 };
@@ -109,7 +110,7 @@ fn change_randomly(database: &Database, rng: &mut Rng, many: u32) {
 fn recorded_commit(rng: &mut Rng) -> Crash {
     let events = Arc::new(Mutex::new(Vec::new()));
     let recorder = Recorder { memory: MemoryStorage::default(), events: Arc::clone(&events) };
-    let database =
+    let mut database =
         OpenOptions::new().create(true).hash_size(7).open_storage("recorded", Box::new(recorder)).unwrap();
     let mut bytes = Vec::new();
     for _ in 0..rng.u32(..6) {
@@ -119,7 +120,9 @@ fn recorded_commit(rng: &mut Rng) -> Crash {
         transaction.commit().unwrap();
     }
     if rng.bool() {
-        change_randomly(&database, rng, 20);
+        let transaction = database.transaction().unwrap();
+        change_randomly(&transaction, rng, 20);
+        transaction.commit().unwrap();
     }
     let before = content(&database);
     for event in events.lock().unwrap().drain(..) {
@@ -307,38 +310,87 @@ fn new_file(folder: &tempfile::TempDir, options: &mut OpenOptions) -> Database {
     options.create(true).no_sync(true).open(folder.path().join("file.tdb")).unwrap()
 }
 
-/// T5: an inner cancel condemns the outer transaction; an inner commit does nothing yet.
+fn new_opening(folder: &tempfile::TempDir) -> Tdb {
+    let mut options = OpenOptions::new();
+    Tdb::open(options.create(true).no_sync(true), folder.path().join("file.tdb")).unwrap()
+}
+
+/// T5: in C's interface an inner cancel condemns the outer transaction; an inner commit does nothing yet.
 #[test]
 fn transactions_nest_as_libtdb_lets_them() {
     let folder = common::folder();
-    let database = new_file(&folder, &mut OpenOptions::new());
-    let outer = database.transaction().unwrap();
-    let inner = outer.transaction().unwrap();
-    inner.store(b"a", b"1", StoreMode::Insert).unwrap();
-    inner.commit().unwrap();
+    let database = new_opening(&folder);
+    database.transaction_start(Wait::Yes).unwrap();
+    database.transaction_start(Wait::Yes).unwrap();
+    database.store(b"a", b"1", StoreMode::Insert).unwrap();
+    database.transaction_commit().unwrap();
     assert!(database.transaction_active());
-    outer.commit().unwrap();
+    database.transaction_commit().unwrap();
     assert!(database.exists(b"a").unwrap());
 
-    let outer = database.transaction().unwrap();
-    outer.store(b"b", b"1", StoreMode::Insert).unwrap();
-    outer.transaction().unwrap().cancel().unwrap();
-    assert!(matches!(outer.commit(), Err(TransactionError::InnerCancelled)));
+    database.transaction_start(Wait::Yes).unwrap();
+    database.store(b"b", b"1", StoreMode::Insert).unwrap();
+    database.transaction_start(Wait::Yes).unwrap();
+    database.transaction_cancel().unwrap();
+    assert!(matches!(database.transaction_commit(), Err(TransactionError::InnerCancelled)));
     assert!(!database.transaction_active());
     assert!(!database.exists(b"b").unwrap());
 
     database.remove_flags(tdb::Flags::ALLOW_NESTING);
-    let outer = database.transaction().unwrap();
-    assert!(matches!(outer.transaction(), Err(TransactionError::Nesting)));
-    outer.cancel().unwrap();
+    database.transaction_start(Wait::Yes).unwrap();
+    assert!(matches!(database.transaction_start(Wait::Yes), Err(TransactionError::Nesting)));
+    database.transaction_cancel().unwrap();
+}
+
+/// T17: an inner transaction is part of the outer one when it is committed, and undone when it is not; so is what comes
+/// after a savepoint.
+#[test]
+fn inner_transactions_and_savepoints_undo_their_own() {
+    let folder = common::folder();
+    let mut database = new_file(&folder, &mut OpenOptions::new());
+    let mut other = database.another().unwrap();
+    let mut outer = database.transaction().unwrap();
+    let stale = outer.savepoint();
+    outer.store("a", "1", StoreMode::Insert).unwrap();
+    let inner = outer.nested();
+    inner.store("b", "1", StoreMode::Insert).unwrap();
+    inner.commit();
+    let mut inner = outer.nested();
+    inner.store("a", "2", StoreMode::Modify).unwrap();
+    inner.delete("b").unwrap();
+    assert!(matches!(inner.rollback_to(&stale), Err(TransactionError::StaleSavepoint)));
+    let within = inner.savepoint();
+    inner.store("c", vec![1; 90_000], StoreMode::Insert).unwrap();
+    inner.rollback_to(&within).unwrap();
+    assert!(!inner.exists("c").unwrap() && !inner.exists("b").unwrap());
+    drop(inner);
+    assert_eq!(outer.fetch("a").unwrap().as_deref(), Some(&b"1"[..]));
+    assert!(outer.exists("b").unwrap());
+    assert!(matches!(outer.rollback_to(&within), Err(TransactionError::StaleSavepoint)));
+
+    let point = outer.savepoint();
+    for round in 0..3 {
+        outer.store("d", vec![round; 1000], StoreMode::Replace).unwrap();
+        outer.store("a", vec![round; 50], StoreMode::Replace).unwrap();
+        outer.rollback_to(&point).unwrap();
+        assert!(!outer.exists("d").unwrap());
+        assert_eq!(outer.fetch("a").unwrap().as_deref(), Some(&b"1"[..]));
+    }
+    outer.commit().unwrap();
+    assert_eq!(content(&database).len(), 2);
+    common::must_be_sound(&database);
+    assert!(matches!(
+        other.transaction().unwrap().rollback_to(&point),
+        Err(TransactionError::StaleSavepoint)
+    ));
 }
 
 /// T9: a forgotten transaction is cancelled, and its locks are gone.
 #[test]
 fn a_dropped_transaction_is_cancelled() {
     let folder = common::folder();
-    let database = new_file(&folder, &mut OpenOptions::new());
-    let other = database.another().unwrap();
+    let mut database = new_file(&folder, &mut OpenOptions::new());
+    let mut other = database.another().unwrap();
     {
         let transaction = database.transaction().unwrap();
         transaction.store(b"a", b"1", StoreMode::Insert).unwrap();
@@ -352,53 +404,54 @@ fn a_dropped_transaction_is_cancelled() {
 #[test]
 fn a_prepared_transaction_only_ends() {
     let folder = common::folder();
-    let database = new_file(&folder, &mut OpenOptions::new());
+    let database = new_opening(&folder);
     database.store(b"a", b"old", StoreMode::Insert).unwrap();
-    let mut transaction = database.transaction().unwrap();
-    transaction.store(b"a", b"new", StoreMode::Modify).unwrap();
-    transaction.prepare_commit().unwrap();
-    assert!(matches!(transaction.store(b"b", b"", StoreMode::Insert), Err(StoreError::Access(_))));
-    transaction.cancel().unwrap();
+    database.transaction_start(Wait::Yes).unwrap();
+    database.store(b"a", b"new", StoreMode::Modify).unwrap();
+    database.transaction_prepare_commit().unwrap();
+    assert!(matches!(database.store(b"b", b"", StoreMode::Insert), Err(StoreError::Access(_))));
+    database.transaction_cancel().unwrap();
     assert_eq!(database.fetch(b"a").unwrap().as_deref(), Some(&b"old"[..]));
     common::must_be_sound(&database);
+    drop(database);
 
-    let mut transaction = database.transaction().unwrap();
-    transaction.store(b"a", b"new", StoreMode::Modify).unwrap();
-    transaction.prepare_commit().unwrap();
-    transaction.commit().unwrap();
-    assert_eq!(database.fetch(b"a").unwrap().as_deref(), Some(&b"new"[..]));
-    common::must_be_sound(&database);
+    let mut database = new_file(&folder, &mut OpenOptions::new());
+    for (cancelled, value) in [(true, &b"old"[..]), (false, b"new")] {
+        let transaction = database.transaction().unwrap();
+        transaction.store(b"a", b"new", StoreMode::Modify).unwrap();
+        let prepared = transaction.prepare_commit().unwrap();
+        if cancelled { prepared.cancel() } else { prepared.commit() }.unwrap();
+        assert_eq!(database.fetch(b"a").unwrap().as_deref(), Some(value));
+        common::must_be_sound(&database);
+    }
 }
 
 /// T5: what libtdb refuses inside locks and traverses is refused.
 #[test]
 fn locks_and_traverses_exclude_what_they_must() {
     let folder = common::folder();
-    let database = new_file(&folder, &mut OpenOptions::new());
+    let database = new_opening(&folder);
     database.store(b"a", b"1", StoreMode::Insert).unwrap();
-    let chain = database.chain_lock(b"a", LockKind::Write, Wait::Yes).unwrap();
-    assert!(matches!(database.transaction(), Err(TransactionError::Lock(LockError::Conflict { .. }))));
+    let refused = || {
+        let started = database.transaction_start(Wait::Yes);
+        matches!(started, Err(TransactionError::Lock(LockError::Conflict { .. })))
+    };
+    database.lock_chain(b"a", LockKind::Write, Wait::Yes).unwrap();
+    assert!(refused());
     assert!(matches!(database.lock_all(LockKind::Write, Wait::Yes), Err(LockError::Conflict { .. })));
-    drop(chain);
+    database.unlock_chain(b"a", LockKind::Write).unwrap();
+    let going_on = |good: bool| {
+        assert!(good);
+        ControlFlow::Continue(())
+    };
+    database.traverse(|_, _| going_on(refused())).unwrap();
     database
-        .traverse(|database, _, _| {
-            assert!(matches!(
-                database.transaction(),
-                Err(TransactionError::Lock(LockError::Conflict { .. }))
-            ));
-            ControlFlow::Continue(())
-        })
-        .unwrap();
-    database
-        .traverse_read(|database, key, _| {
-            assert!(matches!(database.delete(key), Err(StoreError::ReadOnly { .. })));
-            ControlFlow::Continue(())
-        })
+        .traverse_read(|key, _| going_on(matches!(database.delete(key), Err(StoreError::ReadOnly { .. }))))
         .unwrap();
     let stored = database.parse_record(b"a", |_| database.store(b"b", b"", StoreMode::Insert));
     assert!(matches!(stored, Ok(Some(Ok(())))), "{stored:?}");
     assert!(matches!(
-        database.traverse_chain(131, |_, _, _| ControlFlow::Continue(())),
+        database.traverse_chain(131, |_, _| ControlFlow::Continue(())),
         Err(ReadError::NoSuchChain { .. })
     ));
 }

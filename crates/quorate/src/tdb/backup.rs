@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tdb::{Database, StoreMode};
+use tdb::compat;
+use tdb::{Database, Flags, StoreMode};
 
 use super::fresh::{Existing, Fresh};
 use super::{failure, open_failure};
@@ -66,30 +67,33 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
 
 fn open(arguments: &Arguments, file: &Path) -> Result<Database, Failure> {
     let mut options = super::options();
-    options.no_lock(arguments.no_lock).read_only(arguments.read_only);
+    if arguments.no_lock {
+        compat::set_flags(&mut options, Flags::NOLOCK);
+    }
+    options.read_only(arguments.read_only);
     options.open(file).map_err(|error| open_failure(&error))
 }
 
 /// Copies `from` to `to`, which is replaced once the copy is whole and sound.
 fn copy(arguments: &Arguments, from: &Path, to: &Path) -> Outcome {
-    let source = open(arguments, from)?;
+    let mut source = open(arguments, from)?;
     let hash_size = arguments.hash_size.unwrap_or(source.hash_size());
     let (fresh, target) = Fresh::create(to, Existing::Replace, hash_size)?;
-    // Held until the copy is made: nobody changes the database meanwhile.
-    let quiet = match arguments.read_only {
-        true => None,
-        false => Some(source.transaction().map_err(|error| failure(from, &error))?),
-    };
     let mut stored = Ok(());
-    let visited = source.traverse_read(|_, key, value| {
+    let store = |key: &[u8], value: &[u8]| {
         stored = target.store(key, value, StoreMode::Insert);
         if stored.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    });
-    let visited = visited.map_err(|error| failure(from, &error))?;
+    };
+    let visited = if arguments.read_only {
+        source.traverse_read(store).map_err(|error| failure(from, &error))?
+    } else {
+        // Open until the copy is made: nobody changes the database meanwhile.
+        let quiet = source.transaction().map_err(|error| failure(from, &error))?;
+        let visited = quiet.traverse_read(store).map_err(|error| failure(from, &error))?;
+        quiet.cancel().map_err(|error| failure(from, &error))?;
+        visited
+    };
     stored.map_err(|error| failure(to, &error))?;
-    if let Some(transaction) = quiet {
-        transaction.cancel().map_err(|error| failure(from, &error))?;
-    }
     let copied = target.check(|_, _| true).map_err(|error| failure(to, &error))?.used;
     if copied != visited {
         return Err(Failure::no(format!("{}: {visited} records read, {copied} in the copy", from.display())));

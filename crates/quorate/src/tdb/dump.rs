@@ -40,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         });
         found.map_err(|error| failure(&arguments.file, &error))?;
     } else {
-        let visited = database.traverse_read(|_, key, value| {
+        let visited = database.traverse_read(|key, value| {
             written = write_record(&mut out, key, value);
             if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });

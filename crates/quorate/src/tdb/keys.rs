@@ -24,7 +24,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let database = open_to_read(&arguments.file)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
-    let visited = database.traverse_read(|_, key, _| {
+    let visited = database.traverse_read(|key, _| {
         written = write_key(&mut out, key, arguments.hex);
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });

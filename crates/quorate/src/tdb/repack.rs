@@ -18,6 +18,6 @@ pub struct Arguments {
 
 /// Repacks the file.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let database = super::options().open(&arguments.file).map_err(|error| open_failure(&error))?;
+    let mut database = super::options().open(&arguments.file).map_err(|error| open_failure(&error))?;
     database.repack().map_err(|error| failure(&arguments.file, &error))
 }

@@ -7,9 +7,8 @@ use std::borrow::Borrow;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use ::tdb::{
-    Coded, Database, ErrorCode, Flags, HashFunction, LockKind, Log, OpenError, OpenOptions, StoreError, Wait,
-};
+use ::tdb::compat::{self, Tdb};
+use ::tdb::{Coded, ErrorCode, Flags, HashFunction, LockKind, Log, OpenError, OpenOptions, StoreError, Wait};
 use tdb_trace::Recording;
 
 use super::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
@@ -46,7 +45,7 @@ impl TdbFile {
             }
             _ => {}
         }
-        let opened = engine.options(0).create(true).exclusive(true).open(path);
+        let opened = Tdb::open(engine.options(0).create(true).exclusive(true), path);
         if opened.is_err() {
             // The file was ours alone, and holds nothing: a full disk, say.
             let _ = std::fs::remove_file(path);
@@ -70,7 +69,7 @@ impl TdbFile {
             wanted = wanted | Flags::NOSYNC;
         }
         let mut options = OpenOptions::new();
-        options.flags(wanted).hash_size(self.settings.hashing.hash_size);
+        compat::set_flags(&mut options, wanted).hash_size(self.settings.hashing.hash_size);
         if self.settings.hashing.jenkins {
             options.hash(HashFunction::Jenkins);
         }
@@ -90,7 +89,7 @@ impl Engine for TdbFile {
     }
 
     fn session(&self, trace: &Trace) -> Result<Box<dyn Session + '_>, EngineError> {
-        let database = self.options(trace.opened.tdb_flags).open(&self.path).map_err(opening)?;
+        let database = Tdb::open(&self.options(trace.opened.tdb_flags), &self.path).map_err(opening)?;
         Ok(Box::new(TdbSession { database }))
     }
 }
@@ -104,8 +103,8 @@ struct TdbSession<D> {
     database: D,
 }
 
-impl<D: Borrow<Database>> TdbSession<D> {
-    fn database(&self) -> &Database {
+impl<D: Borrow<Tdb>> TdbSession<D> {
+    fn database(&self) -> &Tdb {
         self.database.borrow()
     }
 }
@@ -123,7 +122,7 @@ fn kind(write: bool) -> LockKind {
     if write { LockKind::Write } else { LockKind::Read }
 }
 
-impl<D: Borrow<Database>> Session for TdbSession<D> {
+impl<D: Borrow<Tdb>> Session for TdbSession<D> {
     fn fetch(&mut self, key: Key<'_>, value: &mut Vec<u8>) -> Answer<bool> {
         value.clear();
         let found = self.database().parse_record(key.bytes(), |bytes| value.extend_from_slice(bytes));
@@ -188,10 +187,9 @@ impl<D: Borrow<Database>> Session for TdbSession<D> {
     }
 
     fn traverse(&mut self, write: bool, visit: Visit<'_>) -> Answer<u64> {
-        let show = |database: &Database, key: &[u8], value: &[u8]| -> ControlFlow<()> {
-            visit(&mut TdbSession { database }, key, value)
-        };
         let database = self.database();
+        let show =
+            |key: &[u8], value: &[u8]| -> ControlFlow<()> { visit(&mut TdbSession { database }, key, value) };
         let shown = if write { database.traverse(show) } else { database.traverse_read(show) };
         shown.map_err(failed("traverse"))
     }

@@ -3,7 +3,6 @@
 //! Every access is checked against the mapping's length, so no offset from the file can reach outside. What is in
 //! the memory may be changed by other processes at any time, so all access is by copy ([`super::shared`]): there is never
 //! a reference into it. A change of its length that fails leaves it as it was.
-//! The *visible* part is what the engine may use directly; it is empty while a transaction's overlay is in front.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -21,8 +20,6 @@ pub(crate) struct Mapping {
     len: Cell<usize>,
     /// The bytes that the kernel has mapped: more than `len` after a failed change of length.
     mapped: Cell<usize>,
-    /// `len`, or 0 while the engine must not look at the memory directly.
-    visible: Cell<usize>,
     writable: bool,
     watch: Cell<Option<sigbus::Watch>>,
 }
@@ -42,7 +39,6 @@ impl Mapping {
             base: Cell::new(ptr::null_mut()),
             len: Cell::new(0),
             mapped: Cell::new(0),
-            visible: Cell::new(0),
             writable,
             watch: Cell::new(None),
         }
@@ -55,7 +51,7 @@ impl Mapping {
     /// The kernel's. The old mapping stays then, of which no more than `len` bytes are used.
     pub fn resize(&self, file: Option<(BorrowedFd<'_>, u64)>, len: usize) -> io::Result<()> {
         if len == self.mapped.get() {
-            self.set_len(len);
+            self.len.set(len);
             return Ok(());
         }
         let old = (self.base.get(), self.mapped.get());
@@ -71,22 +67,16 @@ impl Mapping {
             Ok(base) => {
                 self.base.set(base);
                 self.mapped.set(len);
-                self.set_len(len);
+                self.len.set(len);
                 let watch = if file.is_some() { sigbus::watch(base, len) } else { None };
                 self.watch.set(watch);
                 Ok(())
             }
             Err(error) => {
-                self.set_len(self.len.get().min(len));
+                self.len.set(self.len.get().min(len));
                 Err(error)
             }
         }
-    }
-
-    fn set_len(&self, len: usize) {
-        let hidden = self.visible.get() == 0 && self.len.get() != 0;
-        self.len.set(len);
-        self.visible.set(if hidden { 0 } else { len });
     }
 
     fn mmap(&self, file: Option<(BorrowedFd<'_>, u64)>, len: usize) -> io::Result<*mut u8> {
@@ -118,25 +108,14 @@ impl Mapping {
         }
     }
 
-    /// Hides the memory from direct use while an overlay is in front of it, or shows it again.
-    pub fn set_hidden(&self, hidden: bool) {
-        self.visible.set(if hidden { 0 } else { self.len.get() });
-    }
-
     /// The bytes that are mapped.
     pub fn len(&self) -> usize {
         self.len.get()
     }
 
-    /// Whether the `len` bytes at `at` can be used directly.
+    /// Whether the `len` bytes at `at` are mapped.
     #[inline]
-    pub fn sees(&self, at: u32, len: usize) -> bool {
-        inside(at, len, self.visible.get())
-    }
-
-    /// Whether the `len` bytes at `at` are mapped, visible or not.
-    #[inline]
-    pub fn covers(&self, at: u32, len: usize) -> bool {
+    fn sees(&self, at: u32, len: usize) -> bool {
         inside(at, len, self.len.get())
     }
 
@@ -157,23 +136,17 @@ impl Mapping {
         Some(std::array::from_fn(|nth| unsafe { shared::word(self.base.get().add(at as usize + 4 * nth)) }))
     }
 
-    /// Whether `bytes` stand at `at`; `None` if that is not visible.
+    /// Whether `bytes` stand at `at`; `None` if that is not mapped.
     #[inline]
     pub fn equals(&self, at: u32, bytes: &[u8]) -> Option<bool> {
         // SAFETY: checked to be inside.
         self.sees(at, bytes.len()).then(|| unsafe { shared::equal(self.base.get().add(at as usize), bytes) })
     }
 
-    /// Copies bytes out of the mapping; `false` if they are not visible.
+    /// Copies bytes out of the mapping; `false` if they are not mapped.
     #[inline]
     pub fn copy_out(&self, at: u32, out: &mut [u8]) -> bool {
-        self.sees(at, out.len()) && self.copy_hidden(at, out)
-    }
-
-    /// Copies bytes out of the mapping even if they are hidden; `false` if they are not mapped.
-    #[inline]
-    pub fn copy_hidden(&self, at: u32, out: &mut [u8]) -> bool {
-        if !self.covers(at, out.len()) {
+        if !self.sees(at, out.len()) {
             return false;
         }
         // SAFETY: checked to be inside.
@@ -181,7 +154,7 @@ impl Mapping {
         true
     }
 
-    /// Appends the `len` bytes at `at` to `out`; `false` if they are not visible.
+    /// Appends the `len` bytes at `at` to `out`; `false` if they are not mapped.
     #[inline]
     pub fn append_to(&self, at: u32, len: usize, out: &mut Vec<u8>) -> bool {
         if !self.sees(at, len) {
@@ -196,7 +169,7 @@ impl Mapping {
         true
     }
 
-    /// Copies bytes into the mapping; `false` if they are not visible or the mapping is only for reading.
+    /// Copies bytes into the mapping; `false` if they are not mapped or the mapping is only for reading.
     #[inline]
     pub fn copy_in(&self, at: u32, bytes: &[u8]) -> bool {
         if !self.writable || !self.sees(at, bytes.len()) {

@@ -8,9 +8,12 @@
 //! * [`space`]: one view of all of them, in the file's byte order
 //! * [`sigbus`]: a mapped file that another process truncates
 
+pub(crate) mod bytes;
 pub mod format;
 pub(crate) mod mapping;
+pub(crate) mod over;
 pub(crate) mod overlay;
+pub(crate) mod pages;
 pub(crate) mod shared;
 pub mod sigbus;
 pub(crate) mod space;

@@ -4,6 +4,11 @@
 //! words were written, so that the commit, which asks for the ranges that really differ, compares those only. Nothing
 //! reaches the file before the commit. The table of blocks has two levels, so that a transaction that touches three
 //! blocks of a large file costs three blocks.
+//!
+//! A savepoint costs nothing by itself: from then on a block is copied once more before its first write, and going back
+//! puts those copies into their places.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::file::format::Offset;
 
@@ -28,10 +33,12 @@ pub(crate) struct Block {
     bytes: [u8; BLOCK],
     /// One bit for each word that was written.
     written: [u64; BLOCK / WORD / FLAGS],
+    /// The number of marks when it was last copied for a savepoint, or made.
+    marked: u32,
 }
 
 impl Block {
-    const EMPTY: Block = Block { bytes: [0; BLOCK], written: [0; BLOCK / WORD / FLAGS] };
+    const EMPTY: Block = Block { bytes: [0; BLOCK], written: [0; BLOCK / WORD / FLAGS], marked: 0 };
 
     /// Puts `bytes` at `within`, which must leave room for them.
     pub fn put(&mut self, within: usize, bytes: &[u8]) {
@@ -71,6 +78,12 @@ pub(crate) struct Overlay {
     chunks: Vec<Box<[Block]>>,
     /// Numbers of the blocks that exist.
     touched: Vec<u32>,
+    /// Blocks as they were before their first write after a savepoint, with their places.
+    undo: Vec<(u32, Block)>,
+    /// The savepoints that can be gone back to.
+    points: Vec<Point>,
+    /// How many savepoints were made, and gone back to: a block with a lower number must be copied before a write.
+    marks: u32,
     /// The database's size as this transaction sees it.
     pub size: u32,
     /// The file's size when the transaction began: what lies beyond reads as zeros.
@@ -78,6 +91,17 @@ pub(crate) struct Overlay {
     /// Prepared: no more writes.
     pub sealed: bool,
 }
+
+/// What going back to a savepoint needs to know.
+struct Point {
+    serial: u64,
+    undo: usize,
+    touched: usize,
+    size: u32,
+}
+
+/// The next savepoint's number; no two of a process are the same, so none is taken for that of another transaction.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 /// A run of bytes that the transaction changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,33 +111,88 @@ pub(crate) struct Change {
 }
 
 impl Overlay {
-    /// An overlay of a file of `size` bytes, reusing the memory of a former one.
-    pub fn new(size: u32, former: Option<Overlay>) -> Overlay {
-        let mut overlay = former.unwrap_or(Overlay {
+    /// An overlay without changes, and without memory.
+    pub const fn empty() -> Overlay {
+        Overlay {
             leaves: Vec::new(),
             chunks: Vec::new(),
             touched: Vec::new(),
-            size,
-            base_size: size,
+            undo: Vec::new(),
+            points: Vec::new(),
+            marks: 0,
+            size: 0,
+            base_size: 0,
             sealed: false,
-        });
-        overlay.size = size;
-        overlay.base_size = size;
-        overlay.sealed = false;
-        overlay
+        }
+    }
+
+    /// Becomes the overlay of a file of `size` bytes, without changes, with the memory of its former use.
+    pub fn begin(&mut self, size: u32) {
+        self.clear();
+        self.size = size;
+        self.base_size = size;
     }
 
     /// Forgets all changes, keeping some memory for the next transaction.
     pub fn clear(&mut self) {
-        for number in std::mem::take(&mut self.touched) {
-            let leaf = self.leaves[number as usize / LEAF].as_mut().expect("touched blocks have a leaf");
-            leaf[number as usize % LEAF] = 0;
-        }
+        self.untouch(0);
+        self.undo.clear();
+        self.points.clear();
+        self.marks = 0;
+        self.sealed = false;
         self.chunks.truncate(KEPT_CHUNKS);
         if self.leaves.len() > 64 {
             self.leaves = Vec::new();
         }
     }
+
+    /// Forgets the blocks made after the first `kept`.
+    fn untouch(&mut self, kept: usize) {
+        for number in self.touched.drain(kept..) {
+            let leaf = self.leaves[number as usize / LEAF].as_mut().expect("touched blocks have a leaf");
+            leaf[number as usize % LEAF] = 0;
+        }
+    }
+
+    // Savepoints.
+
+    /// A place to go back to, by the number that is returned.
+    pub fn mark(&mut self) -> u64 {
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let (undo, touched) = (self.undo.len(), self.touched.len());
+        self.points.push(Point { serial, undo, touched, size: self.size });
+        self.marks += 1;
+        serial
+    }
+
+    /// Undoes what came after a mark, which stays; later ones are gone. `false` if there is no such mark (any more).
+    pub fn go_back(&mut self, serial: u64) -> bool {
+        let Some(nth) = self.points.iter().position(|point| point.serial == serial) else {
+            return false;
+        };
+        self.points.truncate(nth + 1);
+        let Point { undo, touched, size, .. } = self.points[nth];
+        // The newest first: of two copies of a block the older one has the last word.
+        for (place, block) in self.undo.drain(undo..).rev() {
+            self.chunks[place as usize / CHUNK][place as usize % CHUNK] = block;
+        }
+        self.untouch(touched);
+        self.size = size;
+        self.marks += 1;
+        true
+    }
+
+    /// Forgets a mark and later ones, keeping the changes.
+    pub fn unmark(&mut self, serial: u64) {
+        if let Some(nth) = self.points.iter().position(|point| point.serial == serial) {
+            self.points.truncate(nth);
+        }
+        if self.points.is_empty() {
+            self.undo.clear();
+        }
+    }
+
+    // Blocks.
 
     /// The block's bytes, if it was written.
     #[inline]
@@ -140,7 +219,12 @@ impl Overlay {
         let slot = &mut leaf[number % LEAF];
         if *slot != 0 {
             let place = *slot as usize - 1;
-            return Ok(&mut self.chunks[place / CHUNK][place % CHUNK]);
+            let block = &mut self.chunks[place / CHUNK][place % CHUNK];
+            if block.marked < self.marks && !self.points.is_empty() {
+                self.undo.push((place as u32, block.clone()));
+                block.marked = self.marks;
+            }
+            return Ok(block);
         }
         let place = self.touched.len();
         if place / CHUNK == self.chunks.len() {
@@ -149,6 +233,7 @@ impl Overlay {
         let block = &mut self.chunks[place / CHUNK][place % CHUNK];
         fill(&mut block.bytes)?;
         block.written = Block::EMPTY.written;
+        block.marked = self.marks;
         self.touched.push(number as u32);
         *slot = self.touched.len() as u32;
         Ok(block)

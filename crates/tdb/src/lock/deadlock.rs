@@ -9,8 +9,7 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use super::{LockByte, LockState};
-use crate::database::Database;
+use super::{LockByte, Locks};
 use crate::error::LockError;
 use crate::file::format::FREELIST_HEAD;
 use crate::lock::ofd::{self, LockKind};
@@ -31,31 +30,25 @@ impl DeadlockWatch {
     }
 
     /// Fails if whoever holds a lock that we want waits for one of ours; looks now and then only.
-    pub fn look(
-        &mut self,
-        database: &Database,
-        kind: LockKind,
-        start: u64,
-        len: u64,
-    ) -> Result<(), LockError> {
+    pub fn look(&mut self, locks: &Locks, kind: LockKind, start: u64, len: u64) -> Result<(), LockError> {
         let now = Instant::now();
-        if now < self.next || !database.locks.holds_any() {
+        if now < self.next || !locks.holds_any() {
             return Ok(());
         }
         self.next = now + INTERVAL;
-        if database.holder_waits_for_us(kind, start, len) {
+        if locks.holder_waits_for_us(kind, start, len) {
             return Err(LockError::Deadlock { seconds: (now - self.begun).as_secs() });
         }
         Ok(())
     }
 }
 
-impl Database {
+impl Locks {
     fn holder_waits_for_us(&self, kind: LockKind, start: u64, len: u64) -> bool {
         let Some(file) = self.lock_file() else {
             return false;
         };
-        let inode = self.space.file().and_then(|file| file.metadata().ok()).map(|found| found.ino());
+        let inode = self.file.as_ref().and_then(|file| file.metadata().ok()).map(|found| found.ino());
         let (Some(holder), Some(inode)) = (ofd::holding_process(file, kind, start, len), inode) else {
             return false;
         };
@@ -63,13 +56,13 @@ impl Database {
         let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
         locks.lines().any(|line| {
             waiter(line).is_some_and(|waiter| {
-                waiter.process == holder && waiter.inode == inode && self.locks.hold_part_of(&waiter.range)
+                waiter.process == holder && waiter.inode == inode && self.hold_part_of(&waiter.range)
             })
         })
     }
 }
 
-impl LockState {
+impl Locks {
     /// Whether any lock is held that others wait for: that is not so of the one that says "someone has this open".
     pub fn holds_any(&self) -> bool {
         self.allrecord.get().count > 0

@@ -2,52 +2,38 @@
 
 use std::time::Instant;
 
-use super::{AllRecord, HOLD_HALF, LONGEST_NAP, LockByte, NONE, PATIENCE, Wait};
-use crate::database::Database;
+use super::{AllRecord, HOLD_HALF, LONGEST_NAP, LockByte, Locks, NONE, PATIENCE, Wait};
 use crate::error::LockError;
 use crate::file::format::{FREELIST_HEAD, Offset};
 use crate::lock::deadlock::DeadlockWatch;
 use crate::lock::ofd::{self, LockKind};
 
-impl Database {
-    /// Locks all chains and all records. `upgradable` is a transaction's read lock, later made a write lock.
+impl Locks {
+    /// Locks all chains and all records. `upgradable` is a transaction's read lock, later made a write lock. Whether this is the
+    /// first such lock, after which a half-done commit may have to be undone.
     pub(crate) fn lock_allrecord(
         &self,
         kind: LockKind,
         wait: Wait,
         upgradable: bool,
-    ) -> Result<(), LockError> {
-        if self.locks.is_after_fork() {
-            self.reopen_in_child()?;
-        }
+    ) -> Result<bool, LockError> {
         if self.count_allrecord(kind, upgradable)? {
-            return Ok(());
+            return Ok(false);
         }
         if !self.has_no_lock() {
             self.must_be_lockable(kind)?;
             self.lock_chains_and_records(kind, wait)?;
         }
-        self.locks.allrecord.set(AllRecord { count: 1, kind, upgradable });
-        match self.needs_recovery() {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                self.unlock_allrecord();
-                self.lock_and_recover()?;
-                self.lock_allrecord(kind, wait, upgradable)
-            }
-            Err(error) => {
-                self.unlock_allrecord();
-                Err(LockError::Recovery(error))
-            }
-        }
+        self.allrecord.set(AllRecord { count: 1, kind, upgradable, marked: false });
+        Ok(true)
     }
 
     /// Counts one more lock of everything if one is held; fails if it does not go with what is held.
     fn count_allrecord(&self, kind: LockKind, for_transaction: bool) -> Result<bool, LockError> {
-        let all = self.locks.allrecord.get();
+        let all = self.allrecord.get();
         let same = all.kind == kind || (all.upgradable && kind == LockKind::Write);
         if all.count > 0 && same {
-            self.locks.allrecord.set(AllRecord { count: all.count + 1, ..all });
+            self.allrecord.set(AllRecord { count: all.count + 1, ..all });
             return Ok(true);
         }
         if all.count > 0 {
@@ -63,23 +49,22 @@ impl Database {
     /// Counts everything as locked without asking the kernel.
     pub(crate) fn mark_allrecord(&self, kind: LockKind) -> Result<(), LockError> {
         if !self.count_allrecord(kind, false)? {
-            self.locks.allrecord.set(AllRecord { count: 1, kind, upgradable: false });
+            self.allrecord.set(AllRecord { count: 1, kind, upgradable: false, marked: true });
         }
         Ok(())
     }
 
     /// Undoes one lock of everything; `release` unless it was only marked. Fails if it is not held in this way.
     pub(crate) fn unlock_allrecord_as(&self, kind: LockKind, release: bool) -> Result<(), LockError> {
-        let all = self.locks.allrecord.get();
+        let all = self.allrecord.get();
         if all.count == 0 || (all.kind != kind && !(all.upgradable && kind == LockKind::Write)) {
             return Err(LockError::NotHeld { byte: FREELIST_HEAD.into() });
         }
         if all.count > 1 {
-            self.locks.allrecord.set(AllRecord { count: all.count - 1, ..all });
+            self.allrecord.set(AllRecord { count: all.count - 1, ..all });
             return Ok(());
         }
-        self.note_version();
-        self.locks.allrecord.set(NONE);
+        self.allrecord.set(NONE);
         if release && !self.has_no_lock() {
             self.unlock_everything();
         }
@@ -88,8 +73,8 @@ impl Database {
 
     /// Lets go of everything, however often it was counted.
     pub(crate) fn unlock_allrecord(&self) {
-        if self.locks.allrecord.get().count > 0 {
-            self.locks.allrecord.set(NONE);
+        if self.allrecord.get().count > 0 {
+            self.allrecord.set(NONE);
             if !self.has_no_lock() {
                 self.unlock_everything();
             }
@@ -98,31 +83,31 @@ impl Database {
 
     /// Makes a transaction's read lock a write lock, waiting for readers to leave.
     pub(crate) fn upgrade_allrecord(&self) -> Result<(), LockError> {
-        let all = self.locks.allrecord.get();
+        let all = self.allrecord.get();
         if all.count != 1 || !all.upgradable {
             return Err(LockError::Conflict { why: "only a transaction's lock can be upgraded, held once" });
         }
         if !self.has_no_lock() {
             self.must_be_lockable(LockKind::Write)?;
-            match self.locks.mutexes.get() {
+            match self.mutexes.get() {
                 Some(area) => self.upgrade_mutexes_and_records(area)?,
                 None => {
                     self.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, Some(PATIENCE))?
                 }
             }
         }
-        self.locks.allrecord.set(AllRecord { kind: LockKind::Write, upgradable: false, ..all });
+        self.allrecord.set(AllRecord { kind: LockKind::Write, upgradable: false, ..all });
         Ok(())
     }
 
     /// Whether all records are locked, by whatever kind of lock.
     pub(crate) fn holds_everything(&self) -> bool {
-        self.locks.allrecord.get().count > 0
+        self.allrecord.get().count > 0
     }
 
     /// Chains first, half by half where that must wait, then all records: the order of libtdb.
     fn lock_chains_and_records(&self, kind: LockKind, wait: Wait) -> Result<(), LockError> {
-        if let Some(area) = self.locks.mutexes.get() {
+        if let Some(area) = self.mutexes.get() {
             return self.lock_mutexes_and_records(area, kind, wait);
         }
         let chains = u64::from(FREELIST_HEAD)..self.records_start();
@@ -179,23 +164,23 @@ impl Database {
 
     /// Whether locks are held that neither a transaction nor a lock of everything may be combined with.
     pub(crate) fn has_extra_locks(&self) -> bool {
-        let in_transaction = self.transaction_active();
+        let in_transaction = self.in_transaction();
         if !in_transaction && self.holds_everything() {
             return true;
         }
-        let mut extra = self.locks.entries.borrow().len();
-        if self.locks.holds(LockByte::Active as u64) {
+        let mut extra = self.entries.borrow().len();
+        if self.holds(LockByte::Active as u64) {
             extra -= 1;
         }
-        if in_transaction && self.locks.holds(LockByte::Transaction as u64) {
+        if in_transaction && self.holds(LockByte::Transaction as u64) {
             extra -= 1;
         }
         extra > 0
     }
 
-    /// Marks a record as stood on: nobody frees it until [`Database::leave_record`].
+    /// Marks a record as stood on: nobody frees it until [`Locks::leave_record`].
     pub(crate) fn stand_on_record(&self, at: Offset) -> Result<(), LockError> {
-        let mut records = self.locks.records.borrow_mut();
+        let mut records = self.records.borrow_mut();
         if let Some((_, count)) = records.iter_mut().find(|(record, _)| *record == at) {
             *count += 1;
             return Ok(());
@@ -207,9 +192,9 @@ impl Database {
         Ok(())
     }
 
-    /// Undoes one [`Database::stand_on_record`].
+    /// Undoes one [`Locks::stand_on_record`].
     pub(crate) fn leave_record(&self, at: Offset) {
-        let mut records = self.locks.records.borrow_mut();
+        let mut records = self.records.borrow_mut();
         let Some(nth) = records.iter().position(|(record, _)| *record == at) else {
             return;
         };
@@ -226,13 +211,13 @@ impl Database {
     /// can step on it meanwhile.
     #[inline]
     pub(crate) fn record_is_stood_on(&self, at: Offset) -> Result<bool, LockError> {
-        let here = self.locks.records.borrow().iter().any(|(record, _)| *record == at);
+        let here = self.records.borrow().iter().any(|(record, _)| *record == at);
         if here { Ok(true) } else { self.others_stand_in(at.into(), 1) }
     }
 
     /// Whether a traverse, here or elsewhere, stands on any record at all: one question instead of many.
     pub(crate) fn some_record_is_stood_on(&self) -> Result<bool, LockError> {
-        let here = !self.locks.records.borrow().is_empty();
+        let here = !self.records.borrow().is_empty();
         // The bytes of the chains' locks end before the first record. Nobody else has everything locked, which would
         // reach in here, while we hold a chain for writing.
         let start = u64::from(self.first_record());

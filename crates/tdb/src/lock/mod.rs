@@ -9,21 +9,23 @@
 //! let go where we may, and give up after [`PATIENCE`]; where the caller is against the order, after
 //! [`AGAINST_ORDER`]. Whoever waits while it holds something looks for a deadlock with libtdb's processes ([`deadlock`]).
 
-pub(crate) mod chain_lock;
 mod deadlock;
 mod everything;
 pub(crate) mod mutex;
 mod mutex_lock;
 pub(crate) mod ofd;
+pub(crate) mod proof;
 mod range;
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use crate::database::Database;
 use crate::error::LockError;
-use crate::file::format::{FREELIST_HEAD, Offset};
+use crate::file::format::{FREELIST_HEAD, Offset, first_record};
 use crate::lock::mutex::MutexArea;
 
 pub use crate::lock::ofd::LockKind;
@@ -86,6 +88,8 @@ struct Entry {
     byte: u64,
     kind: LockKind,
     count: u32,
+    /// Only counted: another process holds it.
+    marked: bool,
 }
 
 /// All chains and records, locked at once.
@@ -95,34 +99,130 @@ struct AllRecord {
     kind: LockKind,
     /// A transaction's: for reading so far, and ours alone to make a write lock.
     upgradable: bool,
+    /// Only counted: another process holds it.
+    marked: bool,
 }
 
-const NONE: AllRecord = AllRecord { count: 0, kind: LockKind::Read, upgradable: false };
+const NONE: AllRecord = AllRecord { count: 0, kind: LockKind::Read, upgradable: false, marked: false };
 
-/// What a handle holds.
-pub(crate) struct LockState {
+/// The locks of a handle: all that it holds, given back when this is dropped.
+///
+/// A forgotten guard's lock ends with its handle. A mutex is given back only by the thread that took it; if that is not the
+/// one that drops the handle, the memory of the mutexes stays for as long as the process lives.
+pub(crate) struct Locks {
+    /// Whose byte ranges are locked; none for a database that nobody else can reach.
+    file: Option<Arc<File>>,
     /// What chains are locked by instead of byte ranges, if the file has it.
-    pub mutexes: OnceCell<MutexArea>,
+    mutexes: OnceCell<MutexArea>,
+    /// Takes no locks.
+    disabled: Cell<bool>,
+    read_only: bool,
+    chain_count: Cell<u32>,
     entries: RefCell<Vec<Entry>>,
     allrecord: Cell<AllRecord>,
     /// Records that traverses of this handle stand on, with how many stand there.
     records: RefCell<Vec<(Offset, u32)>>,
+    /// Traverses under way that only read: no locks for writing meanwhile.
+    reading: Cell<u32>,
+    /// Whether the transaction lock and the one of all records are a transaction's.
+    transaction: Cell<bool>,
     /// When not 0, a signal ends the wait for a lock.
     interrupt: Cell<Option<&'static AtomicI32>>,
     forks: Cell<u32>,
+    /// A mutex could not be given back.
+    stuck: Cell<bool>,
 }
 
-impl LockState {
-    pub fn new() -> LockState {
+impl Drop for Locks {
+    fn drop(&mut self) {
+        if self.is_after_fork() {
+            // They are the parent's.
+            return;
+        }
+        if !self.allrecord.get().marked {
+            self.unlock_allrecord();
+        }
+        let entries = std::mem::take(self.entries.get_mut());
+        for entry in entries.iter().filter(|entry| !entry.marked) {
+            self.unlock_range(entry.byte, 1);
+        }
+        // A child of this process may keep the opening, and with it the locks, after we have closed the file.
+        if let (false, Some(file)) = (entries.is_empty() && self.records.get_mut().is_empty(), &self.file) {
+            let _ = ofd::unlock(file.as_fd(), 0, 0);
+        }
+        if self.stuck.get() {
+            std::mem::forget(self.mutexes.take());
+        }
+    }
+}
+
+impl Locks {
+    /// No locks yet, of `file`.
+    pub fn new(file: Option<Arc<File>>, read_only: bool, disabled: bool) -> Locks {
         ofd::watch_forks();
-        LockState {
+        Locks {
+            file,
             mutexes: OnceCell::new(),
+            disabled: Cell::new(disabled),
+            read_only,
+            chain_count: Cell::new(0),
             entries: RefCell::new(Vec::new()),
             allrecord: Cell::new(NONE),
             records: RefCell::new(Vec::new()),
+            reading: Cell::new(0),
+            transaction: Cell::new(false),
             interrupt: Cell::new(None),
             forks: Cell::new(ofd::fork_generation()),
+            stuck: Cell::new(false),
         }
+    }
+
+    /// How many chains there are, once that is known.
+    pub fn set_chain_count(&self, chain_count: u32) {
+        self.chain_count.set(chain_count);
+    }
+
+    /// Chains are locked by these from now on.
+    pub fn use_mutexes(&self, area: MutexArea) {
+        // Set once, while the file is opened.
+        let _ = self.mutexes.set(area);
+    }
+
+    /// Whether this handle takes no locks.
+    #[inline]
+    pub fn has_no_lock(&self) -> bool {
+        self.disabled.get()
+    }
+
+    /// Takes no locks from now on, or takes them again.
+    pub fn set_disabled(&self, disabled: bool) {
+        self.disabled.set(disabled);
+    }
+
+    /// Counts a traverse that only reads, until it is over.
+    pub fn begin_reading(&self) -> Reading<'_> {
+        self.reading.set(self.reading.get() + 1);
+        Reading(&self.reading)
+    }
+
+    /// Whether a traverse that only reads is under way.
+    pub fn is_reading(&self) -> bool {
+        self.reading.get() > 0
+    }
+
+    /// Whether the locks of a transaction are held.
+    #[inline]
+    pub fn in_transaction(&self) -> bool {
+        self.transaction.get()
+    }
+
+    /// Notes that the locks of a transaction are held, or are not any more.
+    pub fn set_in_transaction(&self, open: bool) {
+        self.transaction.set(open);
+    }
+
+    fn first_record(&self) -> Offset {
+        first_record(self.chain_count.get())
     }
 
     /// Forgets everything: the locks went away with the opening they belonged to.
@@ -130,6 +230,7 @@ impl LockState {
         self.entries.borrow_mut().clear();
         self.records.borrow_mut().clear();
         self.allrecord.set(NONE);
+        self.transaction.set(false);
         self.forks.set(ofd::fork_generation());
     }
 
@@ -156,69 +257,24 @@ impl LockState {
         self.allrecord.get().count > 0
             || self.entries.borrow().iter().any(|entry| entry.byte >= ChainIndex::FREELIST.byte())
     }
-}
 
-/// A lock that is given back when this goes out of scope.
-pub(crate) struct Locked<'a> {
-    database: &'a Database,
-    list: ChainIndex,
-    kind: LockKind,
-}
-
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
-        self.database.unlock_list(self.list, self.kind);
-    }
-}
-
-impl Database {
     // Single chains.
 
-    /// Locks a chain or the freelist until the guard goes.
+    /// Locks a chain or the freelist. Whether this is the first such lock, after which a half-done commit may have to be undone.
     #[inline]
-    pub(crate) fn locked(
-        &self,
-        list: ChainIndex,
-        kind: LockKind,
-        wait: Wait,
-    ) -> Result<Locked<'_>, LockError> {
-        self.lock_list(list, kind, wait)?;
-        Ok(Locked { database: self, list, kind })
-    }
-
-    /// Locks a chain or the freelist; after the first such lock a half-done transaction is recovered.
-    #[inline]
-    pub(crate) fn lock_list(&self, list: ChainIndex, kind: LockKind, wait: Wait) -> Result<(), LockError> {
-        if self.locks.is_after_fork() {
-            self.reopen_in_child()?;
+    pub(crate) fn lock_list(&self, list: ChainIndex, kind: LockKind, wait: Wait) -> Result<bool, LockError> {
+        if self.allrecord.get().count > 0 {
+            return self.covered_by_allrecord(kind).map(|()| false);
         }
-        if self.locks.allrecord.get().count > 0 {
-            return self.covered_by_allrecord(kind);
-        }
-        let first = self.has_no_lock() || !self.locks.holds_chains();
+        let first = self.has_no_lock() || !self.holds_chains();
         self.nest_lock(list.byte(), kind, wait)?;
-        if !first {
-            return Ok(());
-        }
-        match self.needs_recovery() {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                self.nest_unlock(list.byte());
-                self.lock_and_recover()?;
-                self.lock_list(list, kind, wait)
-            }
-            Err(error) => {
-                self.nest_unlock(list.byte());
-                Err(LockError::Recovery(error))
-            }
-        }
+        Ok(first)
     }
 
-    /// Undoes one [`Database::lock_list`].
+    /// Undoes one [`Locks::lock_list`].
     #[inline]
     pub(crate) fn unlock_list(&self, list: ChainIndex, kind: LockKind) -> bool {
-        self.note_version();
-        let all = self.locks.allrecord.get();
+        let all = self.allrecord.get();
         if all.count > 0 {
             return kind == LockKind::Read || all.kind == LockKind::Write || all.upgradable;
         }
@@ -226,7 +282,7 @@ impl Database {
     }
 
     fn covered_by_allrecord(&self, kind: LockKind) -> Result<(), LockError> {
-        let all = self.locks.allrecord.get();
+        let all = self.allrecord.get();
         if kind == LockKind::Read || all.kind == LockKind::Write || all.upgradable {
             return Ok(());
         }
@@ -235,7 +291,7 @@ impl Database {
 
     /// Counts a chain as locked without asking the kernel: a child whose parent holds the lock.
     pub(crate) fn mark_list(&self, list: ChainIndex, kind: LockKind) -> Result<(), LockError> {
-        if self.locks.allrecord.get().count > 0 {
+        if self.allrecord.get().count > 0 {
             return self.covered_by_allrecord(kind);
         }
         self.mark(list.byte(), kind);
@@ -243,33 +299,33 @@ impl Database {
     }
 
     fn mark(&self, byte: u64, kind: LockKind) {
-        let mut entries = self.locks.entries.borrow_mut();
+        let mut entries = self.entries.borrow_mut();
         match entries.iter_mut().find(|entry| entry.byte == byte) {
             Some(entry) => entry.count += 1,
-            None => entries.push(Entry { byte, kind, count: 1 }),
+            None => entries.push(Entry { byte, kind, count: 1, marked: true }),
         }
     }
 
-    /// [`Database::mark_list`] for a named byte.
+    /// [`Locks::mark_list`] for a named byte.
     pub(crate) fn mark_byte(&self, byte: LockByte, kind: LockKind) {
         self.mark(byte as u64, kind);
     }
 
-    /// Undoes one [`Database::mark_byte`].
+    /// Undoes one [`Locks::mark_byte`].
     pub(crate) fn unmark_byte(&self, byte: LockByte) -> Result<(), LockError> {
         self.unmark(byte as u64)
     }
 
-    /// Undoes one [`Database::mark_list`].
+    /// Undoes one [`Locks::mark_list`].
     pub(crate) fn unmark_list(&self, list: ChainIndex) -> Result<(), LockError> {
-        if self.locks.allrecord.get().count > 0 {
+        if self.allrecord.get().count > 0 {
             return Ok(());
         }
         self.unmark(list.byte())
     }
 
     fn unmark(&self, byte: u64) -> Result<(), LockError> {
-        let mut entries = self.locks.entries.borrow_mut();
+        let mut entries = self.entries.borrow_mut();
         let Some(nth) = entries.iter().position(|entry| entry.byte == byte) else {
             return Err(LockError::NotHeld { byte });
         };
@@ -282,13 +338,12 @@ impl Database {
 
     // Named bytes, and counting.
 
+    /// Locks a byte that stands for a lock of the whole database.
     pub(crate) fn lock_byte(&self, byte: LockByte, kind: LockKind, wait: Wait) -> Result<(), LockError> {
-        if self.locks.is_after_fork() {
-            self.reopen_in_child()?;
-        }
         self.nest_lock(byte as u64, kind, wait)
     }
 
+    /// Undoes one [`Locks::lock_byte`].
     pub(crate) fn unlock_byte(&self, byte: LockByte) -> bool {
         self.nest_unlock(byte as u64)
     }
@@ -297,18 +352,18 @@ impl Database {
         if self.has_no_lock() {
             return Ok(());
         }
-        let held = self.locks.entries.borrow().iter().position(|entry| entry.byte == byte);
+        let held = self.entries.borrow().iter().position(|entry| entry.byte == byte);
         if let Some(nth) = held {
             return self.lock_again(nth, kind, wait);
         }
         self.must_be_lockable(kind)?;
         self.lock_range(kind, byte, 1, wait, self.patience_for(byte))?;
-        self.locks.entries.borrow_mut().push(Entry { byte, kind, count: 1 });
+        self.entries.borrow_mut().push(Entry { byte, kind, count: 1, marked: false });
         Ok(())
     }
 
     fn lock_again(&self, nth: usize, kind: LockKind, wait: Wait) -> Result<(), LockError> {
-        let Entry { byte, kind: held, .. } = self.locks.entries.borrow()[nth];
+        let Entry { byte, kind: held, .. } = self.entries.borrow()[nth];
         if held == LockKind::Read && kind == LockKind::Write {
             match self.mutex_of(byte, 1) {
                 // A mutex is held alone already, so libtdb asks nothing here.
@@ -318,9 +373,9 @@ impl Database {
                     self.lock_range(kind, byte, 1, wait, Some(PATIENCE))?;
                 }
             }
-            self.locks.entries.borrow_mut()[nth].kind = LockKind::Write;
+            self.entries.borrow_mut()[nth].kind = LockKind::Write;
         }
-        self.locks.entries.borrow_mut()[nth].count += 1;
+        self.entries.borrow_mut()[nth].count += 1;
         Ok(())
     }
 
@@ -328,7 +383,7 @@ impl Database {
         if self.has_no_lock() {
             return true;
         }
-        let mut entries = self.locks.entries.borrow_mut();
+        let mut entries = self.entries.borrow_mut();
         let Some(nth) = entries.iter().position(|entry| entry.byte == byte) else {
             return false;
         };
@@ -346,10 +401,10 @@ impl Database {
         if kind == LockKind::Read {
             return Ok(());
         }
-        if self.is_read_only() {
+        if self.read_only {
             return Err(LockError::ReadOnly { why: "it was opened for reading only" });
         }
-        if self.traverses.reading.get() > 0 {
+        if self.reading.get() > 0 {
             return Err(LockError::ReadOnly { why: "a traverse that only reads is running" });
         }
         Ok(())
@@ -357,10 +412,19 @@ impl Database {
 
     /// How long to wait for this byte; without end if that keeps the order, so that it cannot be part of a deadlock.
     fn patience_for(&self, byte: u64) -> Option<Duration> {
-        let chains = self.locks.holds_chains() || !self.locks.records.borrow().is_empty();
+        let chains = self.holds_chains() || !self.records.borrow().is_empty();
         if byte == LockByte::Transaction as u64 {
             return chains.then_some(AGAINST_ORDER);
         }
         (byte >= ChainIndex::chain(0).byte() && chains).then_some(PATIENCE)
+    }
+}
+
+/// A traverse that only reads, until this is dropped.
+pub(crate) struct Reading<'a>(&'a Cell<u32>);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }

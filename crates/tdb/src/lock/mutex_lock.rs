@@ -7,18 +7,17 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use crate::database::Database;
 use crate::error::LockError;
 use crate::file::format::{FREELIST_HEAD, chain_head};
 use crate::lock::mutex::MutexArea;
 use crate::lock::ofd::{self, Attempt};
-use crate::lock::{ChainIndex, HOLD_HALF, LONGEST_NAP, LockKind, PATIENCE, Wait};
+use crate::lock::{ChainIndex, HOLD_HALF, LONGEST_NAP, LockKind, Locks, PATIENCE, Wait};
 
-impl Database {
+impl Locks {
     /// The mutex that stands for this range of bytes, if one does.
     #[inline]
     pub(crate) fn mutex_of(&self, start: u64, len: u64) -> Option<(&MutexArea, u32)> {
-        let area = self.locks.mutexes.get()?;
+        let area = self.mutexes.get()?;
         let freelist = ChainIndex::FREELIST.byte();
         let is_list = len == 1 && (freelist..self.records_start()).contains(&start);
         is_list.then(|| (area, ((start - freelist) / 4) as u32))
@@ -42,7 +41,7 @@ impl Database {
 
     /// The byte after the last that stands for a chain; those from here on are records'.
     pub(crate) fn records_start(&self) -> u64 {
-        u64::from(chain_head(self.hash_size)) - 4
+        u64::from(chain_head(self.chain_count.get())) - 4
     }
 
     /// All chains by their mutexes, then all records by their bytes. Whoever meets someone in its way lets go of all
@@ -101,13 +100,20 @@ impl Database {
 
     /// Gives all chains and records back.
     pub(crate) fn unlock_everything(&self) {
-        match self.locks.mutexes.get() {
+        match self.mutexes.get() {
             Some(area) => {
                 self.unlock_range(self.records_start(), 0);
-                let given_back = area.unlock_all();
-                debug_assert!(given_back.is_ok(), "{given_back:?}");
+                self.given_back(area.unlock_all());
             }
             None => self.unlock_range(FREELIST_HEAD.into(), 0),
+        }
+    }
+
+    /// A mutex was ours, so giving it back fails only in another thread than the one that took it: the lock stays then,
+    /// and so must its memory, through which that thread's list of mutexes runs.
+    pub(super) fn given_back(&self, result: io::Result<()>) {
+        if result.is_err() {
+            self.stuck.set(true);
         }
     }
 

@@ -1,12 +1,11 @@
-//! Asking the kernel: ranges of bytes, with waiting that cannot hang; and the recovery that a first lock may find due.
+//! Asking the kernel: ranges of bytes, with waiting that cannot hang.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use super::{ChainIndex, FIRST_NAP, LONGEST_NAP, LockByte, PATIENCE, Wait};
-use crate::database::Database;
-use crate::error::{AccessError, LockError};
+use super::{ChainIndex, FIRST_NAP, LONGEST_NAP, LockByte, Locks, PATIENCE, Wait};
+use crate::error::LockError;
 use crate::file::format::FREELIST_HEAD;
 use crate::lock::deadlock::DeadlockWatch;
 use crate::lock::ofd::{self, Attempt, LockKind};
@@ -22,9 +21,9 @@ const CHAIN_TURNS: u64 = 96;
 /// How many these are.
 const CHAIN_TURNS_LEN: u64 = 64;
 
-impl Database {
+impl Locks {
     pub(crate) fn lock_file(&self) -> Option<BorrowedFd<'_>> {
-        self.space.storage()?.lock_file()
+        self.file.as_ref().map(|file| file.as_fd())
     }
 
     /// Locks a range. Without `patience` waiting for it cannot be part of a deadlock among those who keep the order, so
@@ -56,7 +55,7 @@ impl Database {
                     // A queue does not look for deadlocks, so nobody waits in it who can be a part of one: the last
                     // lock of the order cannot.
                     let last = start == ChainIndex::FREELIST.byte();
-                    if !last && self.locks.holds_any() {
+                    if !last && self.holds_any() {
                         return self.lock_patiently(kind, start, len, None);
                     }
                     return self.lock_in_turn(file, kind, start, len);
@@ -133,7 +132,7 @@ impl Database {
                 Err(error) => return Err(error),
                 Ok(()) => {}
             }
-            if self.locks.interrupted() {
+            if self.interrupted() {
                 return Err(LockError::Interrupted);
             }
             nap = (nap * 2).min(LONGEST_NAP);
@@ -144,52 +143,45 @@ impl Database {
     pub(crate) fn judge(&self, error: io::Error, byte: u64) -> Result<(), LockError> {
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::EACCES) => Err(LockError::WouldBlock),
-            Some(libc::EINTR) if self.locks.interrupted() => Err(LockError::Interrupted),
+            Some(libc::EINTR) if self.interrupted() => Err(LockError::Interrupted),
             Some(libc::EINTR) => Ok(()),
             _ => Err(LockError::Io { byte, source: error }),
         }
     }
 
     pub(crate) fn unlock_range(&self, start: u64, len: u64) {
-        if self.locks.is_after_fork() {
+        if self.is_after_fork() {
             // A child shares the opening, and so the locks, with its parent until it opens the file itself.
             return;
         }
         if let Some((area, list)) = self.mutex_of(start, len) {
-            // It was ours, so this fails only if another thread gives it back than took it: the lock stays then.
-            let given_back = area.unlock(list);
-            debug_assert!(given_back.is_ok(), "{given_back:?}");
+            self.given_back(area.unlock(list));
         } else if let Some(file) = self.lock_file() {
             // Unlocking a range of an open file fails only if the descriptor is no file.
             let _ = ofd::unlock(file, start, len);
         }
     }
 
-    /// Locks everything alone, then the open lock, and plays a valid recovery area back.
-    pub(super) fn lock_and_recover(&self) -> Result<(), LockError> {
-        if self.is_read_only() {
-            let why = "a half-done transaction must be undone first; open the file once for writing";
-            return Err(LockError::Recovery(AccessError::Refused { why }));
+    /// Runs `recover` with everything locked alone, and the open lock.
+    pub(crate) fn alone<E: From<LockError>>(&self, recover: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        if self.has_no_lock() {
+            return recover();
         }
-        if !self.has_no_lock() {
-            self.lock_everything_alone()?;
-            let opened =
-                self.lock_range(LockKind::Write, LockByte::Open as u64, 1, Wait::Yes, Some(PATIENCE));
-            if let Err(error) = opened {
-                self.unlock_everything();
-                return Err(error);
-            }
-        }
-        let recovered = self.recover().map_err(LockError::Recovery);
-        if !self.has_no_lock() {
-            self.unlock_range(LockByte::Open as u64, 1);
+        self.lock_everything_alone()?;
+        if let Err(error) =
+            self.lock_range(LockKind::Write, LockByte::Open as u64, 1, Wait::Yes, Some(PATIENCE))
+        {
             self.unlock_everything();
+            return Err(error.into());
         }
+        let recovered = recover();
+        self.unlock_range(LockByte::Open as u64, 1);
+        self.unlock_everything();
         recovered
     }
 
     fn lock_everything_alone(&self) -> Result<(), LockError> {
-        match self.locks.mutexes.get() {
+        match self.mutexes.get() {
             Some(area) => self.lock_mutexes_and_records(area, LockKind::Write, Wait::Yes),
             None => self.lock_range(LockKind::Write, FREELIST_HEAD.into(), 0, Wait::Yes, Some(PATIENCE)),
         }

@@ -1,24 +1,26 @@
 //! What the engine tells a handle's observer: before a change, and after every operation.
 
 use super::{Copied, Ending, Event, Moment, Observed, Operation, Stopped, When};
-use crate::database::{Database, LogLevel};
 use crate::error::{AccessError, LockError, ReadError, StoreError};
+use crate::file::bytes::Bytes;
 use crate::file::format::SEQNUM_AT;
 use crate::lock::ofd;
 use crate::lock::{LockKind, Wait};
+use crate::log::LogLevel;
+use crate::table::Table;
 use crate::table::chain::Found;
 use crate::table::records::{StoreMode, value_place};
 
-impl Database {
+impl<B: Bytes> Table<'_, B> {
     /// Whether an observer is told what this handle does; false, too, once it can watch no longer.
     pub fn is_observed(&self) -> bool {
-        self.observed.as_ref().is_some_and(|observed| observed.is_active())
+        self.core.observed.as_ref().is_some_and(|observed| observed.is_active())
     }
 
     /// An operation is called; nothing if nobody is told.
     #[inline]
     pub(crate) fn called(&self) -> Option<Moment> {
-        match &self.observed {
+        match &self.core.observed {
             None => None,
             Some(observed) => self.called_observed(observed),
         }
@@ -26,7 +28,7 @@ impl Database {
 
     fn called_observed(&self, observed: &Observed) -> Option<Moment> {
         if observed.forks.get() != ofd::fork_generation() {
-            observed.begin_in_child(self.options.observe_with());
+            observed.begin_in_child(self.core.options.observe_with());
         }
         let now = observed.observer.borrow().as_ref()?.now();
         observed.called.set(now);
@@ -36,7 +38,7 @@ impl Database {
     /// A lock is about to be given back: this is the last moment at which the number is that of the operation.
     #[inline]
     pub(crate) fn note_version(&self) {
-        if let Some(observed) = &self.observed
+        if let Some(observed) = &self.core.observed
             && let Ok(number) = self.space.word(SEQNUM_AT)
         {
             observed.version.set(number);
@@ -46,7 +48,7 @@ impl Database {
     /// Tells of an operation that was called; without one there is nothing to say about it.
     #[inline]
     pub(crate) fn tell(&self, called: Option<Moment>, when: When, operation: Option<Operation<'_>>) {
-        let (Some(called), Some(observed)) = (called, &self.observed) else {
+        let (Some(called), Some(observed)) = (called, &self.core.observed) else {
             return;
         };
         let Some(operation) = operation else {
@@ -68,11 +70,11 @@ impl Database {
     #[inline]
     fn number(&self, observed: &Observed, when: When) -> (u32, Option<u32>) {
         let now = || self.space.word(SEQNUM_AT).unwrap_or(observed.last.get());
-        if self.transaction_active() && !matches!(when, When::Begin) {
+        if self.core.locks.in_transaction() && !matches!(when, When::Begin) {
             return (now(), None);
         }
         let (number, version) = match when {
-            When::Under | When::Until if self.has_no_lock() => (now(), None),
+            When::Under | When::Until if self.core.locks.has_no_lock() => (now(), None),
             When::Under => (observed.version.get(), Some(observed.version.get())),
             When::Until => (observed.version.get(), None),
             When::Now | When::Begin => (now(), None),
@@ -85,14 +87,23 @@ impl Database {
     #[cold]
     fn stop_observing(&self, observed: &Observed, stopped: &Stopped) {
         drop(observed.observer.borrow_mut().take());
-        self.say(LogLevel::Warning, || format!("{stopped}; the database goes on"));
+        self.core.say(LogLevel::Warning, || format!("{stopped}; the database goes on"));
+    }
+
+    /// A part of a transaction was undone. There is no operation for that, and what was told of it so far is not so.
+    pub(crate) fn tell_rollback(&self) {
+        if let Some(observed) = &self.core.observed {
+            let why =
+                "a part of a transaction was undone, which cannot be told: disbelieve its end".to_owned();
+            self.stop_observing(observed, &Stopped { why });
+        }
     }
 
     /// Announces a change that others will see at once; one in a transaction is nobody else's before the commit.
     #[inline]
     pub(crate) fn about_to(&self, called: Option<Moment>, operation: Operation<'_>) {
-        if let (Some(called), Some(observed)) = (called, &self.observed)
-            && !self.transaction_active()
+        if let (Some(called), Some(observed)) = (called, &self.core.observed)
+            && !self.core.locks.in_transaction()
         {
             self.announce(observed, called, &operation, observed.last.get());
         }
@@ -147,7 +158,7 @@ impl Database {
         found: Option<&Found>,
         more: &[u8],
     ) -> Result<(), AccessError> {
-        let Some(observed) = self.observed.as_ref().filter(|observed| observed.is_active()) else {
+        let Some(observed) = self.core.observed.as_ref().filter(|observed| observed.is_active()) else {
             return Ok(());
         };
         let before = match found {
@@ -157,7 +168,7 @@ impl Database {
             }
             None => None,
         };
-        if !self.transaction_active() {
+        if !self.core.locks.in_transaction() {
             let operation = Operation::Append { key, before: before.as_deref(), more };
             self.announce(observed, observed.called.get(), &operation, observed.last.get());
         }
@@ -173,7 +184,7 @@ impl Database {
         more: &[u8],
         appended: &Result<(), StoreError>,
     ) {
-        if let (Some(_), Some(observed)) = (called, &self.observed) {
+        if let (Some(_), Some(observed)) = (called, &self.core.observed) {
             let before = observed.before.borrow_mut().take();
             let operation = Operation::Append { key, before: before.as_deref(), more };
             self.tell(called, When::Under, appended.is_ok().then_some(operation));
@@ -226,7 +237,7 @@ impl Database {
 
     /// A wipe holds its lock.
     pub(crate) fn about_to_wipe(&self) {
-        let Some(observed) = self.observed.as_ref().filter(|observed| observed.is_active()) else {
+        let Some(observed) = self.core.observed.as_ref().filter(|observed| observed.is_active()) else {
             return;
         };
         let called = Some(observed.called.get());
@@ -238,7 +249,7 @@ impl Database {
     }
 
     pub(crate) fn tell_wipe(&self, called: Option<Moment>, wiped: bool) {
-        let (Some(_), Some(observed)) = (called, &self.observed) else {
+        let (Some(_), Some(observed)) = (called, &self.core.observed) else {
             return;
         };
         if let Some(number) = observed.wiping.take() {
@@ -249,7 +260,7 @@ impl Database {
 
     /// Tells of an operation that has a number of its own, in a transaction too.
     fn tell_at(&self, called: Option<Moment>, number: u32, operation: Option<Operation<'_>>) {
-        let (Some(called), Some(observed)) = (called, &self.observed) else {
+        let (Some(called), Some(observed)) = (called, &self.core.observed) else {
             return;
         };
         let Some(operation) = operation else {
@@ -261,9 +272,9 @@ impl Database {
     // Transactions. What nests shows nothing: only the outermost takes effect.
 
     /// A transaction is about to end; `commit` if it is to take effect. Nothing if none is open.
-    pub(crate) fn ending(&self, commit: bool) -> Option<Ending> {
-        let observed = self.observed.as_ref()?;
-        let nesting = self.nesting()?;
+    pub(crate) fn ending(&self, commit: bool, nesting: Option<u32>) -> Option<Ending> {
+        let observed = self.core.observed.as_ref()?;
+        let nesting = nesting?;
         let called = self.called()?;
         let number = self.space.word(SEQNUM_AT).unwrap_or(observed.last.get());
         if commit && nesting == 0 {
@@ -274,11 +285,11 @@ impl Database {
 
     /// It was asked to end by this operation; `done` if that worked.
     pub(crate) fn ended(&self, ending: Option<Ending>, asked: Operation<'_>, done: bool) {
-        let (Some(ending), Some(observed)) = (ending, &self.observed) else {
+        let (Some(ending), Some(observed)) = (ending, &self.core.observed) else {
             return;
         };
         let called = Some(ending.called);
-        if self.transaction_active() {
+        if self.core.locks.in_transaction() {
             let prepared = done && ending.outermost && asked == Operation::PrepareCommit;
             self.tell(called, When::Now, prepared.then_some(asked));
         } else if done {
@@ -297,7 +308,7 @@ impl Database {
     /// When a copy of a chain was made: for what is shown of it later.
     #[inline]
     pub(crate) fn copied(&self, called: Option<Moment>) -> Option<Copied> {
-        let observed = self.observed.as_ref()?;
+        let observed = self.core.observed.as_ref()?;
         let called = called?;
         let answered = observed.observer.borrow().as_ref()?.now();
         Some(Copied { called, answered, number: observed.version.get(), told: observed.told.get() })
@@ -307,11 +318,11 @@ impl Database {
     /// it is.
     #[inline]
     pub(crate) fn is_old(&self, copied: Option<Copied>) -> bool {
-        match (&self.observed, copied) {
+        match (&self.core.observed, copied) {
             (Some(observed), Some(copied)) => {
                 let passed = observed.told.get() != copied.told
                     || super::is_behind(observed.last.get(), copied.number);
-                passed && !self.transaction_active()
+                passed && !self.core.locks.in_transaction()
             }
             _ => false,
         }
@@ -320,7 +331,7 @@ impl Database {
     /// Of a copy `more` operations are being told: they are no reason to read it again.
     #[inline]
     pub(crate) fn told(&self, copied: &mut Option<Copied>, more: u64) {
-        if let (Some(observed), Some(copied)) = (&self.observed, copied) {
+        if let (Some(observed), Some(copied)) = (&self.core.observed, copied) {
             copied.told = observed.told.get() + more;
         }
     }
@@ -328,7 +339,7 @@ impl Database {
     /// What follows is told of a copy.
     #[inline]
     pub(crate) fn speak_of(&self, copied: Option<Copied>) {
-        if let (Some(observed), Some(copied)) = (&self.observed, copied) {
+        if let (Some(observed), Some(copied)) = (&self.core.observed, copied) {
             observed.version.set(copied.number);
             observed.called.set(copied.called);
         }
@@ -338,13 +349,13 @@ impl Database {
     #[inline]
     pub(crate) fn since(&self, called: Option<Moment>) -> Option<Moment> {
         called?;
-        Some(self.observed.as_ref()?.called.get())
+        Some(self.core.observed.as_ref()?.called.get())
     }
 
     /// A record is shown: of the copy, or read again.
     #[inline]
     pub(crate) fn tell_shown(&self, copied: Option<Copied>, key: &[u8], value: &[u8]) {
-        if let (Some(observed), Some(copied)) = (&self.observed, copied) {
+        if let (Some(observed), Some(copied)) = (&self.core.observed, copied) {
             observed.version.set(copied.number);
             let (number, version) = self.number(observed, When::Under);
             // A time for each record would cost more than showing it.
@@ -365,7 +376,7 @@ impl Database {
 
     /// The handle is closed.
     pub(crate) fn end_observing(&self) {
-        if let Some(observed) = &self.observed
+        if let Some(observed) = &self.core.observed
             && observed.forks.get() == ofd::fork_generation()
         {
             self.tell(self.called(), When::Last, Some(Operation::Close));

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::OpenOptions;
-use crate::database::Database;
+use crate::core::Core;
 use crate::error::OpenError;
+use crate::file::bytes::Bytes;
 use crate::file::format::SEQNUM_AT;
 use crate::flags::Flags;
 use crate::hash::HashFunction;
@@ -18,36 +19,36 @@ impl OpenOptions {
     }
 
     /// Begins to watch the handle, if that is wanted; nobody commits meanwhile, since the open lock is held.
-    pub(super) fn begin_observing(&self, database: &mut Database) -> Result<(), OpenError> {
+    pub(super) fn begin_observing(&self, core: &mut Core) -> Result<(), OpenError> {
         let Some(observe) = &self.observe else {
             return Ok(());
         };
-        database.observed = Observed::begin(&**observe, self.opening(database))?;
-        if database.observed.is_some() {
-            database.enable_seqnum();
+        core.observed = Observed::begin(&**observe, self.opening_of(core))?;
+        if core.observed.is_some() {
+            core.set_flags(core.flags.get());
         }
         Ok(())
     }
 
-    fn opening(&self, database: &Database) -> Opening {
+    fn opening_of(&self, core: &Core) -> Opening {
         let jenkins = Flags::INCOMPATIBLE_HASH;
-        let flags = match database.hash {
+        let flags = match core.hash {
             HashFunction::Old => self.flags - jenkins,
             HashFunction::Jenkins => self.flags | jenkins,
             HashFunction::Custom(_) => self.flags,
         };
         // A number that recovery will take back says nothing.
-        let sound = matches!(database.needs_recovery(), Ok(false));
+        let sound = matches!(core.needs_recovery(), Ok(false));
         Opening {
-            name: database.name.clone(),
-            hash_size: database.hash_size,
+            name: core.name.clone(),
+            hash_size: core.hash_size,
             flags,
             create: self.create,
             exclusive: self.exclusive,
             truncate: self.truncate,
             read_only: self.read_only,
-            takes_locks: !database.has_no_lock(),
-            number: if sound { database.space.word(SEQNUM_AT).unwrap_or(0) } else { 0 },
+            takes_locks: !core.locks.has_no_lock(),
+            number: if sound { core.space.word(SEQNUM_AT).unwrap_or(0) } else { 0 },
             log: self.log.clone(),
         }
     }

@@ -1,10 +1,12 @@
 //! The hash chains: finding a key, and putting records on and taking them off.
 //!
-//! Everything here needs the chain's lock, for writing where it writes.
+//! A search asks for the proof that its chain is locked.
 
-use crate::database::Database;
 use crate::error::AccessError;
+use crate::file::bytes::Bytes;
 use crate::file::format::{Offset, RECORD_DEAD, RECORD_HEADER, RECORD_USED, Record, chain_head};
+use crate::lock::proof::Read;
+use crate::table::Table;
 
 /// A record on its chain.
 #[derive(Clone, Copy, Debug)]
@@ -31,17 +33,16 @@ fn corrupt(offset: Offset, what: &'static str) -> AccessError {
     AccessError::Corrupt { offset, what }
 }
 
-impl Database {
-    /// The chain that keys with this hash are on.
-    #[inline]
-    pub(crate) fn chain_of(&self, hash: u32) -> u32 {
-        hash % self.hash_size
-    }
-
+impl<B: Bytes> Table<'_, B> {
     /// The record of `key`.
     #[inline]
-    pub(crate) fn find(&self, hash: u32, key: &[u8]) -> Result<Option<Found>, AccessError> {
-        let mut link = chain_head(self.chain_of(hash));
+    pub(crate) fn find(
+        &self,
+        _chain: &Read<'_>,
+        hash: u32,
+        key: &[u8],
+    ) -> Result<Option<Found>, AccessError> {
+        let mut link = chain_head(hash % self.core.hash_size);
         let mut at = self.space.word(link)?;
         let mut steps = 0;
         while at != 0 {
@@ -57,15 +58,16 @@ impl Database {
         Ok(None)
     }
 
-    /// Like [`Database::find`], and notes the deleted records on the way; `room` is what a fitting one must have.
+    /// Like [`Table::find`], and notes the deleted records on the way; `room` is what a fitting one must have.
     pub(crate) fn find_noting_dead(
         &self,
+        _chain: &Read<'_>,
         hash: u32,
         key: &[u8],
         room: u32,
     ) -> Result<(Option<Found>, DeadSeen), AccessError> {
         let mut dead = DeadSeen::default();
-        let mut link = chain_head(self.chain_of(hash));
+        let mut link = chain_head(hash % self.core.hash_size);
         let mut at = self.space.word(link)?;
         let mut steps = 0;
         while at != 0 {

@@ -4,15 +4,17 @@
 //! the head, and what is freed comes second. An allocation looks at the first few and takes the one that fits best. If
 //! none fits it looks further, and before the file grows it walks the whole list ([`super::sweep`]). Allocations pay for
 //! that in advance, so that much walking never falls on few of them; where much of the file is free the price is lower.
-//! Everything here needs the freelist's lock for writing. Each step leaves a list that libtdb can use.
+//! Whoever takes or gives room shows the proof that the list is locked for writing. Each step leaves a list that libtdb can use.
 
 use std::cell::Cell;
 
-use crate::database::Database;
 use crate::error::AccessError;
+use crate::file::bytes::Bytes;
 use crate::file::format::{
     FREELIST_HEAD, Length, Offset, RECORD_DEAD, RECORD_FREE, RECORD_HEADER, RECORD_USED, Record, TAILER,
 };
+use crate::lock::proof::Write;
+use crate::table::Table;
 
 /// How many records an allocation looks at for the best fit.
 pub(super) const WINDOW: u32 = 16;
@@ -89,11 +91,15 @@ impl FreelistMemory {
     }
 }
 
-impl Database {
+impl<B: Bytes> Table<'_, B> {
     /// Takes a record of at least `wanted` bytes (header not counted) off the list, growing the file if need be.
     /// Returns where it is and how long; its header is not written yet.
-    pub(crate) fn allocate(&self, wanted: Length) -> Result<(Offset, Length), AccessError> {
-        self.freelist.note_wanted(wanted);
+    pub(crate) fn allocate(
+        &self,
+        freelist: &Write<'_>,
+        wanted: Length,
+    ) -> Result<(Offset, Length), AccessError> {
+        self.core.freelist.note_wanted(wanted);
         if let Some(place) = self.look_near_head(wanted)? {
             return self.take(place, wanted);
         }
@@ -101,7 +107,7 @@ impl Database {
         if one_is_near && let Some(place) = self.look_near_head(wanted)? {
             return self.take(place, wanted);
         }
-        self.grow_file(wanted)?;
+        self.grow_file(freelist, wanted)?;
         match self.look_near_head(wanted)? {
             Some(place) => self.take(place, wanted),
             None => Err(AccessError::Corrupt {
@@ -139,7 +145,7 @@ impl Database {
     /// steps that are paid for.
     fn carry_short_ones(&self, wanted: Length) -> Result<bool, AccessError> {
         let first_short = self.space.word(FREELIST_HEAD)?;
-        let steps = &self.freelist.steps;
+        let steps = &self.core.freelist.steps;
         let (last_short, first_long, skipped) =
             self.skip(FREELIST_HEAD, steps.get(), |record| record.record_len < wanted)?;
         steps.set(steps.get() - skipped);
@@ -179,7 +185,7 @@ impl Database {
 
     /// Walks the whole list if that is paid for; says whether a record that is long enough is at its head now.
     fn look_everywhere(&self, wanted: Length) -> Result<bool, AccessError> {
-        let memory = &self.freelist;
+        let memory = &self.core.freelist;
         // Where much of the file is free it must not grow for a search that was saved.
         let much_is_free = memory.free_bytes.get() > u64::from(self.space.size()) / MUCH_PART;
         let price = if much_is_free { memory.length.get() / REBATE } else { memory.length.get() };
@@ -196,13 +202,13 @@ impl Database {
     /// Cuts `wanted` bytes off the end of a free record, or takes it whole.
     fn take(&self, place: Place, wanted: Length) -> Result<(Offset, Length), AccessError> {
         let Place { link, at, record } = place;
-        let memory = &self.freelist;
+        let memory = &self.core.freelist;
         memory.free_bytes.set(memory.free_bytes.get().saturating_sub(wanted.into()));
         let rest = record.record_len - wanted;
-        let gift = self.freelist.gift.get().saturating_add(wanted / GIFT_PART).min(GIFT_LIMIT);
+        let gift = self.core.freelist.gift.get().saturating_add(wanted / GIFT_PART).min(GIFT_LIMIT);
         // What is left of a used-up record would be looked at, in vain, by the next allocations like this one.
         let give_rest = rest < LEAST_REST || (rest < wanted + RECORD_HEADER && rest <= gift);
-        self.freelist.gift.set(if give_rest { gift.saturating_sub(rest) } else { gift });
+        self.core.freelist.gift.set(if give_rest { gift.saturating_sub(rest) } else { gift });
         if give_rest {
             self.space.set_word(link, record.next)?;
             self.mark_taken(at, record.record_len)?;
@@ -236,8 +242,13 @@ impl Database {
     }
 
     /// Puts the record at `at`, which no chain holds any more, on the freelist.
-    pub(crate) fn free(&self, at: Offset, record_len: Length) -> Result<(), AccessError> {
-        let memory = &self.freelist;
+    pub(crate) fn free(
+        &self,
+        _freelist: &Write<'_>,
+        at: Offset,
+        record_len: Length,
+    ) -> Result<(), AccessError> {
+        let memory = &self.core.freelist;
         memory.length.set(memory.length.get().saturating_add(1));
         memory.free_bytes.set(memory.free_bytes.get() + u64::from(record_len));
         self.space.must_hold(at, RECORD_HEADER.saturating_add(record_len))?;
@@ -272,7 +283,7 @@ impl Database {
 
     /// The record before `at`, if its tailer and header agree that it is a free one that ends here.
     fn free_left_neighbour(&self, at: Offset) -> Result<Option<(Offset, Record)>, AccessError> {
-        let first = self.first_record();
+        let first = self.core.first_record();
         if at < first + RECORD_HEADER + TAILER {
             return Ok(None);
         }
@@ -297,7 +308,7 @@ impl Database {
         if record.magic != RECORD_FREE {
             return Err(AccessError::Corrupt { offset: at, what: "a record of the freelist is not free" });
         }
-        if at < self.first_record() || record.record_len < TAILER {
+        if at < self.core.first_record() || record.record_len < TAILER {
             return Err(AccessError::Corrupt { offset: at, what: "a free record cannot be here" });
         }
         let end = u64::from(at) + u64::from(RECORD_HEADER) + u64::from(record.record_len);
@@ -315,11 +326,9 @@ impl Database {
     }
 
     /// Makes the file longer by at least a record of `wanted` bytes, and puts the new space at the freelist's head.
-    pub(crate) fn grow_file(&self, wanted: Length) -> Result<(), AccessError> {
-        if !self.transaction_active() {
-            // Another process may have made it longer already.
-            self.space.refresh()?;
-        }
+    pub(crate) fn grow_file(&self, _freelist: &Write<'_>, wanted: Length) -> Result<(), AccessError> {
+        // Another process may have made it longer already.
+        self.space.refresh()?;
         let size = self.space.size();
         let start = size.checked_next_multiple_of(4).ok_or(AccessError::Full { wanted: wanted.into() })?;
         let to = self.grown_size(start, wanted)?;

@@ -4,15 +4,16 @@
 //! ordered so that whoever looks at the chain without our help (after we were killed) finds the old or the new
 //! record: a body is complete before a word points at it, and a length grows after the bytes it covers.
 
-use crate::database::Database;
 use crate::error::{AccessError, ErrorCode, MAX_RECORD, ReadError, StoreError};
+use crate::file::bytes::{Bytes, advance};
 use crate::file::format::{
     DATA_LEN_IN_RECORD, Length, MAGIC_IN_RECORD, Offset, RECORD_DEAD, RECORD_HEADER, RECORD_LEN_IN_RECORD,
     RECORD_USED, Record, chain_head,
 };
-use crate::file::space::advance;
-use crate::lock::{ChainIndex, LockKind, Wait};
+use crate::lock::ChainIndex;
+use crate::lock::proof::Write;
 use crate::observe::{Operation, When};
+use crate::table::Table;
 use crate::table::chain::{DeadSeen, Found};
 use crate::table::freelist::record_len_for;
 
@@ -37,11 +38,11 @@ const LIVE_FOR_DEAD: u32 = 3;
 /// A longer buffer is freed rather than kept for the next value.
 const LONGEST_BUFFER: usize = 64 << 10;
 
-impl Database {
+impl<B: Bytes> Table<'_, B> {
     /// The value of `key`, if it is there.
     pub fn fetch(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let called = self.called();
-        let fetched = self.noted(self.read_value(key, |found| {
+        let fetched = self.core.noted(self.read_value(key, |found| {
             let (at, len) = value_place(found)?;
             self.space.bytes(at, len)
         }));
@@ -53,11 +54,11 @@ impl Database {
     /// Puts the value of `key` into `value`, whose memory serves many fetches; `false`, and `value` empty, if it is not there.
     ///
     /// # Errors
-    /// As [`Database::fetch`].
+    /// As [`Table::fetch`].
     pub fn fetch_into(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool, ReadError> {
         value.clear();
         let called = self.called();
-        let fetched = self.noted(self.read_value(key, |found| {
+        let fetched = self.core.noted(self.read_value(key, |found| {
             let (at, len) = value_place(found)?;
             self.space.append_to(at, len, value)
         }));
@@ -72,41 +73,34 @@ impl Database {
     /// It is a copy, in memory that this handle keeps for the next call: another process may change the file's own bytes
     /// at any moment. No lock is held any more when `parse` runs, so it may use the database in every way.
     ///
-    /// The value cannot be kept beyond the call:
-    ///
-    /// ```compile_fail
-    /// # let database = tdb::Database::open("x").unwrap();
-    /// let kept: &[u8] = database.parse_record(b"key", |value| value).unwrap().unwrap();
-    /// ```
-    ///
     /// # Errors
-    /// As [`Database::fetch`].
+    /// As [`Table::fetch`].
     pub fn parse_record<T>(
         &self,
         key: &[u8],
         parse: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
-        let mut value = self.buffer.take();
+        let mut value = self.core.buffer.take();
         value.clear();
         let called = self.called();
-        let found = self.noted(self.read_value(key, |found| {
+        let found = self.core.noted(self.read_value(key, |found| {
             let (at, len) = value_place(found)?;
             self.space.append_to(at, len, &mut value)
         }));
         self.tell_parsed(called, key, found.as_ref().map(Option::is_some));
         let parsed = found.map(|found| found.map(|()| parse(&value)));
         if value.capacity() <= LONGEST_BUFFER {
-            self.buffer.set(value);
+            self.core.buffer.set(value);
         }
         parsed
     }
 
-    /// [`Database::parse_record`] on a copy in `buffer`, so that `parse` may use this database in every way that the lock
+    /// [`Table::parse_record`] on a copy in `buffer`, so that `parse` may use this database in every way that the lock
     /// of the chain for reading allows: store, delete, and lock this chain for writing. What it changes does not show in
     /// the copy.
     ///
     /// # Errors
-    /// As [`Database::parse_record`].
+    /// As [`Table::parse_record`].
     pub fn parse_record_copy<T>(
         &self,
         key: &[u8],
@@ -114,7 +108,7 @@ impl Database {
         parse: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
         let called = self.called();
-        let parsed = self.noted(self.read_value(key, |found| {
+        let parsed = self.core.noted(self.read_value(key, |found| {
             let (at, len) = value_place(found)?;
             buffer.clear();
             self.space.append_to(at, len, buffer)?;
@@ -138,9 +132,9 @@ impl Database {
         exists
     }
 
-    /// [`Database::exists`], for the engine's own use: it is not recorded.
+    /// [`Table::exists`], for the engine's own use: it is not recorded.
     pub(crate) fn is_there(&self, key: &[u8]) -> Result<bool, ReadError> {
-        self.noted(self.read_value(key, |_| Ok(()))).map(|found| found.is_some())
+        self.core.noted(self.read_value(key, |_| Ok(()))).map(|found| found.is_some())
     }
 
     fn read_value<T>(
@@ -148,7 +142,7 @@ impl Database {
         key: &[u8],
         read: impl FnOnce(&Found) -> Result<T, AccessError>,
     ) -> Result<Option<T>, ReadError> {
-        self.space.whole(self.read_value_unguarded(key, read))
+        self.core.space.whole(self.read_value_unguarded(key, read))
     }
 
     fn read_value_unguarded<T>(
@@ -156,145 +150,162 @@ impl Database {
         key: &[u8],
         read: impl FnOnce(&Found) -> Result<T, AccessError>,
     ) -> Result<Option<T>, ReadError> {
-        let hash = self.hash.hash(key);
-        let _chain = self.locked(ChainIndex::chain(self.chain_of(hash)), LockKind::Read, Wait::Yes)?;
-        let found = self.find(hash, key)?;
+        let hash = self.core.hash.hash(key);
+        let chain = self.core.read(self.core.chain_of(hash))?;
+        let found = self.find(&chain, hash, key)?;
         let value = match &found {
             Some(found) => Some(read(found)?),
             None => {
-                self.last_error.set(ErrorCode::NoSuchRecord);
+                self.core.last_error.set(ErrorCode::NoSuchRecord);
                 None
             }
         };
+        self.note_version();
         Ok(value)
+    }
+
+    /// Changes the chain of a hash under its lock.
+    fn under_lock(
+        &self,
+        hash: u32,
+        change: impl FnOnce(&Write<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let chain = self.core.write(self.core.chain_of(hash))?;
+        let changed = change(&chain);
+        self.note_version();
+        changed
     }
 
     /// Stores `value` under `key`.
     pub fn store(&self, key: &[u8], value: &[u8], mode: StoreMode) -> Result<(), StoreError> {
-        self.storev(key, &[value], mode)
+        self.store_parts(key, &[value], mode)
     }
 
     /// Stores the concatenation of `parts` under `key`.
-    pub fn storev(&self, key: &[u8], parts: &[&[u8]], mode: StoreMode) -> Result<(), StoreError> {
+    pub fn store_parts(&self, key: &[u8], parts: &[&[u8]], mode: StoreMode) -> Result<(), StoreError> {
         let called = self.called();
         self.about_to_store(called, key, parts, mode);
-        let stored = self.noted(self.space.whole(self.store_parts(key, parts, mode)));
+        let stored = self.core.noted(self.core.space.whole(self.put_parts(key, parts, mode)));
         self.tell_store(called, (key, parts, mode), &stored);
         stored
     }
 
-    fn store_parts(&self, key: &[u8], parts: &[&[u8]], mode: StoreMode) -> Result<(), StoreError> {
+    fn put_parts(&self, key: &[u8], parts: &[&[u8]], mode: StoreMode) -> Result<(), StoreError> {
         self.must_be_writable()?;
-        let new = NewRecord::of(self.hash.hash(key), key, parts)?;
-        let _chain = self.locked(ChainIndex::chain(self.chain_of(new.hash)), LockKind::Write, Wait::Yes)?;
-        let (found, dead) = self.find_noting_dead(new.hash, key, new.bytes)?;
-        match (&found, mode) {
-            (Some(_), StoreMode::Insert) => return Err(StoreError::Exists),
-            (None, StoreMode::Modify) => return Err(StoreError::NoSuchRecord),
-            (Some(found), _) if found.record.room() >= new.bytes => self.overwrite(found, &new)?,
-            (Some(found), _) => self.replace(found, &new)?,
-            (None, _) => self.insert(&new, &dead)?,
-        }
-        self.finish_change()
+        let new = NewRecord::of(self.core.hash.hash(key), key, parts)?;
+        self.under_lock(new.hash, |chain| {
+            let (found, dead) = self.find_noting_dead(chain, new.hash, key, new.bytes)?;
+            match (&found, mode) {
+                (Some(_), StoreMode::Insert) => return Err(StoreError::Exists),
+                (None, StoreMode::Modify) => return Err(StoreError::NoSuchRecord),
+                (Some(found), _) if found.record.room() >= new.bytes => self.overwrite(chain, found, &new)?,
+                (Some(found), _) => self.replace(chain, found, &new)?,
+                (None, _) => self.insert(chain, &new, &dead)?,
+            }
+            self.finish_change()
+        })
     }
 
     /// Appends `more` to the value of `key`, which begins empty if it is not there.
     pub fn append(&self, key: &[u8], more: &[u8]) -> Result<(), StoreError> {
         let called = self.called();
-        let appended = self.noted(self.space.whole(self.append_to_record(key, more)));
+        let appended = self.core.noted(self.core.space.whole(self.append_to_record(key, more)));
         self.tell_append(called, key, more, &appended);
         appended
     }
 
     fn append_to_record(&self, key: &[u8], more: &[u8]) -> Result<(), StoreError> {
         self.must_be_writable()?;
-        let hash = self.hash.hash(key);
+        let hash = self.core.hash.hash(key);
         let more_part = [more];
         let added = NewRecord::of(hash, key, &more_part)?;
-        let _chain = self.locked(ChainIndex::chain(self.chain_of(hash)), LockKind::Write, Wait::Yes)?;
-        let (found, dead) = self.find_noting_dead(hash, key, added.bytes)?;
-        self.about_to_append(key, found.as_ref(), more)?;
-        let Some(found) = found else {
-            self.insert(&added, &dead)?;
-            return self.finish_change();
-        };
-        let (at, len) = value_place(&found)?;
-        if u64::from(found.record.room()) >= u64::from(len) + u64::from(added.bytes) {
-            self.space.write(at + len, more)?;
-            self.space.set_word(found.at + DATA_LEN_IN_RECORD, len + added.data_len)?;
-            return self.finish_change();
+        self.under_lock(hash, |chain| {
+            let (found, dead) = self.find_noting_dead(chain, hash, key, added.bytes)?;
+            self.about_to_append(key, found.as_ref(), more)?;
+            match found {
+                Some(found) => self.lengthen_value(chain, &found, &added)?,
+                None => self.insert(chain, &added, &dead)?,
+            }
+            self.finish_change()
+        })
+    }
+
+    /// Appends to the value of a record, in place where it has the room.
+    fn lengthen_value(
+        &self,
+        chain: &Write<'_>,
+        found: &Found,
+        added: &NewRecord<'_>,
+    ) -> Result<(), StoreError> {
+        let (at, len) = value_place(found)?;
+        if u64::from(found.record.room()) < u64::from(len) + u64::from(added.bytes) {
+            let old = self.space.bytes(at, len)?;
+            let parts: Vec<&[u8]> = std::iter::once(&*old).chain(added.parts.iter().copied()).collect();
+            return self.replace(chain, found, &NewRecord::of(added.hash, added.key, &parts)?);
         }
-        let old = self.space.bytes(at, len)?;
-        let parts: [&[u8]; 2] = [&old, more];
-        let whole = NewRecord::of(hash, key, &parts)?;
-        if found.record.room() >= whole.bytes {
-            self.space.write(at + len, more)?;
-            self.space.set_word(found.at + DATA_LEN_IN_RECORD, len + added.data_len)?;
-        } else {
-            self.replace(&found, &whole)?;
-        }
-        self.finish_change()
+        self.write_parts(at + len, added.parts)?;
+        Ok(self.space.set_word(found.at + DATA_LEN_IN_RECORD, len + added.data_len)?)
     }
 
     /// Deletes `key`; [`StoreError::NoSuchRecord`] if it is not there.
     pub fn delete(&self, key: &[u8]) -> Result<(), StoreError> {
         let called = self.called();
         self.about_to(called, Operation::Delete { key, done: true });
-        let deleted = self.noted(self.space.whole(self.delete_record(key)));
+        let deleted = self.core.noted(self.core.space.whole(self.delete_record(key)));
         self.tell_delete(called, key, &deleted);
         deleted
     }
 
     fn delete_record(&self, key: &[u8]) -> Result<(), StoreError> {
         self.must_be_writable()?;
-        let hash = self.hash.hash(key);
-        let chain = self.chain_of(hash);
-        let _chain = self.locked(ChainIndex::chain(chain), LockKind::Write, Wait::Yes)?;
-        let (found, dead) = self.find_noting_dead(hash, key, Length::MAX)?;
-        let found = found.ok_or(StoreError::NoSuchRecord)?;
-        let may_wait = self.dead_allowed(&found.record, dead.live) > dead.count;
-        if !may_wait && dead.count > 0 {
-            self.mark_dead(found.at)?;
-            self.purge_chain(chain)?;
-        } else if may_wait || self.record_is_stood_on(found.at)? {
-            self.mark_dead(found.at)?;
-        } else {
-            self.unlink_and_free(&found)?;
-        }
-        self.finish_change()
+        let hash = self.core.hash.hash(key);
+        self.under_lock(hash, |chain| {
+            let (found, dead) = self.find_noting_dead(chain, hash, key, Length::MAX)?;
+            let found = found.ok_or(StoreError::NoSuchRecord)?;
+            let may_wait = self.dead_allowed(&found.record, dead.live) > dead.count;
+            if !may_wait && dead.count > 0 {
+                self.mark_dead(found.at)?;
+                self.purge_chain(chain, hash)?;
+            } else if may_wait || self.core.locks.record_is_stood_on(found.at)? {
+                self.mark_dead(found.at)?;
+            } else {
+                self.unlink_and_free(chain, &found)?;
+            }
+            self.finish_change()
+        })
     }
 
     /// How many deleted records the chain of this one may keep, beside `live` others at least.
     fn dead_allowed(&self, record: &Record, live: u32) -> u32 {
-        let locks_cost = !self.has_no_lock() && !self.holds_everything();
+        let locks_cost = !self.core.locks.has_no_lock() && !self.core.locks.holds_everything();
         let waits = if locks_cost && record.record_len <= SMALL_DEAD { 1 + live / LIVE_FOR_DEAD } else { 0 };
-        self.max_dead.get().max(waits)
+        self.core.max_dead.get().max(waits)
     }
 
     fn mark_dead(&self, at: Offset) -> Result<(), AccessError> {
         self.space.set_word(at + MAGIC_IN_RECORD, RECORD_DEAD)
     }
 
-    fn unlink_and_free(&self, found: &Found) -> Result<(), StoreError> {
-        let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Write, Wait::Yes)?;
+    fn unlink_and_free(&self, _chain: &Write<'_>, found: &Found) -> Result<(), StoreError> {
+        let freelist = self.core.write(ChainIndex::FREELIST)?;
         self.space.set_word(found.link, found.record.next)?;
-        Ok(self.free(found.at, found.record.record_len)?)
+        Ok(self.free(&freelist, found.at, found.record.record_len)?)
     }
 
     /// Frees the deleted records of a chain, those that a traverse stands on excepted.
-    pub(crate) fn purge_chain(&self, chain: u32) -> Result<(), StoreError> {
-        let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Write, Wait::Yes)?;
-        let stood_on = self.some_record_is_stood_on()?;
-        let mut link = chain_head(chain);
+    fn purge_chain(&self, _chain: &Write<'_>, hash: u32) -> Result<(), StoreError> {
+        let freelist = self.core.write(ChainIndex::FREELIST)?;
+        let stood_on = self.core.locks.some_record_is_stood_on()?;
+        let mut link = chain_head(hash % self.core.hash_size);
         let mut at = self.space.word(link)?;
         let mut steps = 0;
         while at != 0 {
             let record = self.space.record(at)?;
             steps += 1;
             self.must_be_on_chain(at, &record, steps)?;
-            if record.magic == RECORD_DEAD && !(stood_on && self.record_is_stood_on(at)?) {
+            if record.magic == RECORD_DEAD && !(stood_on && self.core.locks.record_is_stood_on(at)?) {
                 self.space.set_word(link, record.next)?;
-                self.free(at, record.record_len)?;
+                self.free(&freelist, at, record.record_len)?;
             } else {
                 link = at;
             }
@@ -304,7 +315,7 @@ impl Database {
     }
 
     /// Puts a value into a record that has the room.
-    fn overwrite(&self, found: &Found, new: &NewRecord<'_>) -> Result<(), StoreError> {
+    fn overwrite(&self, _chain: &Write<'_>, found: &Found, new: &NewRecord<'_>) -> Result<(), StoreError> {
         let (at, len) = value_place(found)?;
         if let [value] = new.parts
             && len == new.data_len
@@ -327,23 +338,23 @@ impl Database {
     /// Makes a free record of what a record has beyond `bytes` of key and value. A process that is killed between the two
     /// loses that space.
     fn give_spare_back(&self, found: &Found, bytes: Length) -> Result<(), StoreError> {
-        let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Write, Wait::Yes)?;
+        let freelist = self.core.write(ChainIndex::FREELIST)?;
         let record_len = record_len_for(bytes);
         let spare_len = found.record.record_len - record_len - RECORD_HEADER;
         self.space.set_word(found.at + RECORD_LEN_IN_RECORD, record_len)?;
         self.write_tailer(found.at, record_len)?;
-        Ok(self.free(found.at + RECORD_HEADER + record_len, spare_len)?)
+        Ok(self.free(&freelist, found.at + RECORD_HEADER + record_len, spare_len)?)
     }
 
     /// Puts a longer record in the place of one on its chain.
-    fn replace(&self, found: &Found, new: &NewRecord<'_>) -> Result<(), StoreError> {
-        let stood_on = self.record_is_stood_on(found.at)?;
-        let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Write, Wait::Yes)?;
+    fn replace(&self, _chain: &Write<'_>, found: &Found, new: &NewRecord<'_>) -> Result<(), StoreError> {
+        let stood_on = self.core.locks.record_is_stood_on(found.at)?;
+        let freelist = self.core.write(ChainIndex::FREELIST)?;
         // What grew once will grow again: leave it room.
         let comfortable = new.bytes.saturating_add(new.bytes / 8).min(MAX_RECORD);
-        let (at, record_len) = self.allocate(record_len_for(comfortable))?;
+        let (at, record_len) = self.allocate(&freelist, record_len_for(comfortable))?;
         if stood_on {
-            let head = chain_head(self.chain_of(new.hash));
+            let head = chain_head(new.hash % self.core.hash_size);
             self.write_record(at, record_len, self.space.word(head)?, new)?;
             self.space.set_word(head, at)?;
             return Ok(self.mark_dead(found.at)?);
@@ -351,18 +362,18 @@ impl Database {
         self.write_record(at, record_len, found.record.next, new)?;
         // One word turns the chain from the old record to the new.
         self.space.set_word(found.link, at)?;
-        Ok(self.free(found.at, found.record.record_len)?)
+        Ok(self.free(&freelist, found.at, found.record.record_len)?)
     }
 
-    fn insert(&self, new: &NewRecord<'_>, dead: &DeadSeen) -> Result<(), StoreError> {
+    fn insert(&self, _chain: &Write<'_>, new: &NewRecord<'_>, dead: &DeadSeen) -> Result<(), StoreError> {
         if let Some((at, record)) = &dead.fitting {
             return Ok(self.revive(*at, record, new)?);
         }
         let (at, record_len) = {
-            let _freelist = self.locked(ChainIndex::FREELIST, LockKind::Write, Wait::Yes)?;
-            self.allocate(record_len_for(new.bytes))?
+            let freelist = self.core.write(ChainIndex::FREELIST)?;
+            self.allocate(&freelist, record_len_for(new.bytes))?
         };
-        let head = chain_head(self.chain_of(new.hash));
+        let head = chain_head(new.hash % self.core.hash_size);
         self.write_record(at, record_len, self.space.word(head)?, new)?;
         Ok(self.space.set_word(head, at)?)
     }
@@ -402,10 +413,10 @@ impl Database {
     }
 
     pub(crate) fn must_be_writable(&self) -> Result<(), StoreError> {
-        if self.read_only {
+        if self.core.read_only {
             return Err(StoreError::ReadOnly { why: "it was opened for reading only" });
         }
-        if self.traverses.reading.get() > 0 {
+        if self.core.locks.is_reading() {
             return Err(StoreError::ReadOnly { why: "a traverse that only reads is running" });
         }
         Ok(())

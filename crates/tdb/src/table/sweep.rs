@@ -4,9 +4,10 @@
 //! Needs the freelist's lock for writing. A process that is killed in here loses one free record at most: a record is
 //! taken off the list and put back at its head by single words, one record at a time.
 
-use crate::database::Database;
 use crate::error::AccessError;
+use crate::file::bytes::Bytes;
 use crate::file::format::{FREELIST_HEAD, Length, Offset, RECORD_HEADER};
+use crate::table::Table;
 
 use super::freelist::WINDOW;
 
@@ -23,8 +24,8 @@ struct Listed {
 const NOBODY: u32 = u32::MAX;
 
 /// The whole list.
-struct Sweep<'a> {
-    database: &'a Database,
+struct Sweep<'a, B> {
+    table: &'a Table<'a, B>,
     records: Vec<Listed>,
     last: u32,
     /// The first of those at the end of the list that are in order.
@@ -41,7 +42,7 @@ pub(super) struct Swept {
     pub found: bool,
 }
 
-impl Database {
+impl<B: Bytes> Table<'_, B> {
     /// Joins neighbours, puts the list into order, and the record that fits `wanted` best at its head, if one does.
     /// Records shorter than `least` end up behind the others.
     pub(super) fn sweep_freelist(&self, wanted: Length, least: Length) -> Result<Swept, AccessError> {
@@ -76,14 +77,14 @@ fn layered(by_size: &[(Length, u32)]) -> impl Iterator<Item = u32> {
     largest.into_iter().chain(layered).map(|(_, nth)| nth)
 }
 
-impl<'a> Sweep<'a> {
-    fn read(database: &'a Database) -> Result<Sweep<'a>, AccessError> {
+impl<'a, B: Bytes> Sweep<'a, B> {
+    fn read(table: &'a Table<'a, B>) -> Result<Sweep<'a, B>, AccessError> {
         let mut records: Vec<Listed> = Vec::new();
-        let mut at = database.space.word(FREELIST_HEAD)?;
+        let mut at = table.space.word(FREELIST_HEAD)?;
         while at != 0 {
             let nth = records.len() as u32;
-            database.must_be_sane_length(nth + 1, at)?;
-            let record = database.free_record(at)?;
+            table.must_be_sane_length(nth + 1, at)?;
+            let record = table.free_record(at)?;
             let previous = nth.wrapping_sub(1);
             records.push(Listed { at, record_len: record.record_len, previous, next: nth + 1 });
             at = record.next;
@@ -92,7 +93,7 @@ impl<'a> Sweep<'a> {
             last.next = NOBODY;
         }
         let last = (records.len() as u32).wrapping_sub(1);
-        Ok(Sweep { database, records, last, ordered: NOBODY })
+        Ok(Sweep { table, records, last, ordered: NOBODY })
     }
 
     fn offset(&self, nth: u32) -> Offset {
@@ -128,13 +129,13 @@ impl<'a> Sweep<'a> {
         let listed = &mut self.records[nth as usize];
         listed.record_len = record_len;
         let (at, next) = (listed.at, listed.next);
-        self.database.write_free(at, record_len, self.offset(next))
+        self.table.write_free(at, record_len, self.offset(next))
     }
 
     fn unlink(&mut self, nth: u32) -> Result<(), AccessError> {
         let Listed { previous, next, .. } = self.records[nth as usize];
         let link = if previous == NOBODY { FREELIST_HEAD } else { self.offset(previous) };
-        self.database.space.set_word(link, self.offset(next))?;
+        self.table.space.set_word(link, self.offset(next))?;
         if previous != NOBODY {
             self.records[previous as usize].next = next;
         }
@@ -161,9 +162,9 @@ impl<'a> Sweep<'a> {
 
     fn link_between(&mut self, before: u32, nth: u32, after: u32) -> Result<(), AccessError> {
         let at = self.offset(nth);
-        self.database.space.set_word(at, self.offset(after))?;
+        self.table.space.set_word(at, self.offset(after))?;
         let link = if before == NOBODY { FREELIST_HEAD } else { self.offset(before) };
-        self.database.space.set_word(link, at)?;
+        self.table.space.set_word(link, at)?;
         self.records[nth as usize].next = after;
         self.records[nth as usize].previous = before;
         match before {

@@ -1,49 +1,48 @@
 //! Emptying a database, and rewriting it without gaps.
 
-use crate::database::Database;
 use crate::error::{AccessError, RepackError, StoreError};
+use crate::file::bytes::Bytes;
 use crate::file::format::{
     FREELIST_HEAD, Offset, RECORD_HEADER, RECOVERY_INVALID, RECOVERY_START_AT, Record, TAILER, chain_head,
 };
-use crate::lock::{LockKind, Wait};
-use crate::observe::{Operation, When};
+use crate::lock::LockKind;
+use crate::lock::proof::Everything;
+use crate::table::Table;
 use crate::table::records::StoreMode;
 use std::ops::ControlFlow;
 
 /// How many chain heads are set to 0 at a time.
 const HEADS: u32 = 1024;
 
-impl Database {
+impl<B: Bytes> Table<'_, B> {
     /// Deletes all records, in one step for others.
     pub fn wipe_all(&self) -> Result<(), StoreError> {
         let called = self.called();
-        let wiped = self.noted(self.wipe());
+        let wiped = self.core.noted(self.wipe());
         self.tell_wipe(called, wiped.is_ok());
         wiped
     }
 
     fn wipe(&self) -> Result<(), StoreError> {
         self.must_be_writable()?;
-        self.lock_allrecord(LockKind::Write, Wait::Yes, false)?;
+        let everything = self.core.everything(LockKind::Write)?;
         self.about_to_wipe();
-        let wiped = self.wipe_locked();
-        self.unlock_allrecord_as(LockKind::Write, true)?;
+        let wiped = self.wipe_locked(&everything);
+        self.note_version();
         Ok(wiped?)
     }
 
-    fn wipe_locked(&self) -> Result<(), AccessError> {
-        self.upheavals.set(self.upheavals.get() + 1);
-        if !self.transaction_active() {
-            self.space.refresh()?;
-        }
+    fn wipe_locked(&self, _everything: &Everything<'_>) -> Result<(), AccessError> {
+        self.core.upheavals.set(self.core.upheavals.get() + 1);
+        self.space.refresh()?;
         let gap = self.resting_recovery_area()?;
         // First: whoever dies from here on has counted a wipe that may not have happened. The other way round others could see
         // a wipe at a number that the next change uses as well.
         self.count_change()?;
         self.space.set_word(FREELIST_HEAD, 0)?;
         let mut chain = 0;
-        while chain < self.hash_size {
-            let count = HEADS.min(self.hash_size - chain);
+        while chain < self.core.hash_size {
+            let count = HEADS.min(self.core.hash_size - chain);
             self.space.write(chain_head(chain), &vec![0; 4 * count as usize])?;
             chain += count;
         }
@@ -51,11 +50,11 @@ impl Database {
         match gap {
             Some((start, end)) => {
                 self.free_stretch(end, size)?;
-                self.free_stretch(self.first_record(), start)?;
+                self.free_stretch(self.core.first_record(), start)?;
             }
             None => {
                 self.space.set_word(RECOVERY_START_AT, 0)?;
-                self.free_stretch(self.first_record(), size)?;
+                self.free_stretch(self.core.first_record(), size)?;
             }
         }
         Ok(())
@@ -64,7 +63,8 @@ impl Database {
     /// Where the recovery area is; it stays, since making it costs syncs.
     fn resting_recovery_area(&self) -> Result<Option<(Offset, Offset)>, AccessError> {
         let at = self.space.word(RECOVERY_START_AT)?;
-        if at < self.first_record() || u64::from(at) + u64::from(RECORD_HEADER) > u64::from(self.space.size())
+        if at < self.core.first_record()
+            || u64::from(at) + u64::from(RECORD_HEADER) > u64::from(self.space.size())
         {
             return Ok(None);
         }
@@ -94,15 +94,9 @@ impl Database {
     }
 
     /// Rewrites all records without gaps, in a transaction. The file's size stays, and its free space becomes one.
-    pub fn repack(&self) -> Result<(), RepackError> {
-        self.tell(self.called(), When::Last, Some(Operation::Repack));
-        self.noted(self.repack_in_transaction())
-    }
-
-    fn repack_in_transaction(&self) -> Result<(), RepackError> {
-        let transaction = self.transaction()?;
+    pub fn rewrite(&self) -> Result<(), RepackError> {
         let mut records = Vec::new();
-        self.traverse_read(|_, key, value| {
+        self.traverse_read(|key, value| {
             records.push((key.to_vec(), value.to_vec()));
             ControlFlow::Continue(())
         })?;
@@ -110,6 +104,6 @@ impl Database {
         for (key, value) in &records {
             self.store(key, value, StoreMode::Replace)?;
         }
-        Ok(transaction.commit()?)
+        Ok(())
     }
 }

@@ -60,14 +60,53 @@ pub fn peer_check(path: &Path) -> Option<String> {
 }
 
 /// Fails unless our check passes, and libtdb's where it is installed; returns the number of records.
-pub fn must_be_sound(database: &tdb::Database) -> u64 {
-    let report = database.check(|_, _| true).expect("the database passes our check");
+pub fn must_be_sound(database: &impl Opened) -> u64 {
+    let used = database.used();
     if let Some(said) = peer_check(database.name()) {
         assert!(said.contains("integrity is OK"), "tdbtool check: {said}");
-        assert!(
-            said.contains(&format!("has {} records", report.used)),
-            "tdbtool check: {said}, ours: {report:?}"
-        );
+        assert!(said.contains(&format!("has {used} records")), "tdbtool check: {said}, ours: {used}");
     }
-    report.used
+    used
+}
+
+/// What the tests ask of either kind of handle.
+pub trait Opened {
+    fn name(&self) -> &Path;
+    fn used(&self) -> u64;
+}
+
+impl Opened for tdb::Database {
+    fn name(&self) -> &Path {
+        self.name()
+    }
+
+    fn used(&self) -> u64 {
+        self.check(|_, _| true).expect("the database passes our check").used
+    }
+}
+
+impl Opened for tdb::compat::Tdb {
+    fn name(&self) -> &Path {
+        self.name()
+    }
+
+    fn used(&self) -> u64 {
+        self.check(|_, _| true).expect("the database passes our check").used
+    }
+}
+
+/// Tdb what C's interface would open.
+pub trait Dialect {
+    fn open_in_dialect(&self, path: impl AsRef<Path>) -> Result<tdb::compat::Tdb, tdb::OpenError>;
+    fn flags(&mut self, flags: tdb::Flags) -> &mut Self;
+}
+
+impl Dialect for tdb::OpenOptions {
+    fn open_in_dialect(&self, path: impl AsRef<Path>) -> Result<tdb::compat::Tdb, tdb::OpenError> {
+        tdb::compat::Tdb::open(self, path)
+    }
+
+    fn flags(&mut self, flags: tdb::Flags) -> &mut Self {
+        tdb::compat::set_flags(self, flags)
+    }
 }

@@ -18,7 +18,7 @@ use fastrand::Rng;
 use peer::Peer;
 use recording::{Event, Recording};
 use states::{Bound, enumerate};
-use tdb::{ByteOrder, Database, Flags, HashFunction, OpenOptions, StoreMode};
+use tdb::{ByteOrder, Database, HashFunction, OpenOptions, StoreMode};
 use workload::{Content, Run, Shape};
 
 fn long() -> bool {
@@ -51,7 +51,7 @@ fn open_state(image: &[u8]) -> Result<(Content, Vec<Event>), String> {
 
 fn content(database: &Database) -> Result<Content, String> {
     let mut content = Content::new();
-    let shown = database.traverse_read(|_, key, value| {
+    let shown = database.traverse_read(|key, value| {
         content.insert(key.to_vec(), value.to_vec());
         ControlFlow::Continue(())
     });
@@ -229,7 +229,7 @@ fn libtdb_recovers_what_our_killed_commits_leave() {
 fn a_wipe_is_counted_before_anything_is_gone() {
     let recording = Recording::default();
     let database = OpenOptions::new()
-        .flags(Flags::SEQNUM)
+        .seqnum(true)
         .hash_size(7)
         .create(true)
         .open_storage("wiped", Box::new(recording.clone()))

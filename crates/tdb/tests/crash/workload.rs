@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
-use tdb::{Database, OpenOptions, StoreMode};
+use tdb::{Database, OpenOptions, StoreMode, Transaction};
 
 use crate::recording::{Event, Recording};
 
@@ -44,7 +44,7 @@ impl Run {
     pub fn record(name: &str, options: &OpenOptions, transactions: &[Shape], rng: &mut Rng) -> Run {
         let recording = Recording::default();
         let mut options = options.clone();
-        let database =
+        let mut database =
             options.create(true).open_storage(name, Box::new(recording.clone())).expect("a new database");
         let base = recording.image();
         let created = recording.len();
@@ -52,7 +52,7 @@ impl Run {
         let mut steps = vec![Step { began: 0, returned: 0, after: content.clone() }];
         for shape in transactions {
             let began = recording.len() - created;
-            shape.run(&database, &mut content, rng);
+            shape.run(&mut database, &mut content, rng);
             steps.push(Step { began, returned: recording.len() - created, after: content.clone() });
         }
         Run { name: name.to_owned(), base, events: recording.events().split_off(created), steps }
@@ -82,13 +82,13 @@ pub enum Shape {
 }
 
 impl Shape {
-    fn run(self, database: &Database, content: &mut Content, rng: &mut Rng) {
+    fn run(self, database: &mut Database, content: &mut Content, rng: &mut Rng) {
         if let Shape::Repack = self {
             return database.repack().expect("repack");
         }
         let before = content.clone();
         let mut transaction = database.transaction().expect("a transaction");
-        self.change(database, content, rng);
+        self.change(&mut transaction, content, rng);
         match self {
             Shape::Cancelled => {
                 *content = before;
@@ -96,18 +96,18 @@ impl Shape {
             }
             Shape::CancelledPrepared => {
                 *content = before;
-                transaction.prepare_commit().expect("prepare");
+                let transaction = transaction.prepare_commit().expect("prepare");
                 transaction.cancel().expect("cancel");
             }
             Shape::Prepared => {
-                transaction.prepare_commit().expect("prepare");
+                let transaction = transaction.prepare_commit().expect("prepare");
                 transaction.commit().expect("commit");
             }
             _ => transaction.commit().expect("commit"),
         }
     }
 
-    fn change(self, database: &Database, content: &mut Content, rng: &mut Rng) {
+    fn change(self, database: &mut Transaction<'_>, content: &mut Content, rng: &mut Rng) {
         match self {
             Shape::Store(count, most) => (0..count).for_each(|_| store(database, content, rng, 1000, most)),
             Shape::Change | Shape::Prepared | Shape::Cancelled | Shape::CancelledPrepared => {
@@ -123,24 +123,30 @@ impl Shape {
                 store(database, content, rng, 1000, 100);
             }
             Shape::Nested => {
-                let inner = database.transaction().expect("an inner transaction");
+                let inner = database.nested();
                 store(&inner, content, rng, 1000, 200);
-                inner.commit().expect("an inner commit");
+                inner.commit();
                 delete(database, content, 1);
+                let before = content.clone();
+                let undone = database.nested();
+                (0..3).for_each(|_| store(&undone, content, rng, 1000, 2000));
+                delete(&undone, content, 2);
+                drop(undone);
+                *content = before;
             }
             Shape::Repack => {}
         }
     }
 }
 
-fn store(database: &Database, content: &mut Content, rng: &mut Rng, keys: u32, most: usize) {
+fn store(database: &Transaction<'_>, content: &mut Content, rng: &mut Rng, keys: u32, most: usize) {
     let key = format!("key{}", rng.u32(..keys)).into_bytes();
     let value: Vec<u8> = (0..rng.usize(..most)).map(|_| rng.u8(..)).collect();
     database.store(&key, &value, StoreMode::Replace).expect("store");
     content.insert(key, value);
 }
 
-fn append(database: &Database, content: &mut Content, rng: &mut Rng) {
+fn append(database: &Transaction<'_>, content: &mut Content, rng: &mut Rng) {
     let Some(key) = content.keys().nth(rng.usize(..content.len().max(1))).cloned() else {
         return;
     };
@@ -149,7 +155,7 @@ fn append(database: &Database, content: &mut Content, rng: &mut Rng) {
     content.entry(key).or_default().extend(more);
 }
 
-fn delete(database: &Database, content: &mut Content, count: usize) {
+fn delete(database: &Transaction<'_>, content: &mut Content, count: usize) {
     let keys: Vec<Vec<u8>> = content.keys().take(count).cloned().collect();
     for key in keys {
         database.delete(&key).expect("delete");

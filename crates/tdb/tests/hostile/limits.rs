@@ -18,7 +18,7 @@ type Content = BTreeMap<Vec<u8>, Vec<u8>>;
 fn content(database: &Database) -> Content {
     let mut content = Content::new();
     database
-        .traverse_read(|_, key, value| {
+        .traverse_read(|key, value| {
             content.insert(key.to_vec(), value.to_vec());
             ControlFlow::Continue(())
         })
@@ -27,10 +27,14 @@ fn content(database: &Database) -> Content {
 }
 
 /// Stores until an error; the map has what was stored.
-fn fill(database: &Database, content: &mut Content, len: usize) -> StoreError {
+fn fill(
+    store: impl Fn(&[u8], &[u8]) -> Result<(), StoreError>,
+    content: &mut Content,
+    len: usize,
+) -> StoreError {
     for number in 0.. {
         let (key, value) = (format!("fill{number}").into_bytes(), vec![number as u8; len]);
-        if let Err(error) = database.store(&key, &value, StoreMode::Insert) {
+        if let Err(error) = store(&key, &value) {
             return error;
         }
         content.insert(key, value);
@@ -47,7 +51,7 @@ fn nearly_full(folder: &Path, len: u64) -> (PathBuf, Content) {
     let _ = std::fs::remove_file(&path);
     let database = OpenOptions::new().create(true).open(&path).expect("a new database");
     for number in 0..50 {
-        database.store(format!("key{number}").as_bytes(), &[1; 90], StoreMode::Insert).expect("store");
+        database.store(format!("key{number}").as_bytes(), [1; 90], StoreMode::Insert).expect("store");
     }
     let content = content(&database);
     drop(database);
@@ -62,9 +66,10 @@ fn a_file_of_four_gibibytes_takes_no_more_and_stays_sound() {
     let folder = common::folder();
     for no_mmap in [true, false] {
         let (path, mut expected) = nearly_full(folder.path(), LIMIT - 64 * PAGE);
-        let database = OpenOptions::new().no_mmap(no_mmap).no_sync(true).open(&path).expect("it opens");
+        let mut database = OpenOptions::new().no_mmap(no_mmap).no_sync(true).open(&path).expect("it opens");
         let transaction = database.transaction().expect("a transaction");
-        let error = fill(&transaction, &mut Content::new(), 9000);
+        let error =
+            fill(|key, value| transaction.store(key, value, StoreMode::Insert), &mut Content::new(), 9000);
         assert!(matches!(error, StoreError::Access(AccessError::Full { .. })), "{error}");
         let committed = transaction.commit();
         assert!(
@@ -72,12 +77,12 @@ fn a_file_of_four_gibibytes_takes_no_more_and_stays_sound() {
             "{committed:?}"
         );
         assert!(content(&database) == expected);
-        let error = fill(&database, &mut expected, 1000);
+        let error = fill(|key, value| database.store(key, value, StoreMode::Insert), &mut expected, 1000);
         assert!(matches!(error, StoreError::Access(AccessError::Full { .. })), "{error}");
         assert!(content(&database) == expected);
         assert!(expected.len() > 100, "the last pages were used");
         database.delete(b"fill3").expect("delete");
-        database.store(b"again", &[2; 900], StoreMode::Insert).expect("there is room again");
+        database.store(b"again", [2; 900], StoreMode::Insert).expect("there is room again");
         // Every byte is read; through a mapping that would take memory for the hole.
         if no_mmap {
             let report = database.check(|_, _| true).expect("the check passes");
@@ -101,7 +106,7 @@ fn a_value_longer_than_any_file_is_refused() {
     let database = OpenOptions::new().internal(true).open("memory").expect("in memory");
     let part = vec![0; 1 << 20];
     let parts = vec![&part[..]; 4096];
-    let error = database.storev(b"key", &parts, StoreMode::Replace).expect_err("too long");
+    let error = database.store_parts(b"key", &parts, StoreMode::Replace).expect_err("too long");
     assert!(matches!(error, StoreError::TooLong { length } if length > 1 << 32), "{error}");
     assert!(content(&database).is_empty());
 }
@@ -148,9 +153,10 @@ fn a_full_disk_gives_errors_and_changes_nothing() {
             Err(reason) => return testbed::skip(NAME, &reason),
         };
         let path = disk.path().join("full.tdb");
-        let database = OpenOptions::new().create(true).no_mmap(no_mmap).open(&path).expect("a new database");
+        let mut database =
+            OpenOptions::new().create(true).no_mmap(no_mmap).open(&path).expect("a new database");
         let mut expected = Content::new();
-        let error = fill(&database, &mut expected, 3000);
+        let error = fill(|key, value| database.store(key, value, StoreMode::Insert), &mut expected, 3000);
         must_say_no_room(&error);
         assert!(expected.len() > 20);
         assert!(content(&database) == expected);
@@ -158,7 +164,7 @@ fn a_full_disk_gives_errors_and_changes_nothing() {
         let transaction = database.transaction().expect("a transaction needs no room");
         for number in 0..60 {
             transaction
-                .store(format!("more{number}").as_bytes(), &[3; 9000], StoreMode::Insert)
+                .store(format!("more{number}").as_bytes(), [3; 9000], StoreMode::Insert)
                 .expect("in memory yet");
         }
         transaction.delete(b"fill1").expect("delete");
@@ -167,7 +173,7 @@ fn a_full_disk_gives_errors_and_changes_nothing() {
         assert!(content(&database) == expected);
         common::must_be_sound(&database);
         database.delete(b"fill2").expect("delete");
-        database.store(b"fill2", &[4; 2900], StoreMode::Insert).expect("there is room again");
+        database.store(b"fill2", [4; 2900], StoreMode::Insert).expect("there is room again");
         assert!(content(&database).len() == expected.len());
         common::must_be_sound(&database);
     }
@@ -195,7 +201,7 @@ fn a_read_only_file_system_can_be_read() {
     let error = Database::open(&path).expect_err("it cannot be written");
     let OpenError::Io { source, .. } = &error else { panic!("{error}") };
     assert_eq!(source.raw_os_error(), Some(libc::EROFS));
-    let database = OpenOptions::new().read_only(true).open(&path).expect("it can be read");
+    let mut database = OpenOptions::new().read_only(true).open(&path).expect("it can be read");
     assert_eq!(database.fetch(b"key").expect("fetch").as_deref(), Some(&b"value"[..]));
     let stored = database.store(b"key", b"other", StoreMode::Replace);
     assert!(matches!(stored, Err(StoreError::ReadOnly { .. })), "{stored:?}");
@@ -219,7 +225,7 @@ fn signals_interrupt_a_wait_only_if_asked_to() {
     let waiter = holder.another().expect("a second handle");
     waiter.set_interrupt_flag(Some(&STOP));
     for stopped in [false, true] {
-        holder.lock_chain(b"key", LockKind::Write, Wait::Yes).expect("the lock is free");
+        let lock = holder.chain_lock(b"key", LockKind::Write, Wait::Yes).expect("the lock is free");
         STOP.store(0, Ordering::SeqCst);
         let (begin, begun) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
@@ -246,7 +252,7 @@ fn signals_interrupt_a_wait_only_if_asked_to() {
             if !stopped {
                 assert!(!thread.is_finished(), "the lock is held, and the wait is over");
             }
-            holder.unlock_chain(b"key", LockKind::Write).expect("it was locked");
+            drop(lock);
             let waited = thread.join().expect("the thread does not panic");
             match (stopped, waited) {
                 (true, Err(LockError::Interrupted)) | (false, Ok(())) => {}

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::common::Dialect;
 use fastrand::Rng;
 use tdb::{ByteOrder, Flags, HashFunction, OpenOptions, StoreMode};
 
@@ -25,21 +26,21 @@ fn valid_files(rng: &mut Rng) -> Vec<Vec<u8>> {
         let path = folder.path().join(nth.to_string());
         let mut options = OpenOptions::new();
         options.flags(flags | Flags::NOSYNC).create(true).hash_size(3).byte_order(order).hash(hash);
-        let database = options.open(&path).expect("a new database");
+        let mut database = options.open(&path).expect("a new database");
         files.push(std::fs::read(&path).expect("the file can be read"));
         for number in 0..40 {
             let key = format!("key{number}");
-            database.store(key.as_bytes(), &vec![b'v'; rng.usize(..120)], StoreMode::Replace).expect("store");
+            database.store(key.as_bytes(), vec![b'v'; rng.usize(..120)], StoreMode::Replace).expect("store");
         }
         for number in (0..40).step_by(3) {
             database.delete(format!("key{number}").as_bytes()).expect("delete");
         }
         files.push(std::fs::read(&path).expect("the file can be read"));
-        let mut transaction = database.transaction().expect("a transaction");
-        transaction.append(b"key1", &[1; 500]).expect("append");
+        let transaction = database.transaction().expect("a transaction");
+        transaction.append(b"key1", [1; 500]).expect("append");
         transaction.delete(b"key2").expect("delete");
         // Prepared: its recovery area is valid, as after a kill.
-        transaction.prepare_commit().expect("prepare");
+        let transaction = transaction.prepare_commit().expect("prepare");
         files.push(std::fs::read(&path).expect("the file can be read"));
         transaction.commit().expect("commit");
         files.push(std::fs::read(&path).expect("the file can be read"));

@@ -42,7 +42,7 @@ fn run_child(guard: &str) -> (ExitStatus, String) {
     let path = folder.path().join("short.tdb");
     let database = OpenOptions::new().create(true).open(&path).expect("a new database");
     for number in 0..200 {
-        database.store(format!("key{number}").as_bytes(), &[5; 400], StoreMode::Insert).expect("store");
+        database.store(format!("key{number}").as_bytes(), [5; 400], StoreMode::Insert).expect("store");
     }
     drop(database);
     let output = Command::new(std::env::current_exe().expect("this program has a path"))

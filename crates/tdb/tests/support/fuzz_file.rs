@@ -79,8 +79,8 @@ pub fn file(bytes: &[u8]) {
     let from_map = mapped.as_ref().map(read);
     assert_eq!(in_memory, from_map, "the file reads otherwise when it is mapped");
     for (database, reading) in [(given, in_memory), (mapped, from_map)] {
-        if let (Some(database), Some(reading)) = (database, reading) {
-            write(&database, reading.sound);
+        if let (Some(mut database), Some(reading)) = (database, reading) {
+            write(&mut database, reading.sound);
         }
     }
 }
@@ -88,7 +88,7 @@ pub fn file(bytes: &[u8]) {
 fn read(database: &Database) -> Reading {
     let sound = database.check(|_, _| true).ok();
     let mut content = BTreeMap::new();
-    let shown = database.traverse_read(|_, key, value| {
+    let shown = database.traverse_read(|key, value| {
         content.insert(key.to_vec(), value.to_vec());
         ControlFlow::Continue(())
     });
@@ -128,14 +128,14 @@ fn count_keys(database: &Database) -> usize {
     count
 }
 
-fn write(database: &Database, sound: bool) {
+fn write(database: &mut Database, sound: bool) {
     let must = |ok: bool, what: &str| assert!(ok || !sound, "{what} on a sound file");
     let value = vec![7; 700];
     must(database.store(b"key1", &value, StoreMode::Replace).is_ok(), "store");
     must(matches!(database.fetch(b"key1"), Ok(Some(found)) if found == value), "fetch after store");
     must(database.append(b"key2", b"more").is_ok(), "append");
     must(database.delete(b"key2").is_ok(), "delete");
-    let _ = database.traverse(|database, key, _| {
+    let _ = database.traverse(|key, _| {
         let _ = (database.delete(key), database.store(key, b"again", StoreMode::Replace));
         ControlFlow::Continue(())
     });
@@ -152,7 +152,7 @@ fn write(database: &Database, sound: bool) {
     let checked = database.check(|_, _| true);
     must(checked.is_ok(), &format!("check after repack ({:?})", checked.err()));
     if database.wipe_all().is_ok() {
-        assert_eq!(database.traverse_read(|_, _, _| ControlFlow::Continue(())).ok(), Some(0), "wiped");
+        assert_eq!(database.traverse_read(|_, _| ControlFlow::Continue(())).ok(), Some(0), "wiped");
         let stored = database.store(b"key1", &value, StoreMode::Replace);
         must(stored.is_ok(), "store after wiping");
         if stored.is_ok() {

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use tdb::{ByteOrder, Coded, Database, ErrorCode, HashFunction, OpenOptions, StoreError, StoreMode, Wait};
+use tdb::compat::Tdb;
+use tdb::{ByteOrder, Coded, ErrorCode, HashFunction, OpenOptions, StoreError, StoreMode, Wait};
 
 #[path = "faulty.rs"]
 mod faulty;
@@ -41,7 +42,7 @@ impl Choices<'_> {
 struct Run {
     storage: Faulty,
     options: OpenOptions,
-    database: Option<Database>,
+    database: Option<Tdb>,
     content: Content,
     /// The content before each open transaction, the outermost first.
     before: Vec<Content>,
@@ -58,8 +59,8 @@ pub fn operations(bytes: &[u8]) {
     options.byte_order(if first & 32 != 0 { ByteOrder::FOREIGN } else { ByteOrder::NATIVE });
     options.hash(if first & 64 != 0 { HashFunction::Jenkins } else { HashFunction::Old });
     let storage = Faulty::default();
-    let database =
-        options.create(true).open_storage("fuzzed", Box::new(storage.clone())).expect("a new database");
+    options.create(true);
+    let database = Tdb::open_storage(&options, "fuzzed", Box::new(storage.clone())).expect("a new database");
     let mut run = Run {
         storage,
         options,
@@ -77,7 +78,7 @@ pub fn operations(bytes: &[u8]) {
 }
 
 impl Run {
-    fn database(&self) -> &Database {
+    fn database(&self) -> &Tdb {
         self.database.as_ref().expect("open between steps")
     }
 
@@ -245,7 +246,8 @@ impl Run {
             self.cancelled();
         }
         let mut options = self.options.clone();
-        let database = options.create(false).open_storage("fuzzed", Box::new(self.storage.clone()));
+        let options = options.create(false);
+        let database = Tdb::open_storage(options, "fuzzed", Box::new(self.storage.clone()));
         self.database = Some(database.expect("the database opens again"));
         self.must_be_right();
     }
@@ -269,9 +271,9 @@ fn same(result: Result<(), StoreError>, expected: Result<(), ErrorCode>) -> Resu
     }
 }
 
-fn read(database: &Database) -> Result<Content, String> {
+fn read(database: &Tdb) -> Result<Content, String> {
     let mut content = Content::new();
-    let shown = database.traverse_read(|_, key, value| {
+    let shown = database.traverse_read(|key, value| {
         assert!(content.insert(key.to_vec(), value.to_vec()).is_none(), "a key is shown twice");
         ControlFlow::Continue(())
     });

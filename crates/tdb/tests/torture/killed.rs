@@ -135,7 +135,7 @@ fn a_commit_of_libtdb_that_dies_anywhere_is_recovered_by_us() {
             deaths += found.deaths;
             recoveries += found.half_done;
             leftovers += found.leftovers;
-            worker::commit_one(&worker::open(&path, 0));
+            worker::commit_one(&mut tdb::Database::open(&path).expect("it opens"));
         }
     }
     println!("dying: libtdb died at {deaths} places in commits, {recoveries} of them needed recovery");

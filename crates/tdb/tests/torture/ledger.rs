@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 
-use tdb::Database;
+use tdb::compat::Tdb;
 
 /// Records that everybody appends to; each holds one token for each append.
 pub const LOGS: u32 = 512;
@@ -92,9 +92,9 @@ impl fmt::Display for Ledger {
 }
 
 /// The whole content of a database.
-pub fn content(database: &Database) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub fn content(database: &Tdb) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut content = BTreeMap::new();
-    let shown = database.traverse_read(|_, key, value| {
+    let shown = database.traverse_read(|key, value| {
         assert!(content.insert(key.to_vec(), value.to_vec()).is_none(), "a key is there twice");
         ControlFlow::Continue(())
     });

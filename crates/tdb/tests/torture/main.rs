@@ -11,6 +11,8 @@ mod ledger;
 mod peer;
 mod worker;
 
+use common::Dialect;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -57,9 +59,10 @@ fn worker_process() {
             }
         }
         ("commit", [flags]) => {
-            let database = worker::open(&path, *flags as u32);
+            let mut options = tdb::OpenOptions::new();
+            let mut database = options.flags(tdb::Flags(*flags as u32)).open(&path).expect("the file opens");
             loop {
-                println!("committed {}", worker::commit_one(&database));
+                println!("committed {}", worker::commit_one(&mut database));
             }
         }
         other => panic!("no such work: {other:?}"),
@@ -94,7 +97,7 @@ fn torture(peer: &Peer, torture: &Torture, operations: u64) -> (u64, u64) {
             .flags(flags)
             .byte_order(order)
             .hash_size(chains)
-            .open(&path)
+            .open_in_dialect(&path)
             .expect("a new database");
     } else {
         peer.run("create", &path, &[torture.chains], torture.made_with);

@@ -8,7 +8,9 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::common::Dialect;
 use fastrand::Rng;
+use tdb::compat::Tdb;
 use tdb::{Database, Flags, LockError, LockKind, OpenOptions, StoreError, StoreMode, TransactionError, Wait};
 
 use crate::ledger::{COUNTERS, LOGS, Ledger, OWN, own_value};
@@ -20,20 +22,20 @@ pub const BALANCES: u32 = 24;
 const BALANCE_BYTES: usize = 700;
 
 /// Opens an existing file with libtdb's flags.
-pub fn open(path: &Path, flags: u32) -> Database {
-    OpenOptions::new().flags(Flags(flags)).open(path).expect("the file of the torture opens")
+pub fn open(path: &Path, flags: u32) -> Tdb {
+    OpenOptions::new().flags(Flags(flags)).open_in_dialect(path).expect("the file of the torture opens")
 }
 
 /// One worker: a handle and what must be in the file because of it.
 pub struct Worker<'a> {
-    database: &'a Database,
+    database: &'a Tdb,
     rng: Rng,
     ledger: Ledger,
     versions: u32,
 }
 
 impl<'a> Worker<'a> {
-    pub fn new(database: &'a Database, id: u32, seed: u64) -> Worker<'a> {
+    pub fn new(database: &'a Tdb, id: u32, seed: u64) -> Worker<'a> {
         let rng = Rng::with_seed(seed ^ (u64::from(id) << 32));
         Worker { database, rng, ledger: Ledger { id, ..Ledger::default() }, versions: 0 }
     }
@@ -117,13 +119,12 @@ impl<'a> Worker<'a> {
         let counter = self.rng.u32(..COUNTERS);
         let by = self.rng.u64(1..6);
         let name = format!("count/0/{counter}");
-        let _chain =
-            self.database.chain_lock(name.as_bytes(), LockKind::Write, Wait::Yes).expect("chain lock");
+        let _chain = Held::chain(self.database, name.as_bytes());
         self.add_to(counter, by);
     }
 
     fn count_all_locked(&mut self) {
-        let _all = self.database.lock_all_guard(LockKind::Write, Wait::Yes).expect("lock of everything");
+        let _all = Held::all(self.database, LockKind::Write);
         for _ in 0..3 {
             let counter = self.rng.u32(..COUNTERS);
             self.add_to(counter, 1);
@@ -131,8 +132,7 @@ impl<'a> Worker<'a> {
     }
 
     fn pairs_agree(&mut self) {
-        let _all =
-            self.database.lock_all_guard(LockKind::Read, Wait::Yes).expect("lock of everything for reading");
+        let _all = Held::all(self.database, LockKind::Read);
         let [left, right] =
             ["pair/left", "pair/right"].map(|side| self.database.fetch(side.as_bytes()).expect("fetch"));
         assert_eq!(left, right, "half a transaction is visible");
@@ -194,7 +194,8 @@ impl<'a> Worker<'a> {
         let mut unseen = self.ledger.own.clone();
         let own = format!("own/{}/", self.ledger.id);
         let (ledger, rng) = (&mut self.ledger, &mut self.rng);
-        let see = |database: &Database, name: &[u8], value: &[u8]| {
+        let database = self.database;
+        let see = |name: &[u8], value: &[u8]| {
             let Some(key) = name.strip_prefix(own.as_bytes()) else {
                 return ControlFlow::Continue(());
             };
@@ -220,7 +221,7 @@ impl<'a> Worker<'a> {
 }
 
 /// Adds to a number of 8 bytes; the caller holds a lock. Returns the new number.
-fn add(database: &Database, name: &str, by: u64) -> u64 {
+fn add(database: &Tdb, name: &str, by: u64) -> u64 {
     let old = database.fetch(name.as_bytes()).expect("fetch of a number");
     let old = old.map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("a number has 8 bytes")));
     database
@@ -255,8 +256,33 @@ pub fn torture_in_threads(
     })
 }
 
+/// A lock of C's interface, given back when this is dropped.
+struct Held<'a>(&'a Tdb, Option<&'a [u8]>, LockKind);
+
+impl<'a> Held<'a> {
+    fn chain(database: &'a Tdb, key: &'a [u8]) -> Held<'a> {
+        database.lock_chain(key, LockKind::Write, Wait::Yes).expect("chain lock");
+        Held(database, Some(key), LockKind::Write)
+    }
+
+    fn all(database: &'a Tdb, kind: LockKind) -> Held<'a> {
+        database.lock_all(kind, Wait::Yes).expect("lock of everything");
+        Held(database, None, kind)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let Held(database, key, kind) = self;
+        match key {
+            Some(key) => database.unlock_chain(key, *kind).expect("it is held"),
+            None => database.unlock_all(*kind).expect("it is held"),
+        }
+    }
+}
+
 /// One more on every balance, in one transaction; returns the number they have then.
-pub fn commit_one(database: &Database) -> u64 {
+pub fn commit_one(database: &mut Database) -> u64 {
     let transaction = database.transaction().expect("a transaction starts");
     let mut number = 0;
     for balance in 0..BALANCES {
@@ -285,7 +311,7 @@ pub fn balance_number(value: &[u8]) -> u64 {
 }
 
 /// The number that all balances have; fails unless they agree, byte for byte.
-pub fn balances(database: &Database) -> u64 {
+pub fn balances(database: &Tdb) -> u64 {
     let content = crate::ledger::content(database);
     let Some(first) = content.get(&b"balance/0/0"[..]) else {
         assert!(content.is_empty(), "some balances are there, the first is not");

@@ -4,8 +4,9 @@ use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use tdb::compat::{self, Tdb};
 use tdb::dump::write_record;
-use tdb::{Database, StoreMode, Wait};
+use tdb::{Flags, StoreMode, Wait};
 use tdb_trace::Recording;
 
 use super::command::{HELP, Verb, find, split, unescape, unhex};
@@ -24,7 +25,7 @@ pub enum Next {
 
 /// The database that is open, if any, and where `next` stands.
 pub struct Session {
-    open: Option<(PathBuf, Database)>,
+    open: Option<(PathBuf, Tdb)>,
     last_key: Option<Vec<u8>>,
     no_lock: bool,
     /// Where what is done is recorded.
@@ -42,11 +43,14 @@ impl Session {
     /// Opens a database in place of the one that is open.
     pub fn open(&mut self, path: &Path, create: bool) -> Done {
         let mut options = crate::tdb::options();
-        options.create(create).exclusive(create).no_lock(self.no_lock);
+        if self.no_lock {
+            compat::set_flags(&mut options, Flags::NOLOCK);
+        }
+        options.create(create).exclusive(create);
         if let Some(recording) = &self.recording {
             options.observe(recording.clone());
         }
-        let database = options.open(path).map_err(|error| open_failure(&error))?;
+        let database = Tdb::open(&options, path).map_err(|error| open_failure(&error))?;
         self.open = Some((path.to_owned(), database));
         self.last_key = None;
         Ok(())
@@ -89,7 +93,7 @@ impl Session {
         Ok(Next::Go)
     }
 
-    fn database(&self) -> Result<&(PathBuf, Database), Failure> {
+    fn database(&self) -> Result<&(PathBuf, Tdb), Failure> {
         self.open.as_ref().ok_or_else(|| Failure::input("no database is open; `open FILE` opens one"))
     }
 
@@ -148,7 +152,7 @@ impl Session {
 }
 
 /// The commands that print figures.
-fn figures(verb: Verb, path: &Path, database: &Database) -> Done {
+fn figures(verb: Verb, path: &Path, database: &Tdb) -> Done {
     let text = match verb {
         Verb::Info => database.summary().map(|summary| summary.to_string()),
         Verb::FreelistSize => database.freelist_size().map(|size| format!("{size}\n")),
@@ -159,14 +163,14 @@ fn figures(verb: Verb, path: &Path, database: &Database) -> Done {
     Ok(())
 }
 
-fn show(path: &Path, database: &Database, key: &[u8]) -> Done {
+fn show(path: &Path, database: &Tdb, key: &[u8]) -> Done {
     let value = database.fetch(key).map_err(|error| failure(path, &error))?;
     let value = value.ok_or_else(|| Failure::no("no such key"))?;
     Ok(write_record(&mut io::stdout().lock(), key, &value)?)
 }
 
 /// Stores the record in the other database first, so that a failure between the two leaves it in both, not in none.
-fn move_record(path: &Path, database: &Database, key: &[u8], to: &Path) -> Done {
+fn move_record(path: &Path, database: &Tdb, key: &[u8], to: &Path) -> Done {
     let value = database.fetch(key).map_err(|error| failure(path, &error))?;
     let value = value.ok_or_else(|| Failure::no("no such key"))?;
     let target = crate::tdb::options().open(to).map_err(|error| open_failure(&error))?;
@@ -177,12 +181,12 @@ fn move_record(path: &Path, database: &Database, key: &[u8], to: &Path) -> Done 
 /// Calls `write` for every record.
 fn each(
     path: &Path,
-    database: &Database,
+    database: &Tdb,
     mut write: impl FnMut(&mut BufWriter<io::StdoutLock<'_>>, &[u8], &[u8]) -> io::Result<()>,
 ) -> Done {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
-    let visited = database.traverse_read(|_, key, value| {
+    let visited = database.traverse_read(|key, value| {
         written = write(&mut out, key, value);
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
@@ -192,10 +196,10 @@ fn each(
 }
 
 /// Prints the keys chain by chain, then the free list.
-fn list(path: &Path, database: &Database) -> Done {
+fn list(path: &Path, database: &Tdb) -> Done {
     for chain in 0..database.hash_size() {
         let mut keys = Vec::new();
-        let visited = database.traverse_chain(chain, |_, key, value| {
+        let visited = database.traverse_chain(chain, |key, value| {
             keys.push((key.to_vec(), value.len()));
             ControlFlow::Continue(())
         });
@@ -212,7 +216,7 @@ fn list(path: &Path, database: &Database) -> Done {
     free(path, database)
 }
 
-fn free(path: &Path, database: &Database) -> Done {
+fn free(path: &Path, database: &Tdb) -> Done {
     let mut rows = Vec::new();
     let count = database.freelist_records(|offset, length| rows.push((offset, length)));
     println!("free list: {} records", count.map_err(|error| failure(path, &error))?);

@@ -4,14 +4,15 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use super::Storage;
 
 /// An open file. The standard library repeats short and interrupted reads and writes.
 pub(crate) struct FileStorage {
-    file: File,
+    file: Arc<File>,
     /// Where in the file the database begins: behind the mutex area, if there is one.
     start: Cell<u64>,
 }
@@ -20,7 +21,7 @@ pub(crate) struct FileStorage {
 const FILL: usize = 64 * 1024;
 
 impl FileStorage {
-    pub fn new(file: File) -> FileStorage {
+    pub fn new(file: Arc<File>) -> FileStorage {
         FileStorage { file, start: Cell::new(0) }
     }
 
@@ -33,7 +34,7 @@ impl FileStorage {
         self.start.get()
     }
 
-    pub fn file(&self) -> &File {
+    pub fn file(&self) -> &Arc<File> {
         &self.file
     }
 }
@@ -84,10 +85,6 @@ impl Storage for FileStorage {
     fn touch(&self) {
         // SAFETY: a null pointer means "now"; a failure only leaves an old time.
         unsafe { libc::futimens(self.file.as_raw_fd(), std::ptr::null()) };
-    }
-
-    fn lock_file(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file.as_fd())
     }
 }
 

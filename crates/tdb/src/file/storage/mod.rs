@@ -1,15 +1,14 @@
 //! Where a database's bytes live: the seam under the engine.
 //!
-//! A mapped file and anonymous memory are used directly (see [`crate::file::mapping`]), without a call through this
-//! trait. Everything else, a file without mapping, memory in tests, a file inside another system's transaction,
-//! is a [`Storage`]. Every byte the engine changes and every point at which it needs the bytes to be durable goes
+//! A mapped file and anonymous memory are used directly (see `mapping.rs`), without a call through this trait. Everything
+//! else, a file without mapping, memory in tests, a file inside another system's transaction, is a [`Storage`]. Every byte the engine changes and every point at which it needs the bytes to be durable goes
 //! through it in program order, so an implementation that records its calls knows every state that a crash can leave.
 
 mod file;
 mod memory;
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 pub(crate) use file::FileStorage;
 pub use memory::MemoryStorage;
@@ -41,8 +40,18 @@ pub trait Storage: Send {
     /// Notes that the database was changed now, for backup programs that look at the time of a file.
     fn touch(&self) {}
 
-    /// The file whose byte ranges lock the database, if it is shared.
-    fn lock_file(&self) -> Option<BorrowedFd<'_>> {
+    /// How many bytes each page has that this storage lends, a power of two; `None` if it lends none.
+    fn page_len(&self) -> Option<u32> {
         None
+    }
+
+    /// Page `number`, whole; what lies beyond the size is not looked at. A database keeps some of the pages it was lent, so
+    /// they change through its own calls only, until the storage is exchanged ([`crate::Database::exchange`]).
+    ///
+    /// # Errors
+    /// As [`Storage::read_at`].
+    fn page(&self, number: u32) -> io::Result<Arc<[u8]>> {
+        let _ = number;
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
