@@ -288,7 +288,7 @@ fn run_all(
         latency: !arguments.no_latency,
         timeline: arguments.html.is_some(),
         speed: arguments.speed,
-        pause: None,
+        ..Options::default()
     };
     let mut runs = Vec::new();
     let mut name = "";

@@ -204,3 +204,81 @@ fn a_chain_is_released_by_any_of_its_keys_and_in_either_way() {
         replay("a_chain_is_released_by_any_of_its_keys_and_in_either_way", &[trace(lines)]);
     }
 }
+
+/// R16, R35: what a process changes while it has the chain locked for reading it has locked for writing from then on, also
+/// if the change is refused. A reader that is still to come would wait for the release, and that for the reader; so he
+/// comes before.
+#[test]
+fn a_change_under_a_read_lock_upgrades_the_lock() {
+    let test = "a_change_under_a_read_lock_upgrades_the_lock";
+    let changes: &[&[&str]] = &[
+        &["0 tdb_store 1:62 1:79 0x3 = -1"],
+        &["0 tdb_delete 1:62 = -1"],
+        &["0 tdb_chainlock 1:62", "0 tdb_chainunlock 1:62"],
+        &["0 tdb_chainlock_nonblock 1:62 = 0", "0 tdb_chainunlock_read 1:62"],
+        &["0 tdb_traverse_start", "0 tdb_traverse_end"],
+    ];
+    for change in changes {
+        let reads = trace(&["1 tdb_fetch 1:62 = NULL", "2 tdb_store 1:61 1:78 0 = 0"]);
+        let mut lines = vec!["0 tdb_chainlock_read 1:62"];
+        lines.extend(*change);
+        lines.extend([
+            "1 tdb_store 1:63 1:78 0 = 0",
+            "2 tdb_fetch 1:61 = 1:78",
+            "2 tdb_chainunlock_read 1:62",
+        ]);
+
+        let explained = replay(test, &[reads, trace(&lines)]);
+
+        let merged = &explained.merged;
+        assert!(merged.ranks[0][0] < merged.ranks[1][change.len()], "{change:?}: {:?}", merged.ranks);
+    }
+}
+
+/// R35: of two that have a chain locked for reading and then change something there, one comes after the other's release: both
+/// at once would each wait for the other before their changes.
+#[test]
+fn two_that_upgrade_the_same_lock_follow_each_other() {
+    let one = trace(&[
+        "0 tdb_chainlock_read 1:62",
+        "0 tdb_fetch 1:61 = NULL",
+        "0 tdb_delete 1:62 = -1",
+        "0 tdb_chainunlock_read 1:62",
+    ]);
+    let other = trace(&[
+        "0 tdb_chainlock_read 1:62",
+        "1 tdb_store 1:61 1:61 0 = 0",
+        "1 tdb_delete 1:62 = -1",
+        "1 tdb_chainunlock_read 1:62",
+    ]);
+    for texts in [[one.clone(), other.clone()], [other, one]] {
+        replay("two_that_upgrade_the_same_lock_follow_each_other", &texts);
+    }
+}
+
+/// R1: a store that insists on nothing and failed, as on a full disk, changed nothing and is not run.
+#[test]
+fn a_store_that_failed_for_no_reason_of_its_own_is_not_run() {
+    let fails = trace(&["0 tdb_store 1:62 1:78 0x1 = -1", "0 tdb_fetch 1:62 = NULL"]);
+    replay("a_store_that_failed_for_no_reason_of_its_own_is_not_run", &[fails]);
+}
+
+/// R10, R37: under a lock for reading others read meanwhile, so what is done under it is no single step for them.
+#[test]
+fn readers_come_between_the_operations_under_a_read_lock() {
+    let test = "readers_come_between_the_operations_under_a_read_lock";
+    let changes =
+        trace(&["1 tdb_store 1:61 1:30 0 = 0", "2 tdb_store 1:7a 1:31 0 = 0", "3 tdb_store 1:7a 1:32 0 = 0"]);
+    let holds = trace(&[
+        "1 tdb_chainlock_read 1:61",
+        "1 tdb_fetch 1:61 = 1:30",
+        "3 tdb_get_seqnum = 3",
+        "3 tdb_fetch 1:61 = 1:30",
+        "3 tdb_chainunlock_read 1:61",
+    ]);
+    let reads = trace(&["2 tdb_get_seqnum = 2", "2 tdb_fetch 1:61 = 1:30", "2 tdb_get_seqnum = 2"]);
+
+    let explained = replay(test, &[changes, holds, reads]);
+
+    assert_eq!(explained.effort.without_windows, 0);
+}

@@ -77,6 +77,10 @@ pub trait Engine: Sync {
     fn wants_processes(&self) -> bool {
         false
     }
+
+    /// Ends the waits of all sessions for locks, now and later: they fail. Called from another thread than theirs, once a
+    /// replay stands still.
+    fn interrupt(&self) {}
 }
 
 /// Called by a traversal on each record: key, value.

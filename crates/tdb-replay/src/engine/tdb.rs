@@ -6,6 +6,8 @@
 use std::borrow::Borrow;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use ::tdb::compat::{self, Tdb};
 use ::tdb::{Coded, ErrorCode, Flags, HashFunction, LockKind, Log, OpenError, OpenOptions, StoreError, Wait};
@@ -33,12 +35,36 @@ pub struct TdbFile {
     settings: Settings,
     recording: Option<Recording>,
     log: Option<Log>,
+    interrupted: Flag,
+}
+
+/// What ends waits for locks: a number that the engine looks at while it waits, one for each file that is in use. The engine
+/// wants it to live for ever, so they are used again.
+struct Flag(&'static AtomicI32);
+
+/// The flags that nobody uses.
+static FLAGS: Mutex<Vec<&'static AtomicI32>> = Mutex::new(Vec::new());
+
+impl Flag {
+    fn new() -> Flag {
+        let unused = FLAGS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let flag = unused.unwrap_or_else(|| Box::leak(Box::default()));
+        flag.store(0, Ordering::Relaxed);
+        Flag(flag)
+    }
+}
+
+impl Drop for Flag {
+    fn drop(&mut self) {
+        FLAGS.lock().unwrap_or_else(PoisonError::into_inner).push(self.0);
+    }
 }
 
 impl TdbFile {
     /// Makes a new, empty database at `path`; what was there is gone.
     pub fn create(path: &Path, settings: Settings) -> Result<TdbFile, EngineError> {
-        let engine = TdbFile { path: path.to_owned(), settings, recording: None, log: None };
+        let interrupted = Flag::new();
+        let engine = TdbFile { path: path.to_owned(), settings, recording: None, log: None, interrupted };
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(EngineError { message: format!("{}: {error}", path.display()), io: true });
@@ -89,8 +115,17 @@ impl Engine for TdbFile {
     }
 
     fn session(&self, trace: &Trace) -> Result<Box<dyn Session + '_>, EngineError> {
+<<<<<<< HEAD
         let database = Tdb::open(&self.options(trace.opened.tdb_flags), &self.path).map_err(opening)?;
+=======
+        let database = self.options(trace.opened.tdb_flags).open(&self.path).map_err(opening)?;
+        database.set_interrupt_flag(Some(self.interrupted.0));
+>>>>>>> 9cc3402
         Ok(Box::new(TdbSession { database }))
+    }
+
+    fn interrupt(&self) {
+        self.interrupted.0.store(1, Ordering::Relaxed);
     }
 }
 

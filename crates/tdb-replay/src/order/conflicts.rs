@@ -8,7 +8,7 @@
 use hashbrown::HashMap;
 
 use super::clock::{Clocks, Mark};
-use super::locks::{Momentary, Scope};
+use super::locks::{Access, Momentary, Scope};
 
 /// Kinds of lock users.
 #[derive(Clone, Copy)]
@@ -157,20 +157,24 @@ impl Conflicts {
             .max_by_key(|(_, mark)| mark.rank)
     }
 
-    /// What must be finished before `trace` takes `scope`.
+    /// What must be finished before `trace` takes `scope`, or makes a lock that it holds one for writing.
     pub fn before_scope(&self, trace: usize, scope: Scope, needs: &mut Needs, known: &[u32]) {
         let database: &[Class] = match scope {
             Scope::Transaction { write: true } => &[Transaction, TraverseWrite, TraverseRead],
             Scope::Transaction { write: false } => &[Transaction, TraverseWrite],
             Scope::All { write: true } => EVERYTHING,
             Scope::All { write: false } => &[AllWrite, ChainWrite, Commit, WriteOp, WriteStep],
-            Scope::Chain { write: true, .. } => &[AllWrite, AllRead, Transaction, ReadStep, WriteStep],
-            Scope::Chain { write: false, .. } => &[AllWrite, Commit, WriteStep],
+            Scope::Chain { access: Access::Write, .. } => {
+                &[AllWrite, AllRead, Transaction, ReadStep, WriteStep]
+            }
+            Scope::Chain { .. } => &[AllWrite, Commit, WriteStep],
         };
         self.database.collect(database, needs, trace, known);
-        if let Scope::Chain { chain, write } = scope {
-            let own: &[Class] =
-                if write { &[ChainRead, ChainWrite, ReadOp, WriteOp] } else { &[ChainWrite, WriteOp] };
+        if let Scope::Chain { chain, access } = scope {
+            let own: &[Class] = match access {
+                Access::Write => &[ChainRead, ChainWrite, ReadOp, WriteOp],
+                Access::Read | Access::Update => &[ChainWrite, WriteOp],
+            };
             self.chains[&chain].collect(own, needs, trace, known);
         }
     }
@@ -221,8 +225,9 @@ impl Conflicts {
                     AllRead
                 }
             }
-            Scope::Chain { chain, write } => {
-                let class = if write { ChainWrite } else { ChainRead };
+            Scope::Chain { chain, access } => {
+                // One that was to be upgraded kept out others like it, which are among those that ask for these.
+                let class = if access == Access::Read { ChainRead } else { ChainWrite };
                 self.chains
                     .get_mut(&chain)
                     .expect("every chain that is locked was named")

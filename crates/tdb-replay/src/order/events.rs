@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use super::locks::{Momentary, Scope};
+use super::locks::{Access, Momentary, Scope};
 use super::solve::Solution;
 use super::units::Units;
-use crate::trace::columns::NONE;
+use crate::trace::columns::{NONE, Row};
 use crate::trace::dialect::Dialect;
 use crate::trace::op::Op;
 use crate::trace::structure::{Group, GroupKind};
@@ -73,7 +73,7 @@ pub struct Active {
     pub end: u32,
     /// What it is.
     pub kind: GroupKind,
-    /// The lock that it holds, if it still does.
+    /// The lock that it took.
     pub scope: Option<Scope>,
 }
 
@@ -211,7 +211,7 @@ impl<'a> Walker<'a> {
         let (cell, tie) = match group {
             Some(group) if group.is_transaction() => self.transaction(&mut event, group),
             Some(group) => {
-                event.scope = self.scope(group.kind).filter(|_| group.taken);
+                event.scope = if group.taken { self.scope(group) } else { None };
                 let cell = self.lock_cell(row);
                 (cell, 1 + self.width(cell, group))
             }
@@ -240,15 +240,42 @@ impl<'a> Walker<'a> {
         (2 * u64::from(seq) + u64::from(changes), width + 1)
     }
 
-    fn scope(&self, kind: GroupKind) -> Option<Scope> {
-        match kind {
+    fn scope(&self, group: &Group) -> Option<Scope> {
+        match group.kind {
             GroupKind::Transaction { .. } => None,
             GroupKind::Traverse { write: true } => Some(Scope::Transaction { write: true }),
             GroupKind::Traverse { write: false } => (self.input.history.dialect == Dialect::Classic)
                 .then_some(Scope::Transaction { write: false }),
             GroupKind::AllRecord { write } => Some(Scope::All { write }),
-            GroupKind::Chain { key, write } => Some(Scope::Chain { chain: self.chain(key), write }),
+            GroupKind::Chain { key, write } => {
+                let chain = self.chain(key);
+                let access = match write {
+                    true => Access::Write,
+                    false if self.is_upgraded(group, chain) => Access::Update,
+                    false => Access::Read,
+                };
+                Some(Scope::Chain { chain, access })
+            }
         }
+    }
+
+    /// Whether this lock of `chain` for reading becomes one for writing before it is released.
+    fn is_upgraded(&self, group: &Group, chain: u32) -> bool {
+        let mut reading = self.active.iter().filter(|active| is_reading(active)).count();
+        (group.start + 1..=group.end).any(|row| {
+            let row = self.trace.rows.row(row as usize);
+            match row.op {
+                Op::TraverseStart => return true,
+                Op::TraverseReadStart => reading += 1,
+                Op::TraverseEnd => reading = reading.saturating_sub(1),
+                _ => {}
+            }
+            let writes = matches!(
+                row.op,
+                Op::Store | Op::Storev | Op::Append | Op::Delete | Op::Chainlock | Op::ChainlockNonblock
+            );
+            writes && (reading == 0 || !is_refused(row)) && self.chain(row.key) == chain
+        })
     }
 
     fn chain(&self, key: u32) -> u32 {
@@ -271,6 +298,12 @@ impl<'a> Walker<'a> {
             Op::Firstkey | Op::Nextkey => Some(Momentary::Step { write: false }),
             Op::Fetch | Op::Exists | Op::ParseRecord | Op::Store | Op::Storev | Op::Append | Op::Delete => {
                 let write = matches!(op, Op::Store | Op::Storev | Op::Append | Op::Delete);
+                if write
+                    && is_refused(self.trace.rows.row(row as usize))
+                    && self.active.iter().any(is_reading)
+                {
+                    return None;
+                }
                 let key = self.input.units.rows[event.units()].first().map(|unit| unit.key);
                 let key = key.unwrap_or_else(|| self.trace.rows.row(row as usize).key);
                 debug_assert_ne!(key, NONE);
@@ -308,6 +341,16 @@ impl<'a> Walker<'a> {
         let end = 2 * u64::from(self.trace.rows.seq(group.end as usize));
         end.saturating_sub(cell) / 2
     }
+}
+
+/// Whether this is a traversal for reading, inside which changes are refused without asking for a lock.
+fn is_reading(active: &Active) -> bool {
+    active.kind == GroupKind::Traverse { write: false }
+}
+
+/// Whether a change was, if it stands in such a traversal; a storev does not say.
+fn is_refused(row: Row) -> bool {
+    row.failed() || matches!(row.op, Op::Storev | Op::Chainlock)
 }
 
 fn innermost(active: &[Active]) -> Option<&Active> {

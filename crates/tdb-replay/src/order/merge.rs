@@ -5,17 +5,16 @@
 //! any release. What runs is numbered, and what it had to come after becomes a wait, unless the waits before it imply
 //! that already. Nothing here touches a database.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use smallvec::SmallVec;
 
-use hashbrown::HashMap;
-
-use super::clock::{Clocks, Mark};
-use super::conflicts::{Conflicts, Needs};
-use super::events::{Active, Alone, Event, Input, Priority, Walker};
+use super::conflicts::Conflicts;
+use super::events::{Active, Alone, Event, Input, Walker};
+use super::held::{Held, Illegal};
 use super::keys::Keys;
-use super::locks::{Locks, Momentary, Scope};
-use super::traversals::{Traversals, Waiting};
+use super::locks::{Access, Momentary, Scope};
+use super::queue::Queue;
+use super::traversals::Traversals;
+use super::waits::Waits;
 use crate::trace::structure::GroupKind;
 
 /// Before its row `row`, a trace waits until `rows` rows of trace `on` have finished.
@@ -86,8 +85,8 @@ const SOON: usize = 16;
 pub fn merge(input: Input<'_>) -> Result<Merged, MergeError> {
     let mut merge = Merge::new(input);
     loop {
-        match merge.heap.pop() {
-            Some(Reverse((_, trace))) => merge.turn(trace as usize)?,
+        match merge.queue.pop() {
+            Some(trace) => merge.turn(trace as usize)?,
             None if merge.finished() => return Ok(merge.into_result()),
             None => merge.force()?,
         }
@@ -97,19 +96,14 @@ pub fn merge(input: Input<'_>) -> Result<Merged, MergeError> {
 struct Merge<'a> {
     walkers: Vec<Walker<'a>>,
     keys: Keys<'a>,
-    locks: Locks,
+    queue: Queue,
+    /// The locks that are held.
+    held: Held,
+    /// Who had which lock last.
     conflicts: Conflicts,
-    clocks: Clocks,
     traversals: Traversals,
-    needs: Needs,
-    /// The traces that may run, by priority.
-    heap: BinaryHeap<Reverse<(Priority, u16)>>,
-    waiting_for_key: HashMap<u32, Vec<u16>>,
-    waiting_for_lock: Vec<u16>,
+    waits: Waits,
     lone_steps: bool,
-    /// Length of the longest chain that ends with each trace's last row.
-    depths: Vec<u32>,
-    scratch: Vec<(u16, Mark)>,
     rank: u32,
     result: Merged,
 }
@@ -127,24 +121,18 @@ impl<'a> Merge<'a> {
             input.chains = &[];
         }
         let walkers: Vec<_> = (0..traces).map(|trace| Walker::new(input, trace)).collect();
-        let first =
-            (0..).zip(&walkers).filter_map(|(trace, walker)| Some(Reverse((walker.event?.priority, trace))));
-        let rows = || input.history.traces.iter().map(|trace| vec![0; trace.rows.len()]).collect();
+        let first = (0..).zip(&walkers).filter_map(|(trace, walker)| Some((walker.event?.priority, trace)));
+        let ranks = input.history.traces.iter().map(|trace| vec![0; trace.rows.len()]).collect();
         Merge {
-            heap: first.collect(),
+            queue: Queue::new(first),
             keys: Keys::new(input.units, input.solution),
-            locks: Locks::new(traces),
+            held: Held::new(traces),
             conflicts,
-            clocks: Clocks::new(traces),
             traversals: Traversals::new(traces),
-            needs: Needs::new(traces),
-            waiting_for_key: HashMap::new(),
-            waiting_for_lock: Vec::new(),
+            waits: Waits::new(traces),
             lone_steps: input.lone_steps,
-            depths: vec![0; traces],
-            scratch: Vec::new(),
             rank: 0,
-            result: Merged { ranks: rows(), waits: vec![Vec::new(); traces], ..Merged::default() },
+            result: Merged { ranks, ..Merged::default() },
             walkers,
         }
     }
@@ -153,26 +141,26 @@ impl<'a> Merge<'a> {
         self.walkers.iter().all(|walker| walker.event.is_none())
     }
 
-    /// Runs the next event of `trace`, or parks it. The trace goes back to the heap after every event: going on with
+    /// Runs the next event of `trace`, or parks it. The trace goes back to the queue after every event: going on with
     /// the same one would let it overtake a trace that it has just woken.
     fn turn(&mut self, trace: usize) -> Result<(), MergeError> {
-        if let Some(&Reverse((_, next))) = self.heap.peek()
+        if let Some(next) = self.queue.next()
             && let Some(unit) = self.walkers[next as usize].event.and_then(|event| event.units().next())
         {
-            self.keys.approach_readers(unit, &self.clocks);
+            self.keys.approach_readers(unit, &self.waits.clocks);
         }
-        let mut event = self.walkers[trace].event.expect("only traces with a next event are in the heap");
+        let mut event = self.walkers[trace].event.expect("only traces with a next event are in the queue");
         if let Some(key) = event.units().find_map(|unit| self.keys.waits_for(unit)) {
             self.keys.await_turn(key);
-            self.waiting_for_key.entry(key).or_default().push(trace as u16);
+            self.queue.wait_for_key(key, trace as u16);
             return Ok(());
         }
-        let free = event.scope.is_none_or(|scope| self.locks.scope_free(trace, scope))
-            && event.moment.is_none_or(|moment| self.locks.moment_free(trace, moment));
+        let free = event.scope.is_none_or(|scope| self.held.scope_free(trace, scope))
+            && event.moment.is_none_or(|moment| self.held.moment_free(trace, moment));
         if !free && let Some(alone) = self.left_alone(trace) {
             event = alone;
         } else if !free {
-            self.waiting_for_lock.push(trace as u16);
+            self.queue.wait_for_lock(trace as u16);
             return Ok(());
         }
         self.depend(trace, &event);
@@ -186,7 +174,7 @@ impl<'a> Merge<'a> {
     /// chain of the record that it showed. If that is free, the step is taken out of its walk.
     fn left_alone(&mut self, trace: usize) -> Option<Event> {
         let needs = self.walkers[trace].needs_alone().filter(|_| self.lone_steps)?;
-        if needs.is_some_and(|moment| !self.locks.moment_free(trace, moment)) {
+        if needs.is_some_and(|moment| !self.held.moment_free(trace, moment)) {
             return None;
         }
         let walker = &mut self.walkers[trace];
@@ -199,77 +187,39 @@ impl<'a> Merge<'a> {
 
     /// Turns what `event` comes after into waits.
     fn depend(&mut self, trace: usize, event: &Event) {
-        let known = self.clocks.known(trace);
+        let Waits { needs, clocks, .. } = &mut self.waits;
+        let known = clocks.known(trace);
         for unit in event.units() {
-            self.keys.before(unit, &mut self.needs, known);
+            self.keys.before(unit, needs, known);
         }
         if let Some(scope) = event.scope {
-            self.conflicts.before_scope(trace, scope, &mut self.needs, known);
+            self.conflicts.before_scope(trace, self.held.counted(trace, scope), needs, known);
         }
         if let Some(moment) = event.moment {
-            self.conflicts.before_moment(trace, moment, &mut self.needs, known);
+            self.conflicts.before_moment(trace, moment, needs, known);
+            let conflicts = &self.conflicts;
+            self.held.upgrades(trace, moment, |chain| {
+                let scope = Scope::Chain { chain, access: Access::Write };
+                conflicts.before_scope(trace, scope, needs, known);
+            });
         }
-        self.needs.take(&mut self.scratch);
-        self.open_traversals_wait(trace, event.row);
-        // What was known before is no deeper than the trace's own rows.
-        let mut depth = self.depths[trace];
-        // Latest first: what the latest has seen makes earlier ones superfluous.
-        self.scratch.sort_unstable_by_key(|&(_, mark)| Reverse(mark.rank));
-        let mut waited = false;
-        for &(on, mark) in &self.scratch {
-            depth = depth.max(mark.depth);
-            if self.clocks.known(trace)[on as usize] >= mark.finished {
-                continue;
-            }
-            self.clocks.learn(trace, on as usize, mark);
-            self.result.waits[trace].push(Wait { row: event.row, rows: mark.finished, on });
-            waited = true;
-        }
-        if waited {
-            self.clocks.keep(trace);
-        }
-        self.depths[trace] = depth + 1;
-        self.result.critical_path = self.result.critical_path.max(depth + 1);
-    }
-
-    /// If `trace` will wait before `row` for what is in `scratch`, then its traversals in whose callbacks that is come after
-    /// the commits before them.
-    fn open_traversals_wait(&mut self, trace: usize, row: u32) {
-        let known = self.clocks.known(trace);
-        if self.scratch.iter().all(|&(on, mark)| known[on as usize] >= mark.finished) {
-            return;
-        }
-        while let Some(Waiting { first_step, commit }) = self.traversals.waits(trace, row) {
-            let Some((on, commit)) = commit else { continue };
-            if self.clocks.known(trace)[on as usize] < commit.finished {
-                // Since that step it has not waited, so what it waits for there stands last.
-                let waits = &mut self.result.waits[trace];
-                let there = waits.split_off(waits.partition_point(|wait| wait.row < first_step));
-                let implied =
-                    |wait: &Wait| wait.on == on || self.clocks.implies(commit, wait.on as usize, wait.rows);
-                waits.extend(there.into_iter().filter(|wait| !implied(wait)));
-                waits.push(Wait { row: first_step, rows: commit.finished, on });
-                self.clocks.learn(trace, on as usize, commit);
-                self.clocks.keep(trace);
-                self.depths[trace] = self.depths[trace].max(commit.depth + 1);
-            }
-            self.clocks.let_go(commit);
-        }
+        self.waits.settle(trace, event.row, &mut self.traversals);
     }
 
     fn run(&mut self, trace: usize, event: &Event) -> Result<(), MergeError> {
         self.result.ranks[trace][event.row as usize..=event.end as usize].fill(self.rank);
-        let mark = self.mark(trace, event.end);
+        let mark = self.waits.mark(trace, event.end, self.rank);
         for unit in event.units() {
-            if !self.keys.run(unit, mark, &mut self.clocks) {
+            if !self.keys.run(unit, mark, &mut self.waits.clocks) {
                 return Err(MergeError::Inconsistent(trace as u16, event.row));
             }
         }
-        if let Some(scope) = event.scope {
-            self.locks.take(trace, scope);
+        if let (Some(scope), Some(starting)) = (event.scope, self.walkers[trace].starting()) {
+            legal(self.held.take(trace, starting.group, scope));
         }
         if let Some(moment) = event.moment {
-            self.conflicts.after_moment(trace, moment, mark, &mut self.clocks);
+            self.upgrade(trace, moment);
+            self.conflicts.after_moment(trace, moment, mark, &mut self.waits.clocks);
         }
         let needs_all_records =
             matches!(event.moment, Some(Momentary::Wipe | Momentary::Transaction { changes: true }))
@@ -281,23 +231,26 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// The event of `trace` that runs now and ends at row `end`, as those see it who come after.
-    fn mark(&self, trace: usize, end: u32) -> Mark {
-        self.clocks.mark(trace, end + 1, self.rank, self.depths[trace])
+    /// What `trace` has locked for reading and now changes is locked for writing.
+    fn upgrade(&mut self, trace: usize, moment: Momentary) {
+        let mut chains = SmallVec::<[u32; 4]>::new();
+        self.held.upgrades(trace, moment, |chain| chains.push(chain));
+        for chain in chains {
+            legal(self.held.upgrade(trace, chain));
+        }
     }
 
     fn wake_for_keys(&mut self, event: &Event) {
         for unit in event.units() {
-            let waiting = self.keys.take_awaited(unit).and_then(|key| self.waiting_for_key.remove(&key));
-            for trace in waiting.into_iter().flatten() {
-                self.push(trace);
+            if let Some(key) = self.keys.take_awaited(unit) {
+                self.queue.wake_for_key(key).into_iter().for_each(|trace| self.push(trace));
             }
         }
     }
 
     fn push(&mut self, trace: u16) {
         if let Some(event) = self.walkers[trace as usize].event {
-            self.heap.push(Reverse((event.priority, trace)));
+            self.queue.push(event.priority, trace);
         }
     }
 
@@ -307,10 +260,11 @@ impl<'a> Merge<'a> {
         if let (Some(event), Some(starting)) = (walker.event, walker.starting())
             && matches!(starting.kind, GroupKind::Traverse { .. })
         {
-            let known = self.clocks.known(trace);
+            let clocks = &mut self.waits.clocks;
+            let known = clocks.known(trace);
             let commit =
                 self.conflicts.last_commit().filter(|(on, mark)| known[*on as usize] < mark.finished);
-            let commit = commit.map(|(on, mark)| (on, self.clocks.hold(mark)));
+            let commit = commit.map(|(on, mark)| (on, clocks.hold(mark)));
             self.traversals.started(trace, starting.group, event.row, commit);
         }
         let mut released: Vec<Active> = Vec::new();
@@ -330,14 +284,15 @@ impl<'a> Merge<'a> {
 
     /// A group ended with the event that ends at row `end`: there, or, if it has no end, with its trace.
     fn release(&mut self, trace: usize, active: Active, end: u32) {
-        if let Some(scope) = active.scope {
-            self.locks.release(trace, scope);
-            let mark = self.mark(trace, active.end.min(end));
-            self.conflicts.after_scope(trace, scope, mark, &mut self.clocks);
+        if active.scope.is_some()
+            && let Some(scope) = legal(self.held.release(trace, active.group))
+        {
+            let mark = self.waits.mark(trace, active.end.min(end), self.rank);
+            self.conflicts.after_scope(trace, scope, mark, &mut self.waits.clocks);
         }
         if matches!(active.kind, GroupKind::Traverse { .. }) {
             let (split, commit) = self.traversals.ended(trace, active.group);
-            commit.into_iter().for_each(|mark| self.clocks.let_go(mark));
+            commit.into_iter().for_each(|mark| self.waits.clocks.let_go(mark));
             if split && !self.walkers[trace].is_lone(active.group) {
                 self.result.splits.push(GroupOf { trace: trace as u16, group: active.group });
             }
@@ -345,7 +300,7 @@ impl<'a> Merge<'a> {
     }
 
     fn wake_for_locks(&mut self) {
-        for trace in std::mem::take(&mut self.waiting_for_lock) {
+        for trace in self.queue.wake_for_locks() {
             self.push(trace);
         }
     }
@@ -355,24 +310,15 @@ impl<'a> Merge<'a> {
     /// fewest traces: those that keep the earliest waiter out.
     fn force(&mut self) -> Result<(), MergeError> {
         let priority = |&trace: &u16| self.walkers[trace as usize].event.map(|event| event.priority);
-        let Some(earliest) = self.waiting_for_lock.iter().copied().min_by_key(priority) else {
+        let Some(earliest) = self.queue.waiting_for_locks().iter().copied().min_by_key(priority) else {
             return Err(self.stuck());
         };
-        let mut given_up = 0;
-        for trace in 0..self.walkers.len() {
-            if trace == earliest as usize {
-                continue;
-            }
-            for active in &mut self.walkers[trace].active {
-                let Some(scope) = active.scope.take() else {
-                    continue;
-                };
-                self.locks.release(trace, scope);
-                self.result.given_up.push(GroupOf { trace: trace as u16, group: active.group });
-                given_up += 1;
-            }
+        let before = self.result.given_up.len();
+        for trace in (0..self.walkers.len()).filter(|&trace| trace != earliest as usize) {
+            let given_up = &mut self.result.given_up;
+            self.held.give_up(trace, |group| given_up.push(GroupOf { trace: trace as u16, group }));
         }
-        if given_up == 0 {
+        if self.result.given_up.len() == before {
             return Err(self.stuck());
         }
         self.wake_for_locks();
@@ -388,8 +334,13 @@ impl<'a> Merge<'a> {
 
     fn into_result(mut self) -> Merged {
         self.result.last_values = self.keys.values().collect();
-        self.result.dependencies = self.needs.named;
         self.result.events = self.rank;
-        self.result
+        let (waits, dependencies, critical_path) = self.waits.into_parts();
+        Merged { waits, dependencies, critical_path, ..self.result }
     }
+}
+
+/// Every transition of the merge is one that a trace makes: it asked first whether the lock is free.
+fn legal<T>(transition: Result<T, Illegal>) -> T {
+    transition.unwrap_or_else(|illegal| panic!("{illegal}; this is a bug in quorate"))
 }

@@ -9,8 +9,8 @@
 //! * [`solve`]: each key's order.
 //! * [`merge`]: the one order, and who must wait for whom.
 //! * [`events`]: one trace as the merge walks it.
-//! * [`keys`], [`locks`], [`traversals`]: the states that the merge keeps.
-//! * [`conflicts`], [`clock`]: what a row must come after, and what of that is known already.
+//! * [`keys`], [`held`], [`traversals`], [`queue`]: the states that the merge keeps. [`locks`]: who excludes whom.
+//! * [`conflicts`], [`clock`], [`waits`]: what a row must come after, what of that is known already, and what is left.
 //! * [`saved`]: an order in a file.
 //! * [`unfinished`]: what was under way when its process died.
 //! * [`dead`], [`explain`]: from traces to the order, with what had to be assumed.
@@ -21,11 +21,14 @@ pub mod dead;
 pub mod events;
 pub mod exact;
 pub mod explain;
+pub mod held;
 pub mod keys;
 pub mod locks;
 pub mod merge;
+mod queue;
 pub mod saved;
 pub mod solve;
 pub mod traversals;
 mod unfinished;
 pub mod units;
+mod waits;

@@ -30,7 +30,8 @@ pub struct UnitRow {
     /// Sequence numbers between which it happened.
     pub(super) low: u32,
     pub(super) high: u32,
-    /// The row that took the lock under which it ran, or [`NONE`].
+    /// What is done in one step has the same number here: the row that took the lock for writing under which it ran, or the
+    /// first row of a run under a lock for reading. [`NONE`] if it is a step by itself.
     lock: u32,
     /// The trace.
     pub trace: u16,
@@ -128,6 +129,7 @@ impl Units {
                 chains,
                 end,
                 last: trace.opened.seq,
+                runs: HashMap::new(),
             };
             builder.run();
         }
@@ -186,6 +188,8 @@ struct Builder<'a> {
     end: usize,
     /// The largest sequence number that is known to have been reached.
     last: u32,
+    /// By lock for reading and key: the first row of the run under way, and the cells that it can be in.
+    runs: HashMap<(u32, u32), (u32, u64, u64)>,
 }
 
 impl Builder<'_> {
@@ -227,7 +231,7 @@ impl Builder<'_> {
             return;
         }
         if let Some(meaning) = meaning(row, self.refuses_changes(row, active)) {
-            let lock = self.lock_over(index, meaning.key, active);
+            let (lock, exclusive) = self.lock_over(index, meaning.key, active);
             let unfinished = self.trace.unfinished && index + 1 == self.trace.rows.len();
             let high = match unfinished {
                 // Its process kept the lock until it died: for this key it is as if it happened at once.
@@ -235,7 +239,7 @@ impl Builder<'_> {
                 true => self.trace.last_number,
                 false => row.seq.max(self.last),
             };
-            self.units.rows.push(UnitRow {
+            let mut unit = UnitRow {
                 key: meaning.key,
                 row: index as u32,
                 need: meaning.need,
@@ -247,7 +251,11 @@ impl Builder<'_> {
                 // Its process may have died between the change and the number.
                 advances: meaning.effect != KEEP && !unfinished,
                 uncertain: meaning.uncertain || unfinished,
-            });
+            };
+            if lock != NONE && !exclusive {
+                unit.lock = self.run_of(&unit);
+            }
+            self.units.rows.push(unit);
         }
         self.last = self.last.max(row.seq);
     }
@@ -263,11 +271,9 @@ impl Builder<'_> {
         self.trace.opened.open_flags & 3 == 0 || active.iter().any(reading)
     }
 
-    /// The row of the outermost lock that covers `key` at row `index`, and makes one step of what is done under it.
-    ///
-    /// Under a lock for reading others read too, so that step would be torn by them. Where a version says when the
-    /// row happened nothing needs to be held together.
-    fn lock_over(&self, index: usize, key: u32, active: &[Group]) -> u32 {
+    /// The row of the outermost lock that covers `key` at row `index`, and makes one step of what is done under it; and
+    /// whether it keeps out readers. A lock for reading makes no step where a version says when the row happened.
+    fn lock_over(&self, index: usize, key: u32, active: &[Group]) -> (u32, bool) {
         let versioned = self.trace.rows.version(index).is_some();
         let covers = |group: &&Group| match group.kind {
             GroupKind::AllRecord { write } => write || !versioned,
@@ -276,7 +282,21 @@ impl Builder<'_> {
             }
             _ => false,
         };
-        active.iter().filter(|group| group.taken).find(covers).map_or(NONE, |group| group.start)
+        let found = active.iter().filter(|group| group.taken).find(covers);
+        let exclusive = |group: &Group| {
+            matches!(group.kind, GroupKind::AllRecord { write: true } | GroupKind::Chain { write: true, .. })
+        };
+        found.map_or((NONE, false), |group| (group.start, exclusive(group)))
+    }
+
+    /// The run that a unit under a lock for reading belongs to. Others read meanwhile, and may have done so between two numbers:
+    /// only what can have happened at one number is one step.
+    fn run_of(&mut self, unit: &UnitRow) -> u32 {
+        let Window { earliest, latest } = unit.unit(0, false).window;
+        let run = self.runs.entry((unit.lock, unit.key)).or_insert((unit.row, earliest, latest));
+        let both = (run.1.max(earliest), run.2.min(latest));
+        *run = if both.0 <= both.1 { (run.0, both.0, both.1) } else { (unit.row, earliest, latest) };
+        run.0
     }
 
     /// A wipe leaves nothing, of any key: exactly between `seq` and the number after it, since it holds every lock.

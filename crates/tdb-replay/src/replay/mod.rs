@@ -1,9 +1,10 @@
 //! Runs a schedule on an engine, one worker a trace, and compares every result.
 //!
-//! Owns the workers' start and end. Why they cannot block each other for ever is docs/ordering.md; nothing here times
-//! out, backs off or runs twice.
+//! Owns the workers' start and end. Why they cannot block each other for ever is docs/ordering.md; nothing here backs off
+//! or runs twice, and should they stand still all the same, a watchdog ends the run.
 //!
-//! * [`turn`]: progress, and waiting for it. [`shared`], [`process`]: the same for workers that are processes.
+//! * [`turn`]: progress, and waiting for it: of [`threads`], and [`shared`] by workers that are a [`process`] each.
+//! * [`watch`]: the watchdog.
 //! * [`pace`]: recorded times. [`worker`]: one trace. [`operation`], [`traversal`]: what it does at a row.
 //! * [`tally`]: what it saw. [`timeline`]: when it waited.
 
@@ -11,13 +12,16 @@ mod operation;
 mod pace;
 mod process;
 mod shared;
+mod stop;
 pub mod tally;
+mod threads;
 pub mod timeline;
 mod traversal;
 pub mod turn;
+pub mod watch;
 pub mod worker;
 
-use std::sync::Barrier;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, EngineError, Key, StoreMode};
@@ -25,10 +29,13 @@ use crate::order::explain::Planted;
 use crate::schedule::Schedule;
 use crate::trace::columns::ABSENT;
 use crate::trace::{History, Trace};
+use process::Children;
 use shared::SharedTurns;
 use tally::{Mismatch, Tally};
+use threads::ThreadTurns;
 use timeline::{Lane, Timeline};
-use turn::{ThreadTurns, Turns};
+use turn::Turns;
+use watch::{Ended, Place, Places, Stuck};
 use worker::{Halt, Point, Worker};
 
 /// Called at every point where a worker may be delayed: trace, row, point.
@@ -45,13 +52,19 @@ pub struct Options<'a> {
     pub timeline: bool,
     /// Do nothing before its recorded time has come, so many times as fast; none for as fast as possible.
     pub speed: Option<f64>,
+    /// The run is ended if for so long no worker gets on. No total time is limited.
+    pub patience: Duration,
     /// For tests: delays workers.
     pub pause: Option<Pause<'a>>,
 }
 
+/// See [`Options::patience`]. The order leaves no reason for it, and no single recorded line takes as long without the processor
+/// or the disk.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options { check: true, latency: true, timeline: false, speed: None, pause: None }
+        Options { check: true, latency: true, timeline: false, speed: None, patience: PATIENCE, pause: None }
     }
 }
 
@@ -87,9 +100,21 @@ pub enum RunError {
         /// What became of it.
         how: String,
     },
+    /// Nobody got on any more.
+    #[error("the replay stands still, for {} s by now: {}", patience.as_secs(), list(stuck))]
+    StandsStill {
+        /// For how long.
+        patience: Duration,
+        /// Who waits for whom.
+        stuck: Vec<Stuck>,
+    },
     /// A worker panicked: a fault in this program.
     #[error("a worker failed; this is a fault in this program")]
     Panicked,
+}
+
+fn list(stuck: &[Stuck]) -> String {
+    stuck.iter().map(Stuck::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl From<EngineError> for RunError {
@@ -98,19 +123,36 @@ impl From<EngineError> for RunError {
     }
 }
 
+/// The exit code of a process that has to end because a worker of its cannot be ended.
+const HANGS: i32 = 3;
+
 /// Runs `schedule` once.
+///
+/// If the replay stands still, it is ended with [`RunError::StandsStill`]. Only if the engine does not let a thread go even
+/// then, the whole process ends, with exit code 3 and that message on standard error.
 pub fn run(
     history: &History,
     schedule: &Schedule,
     engine: &dyn Engine,
     options: &Options<'_>,
 ) -> Result<Run, RunError> {
-    plant(history, schedule, engine)?;
-    let mut run = work(history, schedule, engine, options)?;
-    if options.check {
-        compare_end(history, schedule, engine, &mut run.tally)?;
+    let crew = Crew::new(history, schedule, engine, options)?;
+    let ended = Ended::default();
+    let run = std::thread::scope(|scope| {
+        scope.spawn(|| crew.watch(&ended));
+        let _ended = SetAtEnd(&ended);
+        crew.run()
+    });
+    crew.stood_still().map_or(run, Err)
+}
+
+/// Ends the watchdog, be it by panic.
+struct SetAtEnd<'a>(&'a Ended);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.set();
     }
-    Ok(run)
 }
 
 /// Stores what was there before the traces began.
@@ -126,33 +168,6 @@ fn plant(history: &History, schedule: &Schedule, engine: &dyn Engine) -> Result<
     Ok(())
 }
 
-fn work(
-    history: &History,
-    schedule: &Schedule,
-    engine: &dyn Engine,
-    options: &Options<'_>,
-) -> Result<Run, RunError> {
-    let traces = history.traces.len();
-    let processes = engine.wants_processes() && traces > 1;
-    let turns = match processes {
-        true => Turns::Processes(SharedTurns::new(traces).map_err(no_process)?),
-        false => Turns::Threads(ThreadTurns::new(traces)),
-    };
-    let crew = Crew { history, schedule, engine, options, turns: &turns, epoch: Instant::now() };
-    if history.traces.len() == 1 {
-        // In this thread, where a debugger finds it.
-        let start = Instant::now();
-        let (mut tally, result) = crew.trace(0, || ());
-        let time = start.elapsed();
-        let timeline = crew.timeline(start, vec![std::mem::take(&mut tally.lane)]);
-        return result.map_err(|halt| crew.error(0, halt)).map(|()| Run { time, tally, timeline });
-    }
-    match &turns {
-        Turns::Processes(shared) => crew.processes(shared),
-        Turns::Threads(_) => crew.all(),
-    }
-}
-
 fn no_process(error: std::io::Error) -> EngineError {
     EngineError { message: format!("no process can be made for each worker: {error}"), io: true }
 }
@@ -163,7 +178,13 @@ struct Crew<'a> {
     schedule: &'a Schedule,
     engine: &'a dyn Engine,
     options: &'a Options<'a>,
-    turns: &'a Turns,
+    turns: Turns,
+    /// Where the workers are, and behind them this thread.
+    places: Places,
+    /// The workers, if they are processes.
+    children: Children,
+    /// What the watchdog found, if the replay stood still.
+    stuck: Mutex<Option<Vec<Stuck>>>,
     /// What the workers' times count from.
     epoch: Instant,
 }
@@ -171,32 +192,69 @@ struct Crew<'a> {
 /// Ends the others' waits when a worker leaves without having finished, be it by panic.
 struct StopUnlessDone<'a> {
     turns: &'a Turns,
+    at: Place<'a>,
     done: bool,
 }
 
 impl Drop for StopUnlessDone<'_> {
     fn drop(&mut self) {
+        self.at.ended();
         if !self.done {
             self.turns.stop();
         }
     }
 }
 
-impl Crew<'_> {
-    fn all(&self) -> Result<Run, RunError> {
-        let traces = self.history.traces.len();
-        let ready = Barrier::new(traces + 1);
+impl<'a> Crew<'a> {
+    fn new(
+        history: &'a History,
+        schedule: &'a Schedule,
+        engine: &'a dyn Engine,
+        options: &'a Options<'a>,
+    ) -> Result<Crew<'a>, RunError> {
+        let traces = history.traces.len();
+        let turns = match engine.wants_processes() && traces > 1 {
+            true => Turns::Processes(SharedTurns::new(traces).map_err(no_process)?),
+            false => Turns::Threads(ThreadTurns::new(traces)),
+        };
+        let places = Places::new(traces + 1).map_err(no_process)?;
+        let (children, stuck) = (Children::default(), Mutex::default());
+        Ok(Crew { history, schedule, engine, options, turns, places, children, stuck, epoch: Instant::now() })
+    }
+
+    fn run(&self) -> Result<Run, RunError> {
+        let own = self.places.of(self.history.traces.len());
+        own.enter();
+        own.works();
+        plant(self.history, self.schedule, self.engine)?;
+        own.ended();
+        let mut run = match &self.turns {
+            Turns::Processes(turns) => self.processes(turns),
+            Turns::Threads(_) if self.history.traces.len() == 1 => self.alone(),
+            Turns::Threads(turns) => self.all(turns),
+        }?;
+        own.works();
+        if self.options.check {
+            compare_end(self.history, self.schedule, self.engine, &mut run.tally)?;
+        }
+        Ok(run)
+    }
+
+    /// One trace, in this thread, where a debugger finds it.
+    fn alone(&self) -> Result<Run, RunError> {
+        let start = Instant::now();
+        let (mut tally, result) = self.trace(0, || ());
+        let time = start.elapsed();
+        let timeline = self.timeline(start, vec![std::mem::take(&mut tally.lane)]);
+        result.map_err(|halt| self.error(0, halt)).map(|()| Run { time, tally, timeline })
+    }
+
+    /// Each trace in a thread.
+    fn all(&self, turns: &ThreadTurns) -> Result<Run, RunError> {
         let (start, results) = std::thread::scope(|scope| {
-            let ready = &ready;
-            let worker = |number| {
-                scope.spawn(move || {
-                    self.trace(number, || {
-                        ready.wait();
-                    })
-                })
-            };
-            let workers: Vec<_> = (0..traces).map(worker).collect();
-            ready.wait();
+            let worker = |number| scope.spawn(move || self.trace(number, || turns.meet()));
+            let workers: Vec<_> = (0..self.history.traces.len()).map(worker).collect();
+            turns.begin();
             let start = Instant::now();
             let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
             (start, results)
@@ -209,8 +267,7 @@ impl Crew<'_> {
     fn processes(&self, turns: &SharedTurns) -> Result<Run, RunError> {
         let work = |number| self.trace(number, || turns.meet());
         let (start, time, outcomes) =
-            process::run(turns, self.history.traces.len(), self.options.speed.is_some(), &work)
-                .map_err(no_process)?;
+            process::run(turns, self.history.traces.len(), &self.children, &work).map_err(no_process)?;
         let outcomes = outcomes.into_iter().enumerate().map(|(number, outcome)| {
             outcome.map_err(|death| {
                 let trace = self.history.traces[number].path.display().to_string();
@@ -218,6 +275,33 @@ impl Crew<'_> {
             })
         });
         self.together(start, time, outcomes)
+    }
+
+    /// Ends the run if it stands still. Whoever waits for a turn ends, and with that lets go of its locks; who waits for a
+    /// lock is told by the engine, or killed if it is a process. A thread that nothing reaches can only be ended with this
+    /// whole process.
+    fn watch(&self, ended: &Ended) {
+        let patience = self.options.patience;
+        if !self.places.stand_still(patience, ended) {
+            return;
+        }
+        let stuck = self.places.stuck(self.history);
+        *self.stuck.lock().unwrap_or_else(PoisonError::into_inner) = Some(stuck.clone());
+        self.turns.stop();
+        self.engine.interrupt();
+        if ended.wait(patience) {
+            return;
+        }
+        self.children.kill();
+        if !ended.wait(patience) {
+            eprintln!("quorate: {}", RunError::StandsStill { patience, stuck });
+            std::process::exit(HANGS);
+        }
+    }
+
+    fn stood_still(&self) -> Option<RunError> {
+        let stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(RunError::StandsStill { patience: self.options.patience, stuck })
     }
 
     /// What all workers saw together.
@@ -258,8 +342,10 @@ impl Crew<'_> {
 
     /// Opens a session and runs a trace on it; `ready` is called once in any case.
     fn trace(&self, number: usize, ready: impl FnOnce()) -> (Tally, Result<(), Halt>) {
-        let mut guard = StopUnlessDone { turns: self.turns, done: false };
+        let mut guard = StopUnlessDone { turns: &self.turns, at: self.places.of(number), done: false };
+        guard.at.enter();
         let session = self.engine.session(&self.history.traces[number]);
+        guard.at.works();
         ready();
         let mut session = match session {
             Ok(session) => session,
@@ -267,7 +353,9 @@ impl Crew<'_> {
         };
         let plan = &self.schedule.traces[number];
         let (tally, result) =
-            Worker::new(self.history, number, plan, self.turns, self.options, self.epoch).run(&mut *session);
+            Worker::new(self.history, number, plan, (&self.turns, guard.at), self.options, self.epoch)
+                .run(&mut *session);
+        drop(session);
         guard.done = result.is_ok();
         (tally, result)
     }

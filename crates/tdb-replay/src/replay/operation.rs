@@ -26,11 +26,14 @@ impl Worker<'_> {
     }
 
     /// Inside a read traversal, and in a process that opened the database for reading only, changes are refused
-    /// whatever they would have done; a split traversal is not open any more when they run.
+    /// whatever they would have done; a split traversal is not open any more when they run. A store that insists on nothing
+    /// fails only if the system does.
     fn refused(&self, row: Row) -> bool {
         let read_only = self.trace.opened.open_flags & 3 == 0;
         // A storev's result is not recorded.
-        (self.reading > 0 || read_only) && (row.failed() || row.op == Op::Storev)
+        let failed = row.failed() || row.op == Op::Storev;
+        (self.reading > 0 || read_only) && failed
+            || row.op == Op::Store && row.failed() && !matches!(row.store_flag(), 2 | 3)
     }
 
     fn fetch(&mut self, session: &mut dyn Session, row: Row) -> Result<(), Halt> {
@@ -142,10 +145,8 @@ impl Worker<'_> {
     }
 
     fn lock(&mut self, session: &mut dyn Session, row: Row) -> Result<(), Halt> {
-        let for_writing = matches!(row.op, Op::Chainlock | Op::ChainlockNonblock | Op::Chainunlock);
-        // Somebody else held the lock; when that is again so is a matter of chance. And inside a read traversal the
-        // library refuses locks for writing, which the line does not say.
-        if row.failed() || (for_writing && self.reading > 0) {
+        // Somebody else held the lock; when that is again so is a matter of chance.
+        if row.failed() {
             self.tally.not_run += 1;
             return Ok(());
         }

@@ -7,7 +7,7 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::shared::SharedTurns;
@@ -98,21 +98,35 @@ impl Sent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death(pub String);
 
-/// After so long without a worker that uses the processor the run is given up. The order leaves no reason for it; but the
-/// locks are another program's, and a run that says what it is better than one that never ends. No recorded line
-/// takes as long.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// What a worker process came to.
 pub type Outcome = Result<(Tally, Result<(), Halt>), Death>;
 
+/// The processes of a run.
+#[derive(Default)]
+pub struct Children(Mutex<Vec<(libc::pid_t, Gone)>>);
+
+/// Whether a process has been waited for, so that its number may be another's. Held while it is waited for or killed.
+type Gone = Arc<Mutex<bool>>;
+
+impl Children {
+    /// Kills those that have not ended.
+    pub fn kill(&self) {
+        for (pid, gone) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            let gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
+            if !*gone {
+                // SAFETY: a child of ours that nobody has waited for yet.
+                unsafe { libc::kill(*pid, libc::SIGKILL) };
+            }
+        }
+    }
+}
+
 /// Runs `work` for each trace in a process of its own, all from the same moment on; how long it took, and what came
-/// of each. `paced` workers may sleep as long as they like; others that all stand still are stopped, and the first of
-/// them is said to have.
+/// of each.
 pub fn run(
     turns: &SharedTurns,
     traces: usize,
-    paced: bool,
+    known: &Children,
     work: &(dyn Fn(usize) -> (Tally, Result<(), Halt>) + Sync),
 ) -> io::Result<(Instant, Duration, Vec<Outcome>)> {
     let mut children = Vec::with_capacity(traces);
@@ -127,17 +141,10 @@ pub fn run(
             }
         }
     }
+    let pids = children.iter().map(|child| (child.pid, Arc::clone(&child.gone)));
+    known.0.lock().unwrap_or_else(PoisonError::into_inner).extend(pids);
     let mut begun = Instant::now();
-    let pids: Vec<_> = children.iter().map(|child| child.pid).collect();
-    let (ended, stuck) = (AtomicBool::new(false), AtomicBool::new(false));
-    let mut outcomes: Vec<Outcome> = std::thread::scope(|scope| {
-        let watch = scope.spawn(|| {
-            if !paced && stand_still(&pids, &ended) {
-                stuck.store(true, Ordering::SeqCst);
-                // Whoever waits for a turn ends, and with that lets go of its locks.
-                turns.stop();
-            }
-        });
+    let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
         let waiting: Vec<_> = children
             .into_iter()
             .map(|child| {
@@ -153,53 +160,16 @@ pub fn run(
         turns.begin();
         begun = Instant::now();
         let failed = || Err(Death("could not be waited for".into()));
-        let outcomes = waiting.into_iter().map(|thread| thread.join().unwrap_or_else(|_| failed())).collect();
-        ended.store(true, Ordering::SeqCst);
-        watch.thread().unpark();
-        outcomes
+        waiting.into_iter().map(|thread| thread.join().unwrap_or_else(|_| failed())).collect()
     });
-    if stuck.load(Ordering::SeqCst)
-        && let Some(stopped) = outcomes.iter_mut().find(|one| matches!(one, Ok((_, Err(Halt::Stopped)))))
-    {
-        let seconds = PATIENCE.as_secs();
-        let how = format!(
-            "stood still with all others for {seconds} s: the engine holds locks that the order does not know"
-        );
-        *stopped = Err(Death(how));
-    }
     Ok((begun, begun.elapsed(), outcomes))
-}
-
-/// Returns true once no process of `pids` has used the processor for [`PATIENCE`], false when the run has ended.
-fn stand_still(pids: &[libc::pid_t], ended: &AtomicBool) -> bool {
-    let (mut last, mut since) = (processor_times(pids), Instant::now());
-    while !ended.load(Ordering::SeqCst) {
-        std::thread::park_timeout(Duration::from_secs(1));
-        let now = processor_times(pids);
-        if now != last {
-            (last, since) = (now, Instant::now());
-        } else if since.elapsed() >= PATIENCE {
-            return !ended.load(Ordering::SeqCst);
-        }
-    }
-    false
-}
-
-/// What the kernel says of each process's time, in its ticks; nothing of one that has ended.
-fn processor_times(pids: &[libc::pid_t]) -> Vec<Option<(String, String)>> {
-    let time = |pid: &libc::pid_t| {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name may hold anything; behind it stands the third field, and the times are the 14th and 15th.
-        let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
-        Some((fields.next()?.to_owned(), fields.next()?.to_owned()))
-    };
-    pids.iter().map(time).collect()
 }
 
 /// A worker process.
 struct Child {
     pid: libc::pid_t,
     results: PipeReader,
+    gone: Gone,
 }
 
 /// Forks a process that runs `work`, sends what came of it and ends without returning.
@@ -215,7 +185,7 @@ fn start(work: impl FnOnce() -> (Tally, Result<(), Halt>)) -> io::Result<Child> 
             // SAFETY: ends the process at once, without what the parent has registered for its own end.
             unsafe { libc::_exit(if matches!(sent, Ok(Ok(()))) { 0 } else { FAILED }) }
         }
-        pid => Ok(Child { pid, results }),
+        pid => Ok(Child { pid, results, gone: Arc::default() }),
     }
 }
 
@@ -233,6 +203,8 @@ impl Child {
         let mut bytes = Vec::new();
         let read = self.results.read_to_end(&mut bytes);
         let mut status = 0;
+        // What it sent has ended, so it ends, and this does not take long.
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: a child of ours that nobody else waits for, and room for its status.
         while unsafe { libc::waitpid(self.pid, &mut status, 0) } == -1 {
             let error = io::Error::last_os_error();
@@ -240,6 +212,8 @@ impl Child {
                 return Err(Death(format!("could not be waited for: {error}")));
             }
         }
+        *gone = true;
+        drop(gone);
         if libc::WIFSIGNALED(status) {
             return Err(Death(format!("was killed by signal {}", libc::WTERMSIG(status))));
         }

@@ -1,14 +1,15 @@
-//! The progress of workers that are processes: [`super::turn`]'s counters in memory that they share.
+//! The progress of workers that are processes: [`super::threads`]' counters in memory that they share.
 //!
-//! Owns the mapping and the sleeping. A worker that must wait spins for a moment, then sleeps in the kernel (a futex)
+//! Owns the mappings and the sleeping. A worker that must wait spins for a moment, then sleeps in the kernel (a futex)
 //! until the trace it waits for announces something; one that finds its wait satisfied loads one word.
 #![allow(unsafe_code)]
 
 use std::io;
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::turn::{SPINS, Stopped};
+use super::stop::{SPINS, Stopped};
 
 /// One trace's progress, on a cache line of its own.
 #[repr(C, align(128))]
@@ -28,29 +29,45 @@ struct Gate {
     stopped: AtomicU32,
 }
 
-/// The memory: a gate, and a counter for each trace.
-pub struct SharedTurns {
+/// Types of which any number may be zero bytes that several processes change at once.
+///
+/// # Safety
+/// The type consists of atomics only, for which zeros are valid.
+pub(super) unsafe trait Zeroed: Sync {}
+
+// SAFETY: three atomic numbers.
+unsafe impl Zeroed for Counter {}
+// SAFETY: three atomic numbers.
+unsafe impl Zeroed for Gate {}
+
+/// Numbers on a cache line of their own.
+#[repr(C, align(128))]
+pub(super) struct Line<const N: usize>(pub [AtomicU32; N]);
+
+// SAFETY: atomic numbers.
+unsafe impl<const N: usize> Zeroed for Line<N> {}
+
+/// Values in memory that this process shares with the children that it forks.
+pub(super) struct Shared<T: Zeroed> {
     memory: NonNull<libc::c_void>,
-    traces: usize,
+    len: usize,
+    of: PhantomData<T>,
 }
 
 // SAFETY: the memory holds atomics only, and lives as long as the value.
-unsafe impl Send for SharedTurns {}
+unsafe impl<T: Zeroed> Send for Shared<T> {}
 // SAFETY: as above.
-unsafe impl Sync for SharedTurns {}
+unsafe impl<T: Zeroed> Sync for Shared<T> {}
 
-fn size(traces: usize) -> usize {
-    size_of::<Gate>() + traces * size_of::<Counter>()
-}
-
-impl SharedTurns {
-    /// Nothing has finished. Children made by fork share it.
-    pub fn new(traces: usize) -> io::Result<SharedTurns> {
+impl<T: Zeroed> Shared<T> {
+    /// `len` values, all of zeros; at least one.
+    pub fn new(len: usize) -> io::Result<Shared<T>> {
+        let len = len.max(1);
         // SAFETY: a new mapping of zeros wherever the kernel likes; it replaces nothing.
         let memory = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                size(traces),
+                len * size_of::<T>(),
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED | libc::MAP_ANONYMOUS,
                 -1,
@@ -58,22 +75,44 @@ impl SharedTurns {
             )
         };
         match NonNull::new(memory).filter(|_| memory != libc::MAP_FAILED) {
-            Some(memory) => Ok(SharedTurns { memory, traces }),
+            Some(memory) => Ok(Shared { memory, len, of: PhantomData }),
             None => Err(io::Error::last_os_error()),
         }
     }
 
+    /// The values.
+    pub fn all(&self) -> &[T] {
+        // SAFETY: the mapping has room for this many, zeros are valid, and a page's start is aligned for them.
+        unsafe { std::slice::from_raw_parts(self.memory.cast::<T>().as_ptr(), self.len) }
+    }
+}
+
+impl<T: Zeroed> Drop for Shared<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made by `new`, to which no reference is alive.
+        unsafe { libc::munmap(self.memory.as_ptr(), self.len * size_of::<T>()) };
+    }
+}
+
+/// The memory: a gate, and a counter for each trace.
+pub struct SharedTurns {
+    gate: Shared<Gate>,
+    counters: Shared<Counter>,
+    traces: usize,
+}
+
+impl SharedTurns {
+    /// Nothing has finished. Children made by fork share it.
+    pub fn new(traces: usize) -> io::Result<SharedTurns> {
+        Ok(SharedTurns { gate: Shared::new(1)?, counters: Shared::new(traces)?, traces })
+    }
+
     fn gate(&self) -> &Gate {
-        // SAFETY: the memory begins with a gate; zeros are one, and a page's start is aligned for it.
-        unsafe { self.memory.cast::<Gate>().as_ref() }
+        &self.gate.all()[0]
     }
 
     fn counters(&self) -> &[Counter] {
-        // SAFETY: behind the gate there is a counter for each trace; zeros are counters.
-        unsafe {
-            let first = self.memory.cast::<Gate>().add(1).cast::<Counter>();
-            std::slice::from_raw_parts(first.as_ptr(), self.traces)
-        }
+        self.counters.all()
     }
 
     /// Whether the first `rows` rows of `trace` have finished.
@@ -148,13 +187,6 @@ impl SharedTurns {
         }
         self.gate().open.fetch_add(1, Ordering::SeqCst);
         wake_all(&self.gate().open);
-    }
-}
-
-impl Drop for SharedTurns {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made by `new`, to which no reference is alive.
-        unsafe { libc::munmap(self.memory.as_ptr(), size(self.traces)) };
     }
 }
 

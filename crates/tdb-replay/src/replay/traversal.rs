@@ -70,6 +70,7 @@ impl Worker<'_> {
         let mut shown = 0;
         let visit = &mut |_: &mut dyn Session, _: &[u8], _: &[u8]| {
             shown += 1;
+            self.at.shows();
             recorded.after(shown)
         };
         let answer = session.traverse(write, visit);
@@ -89,11 +90,13 @@ impl Worker<'_> {
         // Callbacks left in the run of this row.
         let mut left = 0;
         self.nested += 1;
+        let at = self.at;
         let visit = &mut |session: &mut dyn Session, _: &[u8], _: &[u8]| match self
             .callback(session, end, &mut left)
         {
             Ok(()) => {
                 shown += 1;
+                at.shows();
                 recorded.after(shown)
             }
             Err(error) => {

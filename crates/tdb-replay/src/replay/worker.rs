@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use super::Options;
 use super::pace::Pace;
+use super::stop::Stopped;
 use super::tally::{Mismatch, Tally};
 use super::timeline::Span;
-use super::turn::{Stopped, Turns};
+use super::turn::Turns;
+use super::watch::Place;
 use crate::engine::{EngineError, Key, Session};
 use crate::schedule::TracePlan;
 use crate::trace::op::Op;
@@ -53,6 +55,7 @@ pub struct Worker<'a> {
     number: usize,
     pub(super) plan: &'a TracePlan,
     turns: &'a Turns,
+    pub(super) at: Place<'a>,
     pub(super) options: &'a Options<'a>,
     /// What noted times count from.
     epoch: Instant,
@@ -78,7 +81,7 @@ impl<'a> Worker<'a> {
         history: &'a History,
         number: usize,
         plan: &'a TracePlan,
-        turns: &'a Turns,
+        (turns, at): (&'a Turns, Place<'a>),
         options: &'a Options<'a>,
         epoch: Instant,
     ) -> Self {
@@ -88,6 +91,7 @@ impl<'a> Worker<'a> {
             number,
             plan,
             turns,
+            at,
             options,
             epoch,
             row: 0,
@@ -215,7 +219,9 @@ impl<'a> Worker<'a> {
                 continue;
             }
             let start = Instant::now();
+            self.at.waits(wait.on, wait.rows);
             let parked = self.turns.wait(wait.on as usize, wait.rows)?;
+            self.at.works();
             self.tally.waits += 1;
             self.tally.parked += u64::from(parked);
             self.tally.waited += start.elapsed();
@@ -228,7 +234,9 @@ impl<'a> Worker<'a> {
         if let Some(pace) = &self.pace
             && let Some(stamp) = self.trace.rows.stamp(self.row as usize)
         {
+            self.at.paces();
             pace.wait_for(stamp.start_ns);
+            self.at.works();
         }
         self.pause(Point::BeforeRow);
         Ok(())
@@ -240,6 +248,7 @@ impl<'a> Worker<'a> {
         let lines = if row.op == Op::Traversefn { u64::from(row.a) } else { 1 };
         self.tally.operations[row.op as usize] += lines;
         self.row += 1;
+        self.at.at(self.row);
         if self.plan.announce.get(self.next_announce) == Some(&self.row) {
             self.next_announce += 1;
             self.pause(Point::BeforeAnnounce);

@@ -1,7 +1,8 @@
 //! Simulated processes on one simulated database.
 //!
 //! One process at a time makes one step. A step that a lock of another process forbids is not made; the process tries
-//! again when it is drawn again.
+//! again when it is drawn again. A chain may be locked several times, and a lock for reading becomes one for writing when
+//! its process changes something there.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -44,7 +45,11 @@ struct Process {
     steps_left: u32,
     /// Operations until a scope ends.
     budget: u32,
-    chain_key: u8,
+    /// The chain locks among its scopes: their keys, and whether their lines say that they are for writing.
+    chain_keys: Vec<(u8, bool)>,
+    /// Chains whose lock failed, which the line does not say. Only with the right name can it be told which of two locks a
+    /// line releases.
+    failed: Vec<u32>,
 }
 
 /// The database and its processes.
@@ -152,6 +157,8 @@ impl Simulation {
         match scope {
             Scope::Traverse(write) => self.in_traversal(who, write, over),
             _ if over => self.end(who, scope),
+            // One more lock, of this chain or of another.
+            Scope::Chain(..) if self.random.u32(..5) == 0 => self.start_chain(who),
             _ => {
                 self.processes[who].budget -= 1;
                 self.operation(who);
@@ -214,10 +221,18 @@ impl Simulation {
         if process.scopes.contains(&Scope::Transaction) {
             return true;
         }
-        // Upgrades of a process's own read lock are not simulated.
-        let own =
-            process.scopes.iter().any(|scope| matches!(scope, Scope::Chain(_, false) | Scope::All(false)));
-        self.may_take(who, Scope::Chain(self.chain(key), write)) && !(own && write)
+        // What one's own lock of everything refuses leaves no line, but for a delete.
+        let refused = write && process.scopes.contains(&Scope::All(false));
+        self.may_take(who, Scope::Chain(self.chain(key), write)) && !refused
+    }
+
+    /// What the process holds of this chain for reading becomes a lock for writing.
+    fn upgrade(&mut self, who: usize, chain: u32) {
+        for scope in &mut self.processes[who].scopes {
+            if *scope == Scope::Chain(chain, false) {
+                *scope = Scope::Chain(chain, true);
+            }
+        }
     }
 
     fn chain(&self, key: u8) -> u32 {
@@ -245,33 +260,50 @@ impl Simulation {
 
     fn start_chain(&mut self, who: usize) {
         let key = self.random.u8(..KEYS);
+        let chain = self.chain(key);
+        let own = self.processes[who].scopes.iter().find_map(|&scope| match scope {
+            Scope::Chain(held, write) if held == chain => Some(write),
+            _ => None,
+        });
         // Inside a read traversal locks for writing are refused, like changes.
         let write = self.random.bool() && !self.processes[who].scopes.contains(&Scope::Traverse(false));
-        let scope = Scope::Chain(self.chain(key), write);
-        if !self.may_take(who, scope) {
+        let name = if write { "tdb_chainlock" } else { "tdb_chainlock_read" };
+        let line = format!("{name} {}", key_text(key));
+        if own.is_none() && self.random.u32(..8) == 0 {
+            self.processes[who].failed.push(chain);
+            return self.line(who, &line);
+        }
+        if !self.may_take(who, Scope::Chain(chain, write)) {
             return;
         }
-        let name = if write { "tdb_chainlock" } else { "tdb_chainlock_read" };
-        self.line(who, &format!("{name} {}", key_text(key)));
+        self.line(who, &line);
+        if write {
+            self.upgrade(who, chain);
+        }
         let process = &mut self.processes[who];
-        process.scopes.push(scope);
-        process.chain_key = key;
+        process.scopes.push(Scope::Chain(chain, write || own == Some(true)));
+        process.chain_keys.push((key, write));
         process.budget = self.random.u32(1..4);
     }
 
-    /// The line is written before the lock is held.
+    /// The line is written before the lock is held, and then the call may fail.
     fn start_all(&mut self, who: usize) {
         let write = self.random.bool();
         self.line(who, if write { "tdb_lockall" } else { "tdb_lockall_read" });
-        self.processes[who].wants = Some(Scope::All(write));
-        self.processes[who].budget = self.random.u32(1..4);
+        if self.random.u32(..6) > 0 {
+            self.processes[who].wants = Some(Scope::All(write));
+            self.processes[who].budget = self.random.u32(1..4);
+        }
     }
 
     fn end(&mut self, who: usize, scope: Scope) {
-        let key = key_text(self.processes[who].chain_key);
         match scope {
-            Scope::Chain(_, true) => self.line(who, &format!("tdb_chainunlock {key}")),
-            Scope::Chain(_, false) => self.line(who, &format!("tdb_chainunlock_read {key}")),
+            Scope::Chain(chain, _) => {
+                let (key, write) = self.processes[who].chain_keys.pop().expect("each chain lock has its key");
+                let other = !self.processes[who].failed.contains(&chain) && self.random.u32(..4) == 0;
+                let name = if write == other { "tdb_chainunlock_read" } else { "tdb_chainunlock" };
+                self.line(who, &format!("{name} {}", key_text(key)));
+            }
             Scope::All(true) => self.line(who, "tdb_unlockall"),
             Scope::All(false) => self.line(who, "tdb_unlockall_read"),
             Scope::Traverse(_) => self.line(who, "tdb_traverse_end"),
@@ -324,8 +356,14 @@ impl Simulation {
         let in_read_traversal = self.processes[who].scopes.contains(&Scope::Traverse(false));
         let write = self.random.bool() && !in_read_traversal;
         let key = self.random.u8(..KEYS);
+        if write && self.processes[who].scopes.contains(&Scope::All(false)) && self.random.bool() {
+            return self.line(who, &format!("tdb_delete {} = -1", key_text(key)));
+        }
         if !self.may_touch(who, key, write) {
             return;
+        }
+        if write {
+            self.upgrade(who, self.chain(key));
         }
         let name = key_text(key);
         let before = self.look(who, key);
