@@ -96,7 +96,7 @@ fn a_worker_that_the_engine_holds_up_is_named() {
                 continue;
             }
             let other = tdb::OpenOptions::new().hash_size(7).open(path).expect("the file is there");
-            other.lock_chain(b"a", tdb::LockKind::Write, tdb::Wait::Yes).expect("nobody has it yet");
+            let _lock = other.chain_lock(b"a", tdb::LockKind::Write, tdb::Wait::Yes).expect("nobody has it yet");
             let told = failure(&history, &schedule, &**engine);
             assert!(told.contains(expected), "{}: {told}", engine.name());
         }
@@ -113,18 +113,18 @@ fn an_ended_replay_leaves_nothing_behind() {
     {
         let engine = create();
         let other = tdb::OpenOptions::new().hash_size(7).open(&path).expect("the file is there");
-        other.lock_chain(b"a", tdb::LockKind::Write, tdb::Wait::Yes).expect("nobody has it yet");
+        let _lock = other.chain_lock(b"a", tdb::LockKind::Write, tdb::Wait::Yes).expect("nobody has it yet");
         failure(&history, &schedule, &engine);
     }
     // The lock is held for a moment only, so that the engine waits and looks whether it is to go on.
     let engine = create();
     let other = tdb::OpenOptions::new().hash_size(7).open(&path).expect("the file is there");
-    other.lock_chain(b"a", tdb::LockKind::Write, tdb::Wait::Yes).expect("nobody has it yet");
+    let lock = other.chain_lock(b"a", tdb::LockKind::Write, tdb::Wait::Yes).expect("nobody has it yet");
     std::thread::scope(|scope| {
         let replay = scope.spawn(|| run(&history, &schedule, &engine, &Options::default()).map(|_| ()));
         let mut session = engine.session(&history.traces[0]).unwrap_or_else(|error| panic!("{error}"));
         let key = Key::new(0, &history.records.keys);
-        drop(other);
+        drop(lock);
         session.store(key, b"1", StoreMode::Replace).unwrap_or_else(|error| panic!("{error}"));
         drop(session);
         replay.join().expect("it does not panic").unwrap_or_else(|error| panic!("{error}"));

@@ -115,12 +115,8 @@ impl Engine for TdbFile {
     }
 
     fn session(&self, trace: &Trace) -> Result<Box<dyn Session + '_>, EngineError> {
-<<<<<<< HEAD
         let database = Tdb::open(&self.options(trace.opened.tdb_flags), &self.path).map_err(opening)?;
-=======
-        let database = self.options(trace.opened.tdb_flags).open(&self.path).map_err(opening)?;
         database.set_interrupt_flag(Some(self.interrupted.0));
->>>>>>> 9cc3402
         Ok(Box::new(TdbSession { database }))
     }
 
