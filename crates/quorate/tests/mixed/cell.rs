@@ -89,9 +89,18 @@ impl Cell {
         nodes.iter().for_each(|&node| self.lab.start_openafs(node, self.service.program));
     }
 
+    /// Ours, which may become sync site: the tests' application writes through it.
     pub fn start_ours(&mut self, node: usize) {
-        let mut arguments =
-            vec!["serve", "--stand", "--database", self.service.database, "--registers-at", REGISTERS_AT];
+        self.start_ours_with(node, &["--stand", "--registers-at", REGISTERS_AT]);
+    }
+
+    /// Ours as it is by default: beside OpenAFS's servers it only votes.
+    pub fn start_ours_voting(&mut self, node: usize) {
+        self.start_ours_with(node, &[]);
+    }
+
+    fn start_ours_with(&mut self, node: usize, more: &[&str]) {
+        let mut arguments = [&["serve", "--database", self.service.database], more].concat();
         if !self.service.keys {
             arguments.push("--no-auth");
         }

@@ -44,6 +44,25 @@ pub fn follower(service: Service) {
     }
 }
 
+/// Ours has the lowest address, and only votes: OpenAFS's commands write an empty cell, which needs a sync site that serves
+/// them, and go on when OpenAFS's other server is lost, by ours's vote.
+pub fn only_votes(service: Service) {
+    let mut cell = Cell::new(service, 3, &[]);
+    cell.start_ours_voting(0);
+    cell.start_openafs(&[1, 2]);
+    wait_for("OpenAFS writes beside one of ours that only votes", ELECTION, || cell.write(1).then_some(()));
+    let (status, _) = cell.status(0).unwrap();
+    let sync_site = if status["sync_site"] == "10.77.0.12" { 1 } else { 2 };
+    assert!(status["is_sync_site"] == false, "{status:#}");
+    cell.lab.nodes[3 - sync_site].kill();
+    for nth in 2..5 {
+        wait_for("a write with ours's vote", ELECTION, || cell.write(nth).then_some(()));
+    }
+    cell.wait_until_equal(&[0, sync_site]);
+    let said = cell.lab.nodes[0].said("quorate");
+    assert!(said.contains("it never stands for sync site") && !said.contains("asks for votes"), "{said}");
+}
+
 /// Ours is at the lowest address, with what OpenAFS wrote before; one of OpenAFS's has the same, one has nothing.
 fn lead(service: Service) -> Cell {
     let mut cell = Cell::new(service, 3, &[]);
