@@ -165,6 +165,22 @@ impl Cell {
         Some((serde_json::from_slice(&output.stdout).ok()?, output.status.success()))
     }
 
+    /// What `quorate copy` makes of a server's database, from a machine that is not in the cell.
+    pub fn copy(&self, node: usize) -> Vec<u8> {
+        let path = self.lab.client.path(&format!("copy{node}"));
+        let [file, keys] =
+            [path.clone(), self.lab.client.path("etc/server")].map(|path| path.display().to_string());
+        let mut arguments = vec!["copy", self.lab.nodes[node].address(), self.service.database, &file];
+        arguments.extend(["--config-dir", &keys]);
+        if !self.service.keys {
+            arguments.push("--no-auth");
+        }
+        let quorate = quorate().display().to_string();
+        let output = self.lab.client.command(&quorate, &arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read(path).unwrap()
+    }
+
     /// What `udebug` says of a server.
     pub fn udebug(&self, node: usize) -> String {
         let port = self.service.port.to_string();
