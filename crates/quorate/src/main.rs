@@ -6,13 +6,14 @@
 //! * [`stat`], [`check`], [`order`], [`reduce`], [`slice`](mod@slice), [`generate`]: traces counted, explained, put in order, cut,
 //!   made up.
 //! * [`clients`]: histories of other stores' clients.
-//! * [`serve`]: replicas of databases; [`status`]: what a database server is and knows.
+//! * [`serve`]: replicas of databases; [`status`]: what a database server is and knows; [`copy`]: its database as a file.
 //! * [`rx`]: questions to Rx servers, and measurements.
 //! * [`tdb`]: tools for TDB files.
 #![forbid(unsafe_code)]
 
 mod check;
 mod clients;
+mod copy;
 mod failure;
 mod generate;
 mod input;
@@ -52,6 +53,7 @@ enum Command {
     Generate(generate::Arguments),
     Serve(serve::Arguments),
     Status(status::Arguments),
+    Copy(copy::Arguments),
     /// Tools for TDB files: dump, restore, backup, check, repack, rescue, keys, info, shell.
     #[command(subcommand)]
     Tdb(tdb::Command),
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Copy(arguments) => copy::run(&arguments),
         Command::Tdb(command) => tdb::run(command),
         Command::Rx(command) => rx::run(command),
     };

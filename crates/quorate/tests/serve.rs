@@ -119,7 +119,7 @@ fn status(port: u16, nth: u16) -> Output {
     command.args(["--nth", &nth.to_string()]).output().unwrap()
 }
 
-/// S9, U24, U40: three databases in one process, two of them on one port; the only server of a cell serves at once, tells all
+/// S9, U24, U40, U57: three databases in one process, two of them on one port; the only server of a cell serves at once, tells all
 /// its addresses, says how it is, and ends at SIGTERM with everything written.
 #[test]
 fn a_single_server_serves_says_so_and_ends_cleanly() {
@@ -146,12 +146,27 @@ fn a_single_server_serves_says_so_and_ends_cleanly() {
         let json: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
         assert!(told.status.success() && json["is_sync_site"] == true, "{json:#}");
     }
+    let copied = folder.path().join("copy");
+    let copy = |nth: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        let database = format!("any:{}", ports[1]);
+        command.args(["copy", ADDRESS, &database, "--nth", nth, "--no-auth", "--from", ADDRESS]);
+        command.arg(&copied).output().unwrap()
+    };
+    let Output { status, stdout, stderr } = copy("1");
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    assert!(String::from_utf8_lossy(&stdout).contains(": version "));
+    let again = copy("1");
+    assert!(again.status.code() == Some(2) && String::from_utf8_lossy(&again.stderr).contains("exists"));
     let id = running.0.id().to_string();
     assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
     assert_eq!(running.0.wait().unwrap().code(), Some(0));
     for (index, (.., name)) in served.into_iter().enumerate() {
         let bytes = fs::read(folder.path().join(format!("{name}.DB0"))).unwrap();
         assert_eq!(bytes[64 + 24..64 + 32], (33 + index as u64).to_be_bytes());
+        if name == "three" {
+            assert_eq!(fs::read(&copied).unwrap(), bytes, "the copy is the database, label and all");
+        }
     }
 }
 

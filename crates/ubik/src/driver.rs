@@ -33,6 +33,7 @@ use crate::effect::{Answer, CallError, CallToken, ClientEvent, ClientId, Effect,
 use crate::locks::{AbortOnPanic, Held, Nothing};
 use crate::phys::{PhysicalStore, Replacement};
 use crate::site::{Clock, Config, Site, StartError};
+use crate::snapshot::Snapshot;
 use crate::transport::Transport;
 use crate::watch::{self, Log, Watch};
 
@@ -248,6 +249,11 @@ impl PeerService {
         shared.site.with_power(&mut Held::thread_entry(), |now, power| {
             power.sync_site(now.moment).map_or(0, |id| power.cell().server(id).address)
         })
+    }
+
+    /// The newest version that is known here to be committed, for a copy.
+    pub fn committed(&self) -> Option<Snapshot> {
+        self.0.upgrade()?.site.database().visible()
     }
 
     /// Any call of the DISK service but `SendFile`.

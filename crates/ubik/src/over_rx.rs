@@ -1,10 +1,12 @@
 //! The way to the peers over Rx, and the services that they call: VOTE (50) and DISK (51), as OpenAFS has them.
 //!
 //! * `calls`: connections to the peers, and the calls made on them.
+//! * [`copy`]: a database as a running server has it.
 //! * `service`: who may call this server, and what it answers.
 //! * `streams`: the bytes of calls and transfers, for both.
 
 mod calls;
+pub mod copy;
 mod service;
 mod streams;
 

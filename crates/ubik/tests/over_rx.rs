@@ -194,6 +194,36 @@ fn a_client_finds_who_serves_it() {
     assert!(matches!(hasty.write_register(5, 57), Err(ClientError::TimedOut { .. })));
 }
 
+/// U55: a client with servers in its list that never answer finds the sync site and is served all the same, without waiting for
+/// them; it would wait for an hour. It can ask one server after the other, and for a version that it has seen.
+#[test]
+fn a_client_waits_for_no_dead_server() {
+    let stores = [0; 3].map(|_| MemoryStore::new());
+    let first = start(0, 0, &stores[0]);
+    let udp_port = first._port.local_addr().unwrap().port();
+    let _cell = [first, start(1, udp_port, &stores[1]), start(2, udp_port, &stores[2])];
+    let at = |last| SocketAddr::new(Ipv4Addr::new(127, 0, 77, last).into(), udp_port);
+    let dead: Vec<SocketAddr> = (201..206).map(at).collect();
+    let _silent: Vec<UdpSocket> = dead.iter().map(|&dead| UdpSocket::bind(dead).unwrap()).collect();
+    let servers: Vec<SocketAddr> = dead.iter().copied().chain((1..4).map(at)).collect();
+    let port = Arc::new(Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap());
+    let patience = Patience { in_all: PATIENCE, silence: Duration::from_secs(3600), ..Patience::default() };
+    let client = Client::new(port, servers, table::SERVICE, Arc::new(NullSecurity), patience);
+    let written = client.write_register(5, 55).unwrap();
+    assert_eq!(client.read_register(5).unwrap().value, 55);
+    assert!(client.find_sync_site().is_some_and(|found| !dead.contains(&found)));
+
+    let read = |connection: &rx::Connection| table::request::read(5).call(connection);
+    let answers: Vec<_> = client.iterate(read).take(3).collect();
+    assert!(
+        answers.iter().all(|(server, _)| !dead.contains(server)),
+        "those that are up come first: {answers:?}"
+    );
+    let version = |reading: &ubik::registers::Reading| Version::new(reading.epoch, reading.counter);
+    let seen = client.read_at_least(version(&written), read, version).unwrap();
+    assert!(version(&seen) >= version(&written) && seen.value == 55);
+}
+
 /// U40, U41: two databases on one port in one process are independent: each elects, counts and holds what was written to
 /// it, and neither stops with the other. A stock caller, who can name none, reaches the first.
 #[test]

@@ -133,7 +133,11 @@ fn databases(arguments: &Arguments, cell: &Cell) -> Result<Vec<Database>, Failur
     Ok(databases)
 }
 
-fn parse_database(text: &str) -> Result<Database, Failure> {
+/// A database by its name, or by name and port.
+///
+/// # Errors
+/// The text is neither.
+pub fn parse_database(text: &str) -> Result<Database, Failure> {
     let (name, port) = match text.split_once(':') {
         Some((name, port)) => (name, port.parse().ok().filter(|&port| port != 0)),
         None => (text, KNOWN.iter().find(|(known, _)| *known == text).map(|&(_, port)| port)),

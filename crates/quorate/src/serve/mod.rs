@@ -5,7 +5,7 @@
 //! * `replica`: one database, its port and its services;
 //! * `peers`: whether the peers are what they are listed as.
 
-mod cell;
+pub mod cell;
 mod log;
 mod peers;
 mod replica;

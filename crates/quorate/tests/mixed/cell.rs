@@ -89,9 +89,18 @@ impl Cell {
         nodes.iter().for_each(|&node| self.lab.start_openafs(node, self.service.program));
     }
 
+    /// Ours, which may become sync site: the tests' application writes through it.
     pub fn start_ours(&mut self, node: usize) {
-        let mut arguments =
-            vec!["serve", "--stand", "--database", self.service.database, "--registers-at", REGISTERS_AT];
+        self.start_ours_with(node, &["--stand", "--registers-at", REGISTERS_AT]);
+    }
+
+    /// Ours as it is by default: beside OpenAFS's servers it only votes.
+    pub fn start_ours_voting(&mut self, node: usize) {
+        self.start_ours_with(node, &[]);
+    }
+
+    fn start_ours_with(&mut self, node: usize, more: &[&str]) {
+        let mut arguments = [&["serve", "--database", self.service.database], more].concat();
         if !self.service.keys {
             arguments.push("--no-auth");
         }
@@ -154,6 +163,22 @@ impl Cell {
         let quorate = quorate().display().to_string();
         let output = self.lab.client.command(&quorate, &arguments).output().unwrap();
         Some((serde_json::from_slice(&output.stdout).ok()?, output.status.success()))
+    }
+
+    /// What `quorate copy` makes of a server's database, from a machine that is not in the cell.
+    pub fn copy(&self, node: usize) -> Vec<u8> {
+        let path = self.lab.client.path(&format!("copy{node}"));
+        let [file, keys] =
+            [path.clone(), self.lab.client.path("etc/server")].map(|path| path.display().to_string());
+        let mut arguments = vec!["copy", self.lab.nodes[node].address(), self.service.database, &file];
+        arguments.extend(["--config-dir", &keys]);
+        if !self.service.keys {
+            arguments.push("--no-auth");
+        }
+        let quorate = quorate().display().to_string();
+        let output = self.lab.client.command(&quorate, &arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read(path).unwrap()
     }
 
     /// What `udebug` says of a server.

@@ -31,12 +31,20 @@ fn is_long() -> bool {
     std::env::var_os("QUORATE_LONG").is_some()
 }
 
-/// U4, U18, U29, U37, U39, U43: ours as follower and clone of an OpenAFS sync site, and as the sync site of OpenAFS's
-/// followers; what either wrote is the same everywhere, byte for byte, and each program's tools say so of the other's.
+/// U4, U18, U29, U37, U39, U43, U54, X12: ours as follower and clone of an OpenAFS sync site, and as the sync site of OpenAFS's
+/// followers; what either wrote is the same everywhere, byte for byte, and each program's tools say so of the other's. Ours that only
+/// votes, at the lowest address, leaves OpenAFS the lead. With keys, a vote once ended its connection (a false mandate).
 #[test]
 fn a_mixed_cell_elects_writes_and_recovers() {
     let test = "a_mixed_cell_elects_writes_and_recovers";
-    side_by_side(test, &[("follower", roles::follower, PRDB), ("sync site", roles::sync_site, PRDB)]);
+    side_by_side(
+        test,
+        &[
+            ("follower", roles::follower, PRDB),
+            ("sync site", roles::sync_site, PRDB_KEYS),
+            ("only votes", roles::only_votes, VLDB_KEYS),
+        ],
+    );
 }
 
 /// U22, U23, U43: as sync site of an OpenAFS follower whose clock is far ahead, which alone makes the quorum; the skew is

@@ -1,7 +1,7 @@
 //! The scenarios: ours as follower and clone, ours as sync site, elections from one to the other.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rx::rpc::CallStream;
 use rx::security::{NullSecurity, SecurityClass};
@@ -29,7 +29,8 @@ pub fn follower(service: Service) {
         assert!(cell.write(nth), "write {nth}");
     }
     assert!(cell.finds(2));
-    cell.wait_until_equal(&[0, 1, 2, 3]);
+    let whole = cell.wait_until_equal(&[0, 1, 2, 3]);
+    assert!(cell.copy(0) == whole, "a copy of OpenAFS's database is its file");
     let udebug = cell.udebug(0);
     assert!(udebug.contains("I am sync site") && udebug.contains("Recovery state 1f"), "{udebug}");
     assert_eq!(udebug.matches("dbcurrent=1, up=1 beaconSince=1").count(), 3, "{udebug}");
@@ -42,6 +43,25 @@ pub fn follower(service: Service) {
         let (status, content) = cell.status(node).unwrap();
         assert!(content && status["sync_site"] == "10.77.0.11", "{status:#}");
     }
+}
+
+/// Ours has the lowest address, and only votes: OpenAFS's commands write an empty cell, which needs a sync site that serves
+/// them, and go on when OpenAFS's other server is lost, by ours's vote.
+pub fn only_votes(service: Service) {
+    let mut cell = Cell::new(service, 3, &[]);
+    cell.start_ours_voting(0);
+    cell.start_openafs(&[1, 2]);
+    wait_for("OpenAFS writes beside one of ours that only votes", ELECTION, || cell.write(1).then_some(()));
+    let (status, _) = cell.status(0).unwrap();
+    let sync_site = if status["sync_site"] == "10.77.0.12" { 1 } else { 2 };
+    assert!(status["is_sync_site"] == false, "{status:#}");
+    cell.lab.nodes[3 - sync_site].kill();
+    for nth in 2..5 {
+        wait_for("a write with ours's vote", ELECTION, || cell.write(nth).then_some(()));
+    }
+    cell.wait_until_equal(&[0, sync_site]);
+    let said = cell.lab.nodes[0].said("quorate");
+    assert!(said.contains("it never stands for sync site") && !said.contains("asks for votes"), "{said}");
 }
 
 /// Ours is at the lowest address, with what OpenAFS wrote before; one of OpenAFS's has the same, one has nothing.
@@ -81,7 +101,10 @@ pub fn sync_site(service: Service) {
         client.write_register(nth % 50, nth.into()).unwrap();
     }
     assert_eq!(client.read_register(7).unwrap().value, 157);
-    cell.wait_until_equal(&[0, 1, 2]);
+    let whole = cell.wait_until_equal(&[0, 1, 2]);
+    if service.keys {
+        assert!(cell.copy(0) == whole && cell.copy(1) == whole, "a copy of either's database is its file");
+    }
     assert!(cell.finds(0), "OpenAFS's followers serve what was there before");
     let udebug = cell.udebug(0);
     assert!(udebug.contains("I am sync site") && udebug.contains("Recovery state 1f"), "{udebug}");
@@ -286,20 +309,21 @@ pub fn strangers(service: Service) {
             assert_eq!(call(51, &request.encode()), Err(not_there));
         }
         assert_eq!(call(60, &2u32.to_be_bytes()), Err(not_there));
+        // An epoch above the wall clock of a server that has no promise yet, and not far above it.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i32 + 60;
         let beacon = Beacon {
             claims_sync_site: true,
-            start: 1_900_000_000,
+            start: now,
             version: Version::NONE,
-            transaction: TransactionId { epoch: 1_900_000_000, counter: 1 },
+            transaction: TransactionId { epoch: now as u32, counter: 1 },
         };
         // A no is an empty answer, a yes would be an abort.
         let beacon = VoteCall::Beacon(beacon).encode();
         assert_eq!(call(50, &beacon), Ok(0));
         assert!(!promise.exists(), "it promised something");
-        assert_eq!(
-            call_with(&*keys, 50, &beacon).unwrap_err(),
-            CallFailure::Aborted(AbortCode(1_900_000_000))
-        );
+        wait_for("a yes to whoever holds the key", ELECTION, || {
+            (call_with(&*keys, 50, &beacon) == Err(CallFailure::Aborted(AbortCode(now)))).then_some(())
+        });
         assert!(promise.exists(), "whoever holds the key is followed");
     };
     std::thread::scope(|scope| scope.spawn(ask).join().unwrap());

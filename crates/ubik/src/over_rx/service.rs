@@ -5,6 +5,7 @@
 //! the first packet of a call, before the request is read: votes, the calls of members and those of strangers have threads
 //! and memory of their own ([`Share`]).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rx::admission::{Admission, Begins, Share};
@@ -31,9 +32,12 @@ use crate::snapshot::Snapshot;
 const NO_SUCH_SERVER: rx::AbortCode = rx::AbortCode(2);
 /// The longest request to the votes' service, in bytes: a beacon has 28.
 const MAX_VOTE_CALL: usize = 1024;
-/// The one call of the DISK service that strangers may make, and the one that is answered while it is still coming.
+/// The one call of the DISK service that strangers may make.
 const PROBE: u32 = 20010;
+/// The one that is answered while it is still coming.
 const SEND_FILE: u32 = 20006;
+/// The one that holders of the cell's key may make from anywhere, to copy the database.
+const GET_FILE: u32 = 20005;
 
 /// Who may call, and how it proves that it is who it seems.
 #[derive(Clone, Debug)]
@@ -54,6 +58,17 @@ impl Membership {
         let identity = caller.identity.as_ref();
         let proven = identity.is_some_and(|identity| identity.is_service && identity.level >= least as u8);
         (proven || !self.needs_key).then_some(from)
+    }
+
+    /// Whether this caller may copy the database without being one of the other servers: it holds the cell's key, or calls
+    /// from this server's own machine where there are no keys.
+    fn may_copy(&self, caller: &Caller) -> bool {
+        let holds_key = caller.identity.as_ref().is_some_and(|identity| identity.is_service);
+        let is_here = match caller.address.ip() {
+            IpAddr::V4(ip) => self.addresses.own().contains(&u32::from(ip)),
+            IpAddr::V6(_) => false,
+        };
+        if self.needs_key { holds_key && (is_here || self.member(caller).is_none()) } else { is_here }
     }
 }
 
@@ -127,6 +142,9 @@ impl Service for Disk {
         let opcode = first.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
         let (share, begins) = match opcode {
             Some(PROBE) => (Share::Strangers, Begins::Whole { most: size_of::<u32>() }),
+            Some(GET_FILE) if self.members.may_copy(caller) => {
+                (Share::Members, Begins::Whole { most: MAX_CALL })
+            }
             _ if self.members.member(caller).is_none() => return Err(refused(AbortCode::NOT_AUTHORIZED)),
             Some(SEND_FILE) => (Share::Members, Begins::AtOnce),
             _ => (Share::Members, Begins::Whole { most: MAX_CALL }),
@@ -147,6 +165,10 @@ impl Service for Disk {
         let decoded = DiskCall::decode(&request).map_err(bad_request)?;
         if decoded == DiskCall::Probe {
             return Ok(());
+        }
+        if matches!(decoded, DiskCall::GetFile { file: 0 }) && self.members.may_copy(call.caller()) {
+            let database = self.peers.committed().ok_or(refused(AbortCode::NO_QUORUM))?;
+            return answer_database(call, &database);
         }
         // It was one when the call was admitted; its addresses may have changed since.
         let from = self.members.member(call.caller()).ok_or(refused(AbortCode::NOT_AUTHORIZED))?;

@@ -12,10 +12,11 @@ use crate::snapshot::Snapshot;
 /// The most bytes of a call without a stream: a full `WriteV`, and room for its places.
 pub(super) const MAX_CALL: usize = MAX_WRITE_BYTES + 4096;
 /// How much of a transfer is moved at a time.
-const CHUNK: usize = 64 << 10;
+pub(super) const CHUNK: usize = 64 << 10;
 
 /// The stream is not what the protocol has there.
-const MALFORMED: rx::CallFailure = rx::CallFailure::Unanswered(rx::AbortCode(AbortCode::UNMARSHAL.0));
+pub(super) const MALFORMED: rx::CallFailure =
+    rx::CallFailure::Unanswered(rx::AbortCode(AbortCode::UNMARSHAL.0));
 
 /// Everything up to the end of the stream, at most `limit` bytes.
 pub(super) fn read_rest(
