@@ -13,12 +13,21 @@ pub enum TraceForm {
     /// Each line also says when the operation was called and answered, and, where a lock was held, at which number.
     #[default]
     Extended,
+    /// What the exact form says, as bytes: by far the cheapest for the recorded program. Our tools read it like the others.
+    Packed,
+    /// What the extended form says, as bytes.
+    PackedExtended,
 }
 
 impl TraceForm {
     /// Every form with its name.
-    pub const NAMES: [(&'static str, TraceForm); 3] =
-        [("plain", TraceForm::Plain), ("exact", TraceForm::Exact), ("extended", TraceForm::Extended)];
+    pub const NAMES: [(&'static str, TraceForm); 5] = [
+        ("plain", TraceForm::Plain),
+        ("exact", TraceForm::Exact),
+        ("extended", TraceForm::Extended),
+        ("packed", TraceForm::Packed),
+        ("packed-extended", TraceForm::PackedExtended),
+    ];
 }
 
 impl FromStr for TraceForm {
@@ -32,7 +41,7 @@ impl FromStr for TraceForm {
 
 /// No form of traces has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown trace form {name:?}; expected plain, exact or extended")]
+#[error("unknown trace form {name:?}; expected plain, exact, extended, packed or packed-extended")]
 pub struct UnknownForm {
     name: String,
 }

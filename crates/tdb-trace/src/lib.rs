@@ -9,6 +9,7 @@
 //! * [`print`](mod@print): lines.
 //! * [`form`]: the forms of traces, by name.
 //! * [`recording`], `recorder`, `tail`: what a handle of `tdb` does, as a trace: what turns it on, the lines, the file.
+//! * [`packed`]: the same as bytes instead of text.
 //! * [`client`]: the traces of a service's clients.
 //! * [`bad_line`]: what is said of text that breaks the grammar.
 //!
@@ -18,10 +19,14 @@
 pub mod bad_line;
 pub mod call;
 pub mod client;
+mod clock;
 pub mod decimal;
+mod file;
 pub mod form;
 pub mod hex;
 pub mod op;
+mod operations;
+pub mod packed;
 pub mod print;
 mod recorder;
 pub mod recording;

@@ -8,13 +8,15 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::Path;
 
-use tdb::{Event, LockKind, Moment, Observer, Opening, Operation, Stopped, StoreMode, Wait};
+use tdb::{Event, Moment, Observer, Opening, Operation, Stopped};
 
-use crate::call::{Call, Opened};
+use crate::call::Call;
+use crate::clock;
+use crate::file::new_name;
 use crate::form::TraceForm;
-use crate::op::Op;
+use crate::operations::{open_line, trace_name, with_call};
 use crate::print::Text;
-use crate::tail::{self, Tail};
+use crate::tail::Tail;
 
 /// Room for a line's number.
 const NUMBER: usize = 24;
@@ -55,23 +57,19 @@ impl Recorder {
     pub fn begin(folder: &Path, opening: &Opening, form: TraceForm) -> io::Result<Recorder> {
         std::fs::create_dir_all(folder)?;
         let process = std::process::id();
-        let named = |what: &str| {
-            let mut name = opening.name.file_name().unwrap_or(opening.name.as_os_str()).to_owned();
-            name.push(format!(".{what}.{process}"));
-            folder.join(name)
-        };
         // It has another name before it has its first line, so that nobody ever finds a trace without one.
         let recorder = Recorder {
             timed: form == TraceForm::Extended,
             ended: Cell::new(0),
             announced: Cell::new(None),
-            trace: RefCell::new(new_name(&named("begun"), Tail::create)?),
+            trace: RefCell::new(new_name(&trace_name(folder, opening, "begun"), Tail::create)?),
             process,
         };
         let now = recorder.now().0;
         let numbers = Numbers { number: opening.number, start: now, end: now, version: None };
-        recorder.put(&open_line(opening, form), &numbers)?;
-        new_name(&named("trace"), |path| recorder.trace.borrow_mut().rename(path))?;
+        recorder.put(&open_line(opening, form == TraceForm::Exact), &numbers)?;
+        let name = trace_name(folder, opening, "trace");
+        new_name(&name, |path| recorder.trace.borrow_mut().rename(path))?;
         Ok(recorder)
     }
 
@@ -153,11 +151,11 @@ impl Recorder {
 impl Observer for Recorder {
     #[inline]
     fn now(&self) -> Moment {
-        Moment(if self.timed { tail::now() } else { 0 })
+        Moment(if self.timed { clock::now() } else { 0 })
     }
 
     fn about_to(&self, operation: &Operation<'_>, called: Moment, number: u32) -> Result<(), Stopped> {
-        let announced = self.announce(&call_of(operation), called, number);
+        let announced = with_call(operation, |call| self.announce(call, called, number));
         announced.map_err(|error| self.stopped(&error))
     }
 
@@ -172,7 +170,7 @@ impl Observer for Recorder {
         let end = event.answered.map_or_else(|| self.now().0, |answered| answered.0.max(self.ended.get()));
         self.ended.set(end);
         let numbers = Numbers { number: event.number, start: event.called.0, end, version: event.version };
-        let mut written = self.write(&call_of(&event.operation), &numbers);
+        let mut written = with_call(&event.operation, |call| self.write(call, &numbers));
         if written.is_ok() && event.operation == Operation::Close {
             written = self.trace.borrow().check();
         }
@@ -197,110 +195,4 @@ fn begin_line<'a>(tail: &'a mut Tail, call: &Call<'_>, number: u32) -> io::Resul
     let number = text.number(number);
     text.call(call);
     Ok((text, number))
-}
-
-/// Calls `make` with names that differ, until it finds that one is new.
-fn new_name<T>(first: &Path, mut make: impl FnMut(&Path) -> io::Result<T>) -> io::Result<T> {
-    let mut path = first.to_owned();
-    for nth in 2.. {
-        match make(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let mut name = first.as_os_str().to_owned();
-                name.push(format!(".{nth}"));
-                path = name.into();
-            }
-            other => return other,
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
-}
-
-/// The trace's first line.
-fn open_line(opening: &Opening, form: TraceForm) -> Call<'static> {
-    let asked = [
-        (opening.create, libc::O_CREAT),
-        (opening.exclusive, libc::O_EXCL),
-        (opening.truncate, libc::O_TRUNC),
-    ];
-    let mode = if opening.read_only { libc::O_RDONLY } else { libc::O_RDWR };
-    let open_flags = asked.iter().filter(|(on, _)| *on).fold(mode, |flags, (_, flag)| flags | flag) as u32;
-    let opened = Opened { seq: 0, hash_size: opening.hash_size, tdb_flags: opening.flags.0, open_flags };
-    // Without a lock a number is read at any moment.
-    if form == TraceForm::Exact && opening.takes_locks { Call::OpenExact(opened) } else { Call::Open(opened) }
-}
-
-/// What the operation's line says.
-#[inline(always)]
-fn call_of<'a>(operation: &Operation<'a>) -> Call<'a> {
-    match *operation {
-        Operation::Fetch { key, value } => Call::KeyRecord(Op::Fetch, Some(key), value),
-        Operation::ParseRecord { key, found } => Call::KeyResult(Op::ParseRecord, Some(key), result(found)),
-        Operation::Exists { key, found } => Call::KeyResult(Op::Exists, Some(key), found.into()),
-        Operation::Store { key, parts, mode, done } => {
-            Call::StoreParts { key, parts, flag: flag(mode), result: result(done) }
-        }
-        Operation::Append { key, before, more } => {
-            Call::Append { key: Some(key), before, appended: Some(more) }
-        }
-        Operation::Delete { key, done } => Call::KeyResult(Op::Delete, Some(key), result(done)),
-        Operation::Shown { key, value } => Call::KeyRecord(Op::Traverse, Some(key), Some(value)),
-        Operation::FirstKey { found } => Call::Firstkey(found),
-        Operation::NextKey { key, found } => Call::KeyRecord(Op::Nextkey, Some(key), found),
-        Operation::LockChain { key, kind, wait, locked } => chain_lock(key, kind, wait, locked),
-        Operation::UnlockChain { key, kind: LockKind::Write } => Call::Key(Op::Chainunlock, Some(key)),
-        Operation::UnlockChain { key, kind: LockKind::Read } => Call::Key(Op::ChainunlockRead, Some(key)),
-        Operation::MarkChain { key } => Call::Key(Op::ChainlockMark, Some(key)),
-        Operation::UnmarkChain { key } => Call::Key(Op::ChainlockUnmark, Some(key)),
-        Operation::LockAll { kind, wait, locked } => lock_all(kind, wait, locked),
-        Operation::UnlockAll { kind: LockKind::Write } => Call::Bare(Op::Unlockall),
-        Operation::UnlockAll { kind: LockKind::Read } => Call::Bare(Op::UnlockallRead),
-        Operation::MarkAll => Call::Bare(Op::LockallMark),
-        Operation::UnmarkAll => Call::Bare(Op::LockallUnmark),
-        Operation::TraverseStart { write: true } => Call::Bare(Op::TraverseStart),
-        Operation::TraverseStart { write: false } => Call::Bare(Op::TraverseReadStart),
-        Operation::TraverseEnd { stopped_after: Some(count) } => {
-            Call::Result(Op::TraverseEnd, count.min(i32::MAX as u64) as i32)
-        }
-        Operation::TraverseEnd { stopped_after: None } => Call::Bare(Op::TraverseEnd),
-        Operation::TransactionStart => Call::Bare(Op::TransactionStart),
-        Operation::PrepareCommit => Call::Bare(Op::TransactionPrepareCommit),
-        Operation::Commit => Call::Bare(Op::TransactionCommit),
-        Operation::Cancel => Call::Bare(Op::TransactionCancel),
-        Operation::WipeAll => Call::Bare(Op::WipeAll),
-        Operation::Repack => Call::Bare(Op::Repack),
-        Operation::SequenceNumber(number) => Call::Result(Op::GetSeqnum, number.cast_signed()),
-        Operation::Close => Call::Bare(Op::Close),
-    }
-}
-
-fn chain_lock(key: &[u8], kind: LockKind, wait: Wait, locked: bool) -> Call<'_> {
-    match (kind, wait) {
-        (LockKind::Write, Wait::Yes) => Call::Key(Op::Chainlock, Some(key)),
-        (LockKind::Read, Wait::Yes) => Call::Key(Op::ChainlockRead, Some(key)),
-        (LockKind::Write, Wait::No) => Call::KeyResult(Op::ChainlockNonblock, Some(key), result(locked)),
-        (LockKind::Read, Wait::No) => Call::KeyResult(Op::ChainlockReadNonblock, Some(key), result(locked)),
-    }
-}
-
-fn lock_all(kind: LockKind, wait: Wait, locked: bool) -> Call<'static> {
-    match (kind, wait) {
-        (LockKind::Write, Wait::Yes) => Call::Bare(Op::Lockall),
-        (LockKind::Read, Wait::Yes) => Call::Bare(Op::LockallRead),
-        (LockKind::Write, Wait::No) => Call::Result(Op::LockallNonblock, result(locked)),
-        (LockKind::Read, Wait::No) => Call::Result(Op::LockallReadNonblock, result(locked)),
-    }
-}
-
-/// What a line says of something that was done, or was not.
-fn result(done: bool) -> i32 {
-    if done { 0 } else { -1 }
-}
-
-/// The flag on a line.
-fn flag(mode: StoreMode) -> u32 {
-    match mode {
-        StoreMode::Replace => 1,
-        StoreMode::Insert => 2,
-        StoreMode::Modify => 3,
-    }
 }

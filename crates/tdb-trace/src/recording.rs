@@ -4,11 +4,13 @@
 //! other programs do not.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 
 use tdb::{LogLevel, Observe, Observer, OpenError, Opening};
 
 use crate::form::TraceForm;
+use crate::packed::recorder::PackedRecorder;
 use crate::recorder::Recorder;
 
 /// The name of the variable that turns recording on: a folder for the traces.
@@ -80,13 +82,26 @@ impl Recording {
     }
 }
 
+impl Recording {
+    fn recorder(&self, opening: &Opening) -> io::Result<Box<dyn Observer>> {
+        Ok(match self.form {
+            TraceForm::Plain | TraceForm::Exact | TraceForm::Extended => {
+                Box::new(Recorder::begin(&self.folder, opening, self.form)?)
+            }
+            TraceForm::Packed | TraceForm::PackedExtended => {
+                Box::new(PackedRecorder::begin(&self.folder, opening, self.form)?)
+            }
+        })
+    }
+}
+
 impl Observe for Recording {
     fn begin(&self, opening: &Opening) -> Result<Option<Box<dyn Observer>>, OpenError> {
         if let Some(complaint) = &self.complaint {
             opening.say(LogLevel::Error, complaint);
         }
-        match Recorder::begin(&self.folder, opening, self.form) {
-            Ok(recorder) => Ok(Some(Box::new(recorder))),
+        match self.recorder(opening) {
+            Ok(recorder) => Ok(Some(recorder)),
             Err(source) if self.required => Err(OpenError::Io { path: self.folder.clone(), source }),
             Err(error) => {
                 let folder = self.folder.display();

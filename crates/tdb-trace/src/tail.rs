@@ -9,12 +9,13 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use tdb::sigbus::{self, Watch};
+
+use crate::file;
 
 /// How much the file grows at a time, unless a line needs more: lines are written before these pages, fresh from the
 /// kernel, have left the cache again.
@@ -45,22 +46,15 @@ unsafe impl Send for Tail {}
 impl Tail {
     /// Makes the file, which must not exist.
     pub fn create(path: &Path) -> io::Result<Tail> {
-        let mut how = std::fs::OpenOptions::new();
-        how.read(true).write(true).create_new(true).mode(0o600).custom_flags(libc::O_CLOEXEC);
         sigbus::install()?;
-        let file = how.open(path)?;
+        let file = file::create(path)?;
         let window = ptr::null_mut();
         Ok(Tail { file, path: path.into(), window, start: 0, len: 0, mapped: 0, at: 0, watch: None })
     }
 
     /// Gives it another name, which nothing has.
     pub fn rename(&mut self, path: &Path) -> io::Result<()> {
-        // Unlike renaming, this fails if the name is taken. Not every file system has links.
-        match std::fs::hard_link(&self.path, path) {
-            Ok(()) => std::fs::remove_file(&self.path)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists || path.exists() => return Err(error),
-            Err(_) => std::fs::rename(&self.path, path)?,
-        }
+        file::rename(&self.path, path)?;
         self.path = path.into();
         Ok(())
     }
@@ -74,7 +68,7 @@ impl Tail {
     #[inline]
     pub fn room(&mut self, len: usize) -> io::Result<&mut [u8]> {
         if self.watch.as_ref().is_some_and(Watch::was_hit) {
-            return Err(cut_short());
+            return Err(file::cut_short());
         }
         // One byte more: the zero behind the line.
         if len + 1 > self.len - self.at {
@@ -124,14 +118,8 @@ impl Tail {
     /// # Errors
     /// Another process has removed it or cut it short.
     pub fn check(&self) -> io::Result<()> {
-        let file = self.file.metadata()?;
-        if self.watch.as_ref().is_some_and(Watch::was_hit) || file.len() < self.start + self.len as u64 {
-            return Err(cut_short());
-        }
-        if file.nlink() == 0 {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "another process has removed the file"));
-        }
-        Ok(())
+        let cut = self.watch.as_ref().is_some_and(Watch::was_hit);
+        file::check(&self.file.metadata()?, self.start + self.len as u64, cut)
     }
 
     /// Makes the file long enough for `len` more bytes, and moves the window on if they lie behind it.
@@ -211,21 +199,8 @@ impl Tail {
     }
 }
 
-fn cut_short() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "another process has cut the file short")
-}
-
 impl Drop for Tail {
     fn drop(&mut self) {
         self.unmap();
     }
-}
-
-/// Nanoseconds of the machine's monotonic clock.
-#[inline]
-pub(crate) fn now() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: room for the answer; this clock is there on every machine.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -1,68 +1,35 @@
-//! Recording: what a handle's trace holds, byte for byte but for the times, and what becomes of it when things go wrong.
+//! Recording: what a handle's trace holds, byte for byte but for the times.
 #![allow(clippy::unwrap_used)]
 #![allow(unsafe_code)]
 
+mod common;
+
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use tdb::compat::Tdb;
-use tdb::{LockKind, OpenOptions, StoreMode, Wait};
+use common::{Dialect, everything, folder, lines, only_trace, open, open_in_form, text, traces};
+use tdb::{OpenOptions, StoreMode, Wait};
 use tdb_trace::{Recording, TraceForm};
-use tempfile::TempDir;
-
-/// In memory, so that syncs are cheap; the system's folder elsewhere.
-fn folder() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
-}
-
-fn open(folder: &Path) -> Tdb {
-    open_in_form(folder, TraceForm::Extended)
-}
-
-fn open_in_form(folder: &Path, form: TraceForm) -> Tdb {
-    OpenOptions::new()
-        .create(true)
-        .hash_size(7)
-        .observe(Recording::to(folder.join("traces")).form(form))
-        .open_in_dialect(folder.join("db"))
-        .unwrap()
-}
-
-/// The traces in a folder, by name.
-fn traces(folder: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> =
-        std::fs::read_dir(folder.join("traces")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    found.sort();
-    found
-}
-
-/// The one trace that there is.
-fn only_trace(folder: &Path) -> PathBuf {
-    let [trace] = &traces(folder)[..] else { panic!("{:?}", traces(folder)) };
-    trace.clone()
-}
-
-/// A trace's lines without their stamps, up to its end.
-fn lines(trace: &Path) -> Vec<String> {
-    let text = std::fs::read(trace).unwrap();
-    let text = text.split(|&byte| byte == 0).next().unwrap();
-    let text = std::str::from_utf8(text).unwrap();
-    text.lines().map(|line| line.split(" #").next().unwrap().to_owned()).collect()
-}
 
 /// R4: every call is written as libtdb's tracer writes it, with times, and with a version where a lock was held.
 #[test]
 fn a_trace_says_what_was_done() {
+    for form in [TraceForm::Extended, TraceForm::PackedExtended] {
+        must_say_what_was_done(form);
+    }
+}
+
+fn must_say_what_was_done(form: TraceForm) {
     let folder = folder();
-    let database = open(folder.path());
+    let database = open_in_form(folder.path(), form);
     let path = only_trace(folder.path());
     everything(&database);
     drop(database);
     let expected = include_str!("data/recorded.trace");
     assert_eq!(lines(&path), expected.lines().collect::<Vec<_>>());
-    let text = std::fs::read_to_string(&path).unwrap();
+    let text = String::from_utf8(text(&path)).unwrap();
     assert!(text.lines().all(|line| line.contains(" #")), "{text}");
     let versioned = |line: &&str| line.contains(" v");
     let [fetches, stores] = ["tdb_fetch", "tdb_store"].map(|name| {
@@ -84,13 +51,15 @@ fn a_trace_says_what_was_done() {
 fn the_plain_form_has_nothing_else() {
     let expected = include_str!("data/recorded.trace");
     let marked = expected.replacen('\n', " #v\n", 1);
-    for (form, expected) in [(TraceForm::Plain, expected), (TraceForm::Exact, &marked)] {
+    for (form, expected) in
+        [(TraceForm::Plain, expected), (TraceForm::Exact, &marked), (TraceForm::Packed, &marked)]
+    {
         let folder = folder();
         let database = open_in_form(folder.path(), form);
         let path = only_trace(folder.path());
         everything(&database);
         drop(database);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected, "{form:?}");
+        assert_eq!(String::from_utf8(text(&path)).unwrap(), expected, "{form:?}");
     }
 }
 
@@ -134,7 +103,7 @@ fn the_form_is_chosen_by_a_variable() {
             Some(mark) => assert_eq!(first, mark),
             None => assert!(first.starts_with(" #") && first.contains('+'), "{word}: {first}"),
         }
-        let log = "unknown trace form \"Plain\"; expected plain, exact or extended";
+        let log = "unknown trace form \"Plain\"; expected plain, exact, extended";
         assert_eq!(text.contains(log), word == "Plain", "{text}");
     }
 }
@@ -144,56 +113,6 @@ fn show_form(folder: &Path) {
     options.create(true).hash_size(7).log(Arc::new(|_, message| println!("{message}")));
     options.observe(Recording::from_environment().unwrap());
     drop(options.open_in_dialect(folder.join("db")).unwrap());
-}
-
-fn everything(database: &Tdb) {
-    database.store(b"a", b"1", StoreMode::Insert).unwrap();
-    database.store(b"a", b"1", StoreMode::Insert).unwrap_err();
-    database.store_parts(b"b", &[b"2", b"", b"3"], StoreMode::Replace).unwrap();
-    database.store(b"c", b"", StoreMode::Modify).unwrap_err();
-    database.append(b"c", b"4").unwrap();
-    database.append(b"c", b"5").unwrap();
-    assert_eq!(database.fetch(b"c").unwrap().unwrap(), b"45");
-    assert!(!database.exists(b"d").unwrap());
-    database.parse_record(b"a", |_| ()).unwrap();
-    database.parse_record(b"d", |_| ()).unwrap();
-    database.delete(b"a").unwrap();
-    database.delete(b"a").unwrap_err();
-    database.seqnum().unwrap();
-    database.lock_chain(b"b", LockKind::Read, Wait::No).unwrap();
-    database.unlock_chain(b"b", LockKind::Read).unwrap();
-    database.lock_chain(b"b", LockKind::Write, Wait::Yes).unwrap();
-    database.unlock_chain(b"b", LockKind::Write).unwrap();
-    database.unlock_chain(b"b", LockKind::Write).unwrap_err();
-    database.lock_all(LockKind::Write, Wait::Yes).unwrap();
-    database.unlock_all(LockKind::Write).unwrap();
-    database.lock_all(LockKind::Read, Wait::No).unwrap();
-    database.unlock_all(LockKind::Read).unwrap();
-    database.traverse(|_, _| ControlFlow::Break(())).unwrap();
-    database.delete(b"b").unwrap();
-    database
-        .traverse_read(|_, _| {
-            database.fetch(b"c").unwrap();
-            ControlFlow::Continue(())
-        })
-        .unwrap();
-    let key = database.first_key().unwrap().unwrap();
-    database.next_key(&key).unwrap();
-    database.transaction_start(Wait::Yes).unwrap();
-    database.transaction_start(Wait::Yes).unwrap();
-    database.store(b"t", b"6", StoreMode::Replace).unwrap();
-    database.transaction_prepare_commit().unwrap();
-    database.transaction_commit().unwrap();
-    database.fetch(b"t").unwrap();
-    database.transaction_commit().unwrap();
-    database.transaction_start(Wait::Yes).unwrap();
-    database.store(b"t", b"7", StoreMode::Replace).unwrap();
-    database.transaction_prepare_commit().unwrap();
-    database.transaction_cancel().unwrap();
-    database.wipe_all().unwrap();
-    database.repack().unwrap();
-    database.mark_chain(b"a").unwrap();
-    database.unmark_chain(b"a").unwrap();
 }
 
 /// R4, R16: of a copy a walk shows what it will, but not behind lines that say something else: those may have had to wait
@@ -389,109 +308,4 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     options.create(true).observe(Recording::to("/dev/null/traces"));
     let error = options.open_in_dialect(folder.path().join("db")).unwrap_err();
     assert!(error.to_string().contains("/dev/null/traces"), "{error}");
-}
-
-/// Set for the process that fills a small file system.
-const SMALL: &str = "QUORATE_TEST_SMALL";
-
-/// R4: when the disk is full the trace ends, the log says so, and the database goes on.
-#[test]
-fn a_full_disk_ends_the_trace_and_not_the_database() {
-    if let Some(folder) = std::env::var_os(SMALL) {
-        return fill(Path::new(&folder));
-    }
-    let folder = folder();
-    let small = folder.path().join("small");
-    std::fs::create_dir(&small).unwrap();
-    let script = "mount -t tmpfs -o size=3m tmpfs \"$1\" && exec \"$2\" --exact a_full_disk_ends_the_trace_and_not_the_database";
-    let output = Command::new("unshare")
-        .args(["--mount", "--map-root-user", "sh", "-c", script, "sh"])
-        .args([&small, &std::env::current_exe().unwrap()])
-        .env(SMALL, folder.path())
-        .output();
-    let Some(output) =
-        output.ok().filter(|output| output.status.code() != Some(32) && output.status.code() != Some(1))
-    else {
-        return testbed::skip("a_full_disk_ends_the_trace", "no file system can be mounted here");
-    };
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
-}
-
-fn fill(folder: &Path) {
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let log = Arc::clone(&heard);
-    let mut options = OpenOptions::new();
-    options.create(true).observe(Recording::to(folder.join("small/traces")));
-    options.log(Arc::new(move |_, message| log.lock().unwrap().push(message.to_owned())));
-    let database = options.open_in_dialect(folder.join("db")).unwrap();
-    let path = only_trace(&folder.join("small"));
-    let value = vec![b'x'; 10_000];
-    for number in 0..400u32 {
-        database.store(&number.to_le_bytes(), &value, StoreMode::Replace).unwrap();
-    }
-    assert!(!database.is_observed());
-    assert_eq!(database.fetch(&399u32.to_le_bytes()).unwrap().as_deref(), Some(&*value));
-    let heard = heard.lock().unwrap();
-    let told = heard.iter().filter(|message| message.contains("the trace ends here")).count();
-    assert_eq!(told, 1, "{heard:?}");
-    let kept = lines(&path);
-    assert!(kept.len() > 50 && kept.len() < 400, "{}", kept.len());
-    assert!(kept[1..].iter().all(|line| line.ends_with(" 0x1 = 0")));
-}
-
-/// R4: another process cuts the trace short or removes it: the program goes on, and the log says once, at the latest when the
-/// database is closed, where the trace ends.
-#[test]
-fn a_trace_that_is_cut_short_or_removed_ends_and_the_database_goes_on() {
-    let cut = |len| {
-        move |trace: &Path| std::fs::OpenOptions::new().write(true).open(trace).unwrap().set_len(len).unwrap()
-    };
-    type Harm<'a> = &'a dyn Fn(&Path);
-    let harms: [(Harm<'_>, &str); 4] = [
-        (&cut(0), "another process has cut the file short"),
-        (&cut(1000), "another process has cut the file short"),
-        (&cut(100_000), "another process has cut the file short"),
-        (&|trace| std::fs::remove_file(trace).unwrap(), "another process has removed the file"),
-    ];
-    for (harm, complaint) in harms {
-        for stores in [1u32, 200, 20_000] {
-            let folder = folder();
-            let heard = Arc::new(Mutex::new(Vec::new()));
-            let log = Arc::clone(&heard);
-            let mut options = OpenOptions::new();
-            options.create(true).observe(Recording::to(folder.path().join("traces")));
-            options.log(Arc::new(move |_, message| log.lock().unwrap().push(message.to_owned())));
-            let database = options.open_in_dialect(folder.path().join("db")).unwrap();
-            let trace = only_trace(folder.path());
-            for number in 0..300u32 {
-                database.store(&number.to_le_bytes(), &[b'x'; 100], StoreMode::Replace).unwrap();
-            }
-
-            harm(&trace);
-
-            for number in 0..stores {
-                database.store(&number.to_le_bytes(), b"later", StoreMode::Replace).unwrap();
-            }
-            assert_eq!(database.fetch(&0u32.to_le_bytes()).unwrap().as_deref(), Some(&b"later"[..]));
-            drop(database);
-            let heard = heard.lock().unwrap();
-            let told: Vec<&String> =
-                heard.iter().filter(|message| message.contains("the trace ends here")).collect();
-            assert_eq!(told.len(), 1, "{complaint}, {stores} stores: {heard:?}");
-            assert!(told[0].contains(complaint) && told[0].contains("db.trace."), "{told:?}");
-        }
-    }
-}
-
-/// Opening what C's interface would open.
-trait Dialect {
-    fn open_in_dialect(&self, path: impl AsRef<Path>) -> Result<Tdb, tdb::OpenError>;
-}
-
-impl Dialect for OpenOptions {
-    fn open_in_dialect(&self, path: impl AsRef<Path>) -> Result<Tdb, tdb::OpenError> {
-        Tdb::open(self, path)
-    }
 }

@@ -29,8 +29,8 @@ pub struct Arguments {
     /// Record what is done, as a trace in this folder, for `quorate check` and `quorate replay`.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
-    /// Of the trace: `plain` as libtdb writes it, `exact` with a mark that its numbers are exact, or `extended` with times
-    /// [default: $QUORATE_TDB_RECORD_FORM, or extended].
+    /// Of the trace: `plain` as libtdb writes it, `exact` with a mark that its numbers are exact, `extended` with times; `packed` or
+    /// `packed-extended` for the same as bytes, which cost the least [default: $QUORATE_TDB_RECORD_FORM, or extended].
     #[arg(long, value_name = "FORM", requires = "record")]
     record_form: Option<TraceForm>,
 }

@@ -4,7 +4,7 @@
 //! grammatical, every group has a start, and appends of both dialects say what was there before and after. A trace
 //! streams through one buffer; what stays in memory is each distinct key and value once, and about 17 bytes a row.
 //!
-//! * [`source`]: plain, gzip and zstd files, folders.
+//! * [`source`]: plain, packed, gzip and zstd files, folders.
 //! * [`line`](mod@line): a line, by the grammar of `tdb-trace`.
 //! * [`records`]: keys and values of the last lines, which wait for their ids.
 //! * [`intern`], [`strings`], [`words`], [`columns`]: what is kept.

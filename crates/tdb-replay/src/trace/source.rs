@@ -1,11 +1,13 @@
 //! The bytes of a trace file, whatever they are packed in.
 //!
-//! Owns the opening of files: plain, gzip or zstd by their first bytes, never by their name; folders as the traces in
+//! Owns the opening of files: plain, packed, gzip or zstd by their first bytes, never by their name; folders as the traces in
 //! them.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
+
+use tdb_trace::packed::{self, PackedText};
 
 /// A stream of a trace's text.
 pub type Source = Box<dyn Read + Send>;
@@ -19,22 +21,32 @@ pub fn open(path: &Path) -> io::Result<Source> {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
     }
     let mut file = File::open(path)?;
-    let mut magic = [0; 4];
-    let mut read = 0;
-    while read < magic.len() {
-        match file.read(&mut magic[read..])? {
-            0 => break,
-            n => read += n,
-        }
-    }
+    let magic = first_bytes(&mut file)?;
     file.rewind()?;
-    if magic == ZSTD {
-        return Ok(Box::new(zstd::stream::read::Decoder::new(file)?));
+    if magic.starts_with(&ZSTD) {
+        return text_of(zstd::stream::read::Decoder::new(file)?);
     }
     if magic.starts_with(&GZIP) {
-        return Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file))));
+        return text_of(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));
+    }
+    if magic == packed::MAGIC {
+        return Ok(Box::new(PackedText::new(file)?));
     }
     Ok(Box::new(file))
+}
+
+/// The text of what was compressed, which may be a packed trace.
+fn text_of(mut stream: impl Read + Send + 'static) -> io::Result<Source> {
+    let first = first_bytes(&mut stream)?;
+    let stream = io::Cursor::new(first.clone()).chain(stream);
+    Ok(if first == packed::MAGIC { Box::new(PackedText::new(stream)?) } else { Box::new(stream) })
+}
+
+/// As many bytes as tell what it is; fewer if there are no more.
+fn first_bytes(stream: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    stream.take(packed::MAGIC.len() as u64).read_to_end(&mut first)?;
+    Ok(first)
 }
 
 /// The trace files that `path` stands for: itself, or, if it is a folder, the files in it with `.trace` in their
