@@ -13,7 +13,7 @@ use ubik::addresses::Addresses;
 use ubik::application::BeginError;
 use ubik::client::{Client, ClientError, Patience};
 use ubik::driver::Server;
-use ubik::effect::{Reply, WriteError};
+use ubik::effect::{ReadKind, Reply, WriteError};
 use ubik::locks::Held;
 use ubik::over_rx::{Membership, RxTransport, Services, VOTE, serve};
 use ubik::phys::memory::MemoryStore;
@@ -123,7 +123,13 @@ fn a_cell_over_rx_elects_writes_and_recovers() {
         assert!(found == version && bytes == large, "server {index}");
     }
 
-    let debug = cell[sync_site].server.as_ref().unwrap().site().site_debug(&mut Held::thread_entry());
+    let serving = cell[sync_site].server.as_ref().unwrap();
+    let read_locks = || serving.site().site_debug(&mut Held::thread_entry()).any_read_locks;
+    let reading = serving.begin_read(ReadKind::Newest, PATIENCE).unwrap();
+    assert!(read_locks(), "a reader is shown");
+    drop(reading);
+    assert!(!read_locks());
+    let debug = serving.site().site_debug(&mut Held::thread_entry());
     assert!(debug.is_sync_site && debug.sync_site_until > debug.now && debug.recovery_state == 0x1f);
     assert_eq!((debug.local_version, debug.servers), (version, 3));
     let follower = cell[(sync_site + 1) % 3].server.as_ref().unwrap().site();
