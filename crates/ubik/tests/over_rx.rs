@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rx::rpc::CallStream;
 use rx::security::{NullSecurity, SecurityClass};
-use rx::{AbortCode, Port, PortConfig, ServiceId, Timeouts};
+use rx::{AbortCode, CallFailure, Port, PortConfig, ServiceId, Timeouts};
 use ubik::addresses::Addresses;
 use ubik::application::BeginError;
 use ubik::client::{Client, ClientError, Patience};
@@ -22,6 +22,7 @@ use ubik::site::Config;
 use ubik::transport::Transport;
 use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerId, ServerKind, ServerSet};
+use ubik_proto::code;
 use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
 use ubik_proto::profile::Profile;
 use ubik_proto::version::{TransactionId, Version};
@@ -477,4 +478,23 @@ fn a_cell_keeps_its_sync_site_under_abuse() {
     let grown = resident().saturating_sub(before);
     eprintln!("3 servers under abuse: {writes} writes, {:.1} MB more", grown as f64 / 1e6);
     assert!(writes > 0 && grown < 3 * (32 << 20), "{writes} writes, {grown} bytes");
+}
+
+/// U49, X11: a transfer that will be refused is refused before its body: its first packet is enough.
+#[test]
+fn a_transfer_is_refused_before_its_body() {
+    let server = start(0, 0, &MemoryStore::new());
+    let at = server._port.local_addr().unwrap();
+    let port = open_port(SocketAddr::new(address(1).into(), 0));
+    // The server has just started, and promised nothing to anybody.
+    let connection = port.connect(at, Services::STOCK.disk, &NullSecurity, Timeouts::default());
+    let mut call = connection.start().unwrap();
+    let version = Version::new(1_900_000_000, 1);
+    call.write(&DiskCall::SendFile { file: 0, length: 100 << 20, version }.encode()).unwrap();
+    // As much of the body as is sent before anything must be acked; nothing more will come, nor the end.
+    let mut written = Ok(());
+    while written.is_ok() {
+        written = call.write(&[7; 1 << 16]);
+    }
+    assert_eq!(written, Err(CallFailure::Aborted(AbortCode(code::AbortCode::OUT_OF_SYNC.0))));
 }
