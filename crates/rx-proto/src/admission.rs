@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use crate::codes::AbortCode;
 use crate::config::EndpointConfig;
-use crate::endpoint::{CallRef, Caller};
+use crate::names::{CallRef, Caller};
 
 /// Whose resources a call uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -18,7 +18,7 @@ use crate::call::{Call, Expired, Side, Windows};
 use crate::codes::{AbortCode, CallFailure};
 use crate::config::{EndpointConfig, Timeouts};
 use crate::debug::{ChannelReport, ConnectionReport, Counters};
-use crate::endpoint::{CallRef, ConnectionRef, Event, ServiceId};
+use crate::names::{CallRef, ConnectionRef, Event, ServiceId};
 use crate::packet::{Header, PacketType};
 use crate::peer::Peer;
 use crate::security::{ConnectionIdentity, ConnectionSecurity, Random};

@@ -10,7 +10,6 @@
 
 mod application;
 mod inbound;
-mod names;
 mod questions;
 mod shares;
 
@@ -31,7 +30,7 @@ use crate::security::{Random, SecurityClass};
 use crate::table::Table;
 use crate::time::Time;
 
-pub use names::{CallRef, Caller, ConnectionRef, Event, Read, ServiceId, StartError, ThreadReport, Transmit};
+use crate::names::{ConnectionRef, Event, ServiceId, ThreadReport, Transmit};
 
 /// How often connections are looked at for having been idle.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);

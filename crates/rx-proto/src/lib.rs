@@ -16,6 +16,7 @@
 mod call;
 mod connection;
 mod endpoint;
+mod names;
 mod peer;
 mod receive;
 mod send;
@@ -36,7 +37,6 @@ pub mod xdr;
 
 pub use codes::{AbortCode, CallFailure};
 pub use config::{EndpointConfig, Timeouts};
-pub use endpoint::{
-    CallRef, Caller, ConnectionRef, Endpoint, Event, Read, ServiceId, StartError, ThreadReport, Transmit,
-};
+pub use endpoint::Endpoint;
+pub use names::{CallRef, Caller, ConnectionRef, Event, Read, ServiceId, StartError, ThreadReport, Transmit};
 pub use time::Time;

@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 
 use crate::codes::{AbortCode, CallFailure};
-use crate::endpoint::Caller;
+use crate::names::Caller;
 use crate::xdr::{Source, Xdr, XdrError};
 
 /// The two streams of a call, ours to write and the peer's to read.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use crate::call::Side;
 use crate::connection::Connection;
-use crate::endpoint::ConnectionRef;
+use crate::names::ConnectionRef;
 use crate::packet::Header;
 
 /// Peers whose epoch has the top bit have drawn it at random.

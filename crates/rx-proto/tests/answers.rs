@@ -6,6 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use rx_proto::admission::Everybody;
 use rx_proto::packet::{Header, PacketType, flags};
+use rx_proto::rxkad::client::RxkadClient;
+use rx_proto::rxkad::keys::{KeyFile, ServerKey};
+use rx_proto::rxkad::server::RxkadServer;
+use rx_proto::rxkad::ticket::Printed;
+use rx_proto::rxkad::{Level, kerberos};
 use rx_proto::security::{
     ConnectionIdentity, ConnectionSecurity, NullSecurity, Random, SecurityClass, SecurityIndex,
 };
@@ -143,4 +148,69 @@ fn a_call_is_attributed_to_the_address_that_its_packet_came_from() {
     }
     assert_eq!(callers[0].channel, callers[3].channel, "the member's calls are in order");
     assert!(callers[1].channel != callers[0].channel && callers[2].channel != callers[0].channel);
+}
+
+/// Carries what either side has to send, until neither has.
+fn exchange(
+    client: &mut Endpoint,
+    here: SocketAddr,
+    server: &mut Endpoint,
+    there: SocketAddr,
+) -> Vec<Vec<u8>> {
+    let mut sent_by_client = Vec::new();
+    loop {
+        let (out, back) = (client.poll_transmit(Time::ZERO), server.poll_transmit(Time::ZERO));
+        if out.is_none() && back.is_none() {
+            return sent_by_client;
+        }
+        for datagram in out.iter().flat_map(|out| out.bytes.chunks(out.segment)) {
+            sent_by_client.push(datagram.to_vec());
+            server.handle_datagram(Time::ZERO, here, None, datagram);
+        }
+        for datagram in back.iter().flat_map(|back| back.bytes.chunks(back.segment)) {
+            client.handle_datagram(Time::ZERO, there, None, datagram);
+        }
+    }
+}
+
+/// X12: whoever guesses at the 16 bits of a packet's checksum gets a few tries on a connection, and then has none.
+#[test]
+fn a_connection_on_which_checksums_are_guessed_is_given_up() {
+    let key =
+        ServerKey { version: 3, encryption_type: kerberos::AES128_CTS_HMAC_SHA1_96, material: vec![5; 16] };
+    let printed = Printed::new(&key, &mut Seeded(fastrand::Rng::with_seed(1))).unwrap();
+    let rxkad = RxkadServer { keys: Arc::new(KeyFile::from_keys(vec![key])), least_level: Level::Clear };
+    let (mut client, mut server) = (endpoint(), endpoint());
+    for endpoint in [&mut client, &mut server] {
+        endpoint.set_unix_time(Time::ZERO, 1_700_000_000);
+    }
+    server.add_service(VOTES, vec![Arc::new(rxkad)], Arc::new(Everybody));
+    let here = SocketAddr::from(([10, 0, 0, 1], 7002));
+    let class = RxkadClient::printed(printed, Level::Clear);
+    let at = client.connect(Time::ZERO, server_address(), VOTES, &class, Timeouts::default());
+    let call = client.start_call(Time::ZERO, at).unwrap().unwrap();
+    client.write(Time::ZERO, call, b"begin").unwrap();
+    client.finish(Time::ZERO, call).unwrap();
+    let sent = exchange(&mut client, here, &mut server, server_address());
+    let Some(Event::IncomingCall { call, .. }) = server.poll_event() else { panic!("the call is announced") };
+    server.end_call(Time::ZERO, call, None);
+    let data = sent.iter().find(|bytes| bytes[20] == PacketType::Data as u8).unwrap();
+    let guess = |checksum: u16| {
+        let header = Header { call_number: 2, serial: 9, checksum, ..Header::decode(data).unwrap() };
+        [&header.encode()[..], b"write"].concat()
+    };
+    let mut guesses = 0;
+    for checksum in 1..=u16::MAX {
+        server.handle_datagram(Time::ZERO, here, None, &guess(checksum));
+        assert_eq!(server.poll_event(), None, "checksum {checksum} was guessed");
+        guesses += 1;
+        if server.counters().server_connections == 0 {
+            break;
+        }
+        let transmits: Vec<_> = std::iter::from_fn(|| server.poll_transmit(Time::ZERO)).collect();
+        if transmits.iter().any(|transmit| transmit.bytes[20] == PacketType::Abort as u8) {
+            break;
+        }
+    }
+    assert_eq!(guesses, 64);
 }

@@ -124,6 +124,18 @@ impl Remote {
         Ok(())
     }
 
+    /// How many pages of `page_len` bytes the running transaction changes.
+    pub fn changed_pages(&self, page_len: u32) -> usize {
+        let changes = self.current.iter().flat_map(|current| &current.changes);
+        let pages = changes.filter_map(|change| match change {
+            Change::Write { position, bytes } if !bytes.is_empty() => {
+                Some(position / page_len..=(position + (bytes.len() as u32 - 1)) / page_len)
+            }
+            Change::Write { .. } | Change::Truncate { .. } => None,
+        });
+        pages.flatten().collect::<std::collections::BTreeSet<u32>>().len()
+    }
+
     /// That the transaction is open, for a call that changes nothing of it.
     ///
     /// # Errors
@@ -203,6 +215,18 @@ mod tests {
 
     fn write(position: u32) -> Vec<Write> {
         vec![Write { file: 0, position, bytes: vec![1] }]
+    }
+
+    /// U39: the pages that a transaction changes, each counted once, also those that a write only touches.
+    #[test]
+    fn changed_pages_are_counted() {
+        let mut remote = Remote::default();
+        assert_eq!(remote.changed_pages(1024), 0);
+        remote.begin(host(1), id(1)).unwrap();
+        remote.lock(host(1), id(1), 1, LOCK_WRITE).unwrap();
+        let long = Write { file: 0, position: 1020, bytes: vec![1; 1030] };
+        remote.write(host(1), id(1), [write(5), write(7), vec![long], write(5 << 10)].concat()).unwrap();
+        assert_eq!(remote.changed_pages(1024), 4, "pages 0, 1, 2 and 5");
     }
 
     /// U29: changes come out in the order they came in, once.

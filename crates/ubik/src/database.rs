@@ -312,6 +312,16 @@ impl Database {
         self.state().broken
     }
 
+    /// Readers that have a snapshot of this database, and the replaced pages that are kept for older ones.
+    pub fn readers(&self) -> (usize, usize) {
+        let (generation, own) = {
+            let state = self.state();
+            let own = state.visible.as_ref().is_some_and(|visible| visible.is_of(&state.generation));
+            (state.generation.clone(), own)
+        };
+        (generation.snapshots().saturating_sub(usize::from(own)), generation.kept_pages())
+    }
+
     /// How well the page cache does.
     pub fn statistics(&self) -> CacheStatistics {
         self.state().generation.statistics()

@@ -12,6 +12,7 @@ use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::{TransactionId, Version};
 
 use crate::locks::{Held, Nothing};
+use crate::pages::PAGE_LEN;
 use crate::replica::Replica;
 use crate::site::Site;
 use crate::sync_site::SyncSite;
@@ -118,6 +119,12 @@ fn of_power(now: Now, power: &Power) -> SiteDebug {
 
 fn add_replica(debug: &mut SiteDebug, replica: &Replica) {
     debug.local_version = replica.database().version();
+    let (readers, kept) = replica.database().readers();
+    let written = replica.remote().changed_pages(PAGE_LEN as u32);
+    // C counts the pages that transactions hold: here those that a transaction changes, and those kept for older readers.
+    debug.write_locked_pages = i32::try_from(written).unwrap_or(i32::MAX);
+    debug.locked_pages = i32::try_from(written + kept).unwrap_or(i32::MAX);
+    debug.any_read_locks = readers > 0;
     debug.current_transaction = replica.remote().current().is_some();
     debug.write_transaction = debug.current_transaction;
     debug.any_write_locks = replica.remote().is_locked();

@@ -65,6 +65,16 @@ impl Generation {
         self.readers.lock().expect(NOT_POISONED)
     }
 
+    /// How many snapshots of it there are.
+    pub(crate) fn snapshots(&self) -> usize {
+        self.readers().values().sum()
+    }
+
+    /// How many replaced pages are kept for snapshots of older versions.
+    pub(crate) fn kept_pages(&self) -> usize {
+        self.contents().history.iter().map(|undo| undo.pages.len()).sum()
+    }
+
     pub(crate) fn statistics(&self) -> CacheStatistics {
         self.cache.statistics()
     }

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use rx::rpc::CallStream;
 use rx::security::{NullSecurity, SecurityClass};
-use rx::{AbortCode, Port, PortConfig, ServiceId, Timeouts};
+use rx::{AbortCode, CallFailure, Port, PortConfig, ServiceId, Timeouts};
 use ubik::addresses::Addresses;
 use ubik::application::BeginError;
 use ubik::client::{Client, ClientError, Patience};
 use ubik::driver::Server;
-use ubik::effect::{Reply, WriteError};
+use ubik::effect::{ReadKind, Reply, WriteError};
 use ubik::locks::Held;
 use ubik::over_rx::{Membership, RxTransport, Services, VOTE, serve};
 use ubik::phys::memory::MemoryStore;
@@ -22,6 +22,7 @@ use ubik::site::Config;
 use ubik::transport::Transport;
 use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerId, ServerKind, ServerSet};
+use ubik_proto::code;
 use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
 use ubik_proto::profile::Profile;
 use ubik_proto::version::{TransactionId, Version};
@@ -123,7 +124,13 @@ fn a_cell_over_rx_elects_writes_and_recovers() {
         assert!(found == version && bytes == large, "server {index}");
     }
 
-    let debug = cell[sync_site].server.as_ref().unwrap().site().site_debug(&mut Held::thread_entry());
+    let serving = cell[sync_site].server.as_ref().unwrap();
+    let read_locks = || serving.site().site_debug(&mut Held::thread_entry()).any_read_locks;
+    let reading = serving.begin_read(ReadKind::Newest, PATIENCE).unwrap();
+    assert!(read_locks(), "a reader is shown");
+    drop(reading);
+    assert!(!read_locks());
+    let debug = serving.site().site_debug(&mut Held::thread_entry());
     assert!(debug.is_sync_site && debug.sync_site_until > debug.now && debug.recovery_state == 0x1f);
     assert_eq!((debug.local_version, debug.servers), (version, 3));
     let follower = cell[(sync_site + 1) % 3].server.as_ref().unwrap().site();
@@ -471,4 +478,23 @@ fn a_cell_keeps_its_sync_site_under_abuse() {
     let grown = resident().saturating_sub(before);
     eprintln!("3 servers under abuse: {writes} writes, {:.1} MB more", grown as f64 / 1e6);
     assert!(writes > 0 && grown < 3 * (32 << 20), "{writes} writes, {grown} bytes");
+}
+
+/// U49, X11: a transfer that will be refused is refused before its body: its first packet is enough.
+#[test]
+fn a_transfer_is_refused_before_its_body() {
+    let server = start(0, 0, &MemoryStore::new());
+    let at = server._port.local_addr().unwrap();
+    let port = open_port(SocketAddr::new(address(1).into(), 0));
+    // The server has just started, and promised nothing to anybody.
+    let connection = port.connect(at, Services::STOCK.disk, &NullSecurity, Timeouts::default());
+    let mut call = connection.start().unwrap();
+    let version = Version::new(1_900_000_000, 1);
+    call.write(&DiskCall::SendFile { file: 0, length: 100 << 20, version }.encode()).unwrap();
+    // As much of the body as is sent before anything must be acked; nothing more will come, nor the end.
+    let mut written = Ok(());
+    while written.is_ok() {
+        written = call.write(&[7; 1 << 16]);
+    }
+    assert_eq!(written, Err(CallFailure::Aborted(AbortCode(code::AbortCode::OUT_OF_SYNC.0))));
 }

@@ -3,7 +3,7 @@
 use super::{Connection, Context};
 use crate::admission::Share;
 use crate::codes::{AbortCode, CallFailure};
-use crate::endpoint::{CallRef, Caller, Event};
+use crate::names::{CallRef, Caller, Event};
 
 impl Connection {
     /// Asks the service about a call as soon as its first packet is here.

@@ -3,7 +3,7 @@
 use super::{Channel, Connection, Context};
 use crate::call::{Call, Side};
 use crate::codes::{AbortCode, CallFailure};
-use crate::endpoint::CallRef;
+use crate::names::CallRef;
 use crate::packet::HEADER_LEN;
 use crate::peer::Peer;
 use crate::security::PacketPosition;

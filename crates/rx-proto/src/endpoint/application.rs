@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
-use super::{CallRef, Caller, ConnectionRef, Endpoint, Read, ServiceId, StartError};
+use super::Endpoint;
 use crate::call::Side;
 use crate::codes::{AbortCode, CallFailure};
 use crate::config::Timeouts;
 use crate::connection::Connection;
+use crate::names::{CallRef, Caller, ConnectionRef, Read, ServiceId, StartError};
 use crate::security::{ConnectionIdentity, SecurityClass, SecurityIndex};
 use crate::table::Key;
 use crate::time::Time;

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{ConnectionRef, Endpoint, FIRST_SERIAL_MASK, ServiceId};
+use super::{Endpoint, FIRST_SERIAL_MASK};
 use crate::call::Side;
 use crate::codes::AbortCode;
 use crate::connection::Connection;
+use crate::names::{ConnectionRef, ServiceId};
 use crate::packet::{self, Body, Header, Packet, PacketType, flags};
 use crate::peer::Peer;
 use crate::security::{ConnectionIdentity, SecurityIndex};

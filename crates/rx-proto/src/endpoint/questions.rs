@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::{Endpoint, Transmit};
+use super::Endpoint;
 use crate::connection::Connection;
 use crate::debug::{self, Basic, ConnectionReport, Counters, PeerReport, Question};
+use crate::names::Transmit;
 use crate::packet::{Body, Header, Packet, flags};
 use crate::peer::Peer;
 use crate::time::Time;

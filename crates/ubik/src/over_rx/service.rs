@@ -234,3 +234,50 @@ fn answer_database(call: &mut dyn ServedCall, database: &Snapshot) -> Result<(),
     write_database(call, database).map_err(local)?;
     Ok(call.write(&database.version().encode())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use rx::security::{Identity, SecurityIndex};
+
+    use super::*;
+
+    fn caller(last: u8, level: Option<Level>) -> Caller {
+        let identity = level.map(|level| {
+            Arc::new(Identity {
+                name: "afs".to_owned(),
+                instance: String::new(),
+                cell: String::new(),
+                expires: u32::MAX,
+                level: level as u8,
+                is_service: true,
+            })
+        });
+        let address = SocketAddr::new(Ipv4Addr::new(10, 0, 0, last).into(), 7002);
+        Caller { address, local: None, security: SecurityIndex::RXKAD, identity, channel: 0 }
+    }
+
+    /// X12, U31: in a cell with keys a server of ours is known only by sealed calls, OpenAFS's also by calls in the clear, and
+    /// nobody by an address alone; whoever holds the key may copy from anywhere.
+    #[test]
+    fn members_prove_themselves_as_far_as_they_can() {
+        let id = ServerId::new;
+        let at = |last| SocketAddr::new(Ipv4Addr::new(10, 0, 0, last).into(), 7002);
+        let listed = HashMap::from([(id(0), at(1)), (id(1), at(2)), (id(2), at(3))]);
+        let addresses = Arc::new(Addresses::new(listed, vec![u32::from_be_bytes([10, 0, 0, 1])]));
+        let sealed: ServerSet = [id(0), id(1)].into_iter().collect();
+        let members = Membership { addresses: addresses.clone(), needs_key: true, sealed };
+        assert_eq!(members.member(&caller(2, Some(Level::Crypt))), Some(id(1)));
+        assert_eq!(members.member(&caller(2, Some(Level::Clear))), None);
+        assert_eq!(members.member(&caller(3, Some(Level::Clear))), Some(id(2)));
+        assert_eq!(members.member(&caller(3, None)), None);
+        assert_eq!(members.member(&caller(9, Some(Level::Crypt))), None);
+        assert!(members.may_copy(&caller(9, Some(Level::Clear))) && !members.may_copy(&caller(9, None)));
+        assert!(!members.may_copy(&caller(3, Some(Level::Clear))), "a peer recovers, and gets the tail");
+        let open = Membership { addresses, needs_key: false, sealed };
+        assert_eq!(open.member(&caller(2, None)), Some(id(1)));
+        assert!(open.may_copy(&caller(1, None)) && !open.may_copy(&caller(9, None)));
+    }
+}

@@ -1,4 +1,4 @@
-//! What an endpoint speaks of: services, references, events, datagrams, callers.
+//! What an endpoint and its connections speak of: services, references, events, datagrams, callers.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -66,7 +66,7 @@ pub struct Transmit {
 
 impl Transmit {
     /// Adds a datagram if it fits after the others.
-    pub(super) fn append(&mut self, datagram: &[u8]) -> bool {
+    pub(crate) fn append(&mut self, datagram: &[u8]) -> bool {
         let is_whole = self.bytes.len().is_multiple_of(self.segment);
         let fits = self.bytes.len() + datagram.len() <= MAX_BATCH_BYTES
             && self.bytes.len() / self.segment < MAX_BATCH_DATAGRAMS;
