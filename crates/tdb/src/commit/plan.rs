@@ -190,7 +190,7 @@ impl Changed<'_> {
     /// commit has left something behind it that belongs to nothing.
     fn base_records_end(&self) -> Result<Offset, AccessError> {
         let size = self.space.base_size();
-        if let Some(area) = self.present_area().unwrap_or(None)
+        if let Some(area) = self.present_area()?
             && area.at + RECORD_HEADER + area.room == size
         {
             return Ok(size);

@@ -129,11 +129,8 @@ impl Mapping {
     /// The six words at `at`, as they stand in the file.
     #[inline]
     pub fn six_words(&self, at: u32) -> Option<[u32; 6]> {
-        if !self.sees(at, 24) {
-            return None;
-        }
         // SAFETY: checked to be inside.
-        Some(std::array::from_fn(|nth| unsafe { shared::word(self.base.get().add(at as usize + 4 * nth)) }))
+        self.sees(at, 24).then(|| unsafe { shared::six_words(self.base.get().add(at as usize)) })
     }
 
     /// Whether `bytes` stand at `at`; `None` if that is not mapped.

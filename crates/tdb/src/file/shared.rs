@@ -1,12 +1,10 @@
 //! Access to memory that other processes may change at the same moment.
 //!
-//! The compiler must not assume that two reads of such memory agree, nor invent one. Words go through relaxed atomics,
-//! runs of bytes through instructions that it cannot look into. What comes out is a copy and stays as it is; whether it
+//! The compiler must not assume that two reads of such memory agree, nor invent one, so all access goes through
+//! instructions that it cannot look into (volatile accesses where there are none for this processor). What comes out is a copy and stays as it is; whether it
 //! is a *whole* value is for the locks to say, and no memory safety rests on that. Nothing here makes a `&[u8]` of the
 //! shared memory, and no function of this crate does.
 #![allow(unsafe_code)]
-
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The bytes that one instruction moves.
 const STEP: usize = 16;
@@ -20,15 +18,24 @@ const LONG: usize = 512;
 /// The four bytes are mapped, and nobody unmaps them meanwhile.
 #[inline(always)]
 pub(crate) unsafe fn word(at: *const u8) -> u32 {
-    if at.addr().is_multiple_of(align_of::<AtomicU32>()) {
-        // SAFETY: mapped and aligned; atomics allow others to write at the same time.
-        unsafe { AtomicU32::from_ptr(at.cast_mut().cast()).load(Ordering::Relaxed) }
-    } else {
-        let mut bytes = [0; 4];
-        // SAFETY: the caller's promise.
-        unsafe { copy_out(at, &mut bytes) };
-        u32::from_ne_bytes(bytes)
-    }
+    // SAFETY: the caller's promise.
+    unsafe { machine::four(at) }
+}
+
+/// The six words at `at`.
+///
+/// # Safety
+/// As [`word`], for their 24 bytes.
+#[inline(always)]
+pub(crate) unsafe fn six_words(at: *const u8) -> [u32; 6] {
+    // SAFETY: the caller's promise.
+    let pairs: [u64; 3] = std::array::from_fn(|nth| unsafe { machine::eight(at.add(8 * nth)) });
+    let half = |nth: usize| {
+        let bytes = pairs[nth / 2].to_ne_bytes();
+        let first = nth % 2 * 4;
+        u32::from_ne_bytes([bytes[first], bytes[first + 1], bytes[first + 2], bytes[first + 3]])
+    };
+    std::array::from_fn(half)
 }
 
 /// Puts a word, in this machine's byte order.
@@ -37,13 +44,8 @@ pub(crate) unsafe fn word(at: *const u8) -> u32 {
 /// As [`word`], and the memory is writable.
 #[inline(always)]
 pub(crate) unsafe fn put_word(at: *mut u8, word: u32) {
-    if at.addr().is_multiple_of(align_of::<AtomicU32>()) {
-        // SAFETY: as in `word`.
-        unsafe { AtomicU32::from_ptr(at.cast()).store(word, Ordering::Relaxed) }
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe { copy_in(&word.to_ne_bytes(), at) }
-    }
+    // SAFETY: the caller's promise.
+    unsafe { machine::put_four(at, word) }
 }
 
 /// Fills `out` from `from`.
