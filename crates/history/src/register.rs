@@ -30,6 +30,8 @@ pub enum Need {
     AbsentOrEmpty,
     /// Exactly this value; [`ValueId::ABSENT`] for "does not exist".
     Exactly(ValueId),
+    /// What no state gives: results that exclude each other were joined into one step.
+    Never,
 }
 
 impl Need {
@@ -40,6 +42,7 @@ impl Need {
             Need::Present => value != ValueId::ABSENT,
             Need::AbsentOrEmpty => value == ValueId::ABSENT || value == ValueId::EMPTY,
             Need::Exactly(wanted) => value == wanted,
+            Need::Never => false,
         }
     }
 }

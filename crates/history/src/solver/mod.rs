@@ -18,6 +18,7 @@ mod problem;
 mod search;
 mod uses;
 
+use crate::action::UNKNOWN_PRESENT;
 use crate::contradiction::{Contradiction, Shrinker, suspects};
 use crate::register::{Effect, Initial, Need, Unit, ValueId};
 use problem::{Problem, WindowUse};
@@ -263,7 +264,7 @@ impl Solver {
         let start = match (self.problem.orphans(), start) {
             ([], _) => start,
             // What nobody writes must have been there at the beginning.
-            (&[value], problem::UNKNOWN_PRESENT) if value != ValueId::ABSENT => {
+            (&[value], UNKNOWN_PRESENT) if value != ValueId::ABSENT => {
                 self.problem.compile(units, value.0, windows);
                 value.0
             }
@@ -331,7 +332,7 @@ fn attempts(rules: &Rules) -> impl Iterator<Item = (u32, WindowUse)> + use<> {
     let starts: &[u32] = match rules.beginning {
         Beginning::Absent | Beginning::Value(ValueId::ABSENT) => &[0],
         // "Absent" is tried first, so "unknown" needs to cover what is present only.
-        Beginning::Unknown => &[0, problem::UNKNOWN_PRESENT],
+        Beginning::Unknown => &[0, UNKNOWN_PRESENT],
         Beginning::Value(_) => &[],
     };
     let given = match rules.beginning {
@@ -358,7 +359,7 @@ fn implied_beginning(units: &[Unit], sequence: &[u32]) -> Initial {
             Need::Exactly(value) => return Initial::Planted(value),
             Need::Present => present = true,
             Need::AbsentOrEmpty => absent = true,
-            Need::Anything => {}
+            Need::Anything | Need::Never => {}
         }
         if present && absent {
             return Initial::Planted(ValueId::EMPTY);

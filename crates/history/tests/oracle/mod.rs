@@ -98,6 +98,7 @@ fn perform(form: &[Unit], mut value: u32, mut cell: u64, windows: bool) -> Optio
             Need::Present => value != 0,
             Need::AbsentOrEmpty => value < 2,
             Need::Exactly(ValueId(wanted)) => wanted == value,
+            Need::Never => false,
         };
         if !met {
             return None;
@@ -194,7 +195,7 @@ pub fn is_possible_when_forgetting(units: &[Unit], kept: &[u32], rules: &Rules) 
             Need::Exactly(value) => background.contains(&value.0),
             Need::Present => background.iter().any(|&value| value != 0),
             Need::AbsentOrEmpty => background.iter().any(|&value| value < 2),
-            Need::Anything => false,
+            Need::Anything | Need::Never => false,
         };
         if met_outside {
             if let (Need::Exactly(value), Effect::Keep) = (unit.need, unit.effect) {

@@ -225,9 +225,8 @@ impl Attempt {
     }
 
     fn finish(self, history: &History, limits: Limits, notes: Vec<String>) -> Result<Explained, Unexplained> {
-        if let Some(violation) = self.units.violations.first() {
-            let rows = [(violation.trace, violation.row)];
-            return Err(Unexplained::of(Contradiction::of_rows(Kind::Transaction, rows)));
+        if !self.units.violations.is_empty() {
+            return Err(Unexplained { contradictions: self.units.violations });
         }
         if !self.solution.unsolved.is_empty() {
             return Err(Unexplained { contradictions: self.solution.unsolved });

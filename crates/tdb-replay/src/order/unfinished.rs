@@ -5,7 +5,7 @@
 //! the keys are solved: by the numbers, where somebody else has used those that it would have used; otherwise it is
 //! taken to have happened if that explains as many keys as if not.
 
-use super::units::{KEEP, meaning};
+use super::units::meaning;
 use crate::trace::columns::Columns;
 use crate::trace::op::Op;
 use crate::trace::structure::Group;
@@ -77,6 +77,6 @@ fn shows(rows: &Columns, index: usize, from: u32, to: u32) -> bool {
     let Some(version) = rows.version(index) else {
         return false;
     };
-    let changes = meaning(row, false).is_some_and(|meaning| meaning.effect != KEEP);
+    let changes = meaning(row, false).is_some_and(|meaning| !meaning.action.keeps());
     from < version && (version < to || (changes && version == to))
 }

@@ -4,18 +4,15 @@
 //! line's sequence number and this one's" (docs/ordering.md lists them). Units stand in the order of traces and rows.
 
 use hashbrown::HashMap;
-use history::register::{Effect, Need, Unit, ValueId, Window};
+use history::action::{ABSENT_OR_EMPTY, ANYTHING, Action, KEEP, NEVER, PRESENT};
+use history::register::{Unit, Window};
+use smallvec::{SmallVec, smallvec};
 
-use crate::trace::columns::{ABSENT, ABSENT_OR_EMPTY, NONE, Row};
+use crate::trace::columns::{self, ABSENT, NONE, Row};
 use crate::trace::op::Op;
 use crate::trace::structure::{Group, GroupKind};
 use crate::trace::{History, Trace};
-
-/// In `need`: whatever it finds.
-pub(crate) const ANYTHING: u32 = u32::MAX;
-pub(crate) const PRESENT: u32 = u32::MAX - 2;
-/// In `effect`: the key stays as it was.
-pub(crate) const KEEP: u32 = u32::MAX;
+use crate::verdict::{Contradiction, Kind};
 
 /// One unit, small: ten million of them must fit.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +21,8 @@ pub struct UnitRow {
     pub key: u32,
     /// The row of its trace; a transaction's units stand at its start.
     pub row: u32,
-    /// What it needs: a value, [`ABSENT_OR_EMPTY`] or one of the two above.
-    need: u32,
-    effect: u32,
+    /// What it needs and leaves.
+    action: Action,
     /// Sequence numbers between which it happened.
     pub(super) low: u32,
     pub(super) high: u32,
@@ -42,7 +38,7 @@ pub struct UnitRow {
 impl UnitRow {
     /// Whether it leaves the key as it was.
     pub fn keeps(&self) -> bool {
-        self.effect == KEEP
+        self.action.keeps()
     }
 
     /// Whether it certainly moved the sequence number.
@@ -52,12 +48,12 @@ impl UnitRow {
 
     /// Whether it says something about the state that it found.
     pub fn asks(&self) -> bool {
-        self.need != ANYTHING
+        self.action.asks()
     }
 
     /// What it makes of `value`, or `None` if that is not what it needs.
     pub fn applied_to(&self, value: u32) -> Option<u32> {
-        holds(self.need, value).then_some(if self.keeps() { value } else { self.effect })
+        self.action.on(value)
     }
 
     /// The solver's form; `joined` when the key's next unit ran under the same lock.
@@ -70,13 +66,8 @@ impl UnitRow {
         Unit {
             process: u32::from(self.trace),
             id,
-            need: match self.need {
-                ANYTHING => Need::Anything,
-                PRESENT => Need::Present,
-                ABSENT_OR_EMPTY => Need::AbsentOrEmpty,
-                value => Need::Exactly(ValueId(value)),
-            },
-            effect: if self.keeps() { Effect::Keep } else { Effect::Put(ValueId(self.effect)) },
+            need: self.action.need(),
+            effect: self.action.effect(),
             window: Window { earliest, latest },
             advances: self.advances,
             joined,
@@ -90,15 +81,6 @@ impl UnitRow {
     }
 }
 
-/// A row whose result contradicts the transaction that it is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The trace.
-    pub trace: u16,
-    /// The row.
-    pub row: u32,
-}
-
 /// All units of a history.
 #[derive(Default)]
 pub struct Units {
@@ -106,8 +88,8 @@ pub struct Units {
     pub rows: Vec<UnitRow>,
     /// Where each trace's units start, and one entry more.
     pub starts: Vec<u32>,
-    /// Reads in a transaction that its own writes make false.
-    pub violations: Vec<Violation>,
+    /// Results inside transactions that exclude each other, whatever happened outside: at most one for each transaction.
+    pub violations: Vec<Contradiction>,
     /// Transactions that were committed.
     pub committed: u32,
     /// Transactions that were cancelled.
@@ -141,8 +123,7 @@ impl Units {
 /// What a row needs and leaves, windows aside.
 pub(crate) struct Meaning {
     pub(crate) key: u32,
-    pub(crate) need: u32,
-    pub(crate) effect: u32,
+    pub(crate) action: Action,
     uncertain: bool,
 }
 
@@ -171,13 +152,14 @@ pub(crate) fn meaning(row: Row, in_read_traversal: bool) -> Option<Meaning> {
             3 => (row.key, PRESENT, row.a),
             _ => (row.key, ANYTHING, row.a),
         },
+        Op::Append if row.a == columns::ABSENT_OR_EMPTY => (row.key, ABSENT_OR_EMPTY, row.b),
         Op::Append => (row.key, row.a, row.b),
         Op::Firstkey | Op::Nextkey if row.a != NONE => (row.a, PRESENT, KEEP),
         _ => return None,
     };
     // A conditional storev's result is not recorded.
     let uncertain = row.op == Op::Storev && matches!(row.store_flag(), 2 | 3);
-    Some(Meaning { key, need, effect, uncertain })
+    Some(Meaning { key, action: Action { need, effect }, uncertain })
 }
 
 struct Builder<'a> {
@@ -242,14 +224,13 @@ impl Builder<'_> {
             let mut unit = UnitRow {
                 key: meaning.key,
                 row: index as u32,
-                need: meaning.need,
-                effect: meaning.effect,
+                action: meaning.action,
                 low: self.last,
                 high,
                 lock,
                 trace: self.number,
                 // Its process may have died between the change and the number.
-                advances: meaning.effect != KEEP && !unfinished,
+                advances: !meaning.action.keeps() && !unfinished,
                 uncertain: meaning.uncertain || unfinished,
             };
             if lock != NONE && !exclusive {
@@ -300,7 +281,7 @@ impl Builder<'_> {
     }
 
     /// A wipe leaves nothing, of any key: exactly between `seq` and the number after it, since it holds every lock.
-    fn wipe(&mut self, index: usize, seq: u32, but: Option<&HashMap<u32, State>>) {
+    fn wipe(&mut self, index: usize, seq: u32, but: Option<&HashMap<u32, Worlds>>) {
         for key in 0..self.chains.len() as u32 {
             if but.is_some_and(|touched| touched.contains_key(&key)) {
                 continue;
@@ -308,8 +289,7 @@ impl Builder<'_> {
             self.units.rows.push(UnitRow {
                 key,
                 row: index as u32,
-                need: ANYTHING,
-                effect: ABSENT,
+                action: WIPED,
                 low: seq,
                 high: seq.saturating_add(1),
                 lock: NONE,
@@ -328,29 +308,32 @@ impl Builder<'_> {
             group.kind == GroupKind::Transaction { committed: true } && (group.end as usize) < self.end;
         let touched = self.touched(start, end);
         let seq = self.trace.rows.seq(start);
-        let changes = committed && (touched.wiped || touched.states.values().any(|state| state.now != KEEP));
+        let changes =
+            committed && (touched.wiped || touched.states.values().any(|worlds| !worlds.first().keeps()));
         if committed {
             self.units.committed += 1;
         } else {
             self.units.cancelled += 1;
         }
         for &key in &touched.order {
-            let state = touched.states[&key];
-            let effect = if committed { state.now } else { KEEP };
-            if state.need == ANYTHING && effect == KEEP {
+            let worlds = &touched.states[&key];
+            let mut action = worlds.first();
+            if !committed {
+                action.effect = KEEP;
+            }
+            if action == Action::NOTHING {
                 continue;
             }
             self.units.rows.push(UnitRow {
                 key,
                 row: start as u32,
-                need: state.need,
-                effect,
+                action,
                 low: seq,
                 high: seq.saturating_add(u32::from(changes)),
                 lock: NONE,
                 trace: self.number,
                 advances: changes,
-                uncertain: false,
+                uncertain: worlds.is_uncertain(),
             });
         }
         if touched.wiped && committed {
@@ -362,13 +345,13 @@ impl Builder<'_> {
 
     fn touched(&mut self, start: usize, end: usize) -> Touched {
         let mut touched = Touched::default();
-        let mut reading = 0u32;
+        let (mut reading, mut possible) = (0u32, true);
         for index in start + 1..=end {
             let row = self.trace.rows.row(index);
             match row.op {
                 Op::WipeAll => {
                     touched.wiped = true;
-                    touched.states.values_mut().for_each(|state| state.now = ABSENT);
+                    touched.states.values_mut().for_each(|worlds| worlds.act(WIPED));
                 }
                 Op::TraverseReadStart => reading += 1,
                 Op::TraverseEnd => reading = reading.saturating_sub(1),
@@ -377,70 +360,106 @@ impl Builder<'_> {
             let Some(meaning) = meaning(row, reading > 0) else {
                 continue;
             };
-            if !touched.add(&meaning) {
-                self.units.violations.push(Violation { trace: self.number, row: index as u32 });
+            if !touched.add(&meaning) && possible {
+                possible = false;
+                let contradiction = self.exclusion(start, index, meaning.key);
+                self.units.violations.push(contradiction);
             }
         }
         touched
     }
+
+    /// The rows of a transaction that started at row `start` that exclude what row `last` says of a key.
+    fn exclusion(&self, start: usize, last: usize, key: u32) -> Contradiction {
+        let rows = &self.trace.rows;
+        let in_read_traversal = |index: usize| {
+            let op = |index: &usize| rows.op(*index);
+            let starts = (start..index).filter(|index| op(index) == Op::TraverseReadStart).count();
+            starts > (start..index).filter(|index| op(index) == Op::TraverseEnd).count()
+        };
+        let says = |index: usize| match rows.op(index) {
+            Op::WipeAll => Some(WIPED),
+            _ => meaning(rows.row(index), in_read_traversal(index))
+                .filter(|meaning| meaning.key == key)
+                .map(|meaning| meaning.action),
+        };
+        let excluded = says(last).unwrap_or(Action::NOTHING);
+        // Nearest first: a write hides what was before it.
+        let mut others = Vec::new();
+        for index in (start + 1..last).rev() {
+            let Some(action) = says(index) else { continue };
+            if action.then(excluded).is_contradiction() {
+                others = vec![index];
+                break;
+            }
+            others.push(index);
+            if !action.keeps() {
+                break;
+            }
+        }
+        let pair = others.len() == 1;
+        let lines = others.into_iter().rev().chain([last]).map(|index| (self.number, index as u32));
+        Contradiction { key: Some(key), minimal: pair, ..Contradiction::of_rows(Kind::Transaction, lines) }
+    }
 }
 
-/// One key within a transaction.
-#[derive(Clone, Copy)]
-struct State {
-    /// What it had to be before.
-    need: u32,
-    /// What the transaction made of it; [`KEEP`] while it only looked.
-    now: u32,
+/// A key whose records are all gone.
+const WIPED: Action = Action { need: ANYTHING, effect: ABSENT };
+
+/// What the operations of a transaction on one key come to. Whether a conditional `tdb_storev` took effect is not
+/// recorded, so there may be several answers; the first is that each did.
+struct Worlds(SmallVec<[Action; 1]>);
+
+impl Worlds {
+    fn first(&self) -> Action {
+        self.0.first().copied().unwrap_or(Action::NOTHING)
+    }
+
+    fn is_uncertain(&self) -> bool {
+        self.0.len() > 1
+    }
+
+    fn act(&mut self, action: Action) {
+        self.0.iter_mut().for_each(|world| *world = world.then(action));
+    }
+
+    /// False when no world is left, for the first time.
+    fn add(&mut self, meaning: &Meaning) -> bool {
+        let refused = match meaning.action.need {
+            ABSENT => PRESENT,
+            PRESENT => ABSENT,
+            _ => NEVER,
+        };
+        // Once one has gone either way its key is known to be there or not, and so the next ones go but one way.
+        if meaning.uncertain {
+            let other = Action { need: refused, effect: KEEP };
+            let others: SmallVec<[Action; 1]> = self.0.iter().map(|world| world.then(other)).collect();
+            self.act(meaning.action);
+            self.0.extend(others);
+        } else {
+            self.act(meaning.action);
+        }
+        let before = self.0.len();
+        self.0.retain(|world| !world.is_contradiction());
+        before == 0 || !self.0.is_empty()
+    }
 }
 
 #[derive(Default)]
 struct Touched {
-    states: HashMap<u32, State>,
+    states: HashMap<u32, Worlds>,
     order: Vec<u32>,
     wiped: bool,
 }
 
 impl Touched {
-    /// False when the transaction's own writes make this impossible.
+    /// False when what the transaction said of the key before makes this impossible.
     fn add(&mut self, meaning: &Meaning) -> bool {
-        let start = if self.wiped { ABSENT } else { KEEP };
-        let state = self.states.entry(meaning.key).or_insert_with(|| {
+        let start = if self.wiped { WIPED } else { Action::NOTHING };
+        let worlds = self.states.entry(meaning.key).or_insert_with(|| {
             self.order.push(meaning.key);
-            State { need: ANYTHING, now: start }
+            Worlds(smallvec![start])
         });
-        let mut possible = true;
-        if state.now == KEEP {
-            state.need = stronger(state.need, meaning.need);
-        } else if !meaning.uncertain {
-            possible = holds(meaning.need, state.now);
-        }
-        let takes_effect = !meaning.uncertain || state.now == KEEP || holds(meaning.need, state.now);
-        if meaning.effect != KEEP && takes_effect {
-            state.now = meaning.effect;
-        }
-        possible
-    }
-}
-
-fn holds(need: u32, value: u32) -> bool {
-    match need {
-        ANYTHING => true,
-        PRESENT => value != ABSENT,
-        ABSENT_OR_EMPTY => value <= 1,
-        exact => exact == value,
-    }
-}
-
-/// Of two needs of the same state, the one that says more. Two that exclude each other are left to the reader's
-/// own check: the first stays.
-fn stronger(first: u32, second: u32) -> u32 {
-    match (first, second) {
-        (ANYTHING, need) => need,
-        (PRESENT, ANYTHING) => PRESENT,
-        (PRESENT, need) => need,
-        (ABSENT_OR_EMPTY, PRESENT | ANYTHING) => ABSENT_OR_EMPTY,
-        (ABSENT_OR_EMPTY, need) => need,
-        (exact, _) => exact,
+        worlds.add(meaning)
     }
 }
