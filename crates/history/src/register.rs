@@ -87,6 +87,8 @@ pub struct Unit {
     pub effect: Effect,
     /// Where it can have happened.
     pub window: Window,
+    /// Its window is certain: it counts even where windows are set aside ([`crate::solver::Windows::Prefer`]).
+    pub firm: bool,
     /// It moved the counter: it takes an odd cell.
     pub advances: bool,
     /// The next unit of the same process belongs to the same atomic step.

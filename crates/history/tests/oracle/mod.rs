@@ -4,14 +4,23 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
-use history::register::{Effect, Need, Unit, ValueId};
+use history::register::{Effect, Need, Unit, ValueId, Window};
 use history::solver::{Beginning, Rules, Windows};
 
 /// Whether an order exists under the rules.
 pub fn is_possible(units: &[Unit], rules: &Rules) -> bool {
     match rules.windows {
         Windows::Require => any_beginning(units, rules.beginning, true),
-        Windows::Ignore | Windows::Prefer => any_beginning(units, rules.beginning, false),
+        Windows::Ignore => any_beginning(units, rules.beginning, false),
+        Windows::Prefer => {
+            // Inside all windows or inside those that are firm: the first is the second, and more.
+            let firm = |unit: &Unit| match unit.firm {
+                true => *unit,
+                false => Unit { window: Window::ANYWHERE, advances: false, ..*unit },
+            };
+            let units: Vec<Unit> = units.iter().map(firm).collect();
+            any_beginning(&units, rules.beginning, true)
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::trace::columns::{self, ABSENT, NONE, Row};
 use crate::trace::op::Op;
 use crate::trace::structure::{Group, GroupKind};
 use crate::trace::{History, Trace};
-use crate::verdict::{Contradiction, Kind};
+use crate::verdict::{Contradiction, Kind, Line};
 
 /// One unit, small: ten million of them must fit.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +31,19 @@ pub struct UnitRow {
     lock: u32,
     /// The trace.
     pub trace: u16,
-    advances: bool,
-    uncertain: bool,
+    /// Of [`ADVANCES`], [`UNCERTAIN`] and [`FIRM`].
+    flags: u8,
+}
+
+/// It certainly moved the sequence number.
+const ADVANCES: u8 = 1;
+/// It may not have taken effect.
+const UNCERTAIN: u8 = 2;
+/// Its window is that of exact numbers.
+const FIRM: u8 = 4;
+
+fn flags(advances: bool, uncertain: bool, firm: bool) -> u8 {
+    ADVANCES * u8::from(advances) | UNCERTAIN * u8::from(uncertain) | FIRM * u8::from(firm)
 }
 
 impl UnitRow {
@@ -43,7 +54,36 @@ impl UnitRow {
 
     /// Whether it certainly moved the sequence number.
     pub fn advances(&self) -> bool {
-        self.advances
+        self.flags & ADVANCES != 0
+    }
+
+    /// What it needs and leaves.
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// The row that took the lock under which it ran.
+    pub fn lock(&self) -> Option<u32> {
+        (self.lock != NONE).then_some(self.lock)
+    }
+
+    /// Whether it may not have taken effect.
+    pub fn is_uncertain(&self) -> bool {
+        self.flags & UNCERTAIN != 0
+    }
+
+    /// Whether its window comes from exact numbers, which are never set aside.
+    pub fn is_firm(&self) -> bool {
+        self.flags & FIRM != 0
+    }
+
+    /// Its window is one of times: it takes no number, and is never set aside.
+    pub(super) fn make_timed(&mut self) {
+        self.flags = self.flags & !ADVANCES | FIRM;
+    }
+
+    pub(super) fn make_firm(&mut self) {
+        self.flags |= FIRM;
     }
 
     /// Whether it says something about the state that it found.
@@ -58,7 +98,7 @@ impl UnitRow {
 
     /// The solver's form; `joined` when the key's next unit ran under the same lock.
     pub fn unit(&self, id: u32, joined: bool) -> Unit {
-        let (earliest, latest) = if self.advances {
+        let (earliest, latest) = if self.advances() {
             (2 * u64::from(self.low) + 1, (2 * u64::from(self.high)).saturating_sub(1))
         } else {
             (2 * u64::from(self.low), 2 * u64::from(self.high))
@@ -69,9 +109,10 @@ impl UnitRow {
             need: self.action.need(),
             effect: self.action.effect(),
             window: Window { earliest, latest },
-            advances: self.advances,
+            firm: self.is_firm(),
+            advances: self.advances(),
             joined,
-            uncertain: self.uncertain,
+            uncertain: self.is_uncertain(),
         }
     }
 
@@ -88,6 +129,8 @@ pub struct Units {
     pub rows: Vec<UnitRow>,
     /// Where each trace's units start, and one entry more.
     pub starts: Vec<u32>,
+    /// Lines whose numbers contradict those before them in their trace, or their own results.
+    pub miscounts: Vec<Contradiction>,
     /// Results inside transactions that exclude each other, whatever happened outside: at most one for each transaction.
     pub violations: Vec<Contradiction>,
     /// Transactions that were committed.
@@ -101,6 +144,7 @@ impl Units {
     /// `chains` are the keys' chains in the recorded database.
     pub fn build(history: &History, chains: &[u32], dead: &[u32]) -> Units {
         let mut units = Units::default();
+        let taken_back = history.traces.iter().any(died_in_a_transaction);
         for (number, trace) in history.traces.iter().enumerate() {
             units.starts.push(units.rows.len() as u32);
             let end = dead[number] as usize;
@@ -112,12 +156,20 @@ impl Units {
                 end,
                 last: trace.opened.seq,
                 runs: HashMap::new(),
+                last_row: None,
+                exact: trace.rows.has_versions() && !trace.rows.is_timed(),
+                taken_back,
             };
             builder.run();
         }
         units.starts.push(units.rows.len() as u32);
         units
     }
+}
+
+/// Whether a trace ends in the middle of a transaction.
+fn died_in_a_transaction(trace: &Trace) -> bool {
+    trace.unfinished || trace.groups.iter().any(|group| group.is_transaction() && group.open)
 }
 
 /// What a row needs and leaves, windows aside.
@@ -172,6 +224,12 @@ struct Builder<'a> {
     last: u32,
     /// By lock for reading and key: the first row of the run under way, and the cells that it can be in.
     runs: HashMap<(u32, u32), (u32, u64, u64)>,
+    /// The row that shows it; none if that is the line that opened the database.
+    last_row: Option<u32>,
+    /// The numbers of the trace's lines are exact.
+    exact: bool,
+    /// A process died in a transaction: what it wrote of numbers may have been seen before it was taken back.
+    taken_back: bool,
 }
 
 impl Builder<'_> {
@@ -207,12 +265,14 @@ impl Builder<'_> {
 
     fn row(&mut self, index: usize, active: &[Group]) {
         let row = self.trace.rows.row(index);
+        let refuses = self.refuses_changes(row, active);
+        self.look(index, row, refuses);
         if row.op == Op::WipeAll {
             self.wipe(index, row.seq, None);
-            self.last = self.last.max(row.seq.saturating_add(1));
+            self.reach(index, row.seq.saturating_add(1));
             return;
         }
-        if let Some(meaning) = meaning(row, self.refuses_changes(row, active)) {
+        if let Some(meaning) = meaning(row, refuses) {
             let (lock, exclusive) = self.lock_over(index, meaning.key, active);
             let unfinished = self.trace.unfinished && index + 1 == self.trace.rows.len();
             let high = match unfinished {
@@ -230,15 +290,14 @@ impl Builder<'_> {
                 lock,
                 trace: self.number,
                 // Its process may have died between the change and the number.
-                advances: !meaning.action.keeps() && !unfinished,
-                uncertain: meaning.uncertain || unfinished,
+                flags: flags(!meaning.action.keeps() && !unfinished, meaning.uncertain || unfinished, false),
             };
             if lock != NONE && !exclusive {
                 unit.lock = self.run_of(&unit);
             }
             self.units.rows.push(unit);
         }
-        self.last = self.last.max(row.seq);
+        self.reach(index, row.seq);
     }
 
     /// Whether a change that failed says nothing about its key: inside a traversal for reading, in a process that only
@@ -250,6 +309,45 @@ impl Builder<'_> {
             _ => false,
         };
         self.trace.opened.open_flags & 3 == 0 || active.iter().any(reading)
+    }
+
+    /// Notes that `number` was reached by row `index`.
+    fn reach(&mut self, index: usize, number: u32) {
+        if number > self.last {
+            (self.last, self.last_row) = (number, Some(index as u32));
+        }
+    }
+
+    /// Looks at the number of a row, outside of transactions, before it is used: no number goes back, a change counts,
+    /// and whoever asks for the number is told it.
+    fn look(&mut self, index: usize, row: Row, refuses: bool) {
+        if self.trace.unfinished && index + 1 == self.trace.rows.len() {
+            return;
+        }
+        if row.seq < self.last && self.taken_back {
+            (self.last, self.last_row) = (row.seq, Some(index as u32));
+        } else if row.seq < self.last {
+            self.miscount(index, format!("shows {} after {} was reached", row.seq, self.last));
+            return;
+        }
+        if row.op == Op::GetSeqnum && row.b == 1 && !(self.last..=row.seq).contains(&row.a) {
+            let (answer, low) = (row.a.cast_signed(), self.last);
+            self.miscount(index, format!("answers {answer} while the number was {low} to {}", row.seq));
+        }
+        let counts = |meaning: Meaning| !meaning.action.keeps() && !meaning.uncertain;
+        if row.seq == self.last && row.op != Op::WipeAll && meaning(row, refuses).is_some_and(counts) {
+            self.miscount(index, format!("changes the database, and the number is still {}", row.seq));
+        }
+    }
+
+    /// Row `index` and the one before it that shows what it contradicts.
+    #[cold]
+    fn miscount(&mut self, index: usize, why: String) {
+        let line = |row: u32, why: String| Line { trace: self.number, row, why };
+        let before = self.last_row.map(|row| line(row, format!("shows that {} was reached", self.last)));
+        let kind = if self.exact { Kind::ExactNumbers } else { Kind::Numbers };
+        let lines: Vec<Line> = before.into_iter().chain([line(index as u32, why)]).collect();
+        self.units.miscounts.push(Contradiction { kind, key: None, gave_up: None, lines, minimal: true });
     }
 
     /// The row of the outermost lock that covers `key` at row `index`, and makes one step of what is done under it; and
@@ -294,8 +392,7 @@ impl Builder<'_> {
                 high: seq.saturating_add(1),
                 lock: NONE,
                 trace: self.number,
-                advances: true,
-                uncertain: false,
+                flags: flags(true, false, self.exact),
             });
         }
     }
@@ -306,6 +403,7 @@ impl Builder<'_> {
         // Its end may be left out: then it was cancelled.
         let committed =
             group.kind == GroupKind::Transaction { committed: true } && (group.end as usize) < self.end;
+        self.look(start, self.trace.rows.row(start), false);
         let touched = self.touched(start, end);
         let seq = self.trace.rows.seq(start);
         let changes =
@@ -332,8 +430,7 @@ impl Builder<'_> {
                 high: seq.saturating_add(u32::from(changes)),
                 lock: NONE,
                 trace: self.number,
-                advances: changes,
-                uncertain: worlds.is_uncertain(),
+                flags: flags(changes, worlds.is_uncertain(), self.exact),
             });
         }
         if touched.wiped && committed {
@@ -341,6 +438,7 @@ impl Builder<'_> {
         }
         // The tracer of 2009 shows the number from before the transaction until its end; today's counts inside.
         self.last = if changes { self.trace.rows.seq(end).max(seq) } else { seq };
+        self.last_row = Some(if changes { end } else { start } as u32);
     }
 
     fn touched(&mut self, start: usize, end: usize) -> Touched {
