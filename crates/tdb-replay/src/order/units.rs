@@ -43,7 +43,8 @@ const UNCERTAIN: u8 = 2;
 const FIRM: u8 = 4;
 
 fn flags(advances: bool, uncertain: bool, firm: bool) -> u8 {
-    ADVANCES * u8::from(advances) | UNCERTAIN * u8::from(uncertain) | FIRM * u8::from(firm)
+    let bit = |bit: u8, is: bool| if is { bit } else { 0 };
+    bit(ADVANCES, advances) | bit(UNCERTAIN, uncertain) | bit(FIRM, firm)
 }
 
 impl UnitRow {
