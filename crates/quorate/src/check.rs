@@ -44,7 +44,7 @@ pub struct Arguments {
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Outcome {
     if let Some((path, form)) = arguments.clients.recognize(arguments.traces.paths())? {
-        let limits = arguments.search.limits();
+        let limits = arguments.search.question().limits;
         return clients::check(path, form, &arguments.clients, limits, arguments.json);
     }
     let history = arguments.traces.read_for_verdict(arguments.json)?;
