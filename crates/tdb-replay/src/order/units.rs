@@ -180,6 +180,13 @@ pub(crate) struct Meaning {
     uncertain: bool,
 }
 
+impl Meaning {
+    /// Whether it may not have taken effect, though its line says nothing of that.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.uncertain
+    }
+}
+
 /// `None`: the row says nothing about a key.
 pub(crate) fn meaning(row: Row, in_read_traversal: bool) -> Option<Meaning> {
     let absent_or_not = |present: bool| if present { PRESENT } else { ABSENT };
