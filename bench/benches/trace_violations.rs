@@ -14,6 +14,7 @@ use anyhow::{Result, ensure};
 use history::generate::{Mix, Random, Shape, Values, Violation};
 use tdb_replay::check::check;
 use tdb_replay::generate::{Order, Written, generate};
+use tdb_replay::order::attempt::Question;
 use tdb_replay::trace::{History, Tolerance};
 use tdb_replay::verdict::Verdict;
 
@@ -42,10 +43,10 @@ fn one((operations, processes, keys): (u32, u32, u32), violation: Option<Violati
     let written = write(shape, violation, folder.path())?;
     let history = History::read(&written.files, Tolerance::default(), |_| ())?;
     let start = Instant::now();
-    let verdict = check(&history, Default::default(), false);
+    let verdict = check(&history, Question { times: false, ..Question::default() });
     let seconds = start.elapsed().as_secs_f64();
     let name = violation.map_or("none".to_owned(), |violation| format!("{violation:?}"));
-    let conflicts: Vec<_> = verdict.contradictions().collect();
+    let conflicts = verdict.contradictions();
     let named: usize = conflicts.iter().map(|conflict| conflict.lines.len()).sum();
     println!("{operations:>10} {processes:>6} {keys:>6} | {name:<16} | {seconds:>7.2} | {named}");
     let Some((_, _, key)) = written.planted else {
@@ -53,7 +54,7 @@ fn one((operations, processes, keys): (u32, u32, u32), violation: Option<Violati
         return Ok(());
     };
     ensure!(verdict.verdict() == Verdict::Impossible, "{name}: not found");
-    let [conflict] = conflicts[..] else { anyhow::bail!("{name}: {} keys", conflicts.len()) };
+    let [conflict] = conflicts else { anyhow::bail!("{name}: {} keys", conflicts.len()) };
     let named_key = conflict.key.map(|named| history.records.keys.bytes(named));
     ensure!(named_key == Some(key.as_bytes()), "{name}: on another key");
     ensure!((1..=HANDFUL).contains(&named), "{name}: {named} operations");
@@ -88,7 +89,7 @@ fn random_true_histories(count: u32) -> Result<()> {
         let written = write(shape.clone(), None, folder.path())?;
         let history = History::read(&written.files, Tolerance::default(), |_| ())?;
         lines += history.lines();
-        match check(&history, Default::default(), false).verdict() {
+        match check(&history, Question { times: false, ..Question::default() }).verdict() {
             Verdict::Explained => explained += 1,
             Verdict::GaveUp => gave_up += 1,
             _ => anyhow::bail!("history {nth} is true and was called impossible: {shape:?}"),

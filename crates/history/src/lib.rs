@@ -3,12 +3,14 @@
 //! This crate knows registers, processes and windows; it knows no trace, no TDB file and no clock.
 //!
 //! * [`register`]: the problem (one key's operations) and its parts.
+//! * [`action`]: how needs and effects combine.
 //! * [`solver`]: finds an order of one key's units.
 //! * [`contradiction`]: the few units that cannot be ordered.
 //! * [`linearizability`]: histories with times, key by key.
 //! * [`generate`]: histories of a stated shape, true or with one violation.
 #![forbid(unsafe_code)]
 
+pub mod action;
 pub mod contradiction;
 pub mod generate;
 pub mod linearizability;

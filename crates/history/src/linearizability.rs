@@ -123,6 +123,7 @@ fn unit(call: &Call, index: u32) -> Unit {
         need: call.need,
         effect: call.effect,
         window: Window { earliest: cell(call.invoked_at), latest },
+        firm: true,
         advances: false,
         joined: false,
         uncertain: call.returned_at.is_none(),

@@ -30,6 +30,8 @@ pub enum Need {
     AbsentOrEmpty,
     /// Exactly this value; [`ValueId::ABSENT`] for "does not exist".
     Exactly(ValueId),
+    /// What no state gives: results that exclude each other were joined into one step.
+    Never,
 }
 
 impl Need {
@@ -40,6 +42,7 @@ impl Need {
             Need::Present => value != ValueId::ABSENT,
             Need::AbsentOrEmpty => value == ValueId::ABSENT || value == ValueId::EMPTY,
             Need::Exactly(wanted) => value == wanted,
+            Need::Never => false,
         }
     }
 }
@@ -84,6 +87,8 @@ pub struct Unit {
     pub effect: Effect,
     /// Where it can have happened.
     pub window: Window,
+    /// Its window is certain: it counts even where windows are set aside ([`crate::solver::Windows::Prefer`]).
+    pub firm: bool,
     /// It moved the counter: it takes an odd cell.
     pub advances: bool,
     /// The next unit of the same process belongs to the same atomic step.

@@ -34,9 +34,6 @@ pub struct Arguments {
     traces: Traces,
     #[command(flatten)]
     search: Search,
-    /// Ignore times, where traces have them
-    #[arg(long)]
-    no_times: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -47,11 +44,11 @@ pub struct Arguments {
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Outcome {
     if let Some((path, form)) = arguments.clients.recognize(arguments.traces.paths())? {
-        let limits = arguments.search.limits();
+        let limits = arguments.search.question().limits;
         return clients::check(path, form, &arguments.clients, limits, arguments.json);
     }
     let history = arguments.traces.read_for_verdict(arguments.json)?;
-    let checked = check(&history, arguments.search.limits(), !arguments.no_times);
+    let checked = check(&history, arguments.search.question());
     let report = Report::of(&history, &checked);
     if arguments.json {
         print_json(&report)?;

@@ -8,6 +8,7 @@ use history::solver::Limits;
 use indicatif::{ProgressBar, ProgressStyle};
 use tdb_replay::check;
 use tdb_replay::generate::GenerateError;
+use tdb_replay::order::attempt::Question;
 use tdb_replay::order::explain::{Explained, explain};
 use tdb_replay::report::explain_failure;
 use tdb_replay::slice::files::WriteError;
@@ -93,18 +94,25 @@ impl Traces {
     }
 }
 
-/// How far to search.
+/// What is asked of the order, and how far to search.
 #[derive(Args)]
 pub struct Search {
     /// States that the search of one key may visit in one attempt before it gives up
     #[arg(long, default_value_t = Limits::default().states, value_name = "N")]
     states: u64,
+    /// Ignore times, where traces have them
+    #[arg(long)]
+    no_times: bool,
+    /// The database was empty before the traces began. Traces whose tdb_open has O_TRUNC, TDB_INTERNAL or TDB_CLEAR_IF_FIRST
+    /// say so themselves
+    #[arg(long)]
+    empty: bool,
 }
 
 impl Search {
-    /// The bound.
-    pub fn limits(&self) -> Limits {
-        Limits { states: self.states }
+    /// What is asked of the order.
+    pub fn question(&self) -> Question {
+        Question { limits: Limits { states: self.states }, times: !self.no_times, empty: self.empty }
     }
 }
 
@@ -116,7 +124,7 @@ pub fn find_order(
     search: &Search,
     json: bool,
 ) -> Result<Explained, Failure> {
-    explain(history, target, search.limits()).map_err(|unexplained| {
+    explain(history, target, search.question()).map_err(|unexplained| {
         if json && let Err(failure) = print_json(&check::report::Report::of_failure(history, &unexplained)) {
             return failure;
         }

@@ -35,9 +35,6 @@ pub struct Arguments {
     traces: Traces,
     #[command(flatten)]
     search: Search,
-    /// Ignore times, where traces have them
-    #[arg(long)]
-    no_times: bool,
     /// Where to write the reduced traces; made if it is not there, refused if it holds traces
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
@@ -49,11 +46,11 @@ pub struct Arguments {
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Outcome {
     let history = arguments.traces.read()?;
-    let (limits, times) = (arguments.search.limits(), !arguments.no_times);
+    let question = arguments.search.question();
     let bar = arguments.traces.progress("trying");
     let mut verdict = None;
     let mut judge = |part: &History| {
-        let checked = check(part, limits, times);
+        let checked = check(part, question);
         verdict.get_or_insert(checked.verdict());
         bar.inc(1);
         checked.judged(part)
@@ -64,7 +61,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         return Err(if verdict == Some(Verdict::GaveUp) {
             Failure::gave_up(format!(
                 "given up after {} states; whether there is an order is not known",
-                limits.states
+                question.limits.states
             ))
         } else {
             Failure::no("the history has an order; there is nothing to reduce")
@@ -82,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     );
     let part = history.restricted(&reduced.selection.keep).ok();
     if let Some(part) = part {
-        text.push_str(&Report::of(&part, &check(&part, limits, times)).to_string());
+        text.push_str(&Report::of(&part, &check(&part, question)).to_string());
     }
     show(&text)?;
     Ok(())

@@ -9,6 +9,7 @@ use tdb_trace::print::line;
 
 use crate::check::check;
 use crate::check::report::Report;
+use crate::order::attempt::Question;
 use crate::slice::Selection;
 use crate::stat::Statistics;
 use crate::trace::calls::call_of;
@@ -84,6 +85,6 @@ pub fn order(bytes: &[u8]) {
         return;
     }
     let Some(history) = traces(bytes) else { return };
-    let verdict = check(&history, Limits { states: 2000 }, true);
+    let verdict = check(&history, Question { limits: Limits { states: 2000 }, ..Question::default() });
     let _ = Report::of(&history, &verdict).to_string();
 }

@@ -26,7 +26,7 @@ fn read(texts: &[Vec<u8>]) -> History {
 /// Whether the history has an order by its times, that of all keys together; if so, it is replayed.
 fn explained(texts: &[Vec<u8>]) -> bool {
     let history = read(texts);
-    let answer = check(&history, Default::default(), true).verdict();
+    let answer = check(&history, Default::default()).verdict();
     let Ok(mut explained) = explain(&history, Hashing::recorded(&history), Default::default()) else {
         return false;
     };

@@ -151,7 +151,7 @@ fn a_transaction_that_contradicts_itself_is_refused() {
         "2 tdb_transaction_commit",
     ])]);
     let Contradiction { kind, lines, .. } = &failure.contradictions[0];
-    assert_eq!((*kind, lines[0].row), (Kind::Transaction, 2), "{failure:?}");
+    assert_eq!((*kind, lines[0].row, lines[1].row), (Kind::Transaction, 1, 2), "{failure:?}");
 }
 
 /// R2: a process that died in a transaction cancelled it.

@@ -15,7 +15,7 @@ use tdb_replay::verdict::Verdict;
 fn replayed(texts: &[&str]) -> (Vec<String>, Vec<Option<Vec<u8>>>) {
     let texts: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
     let history = History::read_texts(&texts, Tolerance::default()).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(check(&history, Default::default(), true).verdict(), Verdict::Explained);
+    assert_eq!(check(&history, Default::default()).verdict(), Verdict::Explained);
     let hashing = Hashing::recorded(&history);
     let mut explained = explain(&history, hashing, Default::default())
         .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));

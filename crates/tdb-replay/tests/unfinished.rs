@@ -24,7 +24,7 @@ fn trace(lines: &[&str], end: &str) -> String {
 /// The notes of an order that replays with no mismatch; the database is `last` at the end.
 fn replayed(texts: &[String], last: &[Option<&[u8]>]) -> Vec<String> {
     let history = read(texts).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(check(&history, Default::default(), true).verdict(), Verdict::Explained);
+    assert_eq!(check(&history, Default::default()).verdict(), Verdict::Explained);
     let mut explained = explain(&history, Hashing::recorded(&history), Default::default())
         .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));
     assert_eq!(explained.merged.given_up, []);

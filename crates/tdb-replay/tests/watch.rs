@@ -96,7 +96,8 @@ fn a_worker_that_the_engine_holds_up_is_named() {
                 continue;
             }
             let other = tdb::OpenOptions::new().hash_size(7).open(path).expect("the file is there");
-            let _lock = other.chain_lock(b"a", tdb::LockKind::Write, tdb::Wait::Yes).expect("nobody has it yet");
+            let _lock =
+                other.chain_lock(b"a", tdb::LockKind::Write, tdb::Wait::Yes).expect("nobody has it yet");
             let told = failure(&history, &schedule, &**engine);
             assert!(told.contains(expected), "{}: {told}", engine.name());
         }

@@ -77,6 +77,7 @@ fn why(units: &[Unit], unit: u32, served_by: &[u32], spoiled_by: &[u32], elsewhe
         Need::AbsentOrEmpty => Some("needs the key to be absent or empty"),
         Need::Exactly(ValueId::ABSENT) => Some("needs the key to be absent"),
         Need::Exactly(_) => Some("needs its exact value"),
+        Need::Never => Some("needs what excludes itself"),
     };
     let mut text = match (asked, served_by, elsewhere) {
         (None, ..) => String::from("needs nothing"),

@@ -252,6 +252,7 @@ impl History {
                 need,
                 effect,
                 window,
+                firm: false,
                 advances,
                 joined: false,
                 uncertain: false,

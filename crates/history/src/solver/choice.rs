@@ -5,8 +5,9 @@
 //! search complete; preference only decides what is tried first.
 
 use super::layer::State;
-use super::problem::{ANYTHING, KEEP, Problem, Step, meet};
+use super::problem::{Problem, Step};
 use super::uses::Guard;
+use crate::action::{ANYTHING, KEEP, meet};
 
 /// A step that a state can do next.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 //! Owns the cheapest answer: if every writer's window is disjoint from all windows before and after it, only reads
 //! overlap each other, their mutual order changes nothing, and sorting by first cell is the only order that matters.
 
-use super::problem;
+use crate::action::Action;
 use crate::register::{Effect, Unit};
 
 /// Puts into `order` the order that the windows force; false if they leave a choice.
@@ -60,13 +60,10 @@ pub(super) fn first_unmet(units: &[Unit], order: &[u32], start: u32) -> Option<u
     let mut value = start;
     for &index in order {
         let unit = &units[index as usize];
-        let Some(found) = problem::meet(problem::need_code(unit.need), value) else {
-            return Some(index);
-        };
-        value = match unit.effect {
-            Effect::Keep => found,
-            Effect::Put(written) => written.0,
-        };
+        match Action::new(unit.need, unit.effect).on(value) {
+            Some(after) => value = after,
+            None => return Some(index),
+        }
     }
     None
 }

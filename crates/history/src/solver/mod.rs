@@ -18,8 +18,9 @@ mod problem;
 mod search;
 mod uses;
 
+use crate::action::UNKNOWN_PRESENT;
 use crate::contradiction::{Contradiction, Shrinker, suspects};
-use crate::register::{Effect, Initial, Need, Unit, ValueId};
+use crate::register::{Effect, Initial, Need, Unit, ValueId, Window};
 use problem::{Problem, WindowUse};
 use search::{Outcome, Search};
 
@@ -52,7 +53,7 @@ pub enum Beginning {
 /// Whether windows must be obeyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Windows {
-    /// An order inside the windows if there is one, otherwise one without regard to them.
+    /// An order inside the windows if there is one, otherwise one without regard to those that are not firm.
     Prefer,
     /// Only an order inside the windows counts (linearizability).
     Require,
@@ -147,6 +148,8 @@ pub struct Solver {
     forced: Vec<u32>,
     sequence: Vec<u32>,
     cells: Vec<u64>,
+    /// The units with only their firm windows.
+    firm: Vec<Unit>,
     /// The cell at which the first attempt failed.
     stuck_at: Option<u64>,
 }
@@ -220,17 +223,48 @@ impl Solver {
     /// Runs the attempts that `rules` allow until one succeeds; the sequence of a success is in `self.sequence`. If
     /// windows leave no choice (`forced`), the order that they force is in `self.forced`.
     fn attempt_all(&mut self, units: &[Unit], rules: &Rules, forced: bool) -> Verdict {
-        let mut gave_up = false;
         self.stuck_at = None;
-        for (value, windows) in attempts(rules) {
+        let (first, second) = match rules.windows {
+            Windows::Prefer => (WindowUse::Obey, Some(WindowUse::Ignore)),
+            Windows::Require => (WindowUse::Obey, None),
+            Windows::Ignore => (WindowUse::Ignore, None),
+        };
+        let verdict = self.attempt_with(units, rules, first, forced);
+        let (Some(second), Verdict::Impossible | Verdict::GaveUp) = (second, &verdict) else {
+            return verdict;
+        };
+        let windows_gave_up = matches!(verdict, Verdict::GaveUp);
+        let some_firm = units.iter().any(|unit| unit.firm);
+        if some_firm && units.iter().all(|unit| unit.firm) {
+            return verdict;
+        }
+        let second = if some_firm {
+            let mut firm = std::mem::take(&mut self.firm);
+            firm.clear();
+            firm.extend(units.iter().map(only_if_firm));
+            let forced = forced::order(&firm, &mut self.forced);
+            let verdict = self.attempt_with(&firm, rules, WindowUse::Obey, forced);
+            self.firm = firm;
+            verdict
+        } else {
+            self.attempt_with(units, rules, second, false)
+        };
+        match second {
+            Verdict::Found { effort, .. } => {
+                Verdict::Found { effort, windows_obeyed: false, windows_gave_up }
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Tries each beginning that `rules` allow, the windows used in one way.
+    fn attempt_with(&mut self, units: &[Unit], rules: &Rules, windows: WindowUse, forced: bool) -> Verdict {
+        let mut gave_up = false;
+        for value in beginnings(rules.beginning) {
             match self.attempt(units, value, windows, forced, &rules.limits) {
                 Attempt::Found(effort) => {
                     let windows_obeyed = windows == WindowUse::Obey;
-                    return Verdict::Found {
-                        effort,
-                        windows_obeyed,
-                        windows_gave_up: gave_up && !windows_obeyed,
-                    };
+                    return Verdict::Found { effort, windows_obeyed, windows_gave_up: false };
                 }
                 Attempt::GaveUp => gave_up = true,
                 Attempt::Impossible => {}
@@ -263,7 +297,7 @@ impl Solver {
         let start = match (self.problem.orphans(), start) {
             ([], _) => start,
             // What nobody writes must have been there at the beginning.
-            (&[value], problem::UNKNOWN_PRESENT) if value != ValueId::ABSENT => {
+            (&[value], UNKNOWN_PRESENT) if value != ValueId::ABSENT => {
                 self.problem.compile(units, value.0, windows);
                 value.0
             }
@@ -326,25 +360,20 @@ enum Verdict {
     GaveUp,
 }
 
-/// The attempts that `rules` allow, best first: initial value (in the solver's code) and use of windows.
-fn attempts(rules: &Rules) -> impl Iterator<Item = (u32, WindowUse)> + use<> {
-    let starts: &[u32] = match rules.beginning {
-        Beginning::Absent | Beginning::Value(ValueId::ABSENT) => &[0],
-        // "Absent" is tried first, so "unknown" needs to cover what is present only.
-        Beginning::Unknown => &[0, problem::UNKNOWN_PRESENT],
-        Beginning::Value(_) => &[],
+/// A unit whose window counts only if it is firm.
+fn only_if_firm(unit: &Unit) -> Unit {
+    if unit.firm { *unit } else { Unit { window: Window::ANYWHERE, advances: false, ..*unit } }
+}
+
+/// The initial values to try, best first, in the solver's code. "Absent" is tried before "unknown", which needs to cover what is
+/// present only.
+fn beginnings(beginning: Beginning) -> impl Iterator<Item = u32> {
+    let (first, second) = match beginning {
+        Beginning::Absent => (ValueId::ABSENT.0, None),
+        Beginning::Unknown => (ValueId::ABSENT.0, Some(UNKNOWN_PRESENT)),
+        Beginning::Value(value) => (value.0, None),
     };
-    let given = match rules.beginning {
-        Beginning::Value(value) if value != ValueId::ABSENT => Some(value.0),
-        _ => None,
-    };
-    let uses: &[WindowUse] = match rules.windows {
-        Windows::Prefer => &[WindowUse::Obey, WindowUse::Ignore],
-        Windows::Require => &[WindowUse::Obey],
-        Windows::Ignore => &[WindowUse::Ignore],
-    };
-    uses.iter()
-        .flat_map(move |&windows| starts.iter().copied().chain(given).map(move |start| (start, windows)))
+    std::iter::once(first).chain(second)
 }
 
 /// The initial state that an order of a key with unknown beginning implies: what its first needs ask for.
@@ -358,7 +387,7 @@ fn implied_beginning(units: &[Unit], sequence: &[u32]) -> Initial {
             Need::Exactly(value) => return Initial::Planted(value),
             Need::Present => present = true,
             Need::AbsentOrEmpty => absent = true,
-            Need::Anything => {}
+            Need::Anything | Need::Never => {}
         }
         if present && absent {
             return Initial::Planted(ValueId::EMPTY);

@@ -4,87 +4,17 @@
 //! numbers, and windows become entry limits tightened along each process. A compiled problem is read only.
 
 use super::uses::Uses;
+use crate::action::{ANYTHING, Action, KEEP, NEVER, UNKNOWN_PRESENT};
 use crate::register::{Effect, Need, Unit, ValueId};
 
-/// State or need codes beside plain values.
-pub(super) const UNKNOWN_PRESENT: u32 = u32::MAX;
-/// Need: any state will do.
-pub(super) const ANYTHING: u32 = u32::MAX - 1;
-/// Need: any value but absent.
-pub(super) const PRESENT: u32 = u32::MAX - 2;
-/// Need: absent or empty.
-pub(super) const ABSENT_OR_EMPTY: u32 = u32::MAX - 3;
-/// Need: cannot be met by any state.
-pub(super) const NEVER: u32 = u32::MAX - 4;
-/// Effect: the state stays.
-pub(super) const KEEP: u32 = u32::MAX - 5;
 /// No alternative form.
 pub(super) const NONE: u32 = u32::MAX;
-
-const ABSENT: u32 = 0;
-const EMPTY: u32 = 1;
 
 /// Whether windows count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WindowUse {
     Obey,
     Ignore,
-}
-
-/// The code of a need.
-pub(super) fn need_code(need: Need) -> u32 {
-    match need {
-        Need::Anything => ANYTHING,
-        Need::Present => PRESENT,
-        Need::AbsentOrEmpty => ABSENT_OR_EMPTY,
-        Need::Exactly(value) => value.0,
-    }
-}
-
-/// The state after a need was met in `value`, or none if it is not met. An unknown value becomes what is asked.
-#[inline]
-pub(super) fn meet(need: u32, value: u32) -> Option<u32> {
-    if need == value || need == ANYTHING {
-        return Some(value);
-    }
-    if value == UNKNOWN_PRESENT {
-        return match need {
-            PRESENT => Some(value),
-            ABSENT_OR_EMPTY => Some(EMPTY),
-            NEVER | ABSENT => None,
-            asked => Some(asked),
-        };
-    }
-    match need {
-        PRESENT if value != ABSENT => Some(value),
-        ABSENT_OR_EMPTY if value <= EMPTY => Some(value),
-        _ => None,
-    }
-}
-
-/// The need that asks for both.
-fn both(first: u32, second: u32) -> u32 {
-    match (first, second) {
-        (a, b) if a == b => a,
-        (ANYTHING, other) | (other, ANYTHING) => other,
-        (NEVER, _) | (_, NEVER) => NEVER,
-        (PRESENT, ABSENT_OR_EMPTY) | (ABSENT_OR_EMPTY, PRESENT) => EMPTY,
-        (PRESENT, value) | (value, PRESENT) => {
-            if value == ABSENT {
-                NEVER
-            } else {
-                value
-            }
-        }
-        (ABSENT_OR_EMPTY, value) | (value, ABSENT_OR_EMPTY) => {
-            if value <= EMPTY {
-                value
-            } else {
-                NEVER
-            }
-        }
-        _ => NEVER,
-    }
 }
 
 /// One atomic step: a unit, or a joined group of units.
@@ -205,7 +135,7 @@ impl Problem {
     /// Gives the values that occur small numbers in ascending order; absent and empty keep 0 and 1.
     fn number_values(&mut self, units: &[Unit], start: u32) {
         self.values.clear();
-        self.values.extend([ABSENT, EMPTY]);
+        self.values.extend([ValueId::ABSENT.0, ValueId::EMPTY.0]);
         self.values.extend((start != UNKNOWN_PRESENT).then_some(start));
         for unit in units {
             if let Need::Exactly(value) = unit.need {
@@ -222,11 +152,16 @@ impl Problem {
         assert!(largest <= ValueId::LARGEST.0, "value id {largest} is reserved");
     }
 
-    fn local_need(&self, need: Need) -> u32 {
-        match need {
-            Need::Exactly(value) => self.known(value),
-            other => need_code(other),
+    /// What a unit needs and leaves, in local values.
+    fn local(&self, unit: &Unit) -> Action {
+        let mut action = Action::new(unit.need, unit.effect);
+        if let Need::Exactly(value) = unit.need {
+            action.need = self.known(value);
         }
+        if let Effect::Put(value) = unit.effect {
+            action.effect = self.known(value);
+        }
+        action
     }
 
     fn known(&self, value: ValueId) -> u32 {
@@ -277,15 +212,8 @@ impl Problem {
             advances: false,
         };
         for unit in units[range].iter().filter(|unit| counts(unit)) {
-            let need = self.local_need(unit.need);
-            if step.effect == KEEP {
-                step.need = both(step.need, need);
-            } else if meet(need, step.effect).is_none() {
-                step.need = NEVER;
-            }
-            if let Effect::Put(value) = unit.effect {
-                step.effect = self.known(value);
-            }
+            let joined = Action { need: step.need, effect: step.effect }.then(self.local(unit));
+            (step.need, step.effect) = (joined.need, joined.effect);
             if windows == WindowUse::Obey {
                 pass(&mut step, unit);
             }

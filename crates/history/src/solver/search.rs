@@ -8,7 +8,8 @@
 use super::Limits;
 use super::choice::{Choice, Choices};
 use super::layer::{Layer, State, head_hash};
-use super::problem::{KEEP, Problem, meet};
+use super::problem::Problem;
+use crate::action::{KEEP, meet};
 use crate::register::Unit;
 
 /// Layers between two checkpoints.

@@ -5,7 +5,8 @@
 //! after that writer, which tightens windows.
 
 use super::chains::Chains;
-use super::problem::{KEEP, NONE, Step, UNKNOWN_PRESENT, even_out};
+use super::problem::{NONE, Step, even_out};
+use crate::action::{KEEP, UNKNOWN_PRESENT};
 
 /// One step that needs or writes a value.
 #[derive(Clone, Copy, Debug, Default)]

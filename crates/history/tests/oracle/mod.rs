@@ -4,14 +4,23 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
-use history::register::{Effect, Need, Unit, ValueId};
+use history::register::{Effect, Need, Unit, ValueId, Window};
 use history::solver::{Beginning, Rules, Windows};
 
 /// Whether an order exists under the rules.
 pub fn is_possible(units: &[Unit], rules: &Rules) -> bool {
     match rules.windows {
         Windows::Require => any_beginning(units, rules.beginning, true),
-        Windows::Ignore | Windows::Prefer => any_beginning(units, rules.beginning, false),
+        Windows::Ignore => any_beginning(units, rules.beginning, false),
+        Windows::Prefer => {
+            // Inside all windows or inside those that are firm: the first is the second, and more.
+            let firm = |unit: &Unit| match unit.firm {
+                true => *unit,
+                false => Unit { window: Window::ANYWHERE, advances: false, ..*unit },
+            };
+            let units: Vec<Unit> = units.iter().map(firm).collect();
+            any_beginning(&units, rules.beginning, true)
+        }
     }
 }
 
@@ -98,6 +107,7 @@ fn perform(form: &[Unit], mut value: u32, mut cell: u64, windows: bool) -> Optio
             Need::Present => value != 0,
             Need::AbsentOrEmpty => value < 2,
             Need::Exactly(ValueId(wanted)) => wanted == value,
+            Need::Never => false,
         };
         if !met {
             return None;
@@ -194,7 +204,7 @@ pub fn is_possible_when_forgetting(units: &[Unit], kept: &[u32], rules: &Rules) 
             Need::Exactly(value) => background.contains(&value.0),
             Need::Present => background.iter().any(|&value| value != 0),
             Need::AbsentOrEmpty => background.iter().any(|&value| value < 2),
-            Need::Anything => false,
+            Need::Anything | Need::Never => false,
         };
         if met_outside {
             if let (Need::Exactly(value), Effect::Keep) = (unit.need, unit.effect) {

@@ -12,6 +12,8 @@ pub struct Shape {
     pub slack: u64,
     /// Of 100 units, how many have a need or effect that did not come from a run.
     pub errors: u32,
+    /// Of 100 units, how many have a window that is certain.
+    pub firm: u32,
     pub joined: bool,
     pub uncertain: bool,
     pub appends: bool,
@@ -25,6 +27,7 @@ impl Shape {
             values: random.u32(2..=5),
             slack: [0, 1, 3, 6, 20][random.usize(0..5)],
             errors: [0, 0, 10, 30, 100][random.usize(0..5)],
+            firm: [0, 0, 50, 100][random.usize(0..4)],
             joined: random.u8(0..3) == 0,
             uncertain: random.u8(0..3) == 0,
             appends: random.u8(0..3) == 0,
@@ -70,7 +73,8 @@ pub fn random_units(random: &mut fastrand::Rng, shape: &Shape) -> Vec<Unit> {
             latest: cell + random.u64(0..=shape.slack),
         };
         let joined = shape.joined && random.u8(0..3) == 0;
-        units.push(Unit { process, id, need, effect, window, advances, joined, uncertain });
+        let firm = random.u32(0..100) < shape.firm;
+        units.push(Unit { process, id, need, effect, window, firm, advances, joined, uncertain });
     }
     if let Some(last) = units.last_mut() {
         last.joined = false;

@@ -8,7 +8,6 @@ use serde::Serialize;
 use tdb_trace::print::print;
 
 use super::Checked;
-use super::timed::TimedEffort;
 use crate::order::explain::{Explained, Unexplained};
 use crate::order::solve::Effort;
 use crate::stat::keys::{key_of, name};
@@ -29,8 +28,8 @@ pub struct Report {
     pub order: Option<Effort>,
     /// Keys that must have existed before the traces began.
     pub planted: Option<usize>,
-    /// What checking the times took, if there are any.
-    pub times: Option<TimedEffort>,
+    /// Whether the order was held against times.
+    pub times: bool,
     /// What had to be assumed, and what the reader warned of.
     pub notes: Vec<String>,
     /// Why there is no order.
@@ -74,10 +73,9 @@ const LONGEST_LINE: usize = 160;
 impl Report {
     /// The verdict on `history`.
     pub fn of(history: &History, checked: &Checked) -> Report {
-        let found: Vec<_> = checked.contradictions().collect();
-        let mut report = Report::with(history, checked.verdict(), &found);
-        report.times = checked.timed.as_ref().map(|timed| timed.effort);
-        if let Ok(explained) = &checked.sequential {
+        let mut report = Report::with(history, checked.verdict(), checked.contradictions());
+        if let Ok(explained) = &checked.answer {
+            report.times = explained.timed;
             report.order = Some(explained.effort);
             report.planted = Some(explained.planted.len());
             report.notes.extend(explained.notes.iter().cloned());
@@ -87,10 +85,10 @@ impl Report {
 
     /// Why `history` has no order.
     pub fn of_failure(history: &History, unexplained: &Unexplained) -> Report {
-        Report::with(history, unexplained.verdict(), &unexplained.contradictions.iter().collect::<Vec<_>>())
+        Report::with(history, unexplained.verdict(), &unexplained.contradictions)
     }
 
-    fn with(history: &History, verdict: Verdict, found: &[&verdict::Contradiction]) -> Report {
+    fn with(history: &History, verdict: Verdict, found: &[verdict::Contradiction]) -> Report {
         let contradictions: Vec<_> =
             found.iter().take(MOST_CONTRADICTIONS).map(|found| Contradiction::of(history, found)).collect();
         Report {
@@ -99,7 +97,7 @@ impl Report {
             lines: history.lines(),
             order: None,
             planted: None,
-            times: None,
+            times: false,
             notes: history.warnings.clone(),
             more_contradictions: found.len() - contradictions.len(),
             contradictions,
@@ -171,12 +169,8 @@ impl Display for Report {
         if let Some(planted) = self.planted.filter(|&planted| planted > 0) {
             writeln!(out, "  {planted} keys must have existed before the traces began")?;
         }
-        if let Some(times) = &self.times {
-            writeln!(
-                out,
-                "  times: {} keys; {} without a choice, {} with steps back; {} states; {} operations without times",
-                times.keys, times.no_choice, times.searched, times.states, times.without_times
-            )?;
+        if self.times {
+            writeln!(out, "  times: every operation lies between its call and its answer")?;
         }
         self.notes.iter().try_for_each(|note| writeln!(out, "  note: {note}"))?;
         self.contradictions.iter().try_for_each(|contradiction| contradiction.fmt(out))?;

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::locks::{Access, Momentary, Scope};
-use super::solve::Solution;
+use super::solve::{LEFT_OUT, Solution};
 use super::units::Units;
 use crate::trace::columns::{NONE, Row};
 use crate::trace::dialect::Dialect;
@@ -220,6 +220,10 @@ impl<'a> Walker<'a> {
                 (self.cell(&event), 0)
             }
         };
+        if self.input.solution.ranked {
+            event.priority.cell = self.rank(&event, not_before);
+            return Some(event);
+        }
         let tie = match self.trace.rows.stamp(row as usize) {
             // A lock was had by the end of its line; who was let in after an operation was so after its beginning.
             Some(stamp) if group.is_some() => stamp.end_ns(),
@@ -320,6 +324,13 @@ impl<'a> Walker<'a> {
             return seq + 1;
         }
         event.units().next().map_or(seq, |unit| self.input.solution.cells[unit])
+    }
+
+    /// Where a row belongs if cells are places in one order: where its unit is, or the next one of its trace.
+    fn rank(&self, event: &Event, not_before: u64) -> u64 {
+        let turns = &self.input.solution.turns;
+        let mut ahead = (event.first_unit..self.last_unit).filter(|&unit| turns[unit as usize] != LEFT_OUT);
+        ahead.next().map_or(not_before, |unit| self.input.solution.cells[unit as usize]).max(not_before)
     }
 
     /// A lock is taken at the number on its line, except that `tdb_lockall` is written before the lock is held: the

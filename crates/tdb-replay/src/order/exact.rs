@@ -7,22 +7,21 @@
 //! Wipes and transactions have no version, and need none: they lie in one cell, which is theirs alone since they exclude every
 //! other change. What came after one on its key, by the versions, came after that cell.
 //!
-//! A version that contradicts its own trace (it is not between the sequence numbers around it) is not used.
+//! Versions are believed: where one is not between the plain numbers around it, those are set aside.
 
 use super::units::{UnitRow, Units};
 use crate::trace::op::Op;
 use crate::trace::{History, Trace};
+use crate::verdict::{Contradiction, Kind, Line};
 
-/// Narrows the windows of all units whose lines have versions; without numbers, windows are those of the times.
+/// Narrows the windows of all units whose lines have versions; these windows are firm.
 pub fn narrow(history: &History, units: &mut Units) {
     if !history.traces.iter().any(|trace| trace.rows.has_versions()) {
         return;
     }
-    if history.traces.iter().any(|trace| trace.rows.is_timed()) && has_no_numbers(history) {
-        return take_times(history, units);
-    }
     let mut versioned = Vec::new();
-    for (index, unit) in (0u32..).zip(&mut units.rows) {
+    let Units { rows, miscounts, .. } = units;
+    for (index, unit) in (0u32..).zip(rows.iter_mut()) {
         let trace = &history.traces[usize::from(unit.trace)];
         let Some(version) = trace.rows.version(unit.row as usize) else {
             if is_alone(trace, unit) {
@@ -31,8 +30,13 @@ pub fn narrow(history: &History, units: &mut Units) {
             continue;
         };
         let lowest = unit.low.saturating_add(u32::from(unit.advances()));
+        unit.make_firm();
         if !(lowest..=unit.high).contains(&version) {
-            continue;
+            // The plain numbers around it are wrong, or versions contradict each other.
+            unit.low = unit.low.min(version.saturating_sub(u32::from(unit.advances())));
+            if miscounts.len() < NAMED {
+                miscounts.push(contradicted(unit, version));
+            }
         }
         unit.high = version;
         if !unit.advances() {
@@ -41,52 +45,27 @@ pub fn narrow(history: &History, units: &mut Units) {
         versioned.push(index);
     }
     versioned.sort_unstable_by_key(|&index| {
-        let unit = &units.rows[index as usize];
+        let unit = &rows[index as usize];
         (unit.key, unit.high, !unit.advances(), index)
     });
     for pair in versioned.windows(2) {
         let [before, after] = [pair[0] as usize, pair[1] as usize];
-        let (key, version) = (units.rows[before].key, units.rows[before].high);
-        let after = &mut units.rows[after];
+        let (key, version) = (rows[before].key, rows[before].high);
+        let after = &mut rows[after];
         if after.key == key && after.advances() && version < after.high {
             after.low = after.low.max(version);
         }
     }
 }
 
-/// Whether every line of every trace has the number 0.
-fn has_no_numbers(history: &History) -> bool {
-    let none =
-        |trace: &Trace| trace.opened.seq == 0 && (0..trace.rows.len()).all(|row| trace.rows.seq(row) == 0);
-    history.traces.iter().all(none)
-}
+/// Contradictions that are named; more say nothing new.
+const NAMED: usize = 10;
 
-/// Windows from when an operation was called to when it was answered, as places among all these times. The windows of one
-/// trace follow one another as those of numbers do, and so the orders of the keys fit together. What was under way when its
-/// process died may happen at any time after the line before it.
-fn take_times(history: &History, units: &mut Units) {
-    let stamps = || {
-        history.traces.iter().flat_map(|trace| (0..trace.rows.len()).filter_map(|row| trace.rows.stamp(row)))
-    };
-    let mut times: Vec<u64> = stamps().flat_map(|stamp| [stamp.start_ns, stamp.end_ns()]).collect();
-    times.sort_unstable();
-    times.dedup();
-    let place = |time: u64| times.partition_point(|&other| other < time) as u32;
-    for unit in &mut units.rows {
-        let trace = &history.traces[usize::from(unit.trace)];
-        let row = unit.row as usize;
-        match trace.rows.stamp(row) {
-            Some(stamp) => {
-                unit.low = place(stamp.start_ns);
-                unit.high = place(stamp.end_ns()).max(unit.low + 1);
-            }
-            None => {
-                let before = row.checked_sub(1).and_then(|row| trace.rows.stamp(row));
-                unit.low = before.map_or(0, |stamp| place(stamp.end_ns()));
-                unit.high = u32::MAX;
-            }
-        }
-    }
+/// A version that does not lie between the numbers around it.
+fn contradicted(unit: &UnitRow, version: u32) -> Contradiction {
+    let why = format!("has the version {version}, which is not between the numbers around it");
+    let line = Line { trace: unit.trace, row: unit.row, why };
+    Contradiction { minimal: true, lines: vec![line], ..Contradiction::of_rows(Kind::Numbers, []) }
 }
 
 /// Whether no other change can lie where this unit does: it held every lock, and that is where the line says.

@@ -3,15 +3,14 @@
 //! Owns the attempts: as the traces say; then, if that explains nothing, without the tails of traces whose database
 //! died under them. What was assumed is in [`Explained::notes`].
 
-use history::solver::Limits;
-
+use super::attempt::{Attempt, Measure, Question, Task};
 use super::dead;
-use super::events::Input;
-use super::exact;
-use super::merge::{MergeError, Merged, merge};
-use super::solve::{Effort, LEFT_OUT, Solution, unwindowed};
+use super::joint::{Believed, Outcome};
+use super::merge::Merged;
+use super::solve::Effort;
+use super::times;
 use super::unfinished;
-use super::units::Units;
+use super::units::UnitRow;
 use crate::trace::History;
 use crate::trace::chain::Hashing;
 use crate::verdict::{Contradiction, Kind, Verdict};
@@ -28,6 +27,8 @@ pub struct Explained {
     pub disbelieved: Vec<Contradiction>,
     /// What solving took.
     pub effort: Effort,
+    /// The order keeps the times of the traces.
+    pub timed: bool,
     /// What was assumed.
     pub notes: Vec<String>,
 }
@@ -72,32 +73,30 @@ impl Unexplained {
 }
 
 /// Finds the order of `history` for a database that hashes as `target` says.
-pub fn explain(history: &History, target: Hashing, limits: Limits) -> Result<Explained, Unexplained> {
-    let everything = dead::none(history);
-    let (first, mut notes) = settle_unfinished(history, target, limits, everything);
-    if first.is_good() {
-        return first.finish(history, limits, notes);
+pub fn explain(history: &History, target: Hashing, question: Question) -> Result<Explained, Unexplained> {
+    let task = Task { history, target, question };
+    let measure = Measure::of(history, question.times);
+    let (first, mut notes) = settle_unfinished(task, measure);
+    if measure == Measure::Nothing {
+        notes.push("no line shows another sequence number than the others: the numbers say nothing".into());
     }
     let tails: Vec<u32> = dead::tails(history).into_iter().zip(&first.dead).map(|(a, b)| a.min(*b)).collect();
-    if tails == first.dead {
-        return first.finish(history, limits, notes);
+    if first.is_good() || tails == first.dead {
+        return Settle { task, notes }.attempt(first);
     }
-    let second = Attempt::new(history, target, tails, limits);
+    let second = Attempt::new(task, tails, measure);
     if second.trouble() >= first.trouble() {
-        return first.finish(history, limits, notes);
+        return Settle { task, notes }.attempt(first);
     }
     notes.extend(note_tails(history, &second.dead));
-    second.finish(history, limits, notes)
+    Settle { task, notes }.attempt(second)
 }
 
 /// The first attempt, with all that was under way when its process died decided.
-fn settle_unfinished(
-    history: &History,
-    target: Hashing,
-    limits: Limits,
-    mut dead: Vec<u32>,
-) -> (Attempt, Vec<String>) {
-    let all = dead.clone();
+fn settle_unfinished(task: Task<'_>, measure: Measure) -> (Attempt, Vec<String>) {
+    let history = task.history;
+    let all = dead::none(history);
+    let mut dead = all.clone();
     let mut open = Vec::new();
     for number in unfinished::of_many_keys(history) {
         match unfinished::is_refuted(history, number) {
@@ -105,7 +104,7 @@ fn settle_unfinished(
             false => open.push(number),
         }
     }
-    let mut best = Attempt::new(history, target, dead, limits);
+    let mut best = Attempt::new(task, dead, measure);
     loop {
         let before = best.trouble();
         for &number in &open {
@@ -114,7 +113,7 @@ fn settle_unfinished(
             }
             let mut dead = best.dead.clone();
             dead[number] = if dead[number] == all[number] { all[number] - 1 } else { all[number] };
-            let other = Attempt::new(history, target, dead, limits);
+            let other = Attempt::new(task, dead, measure);
             if other.trouble() < best.trouble() {
                 best = other;
             }
@@ -127,12 +126,191 @@ fn settle_unfinished(
     if !undone.is_empty() {
         let mut dead = best.dead.clone();
         undone.into_iter().for_each(|number| dead[number] -= 1);
-        best = Attempt::new(history, target, dead, limits);
+        best = Attempt::new(task, dead, measure);
     }
     let cut = (0..all.len()).filter(|&number| best.dead[number] < all[number]);
     let place = |number: usize| history.place(number, best.dead[number] as usize);
     let notes = cut.map(|number| format!("{}: this did not happen any more", place(number))).collect();
     (best, notes)
+}
+
+/// What an attempt comes to.
+struct Settle<'a> {
+    task: Task<'a>,
+    notes: Vec<String>,
+}
+
+/// Why one order of everything does not follow from the orders of the keys.
+enum Doubt {
+    /// These rows wait for each other.
+    Cycle(Vec<(u16, u32)>),
+    /// These operations are against their times.
+    Times(Contradiction),
+    /// There may be more changes than numbers.
+    Numbers,
+}
+
+impl Settle<'_> {
+    /// The order of an attempt, if it holds; otherwise that of another one, or why there is none.
+    fn attempt(self, mut attempt: Attempt) -> Result<Explained, Unexplained> {
+        let history = self.task.history;
+        if !attempt.units.violations.is_empty() {
+            return Err(Unexplained { contradictions: attempt.units.violations });
+        }
+        if !attempt.solution.unsolved.is_empty() {
+            return Err(attempt.unsolved());
+        }
+        let mut disbelieved = attempt.disbelieved(self.task);
+        let checks_counting = disbelieved.is_empty() && attempt.has_numbers();
+        let (counted, merged) = attempt.count_and_merge(history, checks_counting);
+        let mut doubt = None;
+        if !counted {
+            // The orders chosen may be to blame, or the numbers alone.
+            attempt.units = attempt.fresh_units(history);
+            disbelieved = attempt.miscounts(history);
+            doubt = disbelieved.is_empty().then_some(Doubt::Numbers);
+        }
+        if disbelieved.iter().any(|found| found.kind == Kind::ExactNumbers) {
+            return Err(Unexplained { contradictions: disbelieved });
+        }
+        let merged = match merged {
+            Ok(merged) => {
+                let against_times = || times::violation(history, &attempt.units, &attempt.solution, &merged);
+                let against_times = if self.task.is_timed() { against_times() } else { None };
+                doubt = against_times.map(Doubt::Times).or(doubt);
+                Some(merged)
+            }
+            Err(error) => {
+                doubt = Some(Doubt::Cycle(error.rows()));
+                None
+            }
+        };
+        match (doubt, merged) {
+            (None, Some(merged)) => Ok(self.explained(attempt, merged, disbelieved)),
+            (Some(Doubt::Times(found)), _) if attempt.measure == Measure::Numbers => {
+                self.in_time(attempt.dead, found)
+            }
+            (doubt, merged) => self.jointly(attempt, merged, disbelieved, doubt),
+        }
+    }
+
+    /// Numbers and times together, or times alone where that is impossible.
+    fn in_time(self, dead: Vec<u32>, against: Contradiction) -> Result<Explained, Unexplained> {
+        let both = Attempt::new(self.task, dead.clone(), Measure::NumbersInTime);
+        if both.is_good() {
+            return self.attempt(both);
+        }
+        let alone = Attempt::new(self.task, dead, Measure::Times);
+        if !alone.solution.unsolved.is_empty() {
+            return Err(alone.unsolved());
+        }
+        let mut disbelieved = both.disbelieved(self.task);
+        disbelieved.extend(both.solution.unsolved.iter().cloned());
+        if both.units.rows.iter().any(UnitRow::is_firm) {
+            return self.jointly(both, None, disbelieved, Some(Doubt::Times(against)));
+        }
+        match alone.merge(self.task.history) {
+            Ok(merged) => Ok(self.explained(alone, merged, disbelieved)),
+            Err(error) => self.jointly(alone, None, disbelieved, Some(Doubt::Cycle(error.rows()))),
+        }
+    }
+
+    /// Searches all keys at once, first with all numbers, then with the exact ones.
+    fn jointly(
+        self,
+        attempt: Attempt,
+        merged: Option<Merged>,
+        mut disbelieved: Vec<Contradiction>,
+        doubt: Option<Doubt>,
+    ) -> Result<Explained, Unexplained> {
+        let against = match doubt {
+            Some(Doubt::Cycle(rows)) => Contradiction::of_rows(Kind::Cycle, rows),
+            Some(Doubt::Times(found)) => found,
+            Some(Doubt::Numbers) | None => Contradiction::of_rows(Kind::Cycle, []),
+        };
+        if disbelieved.is_empty() {
+            match attempt.search_jointly(self.task, Believed::All) {
+                Outcome::Found { order, initial } => {
+                    return self.in_order(attempt, &order, initial, disbelieved, against);
+                }
+                Outcome::Impossible if !attempt.has_numbers() => return Err(Unexplained::of(against)),
+                Outcome::Impossible => {
+                    disbelieved.push(Contradiction { kind: Kind::Numbers, ..against.clone() })
+                }
+                Outcome::GaveUp { bound } => {
+                    let gave_up =
+                        Contradiction { kind: Kind::Numbers, gave_up: Some(bound), ..against.clone() };
+                    return match merged.filter(|_| against.kind != Kind::Times) {
+                        Some(merged) => Ok(self.explained(attempt, merged, vec![gave_up])),
+                        None => Err(Unexplained::of(Contradiction { gave_up: Some(bound), ..against })),
+                    };
+                }
+            }
+        }
+        match attempt.search_jointly(self.task, Believed::Exact) {
+            Outcome::Found { order, initial } => {
+                self.in_order(attempt, &order, initial, disbelieved, against)
+            }
+            Outcome::Impossible
+                if against.kind != Kind::Times && attempt.units.rows.iter().any(UnitRow::is_firm) =>
+            {
+                let named = disbelieved.into_iter().find(|found| !found.lines.is_empty());
+                Err(Unexplained::of(Contradiction { kind: Kind::ExactNumbers, ..named.unwrap_or(against) }))
+            }
+            Outcome::Impossible => Err(Unexplained::of(against)),
+            Outcome::GaveUp { bound } => {
+                Err(Unexplained::of(Contradiction { gave_up: Some(bound), ..against }))
+            }
+        }
+    }
+
+    /// The order of everything that a search found.
+    fn in_order(
+        self,
+        attempt: Attempt,
+        order: &[u32],
+        initial: Vec<u32>,
+        disbelieved: Vec<Contradiction>,
+        against: Contradiction,
+    ) -> Result<Explained, Unexplained> {
+        let attempt = attempt.with_order(order, initial);
+        match attempt.merge(self.task.history) {
+            Ok(merged) => Ok(self.explained(attempt, merged, disbelieved)),
+            // Only locks can be in the way now: those of the target, or of a trace with itself.
+            Err(_) => {
+                let gave_up = Some(self.task.question.limits.states);
+                Err(Unexplained::of(Contradiction { gave_up, ..against }))
+            }
+        }
+    }
+
+    fn explained(self, attempt: Attempt, merged: Merged, disbelieved: Vec<Contradiction>) -> Explained {
+        let mut notes = self.notes;
+        notes.extend(note_unwalked(self.task.history, &merged));
+        let planted = attempt.solution.planted().map(|(key, value)| planted(&attempt, key, value)).collect();
+        let effort = attempt.solution.effort;
+        let timed = self.task.is_timed();
+        Explained { merged, planted, effort, disbelieved, timed, dead: attempt.dead, notes }
+    }
+}
+
+fn planted(attempt: &Attempt, key: u32, value: u32) -> Planted {
+    let units = || attempt.solution.of_key(key).iter().map(|&id| &attempt.units.rows[id as usize]);
+    let finder = units()
+        .find(|unit| unit.asks())
+        .or(units().next())
+        .expect("a planted key has a unit that asks for it");
+    Planted { key, value, trace: finder.trace, row: finder.row }
+}
+
+fn note_unwalked(history: &History, merged: &Merged) -> Option<String> {
+    let first = merged.unwalked.first()?;
+    let place = history.place(usize::from(first.trace), first.row as usize);
+    let count = merged.unwalked.len();
+    Some(format!(
+        "{place}: of {count} walks, this is the first, only what they showed is looked up: chains that they may \
+         not have met are locked meanwhile"
+    ))
 }
 
 fn note_tails(history: &History, dead: &[u32]) -> Vec<String> {
@@ -146,115 +324,4 @@ fn note_tails(history: &History, dead: &[u32]) -> Vec<String> {
         format!("{place}: every call fails from here on, as if the database had died: {rows} operations say nothing")
     })
     .collect()
-}
-
-/// Merges the traces. Where locks would have to be given up they are merged again with steps that do not wait for any chain:
-/// a walk passes one chain after the other, and its n-th step need not meet the chain that it met when it was
-/// recorded, so steps wait for all, which can let others go first who belong later.
-fn merge_all(input: Input<'_>) -> Result<Merged, MergeError> {
-    let first = merge(input)?;
-    if first.given_up.is_empty() {
-        return Ok(first);
-    }
-    match merge(Input { lone_steps: true, ..input }) {
-        Ok(second) if second.given_up.len() < first.given_up.len() => Ok(second),
-        _ => Ok(first),
-    }
-}
-
-fn note_unwalked(history: &History, merged: &Merged) -> Option<String> {
-    let first = merged.unwalked.first()?;
-    let place = history.place(usize::from(first.trace), first.row as usize);
-    let count = merged.unwalked.len();
-    Some(format!(
-        "{place}: of {count} walks, this is the first, only what they showed is looked up: chains that they may \
-         not have met are locked meanwhile"
-    ))
-}
-
-struct Attempt {
-    units: Units,
-    solution: Solution,
-    chains: Vec<u32>,
-    dead: Vec<u32>,
-}
-
-impl Attempt {
-    fn new(history: &History, target: Hashing, dead: Vec<u32>, limits: Limits) -> Attempt {
-        let recorded = Hashing::recorded(history);
-        let mut chains = recorded.chains(history);
-        let mut units = Units::build(history, &chains, &dead);
-        exact::narrow(history, &mut units);
-        let solution = Solution::of(&units, chains.len(), limits);
-        if target != recorded {
-            chains = target.chains(history);
-        }
-        Attempt { units, solution, chains, dead }
-    }
-
-    /// How many keys have no order that obeys the sequence numbers.
-    fn trouble(&self) -> usize {
-        self.solution.unsolved.len()
-            + self.solution.effort.without_windows as usize
-            + self.units.violations.len()
-    }
-
-    /// Traces whose unfinished last operation, on one key, did not happen.
-    fn undone(&self, history: &History) -> Vec<usize> {
-        if !history.traces.iter().any(|trace| trace.unfinished) {
-            return Vec::new();
-        }
-        let last =
-            |number: usize| history.traces[number].unfinished.then(|| self.dead[number].wrapping_sub(1));
-        let Solution { turns, unsolved, .. } = &self.solution;
-        // Of keys without an order nothing is known.
-        let solved = |key: u32| unsolved.binary_search_by_key(&Some(key), |unsolved| unsolved.key).is_err();
-        let units = self.units.rows.iter().zip(turns);
-        units
-            .filter(|&(unit, &turn)| turn == LEFT_OUT && solved(unit.key))
-            .map(|(unit, _)| (usize::from(unit.trace), unit.row))
-            .filter(|&(number, row)| {
-                last(number) == Some(row) && row as usize + 1 == history.traces[number].rows.len()
-            })
-            .map(|(number, _)| number)
-            .collect()
-    }
-
-    fn is_good(&self) -> bool {
-        self.trouble() == 0
-    }
-
-    fn finish(self, history: &History, limits: Limits, notes: Vec<String>) -> Result<Explained, Unexplained> {
-        if let Some(violation) = self.units.violations.first() {
-            let rows = [(violation.trace, violation.row)];
-            return Err(Unexplained::of(Contradiction::of_rows(Kind::Transaction, rows)));
-        }
-        if !self.solution.unsolved.is_empty() {
-            return Err(Unexplained { contradictions: self.solution.unsolved });
-        }
-        let Attempt { units, solution, chains, dead } = &self;
-        let merged = match merge_all(Input { history, units, solution, chains, dead, lone_steps: false }) {
-            Ok(merged) => merged,
-            Err(MergeError::Cycle(rows)) => {
-                return Err(Unexplained::of(Contradiction::of_rows(Kind::Cycle, rows)));
-            }
-            Err(MergeError::Inconsistent(trace, row)) => {
-                return Err(Unexplained::of(Contradiction::of_rows(Kind::Cycle, [(trace, row)])));
-            }
-        };
-        let mut notes = notes;
-        notes.extend(note_unwalked(history, &merged));
-        let planted = self.solution.planted().map(|(key, value)| self.planted(key, value)).collect();
-        let disbelieved = unwindowed(units, solution, limits);
-        Ok(Explained { merged, planted, effort: solution.effort, disbelieved, dead: self.dead, notes })
-    }
-
-    fn planted(&self, key: u32, value: u32) -> Planted {
-        let units = || self.solution.of_key(key).iter().map(|&id| &self.units.rows[id as usize]);
-        let finder = units()
-            .find(|unit| unit.asks())
-            .or(units().next())
-            .expect("a planted key has a unit that asks for it");
-        Planted { key, value, trace: finder.trace, row: finder.row }
-    }
 }

@@ -78,6 +78,16 @@ pub enum MergeError {
     Inconsistent(u16, u32),
 }
 
+impl MergeError {
+    /// The rows that it names.
+    pub fn rows(self) -> Vec<(u16, u32)> {
+        match self {
+            MergeError::Cycle(rows) => rows,
+            MergeError::Inconsistent(trace, row) => vec![(trace, row)],
+        }
+    }
+}
+
 /// Keys of a trace's next event that are fetched ahead: a transaction can have very many.
 const SOON: usize = 16;
 

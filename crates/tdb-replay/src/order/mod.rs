@@ -5,29 +5,36 @@
 //! database that the traces will run on.
 //!
 //! * [`units`]: rows to what they need and leave, key by key.
+//! * [`counting`]: every change takes a number of its own.
 //! * [`exact`]: versions, where traces have them.
 //! * [`solve`]: each key's order.
+//! * [`joint`]: all keys at once, where keys one by one leave a doubt.
 //! * [`merge`]: the one order, and who must wait for whom.
 //! * [`events`]: one trace as the merge walks it.
 //! * [`keys`], [`held`], [`traversals`], [`queue`]: the states that the merge keeps. [`locks`]: who excludes whom.
 //! * [`conflicts`], [`clock`], [`waits`]: what a row must come after, what of that is known already, and what is left.
 //! * [`saved`]: an order in a file.
 //! * [`unfinished`]: what was under way when its process died.
-//! * [`dead`], [`explain`]: from traces to the order, with what had to be assumed.
+//! * [`times`]: what times say of the order.
+//! * [`dead`], [`attempt`], [`explain`]: from traces to the order, with what had to be assumed.
 
+pub mod attempt;
 pub mod clock;
 pub mod conflicts;
+pub mod counting;
 pub mod dead;
 pub mod events;
 pub mod exact;
 pub mod explain;
 pub mod held;
+pub mod joint;
 pub mod keys;
 pub mod locks;
 pub mod merge;
 mod queue;
 pub mod saved;
 pub mod solve;
+pub mod times;
 pub mod traversals;
 mod unfinished;
 pub mod units;

@@ -257,6 +257,7 @@ fn put(out: &mut Out, explained: &Explained) {
     out.number(merged.dependencies);
     out.words([merged.critical_path, merged.events]);
     let effort = &explained.effort;
+    out.words([u32::from(explained.timed)]);
     out.words([effort.keys, effort.no_choice, effort.greedy, effort.searched, effort.without_windows]);
     out.number(effort.states);
     out.number(explained.disbelieved.len() as u64);
@@ -295,6 +296,7 @@ fn take(from: &mut In) -> Option<Explained> {
     })?;
     merged.dependencies = from.number()?;
     [merged.critical_path, merged.events] = from.words()?;
+    let [timed] = from.words()?;
     let [keys, no_choice, greedy, searched, without_windows] = from.words()?;
     let effort = Effort { keys, no_choice, greedy, searched, without_windows, states: from.number()? };
     let mut disbelieved = Vec::new();
@@ -305,7 +307,7 @@ fn take(from: &mut In) -> Option<Explained> {
     for _ in 0..from.number()? {
         notes.push(from.text()?);
     }
-    Some(Explained { merged, planted, dead, disbelieved, effort, notes })
+    Some(Explained { merged, planted, dead, disbelieved, effort, timed: timed == 1, notes })
 }
 
 /// Numbers that were set aside; the kind goes without saying.

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use history::register::{Effect, Initial, Unit, ValueId};
-use history::solver::{Failure, Limits, Method, Rules, Solver, Windows};
+use history::solver::{Failure, Method, Rules, Solver, Windows};
 
 use super::units::Units;
 use crate::near;
@@ -74,13 +74,17 @@ pub struct Solution {
     pub unsolved: Vec<Contradiction>,
     /// Keys whose order does not obey the sequence numbers, in ascending order.
     pub unwindowed: Vec<Unwindowed>,
+    /// Keys whose windows left a choice, in ascending order.
+    pub chosen: Vec<u32>,
+    /// Cells are places in one order of everything, not numbers.
+    pub ranked: bool,
     /// What it took.
     pub effort: Effort,
 }
 
 impl Solution {
     /// Orders every key's units.
-    pub fn of(units: &Units, key_count: usize, limits: Limits) -> Solution {
+    pub fn of(units: &Units, key_count: usize, rules: Rules) -> Solution {
         let (mut by_key, starts) = divide(units, key_count);
         let mut initial = vec![ABSENT; key_count];
         // Units of a key are spread over all traces, so the workers write here side by side, each its own units.
@@ -91,7 +95,7 @@ impl Solution {
         let parts = parts(&starts, &mut by_key, &mut initial);
         let cores = thread::available_parallelism().map_or(1, usize::from).min(parts.len());
         let left = Mutex::new(parts.into_iter());
-        let work = || Work::new(units, &starts, &places, limits).run(&left);
+        let work = || Work::new(units, &starts, &places, rules).run(&left);
         let done: Vec<Done> = match cores {
             0 | 1 => vec![work()],
             _ => thread::scope(|scope| {
@@ -105,17 +109,53 @@ impl Solution {
             }),
         };
         let mut effort = Effort::default();
-        let (mut unsolved, mut unwindowed) = (Vec::new(), Vec::new());
+        let (mut unsolved, mut unwindowed, mut chosen) = (Vec::new(), Vec::new(), Vec::new());
         for one in done {
             effort.add(one.effort);
             unsolved.extend(one.unsolved);
             unwindowed.extend(one.unwindowed);
+            chosen.extend(one.chosen);
         }
         unsolved.sort_unstable_by_key(|unsolved: &Contradiction| unsolved.key);
         unwindowed.sort_unstable_by_key(|unwindowed: &Unwindowed| unwindowed.key);
+        chosen.sort_unstable();
         let cells = places.cells.into_iter().map(AtomicU64::into_inner).collect();
         let turns = places.turns.into_iter().map(AtomicU32::into_inner).collect();
-        Solution { by_key, starts, cells, turns, initial, unsolved, unwindowed, effort }
+        Solution {
+            by_key,
+            starts,
+            cells,
+            turns,
+            initial,
+            unsolved,
+            unwindowed,
+            chosen,
+            ranked: false,
+            effort,
+        }
+    }
+
+    /// The orders that one order of everything comes to; `order` has no units that did not take effect.
+    pub fn of_order(units: &Units, order: &[u32], initial: Vec<u32>) -> Solution {
+        let (mut by_key, starts) = divide(units, initial.len());
+        let mut rank = vec![u32::MAX; units.rows.len()];
+        (0u32..).zip(order).for_each(|(at, &unit)| rank[unit as usize] = at);
+        let mut turns = vec![LEFT_OUT; units.rows.len()];
+        for bounds in starts.windows(2) {
+            let ids = &mut by_key[bounds[0] as usize..bounds[1] as usize];
+            ids.sort_unstable_by_key(|&id| rank[id as usize]);
+            let mut written = 0;
+            for (turn, &id) in (0..).zip(ids.iter()).filter(|(_, id)| rank[**id as usize] != u32::MAX) {
+                let keeps = units.rows[id as usize].keeps();
+                turns[id as usize] = if keeps { written } else { turn };
+                written = if keeps { written } else { turn + 1 };
+            }
+        }
+        let keys = starts.windows(2).filter(|bounds| bounds[0] < bounds[1]).count() as u32;
+        let cells = rank.into_iter().map(u64::from).collect();
+        let effort = Effort { keys, searched: keys, ..Effort::default() };
+        let (unsolved, unwindowed, chosen) = Default::default();
+        Solution { by_key, starts, cells, turns, initial, unsolved, unwindowed, chosen, ranked: true, effort }
     }
 
     /// The units of a key, in order.
@@ -187,6 +227,7 @@ struct Done {
     effort: Effort,
     unsolved: Vec<Contradiction>,
     unwindowed: Vec<Unwindowed>,
+    chosen: Vec<u32>,
 }
 
 struct Work<'a> {
@@ -201,16 +242,21 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(units: &'a Units, starts: &'a [u32], places: &'a Places, limits: Limits) -> Work<'a> {
+    fn new(units: &'a Units, starts: &'a [u32], places: &'a Places, rules: Rules) -> Work<'a> {
         Work {
             units,
             starts,
             places,
             solver: Solver::new(),
-            rules: Rules { limits, ..Rules::default() },
+            rules,
             problem: Vec::new(),
             order: Vec::new(),
-            done: Done { effort: Effort::default(), unsolved: Vec::new(), unwindowed: Vec::new() },
+            done: Done {
+                effort: Effort::default(),
+                unsolved: Vec::new(),
+                unwindowed: Vec::new(),
+                chosen: Vec::new(),
+            },
         }
     }
 
@@ -253,6 +299,7 @@ impl<'a> Work<'a> {
         effort.without_windows += u32::from(!found.windows_obeyed);
         let unwindowed = Unwindowed { key, gave_up: found.windows_gave_up };
         self.done.unwindowed.extend((!found.windows_obeyed).then_some(unwindowed));
+        self.done.chosen.extend((found.effort.method != Method::Forced).then_some(key));
         match found.effort.method {
             Method::Forced => effort.no_choice += 1,
             Method::Greedy => effort.greedy += 1,
@@ -309,8 +356,8 @@ pub(crate) fn problem_of(units: &Units, ids: &[u32], problem: &mut Vec<Unit>) {
 const NAMED: usize = 10;
 
 /// For keys whose order does not obey the sequence numbers: the lines whose numbers and results contradict each other.
-pub(crate) fn unwindowed(units: &Units, solution: &Solution, limits: Limits) -> Vec<Contradiction> {
-    let rules = Rules { windows: Windows::Require, limits, ..Rules::default() };
+pub(crate) fn unwindowed(units: &Units, solution: &Solution, rules: Rules) -> Vec<Contradiction> {
+    let rules = Rules { windows: Windows::Require, ..rules };
     let mut solver = Solver::new();
     let mut problem = Vec::new();
     let name = |(nth, &Unwindowed { key, gave_up }): (usize, &Unwindowed)| {
@@ -325,7 +372,7 @@ pub(crate) fn unwindowed(units: &Units, solution: &Solution, limits: Limits) -> 
             Some(failure) => contradiction(Kind::Numbers, key, failure, &problem, units),
             None => Contradiction {
                 key: Some(key),
-                gave_up: gave_up.then_some(limits.states),
+                gave_up: gave_up.then_some(rules.limits.states),
                 ..Contradiction::of_rows(Kind::Numbers, [])
             },
         }

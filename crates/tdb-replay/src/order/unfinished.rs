@@ -5,20 +5,23 @@
 //! the keys are solved: by the numbers, where somebody else has used those that it would have used; otherwise it is
 //! taken to have happened if that explains as many keys as if not.
 
-use super::units::{KEEP, meaning};
+use super::units::meaning;
 use crate::trace::columns::Columns;
 use crate::trace::op::Op;
 use crate::trace::structure::Group;
 use crate::trace::{History, Trace};
 
-/// The traces that end with something unfinished that changes more than one key.
+/// The traces that end with something that changes more than one key and may be unfinished: the recorder says so, or nothing
+/// follows the line, which libtdb's tracer writes before the work.
 pub fn of_many_keys(history: &History) -> impl Iterator<Item = usize> + '_ {
     let many = |trace: &Trace| matches!(last_op(trace), Some(Op::TransactionCommit | Op::WipeAll));
     (0..history.traces.len()).filter(move |&number| many(&history.traces[number]))
 }
 
 fn last_op(trace: &Trace) -> Option<Op> {
-    let last = trace.rows.len().checked_sub(1).filter(|_| trace.unfinished)?;
+    let recorded = trace.rows.has_versions() || trace.rows.is_timed();
+    let may_be_unfinished = trace.unfinished || !trace.closed && !recorded;
+    let last = trace.rows.len().checked_sub(1).filter(|_| may_be_unfinished)?;
     Some(trace.rows.op(last))
 }
 
@@ -43,7 +46,7 @@ pub fn is_refuted(history: &History, number: usize) -> bool {
 fn uses(trace: &Trace, from: u32, to: u32) -> bool {
     let Trace { rows, groups, .. } = trace;
     let mut next_group = 0;
-    let mut row = 0;
+    let (mut row, mut last) = (0, trace.opened.seq);
     while row < rows.len() {
         while groups
             .get(next_group)
@@ -59,14 +62,23 @@ fn uses(trace: &Trace, from: u32, to: u32) -> bool {
                 return true;
             }
             row = group.end as usize + 1;
+            last = if changed { end } else { start };
             continue;
         }
-        if shows(rows, row, from, to) {
+        if shows(rows, row, from, to)
+            || (from <= last && last < rows.seq(row) && rows.seq(row) <= to && changes(rows, row))
+        {
             return true;
         }
+        last = rows.seq(row);
         row += 1;
     }
     false
+}
+
+/// Whether a row says that it changed something.
+fn changes(rows: &Columns, row: usize) -> bool {
+    meaning(rows.row(row), false).is_some_and(|meaning| !meaning.action.keeps() && !meaning.is_uncertain())
 }
 
 fn shows(rows: &Columns, index: usize, from: u32, to: u32) -> bool {
@@ -77,6 +89,6 @@ fn shows(rows: &Columns, index: usize, from: u32, to: u32) -> bool {
     let Some(version) = rows.version(index) else {
         return false;
     };
-    let changes = meaning(row, false).is_some_and(|meaning| meaning.effect != KEEP);
+    let changes = meaning(row, false).is_some_and(|meaning| !meaning.action.keeps());
     from < version && (version < to || (changes && version == to))
 }

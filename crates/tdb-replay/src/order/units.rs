@@ -4,18 +4,15 @@
 //! line's sequence number and this one's" (docs/ordering.md lists them). Units stand in the order of traces and rows.
 
 use hashbrown::HashMap;
-use history::register::{Effect, Need, Unit, ValueId, Window};
+use history::action::{ABSENT_OR_EMPTY, ANYTHING, Action, KEEP, NEVER, PRESENT};
+use history::register::{Unit, Window};
+use smallvec::{SmallVec, smallvec};
 
-use crate::trace::columns::{ABSENT, ABSENT_OR_EMPTY, NONE, Row};
+use crate::trace::columns::{self, ABSENT, NONE, Row};
 use crate::trace::op::Op;
 use crate::trace::structure::{Group, GroupKind};
 use crate::trace::{History, Trace};
-
-/// In `need`: whatever it finds.
-pub(crate) const ANYTHING: u32 = u32::MAX;
-pub(crate) const PRESENT: u32 = u32::MAX - 2;
-/// In `effect`: the key stays as it was.
-pub(crate) const KEEP: u32 = u32::MAX;
+use crate::verdict::{Contradiction, Kind, Line};
 
 /// One unit, small: ten million of them must fit.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +21,8 @@ pub struct UnitRow {
     pub key: u32,
     /// The row of its trace; a transaction's units stand at its start.
     pub row: u32,
-    /// What it needs: a value, [`ABSENT_OR_EMPTY`] or one of the two above.
-    need: u32,
-    effect: u32,
+    /// What it needs and leaves.
+    action: Action,
     /// Sequence numbers between which it happened.
     pub(super) low: u32,
     pub(super) high: u32,
@@ -35,34 +31,75 @@ pub struct UnitRow {
     lock: u32,
     /// The trace.
     pub trace: u16,
-    advances: bool,
-    uncertain: bool,
+    /// Of [`ADVANCES`], [`UNCERTAIN`] and [`FIRM`].
+    flags: u8,
+}
+
+/// It certainly moved the sequence number.
+const ADVANCES: u8 = 1;
+/// It may not have taken effect.
+const UNCERTAIN: u8 = 2;
+/// Its window is that of exact numbers.
+const FIRM: u8 = 4;
+
+fn flags(advances: bool, uncertain: bool, firm: bool) -> u8 {
+    let bit = |bit: u8, is: bool| if is { bit } else { 0 };
+    bit(ADVANCES, advances) | bit(UNCERTAIN, uncertain) | bit(FIRM, firm)
 }
 
 impl UnitRow {
     /// Whether it leaves the key as it was.
     pub fn keeps(&self) -> bool {
-        self.effect == KEEP
+        self.action.keeps()
     }
 
     /// Whether it certainly moved the sequence number.
     pub fn advances(&self) -> bool {
-        self.advances
+        self.flags & ADVANCES != 0
+    }
+
+    /// What it needs and leaves.
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// The row that took the lock under which it ran.
+    pub fn lock(&self) -> Option<u32> {
+        (self.lock != NONE).then_some(self.lock)
+    }
+
+    /// Whether it may not have taken effect.
+    pub fn is_uncertain(&self) -> bool {
+        self.flags & UNCERTAIN != 0
+    }
+
+    /// Whether its window comes from exact numbers, which are never set aside.
+    pub fn is_firm(&self) -> bool {
+        self.flags & FIRM != 0
+    }
+
+    /// Its window is one of times: it takes no number, and is never set aside.
+    pub(super) fn make_timed(&mut self) {
+        self.flags = self.flags & !ADVANCES | FIRM;
+    }
+
+    pub(super) fn make_firm(&mut self) {
+        self.flags |= FIRM;
     }
 
     /// Whether it says something about the state that it found.
     pub fn asks(&self) -> bool {
-        self.need != ANYTHING
+        self.action.asks()
     }
 
     /// What it makes of `value`, or `None` if that is not what it needs.
     pub fn applied_to(&self, value: u32) -> Option<u32> {
-        holds(self.need, value).then_some(if self.keeps() { value } else { self.effect })
+        self.action.on(value)
     }
 
     /// The solver's form; `joined` when the key's next unit ran under the same lock.
     pub fn unit(&self, id: u32, joined: bool) -> Unit {
-        let (earliest, latest) = if self.advances {
+        let (earliest, latest) = if self.advances() {
             (2 * u64::from(self.low) + 1, (2 * u64::from(self.high)).saturating_sub(1))
         } else {
             (2 * u64::from(self.low), 2 * u64::from(self.high))
@@ -70,17 +107,13 @@ impl UnitRow {
         Unit {
             process: u32::from(self.trace),
             id,
-            need: match self.need {
-                ANYTHING => Need::Anything,
-                PRESENT => Need::Present,
-                ABSENT_OR_EMPTY => Need::AbsentOrEmpty,
-                value => Need::Exactly(ValueId(value)),
-            },
-            effect: if self.keeps() { Effect::Keep } else { Effect::Put(ValueId(self.effect)) },
+            need: self.action.need(),
+            effect: self.action.effect(),
             window: Window { earliest, latest },
-            advances: self.advances,
+            firm: self.is_firm(),
+            advances: self.advances(),
             joined,
-            uncertain: self.uncertain,
+            uncertain: self.is_uncertain(),
         }
     }
 
@@ -90,15 +123,6 @@ impl UnitRow {
     }
 }
 
-/// A row whose result contradicts the transaction that it is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The trace.
-    pub trace: u16,
-    /// The row.
-    pub row: u32,
-}
-
 /// All units of a history.
 #[derive(Default)]
 pub struct Units {
@@ -106,8 +130,10 @@ pub struct Units {
     pub rows: Vec<UnitRow>,
     /// Where each trace's units start, and one entry more.
     pub starts: Vec<u32>,
-    /// Reads in a transaction that its own writes make false.
-    pub violations: Vec<Violation>,
+    /// Lines whose numbers contradict those before them in their trace, or their own results.
+    pub miscounts: Vec<Contradiction>,
+    /// Results inside transactions that exclude each other, whatever happened outside: at most one for each transaction.
+    pub violations: Vec<Contradiction>,
     /// Transactions that were committed.
     pub committed: u32,
     /// Transactions that were cancelled.
@@ -119,6 +145,7 @@ impl Units {
     /// `chains` are the keys' chains in the recorded database.
     pub fn build(history: &History, chains: &[u32], dead: &[u32]) -> Units {
         let mut units = Units::default();
+        let taken_back = history.traces.iter().any(died_in_a_transaction);
         for (number, trace) in history.traces.iter().enumerate() {
             units.starts.push(units.rows.len() as u32);
             let end = dead[number] as usize;
@@ -130,6 +157,9 @@ impl Units {
                 end,
                 last: trace.opened.seq,
                 runs: HashMap::new(),
+                last_row: None,
+                exact: trace.rows.has_versions() && !trace.rows.is_timed(),
+                taken_back,
             };
             builder.run();
         }
@@ -138,12 +168,23 @@ impl Units {
     }
 }
 
+/// Whether a trace ends in the middle of a transaction.
+fn died_in_a_transaction(trace: &Trace) -> bool {
+    trace.unfinished || trace.groups.iter().any(|group| group.is_transaction() && group.open)
+}
+
 /// What a row needs and leaves, windows aside.
 pub(crate) struct Meaning {
     pub(crate) key: u32,
-    pub(crate) need: u32,
-    pub(crate) effect: u32,
+    pub(crate) action: Action,
     uncertain: bool,
+}
+
+impl Meaning {
+    /// Whether it may not have taken effect, though its line says nothing of that.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.uncertain
+    }
 }
 
 /// `None`: the row says nothing about a key.
@@ -171,13 +212,14 @@ pub(crate) fn meaning(row: Row, in_read_traversal: bool) -> Option<Meaning> {
             3 => (row.key, PRESENT, row.a),
             _ => (row.key, ANYTHING, row.a),
         },
+        Op::Append if row.a == columns::ABSENT_OR_EMPTY => (row.key, ABSENT_OR_EMPTY, row.b),
         Op::Append => (row.key, row.a, row.b),
         Op::Firstkey | Op::Nextkey if row.a != NONE => (row.a, PRESENT, KEEP),
         _ => return None,
     };
     // A conditional storev's result is not recorded.
     let uncertain = row.op == Op::Storev && matches!(row.store_flag(), 2 | 3);
-    Some(Meaning { key, need, effect, uncertain })
+    Some(Meaning { key, action: Action { need, effect }, uncertain })
 }
 
 struct Builder<'a> {
@@ -190,6 +232,12 @@ struct Builder<'a> {
     last: u32,
     /// By lock for reading and key: the first row of the run under way, and the cells that it can be in.
     runs: HashMap<(u32, u32), (u32, u64, u64)>,
+    /// The row that shows it; none if that is the line that opened the database.
+    last_row: Option<u32>,
+    /// The numbers of the trace's lines are exact.
+    exact: bool,
+    /// A process died in a transaction: what it wrote of numbers may have been seen before it was taken back.
+    taken_back: bool,
 }
 
 impl Builder<'_> {
@@ -225,12 +273,14 @@ impl Builder<'_> {
 
     fn row(&mut self, index: usize, active: &[Group]) {
         let row = self.trace.rows.row(index);
+        let refuses = self.refuses_changes(row, active);
+        self.look(index, row, refuses);
         if row.op == Op::WipeAll {
             self.wipe(index, row.seq, None);
-            self.last = self.last.max(row.seq.saturating_add(1));
+            self.reach(index, row.seq.saturating_add(1));
             return;
         }
-        if let Some(meaning) = meaning(row, self.refuses_changes(row, active)) {
+        if let Some(meaning) = meaning(row, refuses) {
             let (lock, exclusive) = self.lock_over(index, meaning.key, active);
             let unfinished = self.trace.unfinished && index + 1 == self.trace.rows.len();
             let high = match unfinished {
@@ -242,22 +292,20 @@ impl Builder<'_> {
             let mut unit = UnitRow {
                 key: meaning.key,
                 row: index as u32,
-                need: meaning.need,
-                effect: meaning.effect,
+                action: meaning.action,
                 low: self.last,
                 high,
                 lock,
                 trace: self.number,
                 // Its process may have died between the change and the number.
-                advances: meaning.effect != KEEP && !unfinished,
-                uncertain: meaning.uncertain || unfinished,
+                flags: flags(!meaning.action.keeps() && !unfinished, meaning.uncertain || unfinished, false),
             };
             if lock != NONE && !exclusive {
                 unit.lock = self.run_of(&unit);
             }
             self.units.rows.push(unit);
         }
-        self.last = self.last.max(row.seq);
+        self.reach(index, row.seq);
     }
 
     /// Whether a change that failed says nothing about its key: inside a traversal for reading, in a process that only
@@ -269,6 +317,45 @@ impl Builder<'_> {
             _ => false,
         };
         self.trace.opened.open_flags & 3 == 0 || active.iter().any(reading)
+    }
+
+    /// Notes that `number` was reached by row `index`.
+    fn reach(&mut self, index: usize, number: u32) {
+        if number > self.last {
+            (self.last, self.last_row) = (number, Some(index as u32));
+        }
+    }
+
+    /// Looks at the number of a row, outside of transactions, before it is used: no number goes back, a change counts,
+    /// and whoever asks for the number is told it.
+    fn look(&mut self, index: usize, row: Row, refuses: bool) {
+        if self.trace.unfinished && index + 1 == self.trace.rows.len() {
+            return;
+        }
+        if row.seq < self.last && self.taken_back {
+            (self.last, self.last_row) = (row.seq, Some(index as u32));
+        } else if row.seq < self.last {
+            self.miscount(index, format!("shows {} after {} was reached", row.seq, self.last));
+            return;
+        }
+        if row.op == Op::GetSeqnum && row.b == 1 && !(self.last..=row.seq).contains(&row.a) {
+            let (answer, low) = (row.a.cast_signed(), self.last);
+            self.miscount(index, format!("answers {answer} while the number was {low} to {}", row.seq));
+        }
+        let counts = |meaning: Meaning| !meaning.action.keeps() && !meaning.uncertain;
+        if row.seq == self.last && row.op != Op::WipeAll && meaning(row, refuses).is_some_and(counts) {
+            self.miscount(index, format!("changes the database, and the number is still {}", row.seq));
+        }
+    }
+
+    /// Row `index` and the one before it that shows what it contradicts.
+    #[cold]
+    fn miscount(&mut self, index: usize, why: String) {
+        let line = |row: u32, why: String| Line { trace: self.number, row, why };
+        let before = self.last_row.map(|row| line(row, format!("shows that {} was reached", self.last)));
+        let kind = if self.exact { Kind::ExactNumbers } else { Kind::Numbers };
+        let lines: Vec<Line> = before.into_iter().chain([line(index as u32, why)]).collect();
+        self.units.miscounts.push(Contradiction { kind, key: None, gave_up: None, lines, minimal: true });
     }
 
     /// The row of the outermost lock that covers `key` at row `index`, and makes one step of what is done under it; and
@@ -300,7 +387,7 @@ impl Builder<'_> {
     }
 
     /// A wipe leaves nothing, of any key: exactly between `seq` and the number after it, since it holds every lock.
-    fn wipe(&mut self, index: usize, seq: u32, but: Option<&HashMap<u32, State>>) {
+    fn wipe(&mut self, index: usize, seq: u32, but: Option<&HashMap<u32, Worlds>>) {
         for key in 0..self.chains.len() as u32 {
             if but.is_some_and(|touched| touched.contains_key(&key)) {
                 continue;
@@ -308,14 +395,12 @@ impl Builder<'_> {
             self.units.rows.push(UnitRow {
                 key,
                 row: index as u32,
-                need: ANYTHING,
-                effect: ABSENT,
+                action: WIPED,
                 low: seq,
                 high: seq.saturating_add(1),
                 lock: NONE,
                 trace: self.number,
-                advances: true,
-                uncertain: false,
+                flags: flags(true, false, self.exact),
             });
         }
     }
@@ -326,31 +411,34 @@ impl Builder<'_> {
         // Its end may be left out: then it was cancelled.
         let committed =
             group.kind == GroupKind::Transaction { committed: true } && (group.end as usize) < self.end;
+        self.look(start, self.trace.rows.row(start), false);
         let touched = self.touched(start, end);
         let seq = self.trace.rows.seq(start);
-        let changes = committed && (touched.wiped || touched.states.values().any(|state| state.now != KEEP));
+        let changes =
+            committed && (touched.wiped || touched.states.values().any(|worlds| !worlds.first().keeps()));
         if committed {
             self.units.committed += 1;
         } else {
             self.units.cancelled += 1;
         }
         for &key in &touched.order {
-            let state = touched.states[&key];
-            let effect = if committed { state.now } else { KEEP };
-            if state.need == ANYTHING && effect == KEEP {
+            let worlds = &touched.states[&key];
+            let mut action = worlds.first();
+            if !committed {
+                action.effect = KEEP;
+            }
+            if action == Action::NOTHING {
                 continue;
             }
             self.units.rows.push(UnitRow {
                 key,
                 row: start as u32,
-                need: state.need,
-                effect,
+                action,
                 low: seq,
                 high: seq.saturating_add(u32::from(changes)),
                 lock: NONE,
                 trace: self.number,
-                advances: changes,
-                uncertain: false,
+                flags: flags(changes, worlds.is_uncertain(), self.exact),
             });
         }
         if touched.wiped && committed {
@@ -358,17 +446,18 @@ impl Builder<'_> {
         }
         // The tracer of 2009 shows the number from before the transaction until its end; today's counts inside.
         self.last = if changes { self.trace.rows.seq(end).max(seq) } else { seq };
+        self.last_row = Some(if changes { end } else { start } as u32);
     }
 
     fn touched(&mut self, start: usize, end: usize) -> Touched {
         let mut touched = Touched::default();
-        let mut reading = 0u32;
+        let (mut reading, mut possible) = (0u32, true);
         for index in start + 1..=end {
             let row = self.trace.rows.row(index);
             match row.op {
                 Op::WipeAll => {
                     touched.wiped = true;
-                    touched.states.values_mut().for_each(|state| state.now = ABSENT);
+                    touched.states.values_mut().for_each(|worlds| worlds.act(WIPED));
                 }
                 Op::TraverseReadStart => reading += 1,
                 Op::TraverseEnd => reading = reading.saturating_sub(1),
@@ -377,70 +466,106 @@ impl Builder<'_> {
             let Some(meaning) = meaning(row, reading > 0) else {
                 continue;
             };
-            if !touched.add(&meaning) {
-                self.units.violations.push(Violation { trace: self.number, row: index as u32 });
+            if !touched.add(&meaning) && possible {
+                possible = false;
+                let contradiction = self.exclusion(start, index, meaning.key);
+                self.units.violations.push(contradiction);
             }
         }
         touched
     }
+
+    /// The rows of a transaction that started at row `start` that exclude what row `last` says of a key.
+    fn exclusion(&self, start: usize, last: usize, key: u32) -> Contradiction {
+        let rows = &self.trace.rows;
+        let in_read_traversal = |index: usize| {
+            let op = |index: &usize| rows.op(*index);
+            let starts = (start..index).filter(|index| op(index) == Op::TraverseReadStart).count();
+            starts > (start..index).filter(|index| op(index) == Op::TraverseEnd).count()
+        };
+        let says = |index: usize| match rows.op(index) {
+            Op::WipeAll => Some(WIPED),
+            _ => meaning(rows.row(index), in_read_traversal(index))
+                .filter(|meaning| meaning.key == key)
+                .map(|meaning| meaning.action),
+        };
+        let excluded = says(last).unwrap_or(Action::NOTHING);
+        // Nearest first: a write hides what was before it.
+        let mut others = Vec::new();
+        for index in (start + 1..last).rev() {
+            let Some(action) = says(index) else { continue };
+            if action.then(excluded).is_contradiction() {
+                others = vec![index];
+                break;
+            }
+            others.push(index);
+            if !action.keeps() {
+                break;
+            }
+        }
+        let pair = others.len() == 1;
+        let lines = others.into_iter().rev().chain([last]).map(|index| (self.number, index as u32));
+        Contradiction { key: Some(key), minimal: pair, ..Contradiction::of_rows(Kind::Transaction, lines) }
+    }
 }
 
-/// One key within a transaction.
-#[derive(Clone, Copy)]
-struct State {
-    /// What it had to be before.
-    need: u32,
-    /// What the transaction made of it; [`KEEP`] while it only looked.
-    now: u32,
+/// A key whose records are all gone.
+const WIPED: Action = Action { need: ANYTHING, effect: ABSENT };
+
+/// What the operations of a transaction on one key come to. Whether a conditional `tdb_storev` took effect is not
+/// recorded, so there may be several answers; the first is that each did.
+struct Worlds(SmallVec<[Action; 1]>);
+
+impl Worlds {
+    fn first(&self) -> Action {
+        self.0.first().copied().unwrap_or(Action::NOTHING)
+    }
+
+    fn is_uncertain(&self) -> bool {
+        self.0.len() > 1
+    }
+
+    fn act(&mut self, action: Action) {
+        self.0.iter_mut().for_each(|world| *world = world.then(action));
+    }
+
+    /// False when no world is left, for the first time.
+    fn add(&mut self, meaning: &Meaning) -> bool {
+        let refused = match meaning.action.need {
+            ABSENT => PRESENT,
+            PRESENT => ABSENT,
+            _ => NEVER,
+        };
+        // Once one has gone either way its key is known to be there or not, and so the next ones go but one way.
+        if meaning.uncertain {
+            let other = Action { need: refused, effect: KEEP };
+            let others: SmallVec<[Action; 1]> = self.0.iter().map(|world| world.then(other)).collect();
+            self.act(meaning.action);
+            self.0.extend(others);
+        } else {
+            self.act(meaning.action);
+        }
+        let before = self.0.len();
+        self.0.retain(|world| !world.is_contradiction());
+        before == 0 || !self.0.is_empty()
+    }
 }
 
 #[derive(Default)]
 struct Touched {
-    states: HashMap<u32, State>,
+    states: HashMap<u32, Worlds>,
     order: Vec<u32>,
     wiped: bool,
 }
 
 impl Touched {
-    /// False when the transaction's own writes make this impossible.
+    /// False when what the transaction said of the key before makes this impossible.
     fn add(&mut self, meaning: &Meaning) -> bool {
-        let start = if self.wiped { ABSENT } else { KEEP };
-        let state = self.states.entry(meaning.key).or_insert_with(|| {
+        let start = if self.wiped { WIPED } else { Action::NOTHING };
+        let worlds = self.states.entry(meaning.key).or_insert_with(|| {
             self.order.push(meaning.key);
-            State { need: ANYTHING, now: start }
+            Worlds(smallvec![start])
         });
-        let mut possible = true;
-        if state.now == KEEP {
-            state.need = stronger(state.need, meaning.need);
-        } else if !meaning.uncertain {
-            possible = holds(meaning.need, state.now);
-        }
-        let takes_effect = !meaning.uncertain || state.now == KEEP || holds(meaning.need, state.now);
-        if meaning.effect != KEEP && takes_effect {
-            state.now = meaning.effect;
-        }
-        possible
-    }
-}
-
-fn holds(need: u32, value: u32) -> bool {
-    match need {
-        ANYTHING => true,
-        PRESENT => value != ABSENT,
-        ABSENT_OR_EMPTY => value <= 1,
-        exact => exact == value,
-    }
-}
-
-/// Of two needs of the same state, the one that says more. Two that exclude each other are left to the reader's
-/// own check: the first stays.
-fn stronger(first: u32, second: u32) -> u32 {
-    match (first, second) {
-        (ANYTHING, need) => need,
-        (PRESENT, ANYTHING) => PRESENT,
-        (PRESENT, need) => need,
-        (ABSENT_OR_EMPTY, PRESENT | ANYTHING) => ABSENT_OR_EMPTY,
-        (ABSENT_OR_EMPTY, need) => need,
-        (exact, _) => exact,
+        worlds.add(meaning)
     }
 }

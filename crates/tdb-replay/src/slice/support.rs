@@ -7,12 +7,13 @@
 //! whole has none, whatever else is in it.
 
 use hashbrown::{HashMap, HashSet};
+use history::action::{ABSENT_OR_EMPTY, ANYTHING, PRESENT};
 
 use super::reduce::Atom;
-use crate::order::units::{ANYTHING, KEEP, PRESENT, meaning};
+use crate::order::units::meaning;
 use crate::stat::keys::changes;
 use crate::trace::History;
-use crate::trace::columns::{ABSENT, ABSENT_OR_EMPTY, EMPTY, Row};
+use crate::trace::columns::{ABSENT, EMPTY, Row};
 use crate::trace::op::Op;
 
 /// Who needs what, and who provides it. A *state* is a key and a value, "present" or "absent or empty".
@@ -40,10 +41,11 @@ impl Support {
         for (number, atom) in (0..).zip(atoms) {
             for &index in &atom.rows {
                 let row = base.traces[atom.trace].rows.row(index);
-                let Some(meaning) = meaning(row, false).filter(|meaning| meaning.need != ANYTHING) else {
+                let Some(meaning) = meaning(row, false).filter(|meaning| meaning.action.need != ANYTHING)
+                else {
                     continue;
                 };
-                let state = *states.entry((meaning.key, meaning.need)).or_insert_with(|| {
+                let state = *states.entry((meaning.key, meaning.action.need)).or_insert_with(|| {
                     support.needed_by.push(Vec::new());
                     support.needed_by.len() as u32 - 1
                 });
@@ -61,10 +63,10 @@ impl Support {
                 if row.op == Op::WipeAll {
                     provides.extend_from_slice(&wiped);
                 }
-                let Some(meaning) = meaning(row, false).filter(|meaning| meaning.effect != KEEP) else {
+                let Some(meaning) = meaning(row, false).filter(|meaning| !meaning.action.keeps()) else {
                     continue;
                 };
-                for value in values(meaning.effect) {
+                for value in values(meaning.action.effect) {
                     provides.extend(states.get(&(meaning.key, value)));
                 }
             }

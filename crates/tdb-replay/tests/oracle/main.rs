@@ -122,8 +122,11 @@ fn dispute(history: &History, extra: Extra) -> (Verdict, Verdict, Option<Dispute
 fn is_known(history: &History, dispute: &Dispute) -> bool {
     let lines = || history.traces.iter().flat_map(|trace| &trace.lines);
     let storev = lines().any(|line| is_conditional(line.op));
+    // By its times it may have been cleared in between, which the oracle does not know.
+    let begins_again = history.beginning == Beginning::ClearIfFirst
+        && history.traces.iter().skip(1).any(|trace| trace.opened == 0 && trace.opened_time.is_some());
     match dispute {
-        Dispute::Verdict(Verdict::Explained, _) => storev || history.has_no_numbers(),
+        Dispute::Verdict(Verdict::Explained, _) => storev || history.has_no_numbers() || begins_again,
         Dispute::Verdict(Verdict::NumbersDisbelieved | Verdict::Impossible, said) => {
             *said != Verdict::Unreadable
         }

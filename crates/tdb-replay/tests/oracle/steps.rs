@@ -240,6 +240,8 @@ impl<'a> Reader<'a> {
         if ways.each().any(|way| way.leaves.is_some()) {
             self.push(Act::Read { key, version }, 0, u32::MAX, Some(line));
         }
+        // The line's own number is read after its version.
+        self.push(Act::Nothing, version, line.number, Some(line));
     }
 
     fn lock(&mut self, line: &Line) -> Result<(), Unreadable> {

@@ -23,7 +23,7 @@ fn read(history: &History) -> Option<trace::History> {
 
 /// The tool's verdict.
 pub fn verdict(history: &History) -> Verdict {
-    read(history).map_or(Verdict::Unreadable, |read| check(&read, Default::default(), true).verdict())
+    read(history).map_or(Verdict::Unreadable, |read| check(&read, Default::default()).verdict())
 }
 
 /// The tool's verdict on the same history in files.
@@ -34,7 +34,7 @@ pub fn verdict_on_files(history: &History) -> Verdict {
     }
     let paths = source::expand(folder.path()).expect("the folder was just made");
     let read = trace::History::read(&paths, Tolerance::default(), |_| {});
-    read.map_or(Verdict::Unreadable, |read| check(&read, Default::default(), true).verdict())
+    read.map_or(Verdict::Unreadable, |read| check(&read, Default::default()).verdict())
 }
 
 /// What is wrong with a replay of an explained history: results that are not the recorded ones.

@@ -1,0 +1,147 @@
+//! What times say of the order: whoever was answered before another was called came first.
+//!
+//! Owns the times of a row and what follows from them: windows of times alone ([`take`]), windows of numbers that no order
+//! against the times is left in ([`narrow`]), and whether one order keeps them ([`violation`]).
+//!
+//! [`narrow`] makes one order of numbers and times out of two. A number that somebody was shown was reached by the end of that call,
+//! so whatever was called later happened at this number or a later one. If `b` ended before `a` was called, then `a`'s
+//! window begins where `b`'s ends, and any order by positions has `b` before `a`.
+
+use super::merge::Merged;
+use super::solve::{LEFT_OUT, Solution};
+use super::units::Units;
+use crate::trace::{History, Trace};
+use crate::verdict::{Contradiction, Kind, Line};
+
+/// When the operation of a row, or the transaction that starts there, was called and answered, in nanoseconds.
+pub fn of(trace: &Trace, row: usize) -> Option<(u64, u64)> {
+    let first = trace.rows.stamp(row)?;
+    let mut latest = first.end_ns();
+    let at = trace.groups.partition_point(|group| (group.start as usize) < row);
+    let starting = trace.groups[at..].iter().take_while(|group| group.start as usize == row);
+    for group in starting.filter(|group| group.is_transaction()) {
+        // One that its process left open ended with the process.
+        latest = if group.open { u64::MAX } else { trace.rows.stamp(group.end as usize)?.end_ns() };
+    }
+    Some((first.start_ns, latest))
+}
+
+/// Whether any line of a history has times.
+pub fn has_any(history: &History) -> bool {
+    history.traces.iter().any(|trace| trace.rows.is_timed())
+}
+
+/// Gives every unit the window from its call to its answer, as places among all these times. The windows of one trace
+/// follow one another as those of numbers do, and so the orders of the keys fit together. What was under way when its
+/// process died may happen at any time after the line before it.
+pub fn take(history: &History, units: &mut Units) {
+    let window = |trace: &Trace, row: usize| of(trace, row);
+    let all = || {
+        let rows =
+            |trace: &'_ Trace| (0..trace.rows.len()).filter_map(|row| window(trace, row)).collect::<Vec<_>>();
+        history.traces.iter().flat_map(rows)
+    };
+    let mut times: Vec<u64> = all().flat_map(|(start, end)| [start, end]).collect();
+    times.sort_unstable();
+    times.dedup();
+    let place = |time: u64| times.partition_point(|&other| other < time) as u32;
+    for unit in &mut units.rows {
+        let trace = &history.traces[usize::from(unit.trace)];
+        let row = unit.row as usize;
+        unit.make_timed();
+        (unit.low, unit.high) = match window(trace, row) {
+            Some((start, end)) => (place(start), place(end).max(place(start) + 1)),
+            None => {
+                let before = row.checked_sub(1).and_then(|row| trace.rows.stamp(row));
+                (before.map_or(0, |stamp| place(stamp.end_ns())), u32::MAX)
+            }
+        };
+    }
+}
+
+/// Numbers that were reached by certain times: the largest one for each time.
+struct Reached(Vec<(u64, u32)>);
+
+impl Reached {
+    fn of(mut shown: Vec<(u64, u32)>) -> Reached {
+        shown.sort_unstable();
+        let mut most = 0;
+        for (_, number) in &mut shown {
+            most = most.max(*number);
+            *number = most;
+        }
+        Reached(shown)
+    }
+
+    /// The number that had been reached before `time`.
+    fn before(&self, time: u64) -> u32 {
+        let at = self.0.partition_point(|&(end, _)| end < time);
+        at.checked_sub(1).map_or(0, |last| self.0[last].1)
+    }
+}
+
+/// Narrows windows of numbers by what others were shown before. Exact windows are narrowed by exact numbers only.
+pub fn narrow(history: &History, units: &mut Units) {
+    let (mut plain, mut exact) = (Vec::new(), Vec::new());
+    for trace in &history.traces {
+        plain.extend(trace.opened_stamp.map(|stamp| (stamp.end_ns(), trace.opened.seq)));
+        let mut inside = trace.groups.iter().filter(|group| group.is_transaction()).peekable();
+        for row in 0..trace.rows.len() {
+            while inside.next_if(|group| (group.end as usize) < row).is_some() {}
+            // What a transaction shows is its own.
+            if inside.peek().is_some_and(|group| (group.start as usize) < row) {
+                continue;
+            }
+            if let Some(stamp) = trace.rows.stamp(row) {
+                plain.push((stamp.end_ns(), trace.rows.seq(row)));
+                exact.extend(stamp.version.map(|version| (stamp.end_ns(), version)));
+            }
+        }
+    }
+    let (plain, exact) = (Reached::of(plain), Reached::of(exact));
+    for unit in &mut units.rows {
+        let trace = &history.traces[usize::from(unit.trace)];
+        if let Some((start, _)) = of(trace, unit.row as usize) {
+            let reached = if unit.is_firm() { &exact } else { &plain };
+            unit.low = unit.low.max(reached.before(start));
+        }
+    }
+}
+
+/// Two operations on keys whose order is against their times, if there are any: the first of them was called after the
+/// second was answered.
+pub fn violation(
+    history: &History,
+    units: &Units,
+    solution: &Solution,
+    merged: &Merged,
+) -> Option<Contradiction> {
+    let mut timed = vec![None; merged.events as usize];
+    for (unit, &turn) in units.rows.iter().zip(&solution.turns) {
+        let (trace, row) = (usize::from(unit.trace), unit.row as usize);
+        let place = &mut timed[merged.ranks[trace][row] as usize];
+        if turn != LEFT_OUT && place.is_none() {
+            *place = of(&history.traces[trace], row).map(|times| (times, unit.trace, unit.row));
+        }
+    }
+    let mut latest: Option<(u64, u16, u32)> = None;
+    for ((start, end), trace, row) in timed.into_iter().flatten() {
+        if let Some((called, other, other_row)) = latest.filter(|&(called, ..)| end < called) {
+            let line = |trace, row, why: String| Line { trace, row, why };
+            let lines = vec![
+                line(other, other_row, format!("was called at {called} ns and must come before #2")),
+                line(
+                    trace,
+                    row,
+                    format!("was answered at {end} ns, before #1 was called; do the clocks differ?"),
+                ),
+            ];
+            let minimal = false;
+            return Some(Contradiction { kind: Kind::Times, key: None, gave_up: None, lines, minimal });
+        }
+        if latest.is_none_or(|(called, ..)| called < start) {
+            latest = Some((start, trace, row));
+        }
+    }
+    None
+}

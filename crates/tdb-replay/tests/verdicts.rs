@@ -1,0 +1,309 @@
+//! Small histories with a right verdict that a store, or a checker, could get wrong; each once was.
+
+use tdb_replay::check::check;
+use tdb_replay::check::report::Report;
+use tdb_replay::order::attempt::Question;
+use tdb_replay::order::explain::explain;
+use tdb_replay::trace::chain::Hashing;
+use tdb_replay::trace::{History, Tolerance};
+use tdb_replay::verdict::{Kind, Verdict};
+
+/// A trace of these lines, opened with these flags at number 0, closed with the last line's number.
+fn opened(flags: &str, lines: &[&str]) -> String {
+    let last = lines.last().and_then(|line| line.split(' ').next()).unwrap_or("0");
+    format!("0 tdb_open 131 {flags}\n{}\n{last} tdb_close\n", lines.join("\n"))
+}
+
+fn trace(lines: &[&str]) -> String {
+    opened("0x800 0x42", lines)
+}
+
+fn exact(lines: &[&str]) -> String {
+    opened("0x800 0x42 #v", lines)
+}
+
+fn read(texts: &[String]) -> History {
+    let texts: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
+    History::read_texts(&texts, Tolerance::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn checked(texts: &[String]) -> Report {
+    let history = read(texts);
+    Report::of(&history, &check(&history, Default::default()))
+}
+
+/// The verdict, whatever the order of the traces.
+#[track_caller]
+fn is(texts: &[String], expected: Verdict) -> Report {
+    let reversed: Vec<String> = texts.iter().rev().cloned().collect();
+    for texts in [reversed.as_slice(), texts] {
+        let report = checked(texts);
+        assert_eq!(report.verdict, expected, "{}\n{report}", texts.join("\n"));
+    }
+    checked(texts)
+}
+
+/// The places that the first contradiction names, in order.
+fn places(report: &Report) -> Vec<&str> {
+    report.contradictions[0].operations.iter().map(|said| said.place.as_str()).collect()
+}
+
+/// R31: two reads of one transaction that disagree, with nothing written between them, are impossible, and both are named.
+#[test]
+fn a_transaction_reads_a_key_the_same_way_twice() {
+    for end in ["0 tdb_transaction_commit", "0 tdb_transaction_cancel"] {
+        let twice = |first: &str, second: &str| trace(&["0 tdb_transaction_start", first, second, end]);
+        let report = is(&[twice("0 tdb_fetch 1:61 = NULL", "0 tdb_fetch 1:61 = 1:7a")], Verdict::Impossible);
+        assert_eq!(report.contradictions[0].kind, Kind::Transaction);
+        assert_eq!(places(&report), ["0:3", "0:4"], "{report}");
+        is(&[twice("0 tdb_exists 1:61 = 1", "0 tdb_fetch 1:61 = NULL")], Verdict::Impossible);
+        is(&[twice("0 tdb_fetch 1:61 = 0:", "0 tdb_fetch 1:61 = 1:7a")], Verdict::Impossible);
+        is(&[twice("0 tdb_exists 1:61 = 1", "0 tdb_fetch 1:61 = 1:7a")], Verdict::Explained);
+        is(&[twice("0 tdb_fetch 1:61 = NULL", "0 tdb_fetch 1:62 = 1:7a")], Verdict::Explained);
+    }
+    let written = ["0 tdb_transaction_start", "1 tdb_store 1:61 1:79 0 = 0", "1 tdb_fetch 1:61 = 1:7a"];
+    let report = is(&[trace(&[&written[..], &["1 tdb_transaction_commit"]].concat())], Verdict::Impossible);
+    assert_eq!(places(&report), ["0:3", "0:4"], "the write and the read that it makes false: {report}");
+    let wiped = ["0 tdb_transaction_start", "0 tdb_wipe_all", "1 tdb_exists 1:61 = 1"];
+    let report = is(&[trace(&[&wiped[..], &["1 tdb_transaction_commit"]].concat())], Verdict::Impossible);
+    assert_eq!(places(&report), ["0:3", "0:4"], "{report}");
+}
+
+/// R31: the same under a lock that keeps others out.
+#[test]
+fn a_group_under_a_lock_reads_a_key_the_same_way_twice() {
+    for (lock, unlock) in [
+        ("tdb_chainlock 1:61", "tdb_chainunlock 1:61"),
+        ("tdb_lockall", "tdb_unlockall"),
+        ("tdb_lockall_read", "tdb_unlockall_read"),
+    ] {
+        let (lock, unlock) = (format!("0 {lock}"), format!("1 {unlock}"));
+        let group = |second: &str| trace(&[&lock, "0 tdb_fetch 1:61 = NULL", second, &unlock]);
+        let other = trace(&["1 tdb_store 1:61 1:7a 0 = 0"]);
+        let report = is(&[group("1 tdb_fetch 1:61 = 1:7a"), other.clone()], Verdict::Impossible);
+        assert_eq!(places(&report)[..2], ["0:3", "0:4"], "{report}");
+        is(&[group("1 tdb_fetch 1:61 = NULL"), other], Verdict::Explained);
+    }
+}
+
+/// R31: whether a conditional `tdb_storev` took effect is not recorded, so what was read before it decides.
+#[test]
+fn a_conditional_storev_in_a_transaction_does_what_it_could() {
+    let group = |before: &str, after: &str| {
+        let lines = ["0 tdb_transaction_start", before, "1 tdb_storev 1:61 1:79 0x2 = -1", after];
+        trace(&[&lines[..], &["1 tdb_transaction_commit"]].concat())
+    };
+    is(&[group("0 tdb_fetch 1:61 = 1:7a", "1 tdb_fetch 1:61 = 1:7a")], Verdict::Explained);
+    is(&[group("0 tdb_fetch 1:61 = NULL", "1 tdb_fetch 1:61 = 1:79")], Verdict::Explained);
+    is(&[group("0 tdb_fetch 1:62 = NULL", "1 tdb_fetch 1:61 = 1:79")], Verdict::Explained);
+    is(&[group("0 tdb_fetch 1:62 = NULL", "1 tdb_fetch 1:61 = 1:7a")], Verdict::Explained);
+    is(&[group("0 tdb_fetch 1:61 = NULL", "1 tdb_fetch 1:61 = 1:7a")], Verdict::Impossible);
+}
+
+/// R32: numbers that traces call exact are believed, so a stale read stays impossible.
+#[test]
+fn exact_numbers_are_never_set_aside() {
+    let writer = ["1 tdb_store 1:6b 1:61 0 = 0", "2 tdb_store 1:6b 1:62 0 = 0"];
+    let reader = ["2 tdb_fetch 1:6a = NULL", "2 tdb_fetch 1:6b = 1:61"];
+    is(&[exact(&writer), exact(&reader)], Verdict::Impossible);
+    let report = is(&[trace(&writer), trace(&reader)], Verdict::NumbersDisbelieved);
+    assert_eq!(report.contradictions[0].kind, Kind::Numbers);
+    assert!(!report.contradictions[0].operations.is_empty(), "the lines are named: {report}");
+    let late = ["1 tdb_fetch 1:6a = NULL", "2 tdb_fetch 1:6b = 1:61"];
+    is(&[trace(&writer), trace(&late)], Verdict::Explained);
+    is(&[exact(&writer), exact(&late)], Verdict::Impossible);
+}
+
+/// R32: a store that does not count: a change that moves no number, and one that moves it for the first of two only.
+#[test]
+fn changes_that_do_not_count_are_named() {
+    let never = is(&[trace(&["0 tdb_store 1:6b 1:61 0 = 0"])], Verdict::NumbersDisbelieved);
+    assert_eq!(places(&never), ["0:2"]);
+    let lost = [
+        "1 tdb_store 1:6b 1:61 0 = 0",
+        "2 tdb_store 1:6b 1:62 0 = 0",
+        "2 tdb_store 1:6b 1:63 0 = 0",
+        "3 tdb_fetch 1:6b = 1:63",
+    ];
+    let report = is(&[trace(&lost)], Verdict::NumbersDisbelieved);
+    assert_eq!(places(&report), ["0:3", "0:4"], "{report}");
+    is(&[exact(&lost)], Verdict::Impossible);
+    is(&[trace(&["1 tdb_delete 1:6b = -1", "1 tdb_store 1:6b 1:61 0x3 = -1"])], Verdict::Explained);
+}
+
+/// R32: the number of a trace goes back, outside of cancelled transactions.
+#[test]
+fn a_number_that_goes_back_is_named() {
+    let back = ["7 tdb_store 1:6b 1:61 0 = 0", "6 tdb_fetch 1:6b = 1:61", "7 tdb_fetch 1:6b = 1:61"];
+    let report = is(&[trace(&back)], Verdict::NumbersDisbelieved);
+    assert_eq!(places(&report), ["0:2", "0:3"], "{report}");
+    let cancelled = [
+        "1 tdb_store 1:6b 1:61 0 = 0",
+        "1 tdb_transaction_start",
+        "2 tdb_store 1:6b 1:62 0 = 0",
+        "2 tdb_transaction_cancel",
+        "1 tdb_fetch 1:6b = 1:61",
+    ];
+    is(&[trace(&cancelled)], Verdict::Explained);
+    // A process that died in a commit had its numbers taken back, after somebody may have seen them.
+    let died = "0 tdb_open 131 0x800 0x42\n0 tdb_transaction_start\n3 tdb_store 1:6b 1:62 0 = 0\n".to_owned();
+    let saw = ["3 tdb_fetch 1:6a = NULL", "0 tdb_fetch 1:6b = NULL", "1 tdb_store 1:6b 1:61 0 = 0"];
+    is(&[died, trace(&saw)], Verdict::Explained);
+}
+
+/// R32: `tdb_get_seqnum` answers the number.
+#[test]
+fn get_seqnum_answers_the_number() {
+    is(&[trace(&["0 tdb_get_seqnum = 999"])], Verdict::NumbersDisbelieved);
+    is(&[trace(&["3 tdb_get_seqnum = 2"])], Verdict::Explained);
+    is(&[trace(&["3 tdb_fetch 1:6b = NULL", "3 tdb_get_seqnum = 2"])], Verdict::NumbersDisbelieved);
+}
+
+/// R32: no two changes have one number, on one key or on several, and a transaction has all of its own.
+#[test]
+fn each_change_has_a_number_of_its_own() {
+    let store = |key: &str| trace(&[&format!("1 tdb_store {key} 1:61 0 = 0")]);
+    let report = is(&[store("1:6b"), store("1:6a")], Verdict::NumbersDisbelieved);
+    assert_eq!(places(&report).len(), 2, "{report}");
+    let exactly = |key: &str| exact(&[&format!("1 tdb_store {key} 1:61 0 = 0")]);
+    is(&[exactly("1:6b"), exactly("1:6a")], Verdict::Impossible);
+    let within = |high: u32, key: &str| trace(&[&format!("{high} tdb_store {key} 1:61 0 = 0")]);
+    is(&[within(2, "1:6b"), within(2, "1:6a")], Verdict::Explained);
+    is(&[within(2, "1:6b"), within(2, "1:6a"), within(2, "1:69")], Verdict::NumbersDisbelieved);
+    let transaction = trace(&[
+        "0 tdb_transaction_start",
+        "1 tdb_store 1:6b 1:61 0 = 0",
+        "2 tdb_store 1:6a 1:61 0 = 0",
+        "2 tdb_transaction_commit",
+    ]);
+    is(&[transaction.clone(), within(2, "1:69")], Verdict::NumbersDisbelieved);
+    is(&[transaction, within(3, "1:69")], Verdict::Explained);
+}
+
+/// R32, R10: a wipe has the number after its line's for itself, so a change that would need that one comes after it.
+#[test]
+fn what_comes_after_a_wipe_by_its_number_stays() {
+    let wipe = trace(&["0 tdb_lockall", "0 tdb_wipe_all", "1 tdb_unlockall"]);
+    let append = trace(&["2 tdb_append 1:61 NULL = 1:7a"]);
+    is(&[wipe.clone(), append.clone()], Verdict::Explained);
+    let history = read(&[wipe, append]);
+    let explained = explain(&history, Hashing::recorded(&history), Default::default());
+    let explained = explained.expect("it has an order");
+    assert!(explained.merged.ranks[0][1] < explained.merged.ranks[1][0], "the wipe comes first");
+    let left = explained.merged.last_values[0];
+    assert_eq!(history.records.values.bytes(left), b"z");
+}
+
+/// R32, R36: orders of single keys that fit the windows but leave a change no number are not the last word.
+#[test]
+fn counting_and_results_are_satisfied_together() {
+    // By its window alone, k's first store may come before or after j's; by the numbers it can only come after.
+    let one = trace(&["3 tdb_store 1:6b 1:61 0 = 0", "3 tdb_fetch 1:6b = 1:61"]);
+    let two = trace(&["1 tdb_store 1:6a 1:61 0 = 0", "2 tdb_store 1:6b 1:62 0 = 0"]);
+    is(&[one.clone(), two.clone()], Verdict::Explained);
+    // It cannot, if the second store of k must be seen after the first.
+    let seen = trace(&["3 tdb_fetch 1:6b = 1:62"]);
+    let three = trace(&["3 tdb_fetch 1:6b = 1:61", "3 tdb_fetch 1:6b = 1:62"]);
+    is(&[one.clone(), two.clone(), seen], Verdict::Explained);
+    is(&[one, two, three], Verdict::NumbersDisbelieved);
+}
+
+/// R36: where the numbers say nothing, all keys are searched together: no order of one key alone is the last word.
+#[test]
+fn equal_numbers_are_no_contradiction() {
+    let one = trace(&["0 tdb_store 1:63 1:79 0 = 0", "0 tdb_fetch 1:62 = NULL"]);
+    let two =
+        trace(&["0 tdb_store 1:63 1:78 0 = 0", "0 tdb_store 1:62 1:78 0 = 0", "0 tdb_fetch 1:63 = 1:78"]);
+    let report = is(&[one.clone(), two.clone()], Verdict::Explained);
+    assert!(report.notes.iter().any(|note| note.contains("the numbers say nothing")), "{report}");
+    // Each key has an order; all of them have none.
+    let three = trace(&["0 tdb_fetch 1:62 = 1:78", "0 tdb_fetch 1:63 = NULL"]);
+    is(&[one, two, three], Verdict::Impossible);
+}
+
+/// R33: one order has to satisfy numbers and times, from one beginning.
+#[test]
+fn numbers_and_times_are_satisfied_together() {
+    let timed = |opened: &str, lines: &[&str]| format!("{opened}\n{}\n", lines.join("\n"));
+    let late = |version: &str| {
+        let store = format!("1 tdb_store 1:6b 1:61 0 = 0 #6000+10{version}");
+        timed("0 tdb_open 131 0x800 0x42 #5000+10", &[&store, "1 tdb_close #7000+10"])
+    };
+    let early = |version: &str| {
+        let fetch = format!("1 tdb_fetch 1:6b = 1:61 #300+10{version}");
+        timed("1 tdb_open 131 0x800 0x42 #0+10", &[&fetch, "1 tdb_close #500+10"])
+    };
+    let report = is(&[late(" v1"), early(" v1")], Verdict::Impossible);
+    assert!(report.to_string().contains("do the clocks differ?"), "{report}");
+    let report = is(&[late(""), early("")], Verdict::NumbersDisbelieved);
+    assert!(!report.contradictions.is_empty(), "{report}");
+}
+
+/// R34: a database that was truncated, is private to its process or is cleared by its first user begins empty.
+#[test]
+fn a_beginning_that_is_stated_is_empty() {
+    let found = ["0 tdb_fetch 1:6b = 1:61"];
+    is(&[opened("0x800 0x42", &found)], Verdict::Explained);
+    for flags in ["0x800 0x242", "0x802 0x42", "0x801 0x42"] {
+        is(&[opened(flags, &found)], Verdict::Impossible);
+        is(&[opened(flags, &["0 tdb_fetch 1:6b = NULL"])], Verdict::Explained);
+    }
+    // The first user need not have been the one that clears.
+    is(
+        &[opened("0x801 0x42", &["0 tdb_fetch 1:6a = NULL"]), opened("0x800 0x42", &found)],
+        Verdict::Explained,
+    );
+    let history = read(&[opened("0x800 0x42", &found)]);
+    let checked = check(&history, Question { empty: true, ..Question::default() });
+    assert_eq!(checked.verdict(), Verdict::Impossible);
+}
+
+/// R36: where only plain numbers are at fault, an order without them is found, however the keys' orders meet.
+#[test]
+fn plain_numbers_alone_make_nothing_impossible() {
+    let histories: &[&[&[&str]]] = &[
+        &[
+            &["1 tdb_fetch 1:62 = NULL"],
+            &["0 tdb_fetch 1:62 = 1:79", "0 tdb_delete 1:63 = 0"],
+            &[
+                "0 tdb_store 1:63 1:78 0x1 = 0",
+                "0 tdb_store 1:63 0: 0x1 = 0",
+                "0 tdb_store 1:62 1:79 0x1 = 0",
+            ],
+        ],
+        &[
+            &["0 tdb_parse_record 1:62 = -1", "0 tdb_fetch 1:63 = NULL"],
+            &["0 tdb_firstkey = 1:62", "0 tdb_wipe_all"],
+        ],
+        &[
+            &["0 tdb_store 1:61 1:78 0x1 = 0", "0 tdb_delete 1:61 = 0", "1 tdb_fetch 1:62 = 1:78"],
+            &["0 tdb_delete 1:62 = 0", "0 tdb_fetch 1:61 = NULL"],
+        ],
+    ];
+    for traces in histories {
+        let texts: Vec<String> = traces.iter().map(|lines| trace(lines)).collect();
+        let report = is(&texts, Verdict::NumbersDisbelieved);
+        assert!(!report.contradictions.is_empty(), "{report}");
+    }
+    let late =
+        "1 tdb_open 131 0x800 0x42\n2 tdb_store 1:62 1:78 0x2 = 0\n2 tdb_exists 1:61 = 1\n2 tdb_close\n";
+    is(
+        &[trace(&["0 tdb_wipe_all", "1 tdb_fetch 1:63 = NULL"]), late.to_owned()],
+        Verdict::NumbersDisbelieved,
+    );
+}
+
+/// R36: a conditional `tdb_storev` in a transaction need not have happened, in one that was cancelled neither.
+#[test]
+fn a_conditional_storev_that_could_not_happen_is_no_contradiction() {
+    let insert = "0 tdb_storev 1:61 1:78 0x2 = -1";
+    let modify = "0 tdb_storev 1:62 1:78 0x3 = -1";
+    let killed = |lines: &[&str]| format!("0 tdb_open 131 0x800 0x42\n{}\n", lines.join("\n"));
+    is(&[killed(&["0 tdb_fetch 1:61 = 1:78", "0 tdb_transaction_start", insert])], Verdict::Explained);
+    is(
+        &[killed(&["0 tdb_transaction_start", modify]), trace(&["0 tdb_exists 1:62 = 0"])],
+        Verdict::Explained,
+    );
+    let committed = ["0 tdb_transaction_start", insert, "0 tdb_transaction_commit"];
+    is(&[killed(&["0 tdb_fetch 1:61 = 1:78"]), trace(&committed)], Verdict::Explained);
+}
