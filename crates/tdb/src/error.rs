@@ -432,3 +432,48 @@ impl OpenError {
         }
     }
 }
+
+/// Any error of this crate, for programs that treat them alike.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Opening.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Reading.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Writing.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A transaction.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
+    /// A lock.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The file's bytes.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// Repacking.
+    #[error(transparent)]
+    Repack(#[from] RepackError),
+    /// A check.
+    #[error(transparent)]
+    Check(#[from] crate::check::CheckError),
+}
+
+impl Coded for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::Open(source) => source.code(),
+            Error::Read(source) => source.code(),
+            Error::Store(source) => source.code(),
+            Error::Transaction(source) => source.code(),
+            Error::Lock(source) => source.code(),
+            Error::Access(source) => source.code(),
+            Error::Repack(source) => source.code(),
+            Error::Check(source) => source.code(),
+        }
+    }
+}

@@ -55,7 +55,8 @@ mod transaction;
 pub use check::{CheckError, CheckReport};
 pub use database::Database;
 pub use error::{
-    AccessError, Coded, ErrorCode, LockError, OpenError, ReadError, RepackError, StoreError, TransactionError,
+    AccessError, Coded, Error, ErrorCode, LockError, OpenError, ReadError, RepackError, StoreError,
+    TransactionError,
 };
 pub use file::format::{self, ByteOrder};
 pub use file::sigbus;

@@ -10,22 +10,33 @@ use std::sync::Arc;
 use crate::file::storage::Storage;
 
 /// How many pages are kept; each has one place, by its number.
-const KEPT: usize = 64;
+const KEPT: usize = 1024;
 
 type Slot = Option<(u32, Arc<[u8]>)>;
 
 /// Lent pages, each of `1 << shift` bytes.
 pub(crate) struct Pages {
     shift: u32,
-    slots: RefCell<Box<[Slot; KEPT]>>,
+    slots: RefCell<Box<[Slot]>>,
 }
 
 impl Pages {
     /// The cache for what `storage` lends; none if it lends nothing.
     pub fn of(storage: &dyn Storage) -> Option<Pages> {
         let len = storage.page_len().filter(|len| len.is_power_of_two() && *len >= 4)?;
-        let slots = RefCell::new(Box::new([const { None }; KEPT]));
+        let slots = RefCell::new(vec![None; KEPT].into_boxed_slice());
         Some(Pages { shift: len.trailing_zeros(), slots })
+    }
+
+    /// What `with` makes of the `len` bytes at `at`, if they are in one page that is kept.
+    #[inline]
+    pub fn kept<T>(&self, at: u32, len: usize, with: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let within = at as usize & ((1 << self.shift) - 1);
+        let number = at >> self.shift;
+        match &self.slots.borrow()[number as usize % KEPT] {
+            Some((kept, page)) if *kept == number => page.get(within..within + len).map(with),
+            _ => None,
+        }
     }
 
     /// Fills `out` with what the pages hold from `at` on.

@@ -83,7 +83,10 @@ impl Bytes for Space {
     fn equals(&self, at: Offset, bytes: &[u8]) -> Result<bool, AccessError> {
         match self.mapping.equals(at, bytes) {
             Some(equal) => Ok(equal),
-            None => equals_by_pieces(self, at, bytes),
+            None => match self.lent(at, bytes.len(), |lent| lent == bytes) {
+                Some(equal) => Ok(equal),
+                None => equals_by_pieces(self, at, bytes),
+            },
         }
     }
 
@@ -95,6 +98,9 @@ impl Bytes for Space {
     #[inline]
     fn append_to(&self, at: Offset, len: Length, out: &mut Vec<u8>) -> Result<(), AccessError> {
         if self.mapping.append_to(at, len as usize, out) {
+            return Ok(());
+        }
+        if self.lent(at, len as usize, |lent| out.extend_from_slice(lent)).is_some() {
             return Ok(());
         }
         append_after_check(self, at, len, out)
@@ -250,9 +256,19 @@ impl Space {
         if self.foreign.get() { word.swap_bytes() } else { word }
     }
 
+    /// What `with` makes of the `len` bytes at `at`, if they are in one page that was lent.
+    #[inline]
+    fn lent<T>(&self, at: Offset, len: usize, with: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let pages = self.pages.as_ref()?;
+        if inside(at, len as u32, self.size.get()) { pages.kept(at, len, with) } else { None }
+    }
+
     #[inline(never)]
     fn word_slowly(&self, at: Offset) -> Result<u32, AccessError> {
         let mut bytes = [0; 4];
+        if self.lent(at, 4, |lent| bytes.copy_from_slice(lent)).is_some() {
+            return Ok(self.to_native(u32::from_ne_bytes(bytes)));
+        }
         self.read_slowly(at, &mut bytes)?;
         Ok(self.to_native(u32::from_ne_bytes(bytes)))
     }
@@ -260,7 +276,9 @@ impl Space {
     #[inline(never)]
     fn record_slowly(&self, at: Offset) -> Result<Record, AccessError> {
         let mut bytes = [0; RECORD_HEADER as usize];
-        self.read_slowly(at, &mut bytes)?;
+        if self.lent(at, bytes.len(), |lent| bytes.copy_from_slice(lent)).is_none() {
+            self.read_slowly(at, &mut bytes)?;
+        }
         Ok(Record::from_bytes(&bytes, self.order()))
     }
 
