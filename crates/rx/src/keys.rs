@@ -15,7 +15,7 @@ use rx_proto::rxkad::ticket::Printed;
 use rx_proto::security::{ConnectionIdentity, ConnectionSecurity, SecurityClass, SecurityIndex};
 use zeroize::Zeroizing;
 
-use crate::port::SystemRandom;
+use crate::random::SystemRandom;
 
 /// Why a key file cannot be used.
 #[derive(Debug, thiserror::Error)]

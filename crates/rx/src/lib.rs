@@ -1,9 +1,10 @@
 //! Rx over UDP: sockets and threads around the state machine of `rx-proto`.
 //!
 //! * `socket`: a UDP socket that sends and receives many datagrams at once.
-//! * [`Port`]: one UDP port with its endpoint; a thread that receives, one that keeps time.
+//! * `shared`: the endpoint of a port, who waits for it, the threads that receive and keep time; `stream`: a call's two streams.
 //! * [`Connection`], [`ClientCall`]: the client's side; [`multi`]: the same call to several servers.
-//! * [`server`]: services, the threads that answer, and the call as they see it.
+//! * [`service`]: who answers calls, and whose they are; `server`: the threads that answer.
+//! * [`Port`]: one UDP port with all of it.
 //! * [`measure`]: how long calls take and how fast bytes flow.
 //! * [`question`]: what `rxdebug` asks, asked without an endpoint.
 //!
@@ -12,13 +13,17 @@
 
 mod client;
 mod port;
+mod random;
+mod server;
+mod shared;
 mod socket;
+mod stream;
 
 pub mod keys;
 pub mod measure;
 pub mod multi;
 pub mod question;
-pub mod server;
+pub mod service;
 
 pub use client::{ClientCall, Connection};
 pub use port::{Dialer, OpenError, Port, PortConfig};

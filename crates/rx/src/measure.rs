@@ -50,11 +50,11 @@ impl measurement::Server for MeasurementServer {
 }
 
 /// The service, for [`crate::Port::serve`].
-pub fn service() -> Arc<dyn crate::server::Service> {
+pub fn service() -> Arc<dyn crate::service::Service> {
     Arc::new(MeasurementServer)
 }
 
-impl crate::server::Service for MeasurementServer {
+impl crate::service::Service for MeasurementServer {
     fn answer(&self, call: &mut dyn ServedCall) -> Result<(), AbortCode> {
         measurement::dispatch(self, call)
     }

@@ -1,33 +1,26 @@
-//! One UDP port: the endpoint, the thread that receives, the thread that keeps time.
-//!
-//! One mutex guards the endpoint and everything that waits for it (`State`). Whoever changes the endpoint sends what
-//! it has to send before going on: it takes the sending lock *before* it lets go of the state, so that datagrams
-//! leave in the order in which the endpoint made them. Nobody waits for a peer while holding a lock; waiting is on the
-//! condition of a call or connection, which [`Shared::flush`] notifies.
+//! One UDP port: what it is opened with, the services on it, the connections from it.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rx_proto::security::{Random, SecurityClass};
-use rx_proto::{
-    CallRef, ConnectionRef, Endpoint, EndpointConfig, Event, ServiceId, ThreadReport, Time, Timeouts,
-    Transmit,
-};
+use rx_proto::security::SecurityClass;
+use rx_proto::{Endpoint, EndpointConfig, ServiceId, Time, Timeouts};
 
 use crate::client::Connection;
-use crate::server::{self, Pool, Service, ServiceGate};
-use crate::socket::{RECEIVE_BYTES, Socket};
+use crate::random::SystemRandom;
+use crate::server;
+use crate::service::{Service, ServiceGate};
+use crate::shared::{Shared, unix_time};
+use crate::socket::Socket;
 
 /// Settings of a port.
 #[derive(Debug, Clone)]
 pub struct PortConfig {
     /// The endpoint's.
     pub endpoint: EndpointConfig,
-    /// Threads that answer calls, for each share in the order of [`Share::ALL`]; they are started when needed. A handler may
+    /// Threads that answer calls, for each share in the order of [`rx_proto::admission::Share::ALL`]; they are started when needed. A handler may
     /// itself make calls.
     pub max_threads: [usize; 3],
 }
@@ -57,36 +50,6 @@ pub enum OpenError {
     Random(io::Error),
 }
 
-/// What the state mutex guards.
-pub(crate) struct State {
-    pub endpoint: Endpoint,
-    /// Who waits for progress of a call.
-    pub call_waiters: HashMap<CallRef, Arc<Condvar>>,
-    /// Who waits for a free channel.
-    pub channel_waiters: HashMap<ConnectionRef, Arc<Condvar>>,
-    /// The threads of each share, and the calls of peers that none of them has taken yet.
-    pub pools: [Pool; 3],
-    pub services: HashMap<ServiceId, Arc<dyn Service>>,
-    pub waited_calls: u32,
-    pub closed: bool,
-    /// When the timer thread will look next.
-    timer_at: Option<Time>,
-}
-
-/// What all threads of a port share.
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    /// Held while datagrams go out; taken before the state is let go, so that they keep their order.
-    sending: Mutex<()>,
-    socket: Socket,
-    origin: Instant,
-    /// The timer has to look earlier, or the port is closed.
-    timer_changed: Condvar,
-    /// A call of this share came in, or the port is closed.
-    pub work: [Condvar; 3],
-    pub max_threads: [usize; 3],
-}
-
 /// A UDP port that makes and answers calls. Closes when dropped: calls in progress fail.
 pub struct Port {
     shared: Arc<Shared>,
@@ -103,15 +66,7 @@ impl Port {
         let random = Box::new(SystemRandom::open().map_err(OpenError::Random)?);
         let mut endpoint = Endpoint::new(config.endpoint, random);
         endpoint.set_unix_time(Time::ZERO, unix_time());
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(endpoint)),
-            sending: Mutex::new(()),
-            socket,
-            origin: Instant::now(),
-            timer_changed: Condvar::new(),
-            work: Default::default(),
-            max_threads: config.max_threads.map(|most| most.max(1)),
-        });
+        let shared = Arc::new(Shared::new(endpoint, socket, config.max_threads, server::serve_loop));
         let mut port = Port { shared: Arc::clone(&shared), threads: Vec::new() };
         port.start("rx-receive", Shared::receive_loop)?;
         port.start("rx-timer", Shared::timer_loop)?;
@@ -192,168 +147,10 @@ impl Dialer {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.closed = true;
-        let waiters: Vec<_> =
-            state.call_waiters.values().chain(state.channel_waiters.values()).cloned().collect();
-        waiters.iter().for_each(|waiter| waiter.notify_all());
-        drop(state);
-        self.shared.timer_changed.notify_all();
-        self.shared.work.iter().for_each(Condvar::notify_all);
-        self.shared.socket.wake();
+        self.shared.close();
         for thread in self.threads.drain(..) {
             // A thread that panicked has already said so.
             let _ = thread.join();
         }
-    }
-}
-
-impl State {
-    fn new(endpoint: Endpoint) -> State {
-        State {
-            endpoint,
-            call_waiters: HashMap::new(),
-            channel_waiters: HashMap::new(),
-            pools: Default::default(),
-            services: HashMap::new(),
-            waited_calls: 0,
-            closed: false,
-            timer_at: None,
-        }
-    }
-
-    fn thread_report(&self) -> ThreadReport {
-        let sum = |count: fn(&Pool) -> usize| self.pools.iter().map(count).sum::<usize>() as u32;
-        ThreadReport {
-            idle: sum(|pool| pool.idle),
-            waiting: sum(|pool| pool.incoming.len()),
-            waited: self.waited_calls,
-        }
-    }
-}
-
-impl Shared {
-    /// The state. A thread that panicked while it held it has left the endpoint whole: it changes nothing between
-    /// calls that can panic.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The time, as the endpoint counts it.
-    pub fn now(&self) -> Time {
-        Time::from_origin(self.origin.elapsed())
-    }
-
-    /// Sends what the endpoint has to send, wakes whom its events concern, and lets go of the state.
-    pub fn flush(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let (transmits, waiters) = self.collect(&mut state);
-        let sending =
-            (!transmits.is_empty()).then(|| self.sending.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(state);
-        // Woken while the state was held, they would only wait for it.
-        waiters.iter().for_each(|waiter| waiter.notify_all());
-        transmits.iter().for_each(|transmit| self.socket.send(transmit));
-        drop(sending);
-    }
-
-    /// What is to be sent, and who is to be woken.
-    fn collect(self: &Arc<Self>, state: &mut State) -> (Vec<Transmit>, Vec<Arc<Condvar>>) {
-        let now = self.now();
-        let (mut transmits, mut waiters) = (Vec::new(), Vec::new());
-        while let Some(transmit) = state.endpoint.poll_transmit(now) {
-            transmits.push(transmit);
-        }
-        while let Some(event) = state.endpoint.poll_event() {
-            waiters.extend(self.on_event(state, event));
-        }
-        let next = state.endpoint.poll_timeout();
-        if next.is_some_and(|next| state.timer_at.is_none_or(|at| next < at)) {
-            self.timer_changed.notify_one();
-        }
-        (transmits, waiters)
-    }
-
-    /// Returns who waits for it.
-    fn on_event(self: &Arc<Self>, state: &mut State, event: Event) -> Option<Arc<Condvar>> {
-        match event {
-            Event::Progress(call) => state.call_waiters.get(&call).cloned(),
-            Event::ChannelFree(connection) => state.channel_waiters.get(&connection).cloned(),
-            Event::IncomingCall { call, service, share } => {
-                state.pools[share.index()].incoming.push_back((call, service));
-                server::start_thread_if_needed(self, state, share);
-                self.work[share.index()].notify_one();
-                None
-            }
-        }
-    }
-
-    fn receive_loop(self: &Arc<Self>) {
-        let mut buffer = vec![0; RECEIVE_BYTES];
-        loop {
-            let received = self.socket.receive(&mut buffer);
-            let mut state = self.lock();
-            if state.closed {
-                return;
-            }
-            match received {
-                Ok(None) => {}
-                Ok(Some(batch)) => {
-                    let now = self.now();
-                    let report = state.thread_report();
-                    state.endpoint.set_thread_report(report);
-                    for datagram in buffer[..batch.length].chunks(batch.stride) {
-                        state.endpoint.handle_datagram(now, batch.from, batch.local, datagram);
-                    }
-                    self.flush(state);
-                }
-                Err(_) => {
-                    // The system is out of something; calls that suffer end by their time-outs.
-                    drop(state);
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-            }
-        }
-    }
-
-    fn timer_loop(self: &Arc<Self>) {
-        let mut state = self.lock();
-        while !state.closed {
-            let now = self.now();
-            match state.endpoint.poll_timeout() {
-                Some(at) if at <= now => {
-                    state.endpoint.set_unix_time(now, unix_time());
-                    state.endpoint.handle_timeout(now);
-                    self.flush(state);
-                    state = self.lock();
-                }
-                next => {
-                    state.timer_at = next;
-                    let wait = next.map_or(Duration::from_secs(60), |at| at - now);
-                    let waited = self.timer_changed.wait_timeout(state, wait);
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                    state.timer_at = None;
-                }
-            }
-        }
-    }
-}
-
-fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// Random bytes of the system.
-pub(crate) struct SystemRandom(std::fs::File);
-
-impl SystemRandom {
-    pub fn open() -> io::Result<SystemRandom> {
-        Ok(SystemRandom(std::fs::File::open("/dev/urandom")?))
-    }
-}
-
-impl Random for SystemRandom {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        use std::io::Read;
-        self.0.read_exact(bytes).expect("/dev/urandom never ends and never fails once it is open");
     }
 }

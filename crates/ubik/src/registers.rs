@@ -9,7 +9,7 @@ use std::time::Duration;
 use rx::admission::{Admission, Begins, Share};
 use rx::rpc::ServedCall;
 use rx::security::SecurityClass;
-use rx::server::{STRANGERS_REQUEST, Service};
+use rx::service::{STRANGERS_REQUEST, Service};
 use rx::{AbortCode, Caller, Port, ServiceId, procedures, xdr_struct};
 use ubik_proto::code;
 

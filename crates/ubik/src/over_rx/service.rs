@@ -12,7 +12,7 @@ use rx::admission::{Admission, Begins, Share};
 use rx::rpc::ServedCall;
 use rx::rxkad::Level;
 use rx::security::SecurityClass;
-use rx::server::Service;
+use rx::service::Service;
 use rx::{Caller, Port};
 use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{ServerId, ServerSet};
