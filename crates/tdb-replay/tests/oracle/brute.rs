@@ -6,7 +6,7 @@
 //! one allows whatever a higher one does. What was there before is bound once, by the first who looks.
 //!
 //! The verdict is *explained* if there is an order that believes all numbers, and each change counts at least one. If there is
-//! none, but one that believes versions, times and locks alone (a change without a version need not have counted, then), it is
+//! none, but one that believes exact numbers, times and locks alone (a change without an exact number need not have counted, then), it is
 //! *explained only by disbelieving numbers*. Otherwise it is *impossible*.
 
 use hashbrown::HashMap;
@@ -15,7 +15,7 @@ use tdb_replay::verdict::Verdict;
 
 use crate::history::{History, KEYS};
 use crate::model::{self, Cell, Held, Locks};
-use crate::steps::{Act, End, Inside, Step, Transaction, steps};
+use crate::steps::{Act, End, Part, Step, Transaction, steps};
 
 /// The verdict on `history`.
 pub fn verdict(history: &History) -> Verdict {
@@ -108,14 +108,17 @@ impl<'a> Search<'a> {
         if step.perhaps {
             next.push(new);
         }
-        if self.numbers {
+        if self.believes(step) {
             new.counter = new.counter.max(step.lo);
         }
         match &step.act {
             Act::Touch { .. } => self.touch(new, step, me, next),
-            Act::Read { version, .. } if new.counter > *version => {}
+            // The line's number is read later.
+            Act::Read { version, .. } if new.counter > *version || *version > self.highest(step) => {}
             Act::Read { version, .. } => next.push(State { counter: *version, ..new }),
-            Act::Transaction(transaction) => self.transaction(new, transaction, me, next),
+            Act::Transaction(transaction) => {
+                self.transaction(new, transaction, self.believes(step), me, next)
+            }
             &Act::Wipe { exact } => {
                 if !self.kept_by_others(state, me, None) && model::may_wipe(&new.locks, me) {
                     self.wipe(new, step, exact, next);
@@ -141,7 +144,12 @@ impl<'a> Search<'a> {
     }
 
     fn highest(&self, step: &Step) -> u32 {
-        if self.numbers { step.hi } else { u32::MAX }
+        if self.believes(step) { step.hi } else { u32::MAX }
+    }
+
+    /// Whether the numbers of a step count.
+    fn believes(&self, step: &Step) -> bool {
+        self.numbers || step.exact
     }
 
     fn key_of(&self, act: &Act) -> Option<usize> {
@@ -174,13 +182,14 @@ impl<'a> Search<'a> {
             let Some(found) = new.cells[key].meet(way.need) else { continue };
             let mut after = new;
             after.cells[key] = way.leaves.unwrap_or(found);
-            let counts = way.leaves.is_some() && !step.perhaps && (self.numbers || step.version.is_some());
+            let counts =
+                way.leaves.is_some() && !step.perhaps && (self.believes(step) || step.version.is_some());
             after.counter += u32::from(counts);
             if after.counter > self.highest(step) {
                 continue;
             }
             match step.version {
-                Some(version) if after.counter > version => continue,
+                Some(version) if after.counter > version || version > self.highest(step) => continue,
                 Some(version) if way.leaves.is_none() => after.counter = version,
                 _ => {}
             }
@@ -189,10 +198,10 @@ impl<'a> Search<'a> {
     }
 
     fn wipe(&self, mut new: State, step: &Step, exact: bool, next: &mut Vec<State>) {
-        if self.numbers && exact && new.counter != step.lo {
+        if self.believes(step) && exact && new.counter != step.lo {
             return;
         }
-        new.counter += u32::from(self.numbers);
+        new.counter += u32::from(self.believes(step));
         new.cells = [Cell::Absent; KEYS];
         next.push(new);
     }
@@ -231,92 +240,73 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn transaction(&self, new: State, transaction: &Transaction, me: usize, next: &mut Vec<State>) {
-        if self.kept_by_others(&new, me, None) || (self.numbers && new.counter != transaction.number) {
+    fn transaction(
+        &self,
+        new: State,
+        transaction: &Transaction,
+        believed: bool,
+        me: usize,
+        next: &mut Vec<State>,
+    ) {
+        if self.kept_by_others(&new, me, None) || (believed && new.counter != transaction.number) {
             return;
         }
-        let constant =
-            self.history.classic && transaction.parts.iter().all(|part| part.number == transaction.number);
-        let mut inside = vec![Overlay {
-            cells: new.cells,
-            looked: new.cells,
-            number: transaction.number,
-            changes: 0,
-            wiped: [false; KEYS],
-        }];
+        let mut inside =
+            vec![Overlay { cells: new.cells, outside: new.cells, changed: [false; KEYS], changes: 0 }];
         for part in &transaction.parts {
-            inside = inside.iter().flat_map(|overlay| self.part(overlay, *part, constant)).collect();
+            inside = inside.iter().flat_map(|overlay| overlay.after(*part)).collect();
         }
         for overlay in inside {
-            if transaction.end != End::Cancelled {
-                let mut after = new;
-                after.cells = overlay.cells;
-                if self.numbers && overlay.changes > 0 {
-                    after.counter = overlay.number.max(transaction.number + overlay.changes);
-                }
-                if model::may_transact(&new.locks, me, overlay.changes > 0) {
-                    next.push(after);
-                }
+            let changes = overlay.changes > 0;
+            if transaction.end != End::Cancelled && model::may_transact(&new.locks, me, changes) {
+                let counted = (transaction.number + overlay.changes).max(transaction.until);
+                let counter = if believed && changes { counted } else { new.counter };
+                next.push(State { cells: overlay.cells, counter, ..new });
             }
             if transaction.end != End::Committed && model::may_transact(&new.locks, me, false) {
-                next.push(State { cells: overlay.looked, ..new });
+                next.push(State { cells: overlay.outside, ..new });
             }
         }
     }
+}
 
-    /// A transaction's view after one more of its lines.
-    fn part(&self, overlay: &Overlay, part: crate::steps::Part, constant: bool) -> Vec<Overlay> {
-        let counted = |changes: u32| {
-            let least = overlay.number + if constant { 0 } else { changes };
-            (!self.numbers || part.number >= least).then_some(Overlay {
-                number: part.number,
-                changes: overlay.changes + changes,
-                ..*overlay
-            })
-        };
-        match part.does {
-            Inside::Nothing => counted(0).into_iter().collect(),
-            Inside::Answer(answer) => {
-                let fits = !self.numbers || (overlay.number..=part.number).contains(&answer);
-                counted(0).filter(|_| fits).into_iter().collect()
-            }
-            Inside::Wipe => counted(0)
-                .map(|wiped| Overlay {
-                    cells: [Cell::Absent; KEYS],
-                    wiped: [true; KEYS],
-                    changes: wiped.changes + 1,
-                    // The line is written before: the next one shows the count.
-                    ..wiped
-                })
-                .into_iter()
-                .collect(),
-            Inside::Touch { key, ways } => {
+/// What a transaction sees, and what it leaves if it is cancelled.
+#[derive(Clone, Copy)]
+struct Overlay {
+    cells: Cells,
+    /// What is known of the keys outside, from what it found before it changed them.
+    outside: Cells,
+    changed: [bool; KEYS],
+    changes: u32,
+}
+
+impl Overlay {
+    /// The view after one more line.
+    fn after(&self, part: Part) -> Vec<Overlay> {
+        match part {
+            Part::Nothing => vec![*self],
+            Part::Wipe => vec![Overlay {
+                cells: [Cell::Absent; KEYS],
+                changed: [true; KEYS],
+                changes: self.changes + 1,
+                ..*self
+            }],
+            Part::Touch { key, ways } => {
                 let way = |way: model::Way| {
-                    let found = overlay.cells[key].meet(way.need)?;
-                    let mut after = counted(u32::from(way.leaves.is_some()))?;
-                    if !overlay.wiped[key] {
-                        after.looked[key] = found;
+                    let found = self.cells[key].meet(way.need)?;
+                    let mut after = *self;
+                    if !self.changed[key] {
+                        after.outside[key] = found;
                     }
                     after.cells[key] = way.leaves.unwrap_or(found);
-                    after.wiped[key] |= way.leaves.is_some();
+                    after.changed[key] |= way.leaves.is_some();
+                    after.changes += u32::from(way.leaves.is_some());
                     Some(after)
                 };
                 ways.each().filter_map(way).collect()
             }
         }
     }
-}
-
-/// What a transaction sees, and what it would leave if it were cancelled.
-#[derive(Clone, Copy)]
-struct Overlay {
-    cells: Cells,
-    /// What is known of the keys outside, from what it found before it changed them.
-    looked: Cells,
-    /// Keys that it changed.
-    wiped: [bool; KEYS],
-    number: u32,
-    changes: u32,
 }
 
 /// How far each trace must be before `step`.

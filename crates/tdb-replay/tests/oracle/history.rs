@@ -138,7 +138,7 @@ impl Op {
     pub fn changes(self) -> bool {
         match self {
             Op::Store { done, .. } | Op::Delete { done, .. } => done,
-            Op::Append { .. } | Op::Wipe => true,
+            Op::Append { .. } | Op::Wipe | Op::Storev { flag: Flag::Replace, .. } => true,
             _ => false,
         }
     }
@@ -183,7 +183,7 @@ pub enum Beginning {
     Truncated,
     /// Nothing: the database is `TDB_INTERNAL`, which one process has.
     Internal,
-    /// Nothing: all opened with `TDB_CLEAR_IF_FIRST`.
+    /// Nothing, if one of them was the first: all opened with `TDB_CLEAR_IF_FIRST`.
     ClearIfFirst,
 }
 
@@ -214,9 +214,13 @@ impl History {
         if self.one_chain { 0 } else { key }
     }
 
-    /// Whether nothing was there before.
+    /// Whether nothing was there before. Who clears the database is its first user, who finds the number 0.
     pub fn is_empty_at_first(&self) -> bool {
-        self.beginning != Beginning::Unknown
+        match self.beginning {
+            Beginning::Unknown => false,
+            Beginning::ClearIfFirst => self.traces.iter().any(|trace| trace.opened == 0),
+            _ => true,
+        }
     }
 
     /// Whether numbers say nothing: all lines show the same one, though at least two traces changed something, or all are 0 and

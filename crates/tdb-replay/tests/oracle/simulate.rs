@@ -247,7 +247,8 @@ impl<'a> Simulation<'a> {
     fn stop(&mut self, me: usize) {
         self.finish(me);
         let process = &self.processes[me];
-        self.ambiguous |= process.inner.as_ref().is_some_and(|inner| inner.nested);
+        let nested = process.inner.as_ref().is_some_and(|inner| inner.nested);
+        self.ambiguous |= nested && process.form == Form::Plain;
         if let Phase::Called { call, number, .. } = process.phase {
             match process.op {
                 op @ Op::Lockall { .. } if process.form == Form::Plain => {
@@ -255,6 +256,11 @@ impl<'a> Simulation<'a> {
                 }
                 op if may_be_under_way(op) && process.inner.is_none() && self.is_timed(me) => {
                     self.processes[me].trace.under_way = Some(op);
+                }
+                Op::Commit
+                    if self.is_timed(me) && process.inner.as_ref().is_some_and(|inner| inner.depth == 1) =>
+                {
+                    self.processes[me].trace.under_way = Some(Op::Commit);
                 }
                 _ => {}
             }

@@ -5,14 +5,15 @@
 //! * `lo` and `hi`: plain numbers bound a step (R8). A line that is written once its work is done had its moment no earlier than the
 //!   number of the line before it and no later than its own: `lo <= number before`, `number after <= hi`. One that is written before
 //!   (`tdb_lockall`, unlocks, commits, the ends of traversals, `tdb_close`) has its moment at its own number or later.
+//!   In a trace that says `#v` they are believed always.
 //! * a version: a step that looked did so exactly at that number. One that changed did so at that number or before, and kept its
 //!   key's chain locked until the number was the version: that is a step of its own, [`Act::Read`].
 //! * `call` and `answer`: its moment lies between them.
 //!
-//! A transaction is one step, at exactly the number of its start: nobody else changes anything until its end. Inside, each
-//! change counts at least one; only the tracer of 2009 repeats the start's number. A wipe happens at exactly its number.
+//! A transaction is one step, at exactly the number of its start: nobody else changes anything until its end. The numbers inside are
+//! its own, and some tracers repeat the start's. A wipe happens at exactly its number.
 
-use crate::history::{History, Key, Line, Op, Trace};
+use crate::history::{History, Key, Line, Op, Trace, Value};
 use crate::model::{Cell, Need, Ways};
 
 /// What happens in a step.
@@ -69,6 +70,8 @@ pub enum Act {
 #[derive(Clone, Debug)]
 pub struct Transaction {
     pub number: u32,
+    /// The number of its last line, to which a commit leads at least.
+    pub until: u32,
     pub parts: Vec<Part>,
     pub end: End,
 }
@@ -82,20 +85,12 @@ pub enum End {
     Either,
 }
 
-/// A line in a transaction.
+/// What a line in a transaction does.
 #[derive(Clone, Copy, Debug)]
-pub struct Part {
-    pub number: u32,
-    pub does: Inside,
-}
-
-/// What it does.
-#[derive(Clone, Copy, Debug)]
-pub enum Inside {
+pub enum Part {
     Nothing,
     Touch { key: Key, ways: Ways },
     Wipe,
-    Answer(u32),
 }
 
 /// A step.
@@ -109,6 +104,8 @@ pub struct Step {
     pub answer: u64,
     /// It may not have happened.
     pub perhaps: bool,
+    /// Its trace's numbers are exact, and believed always.
+    pub exact: bool,
 }
 
 /// A line that has no place in its trace, and why.
@@ -150,7 +147,7 @@ impl<'a> Reader<'a> {
             }
         }
         if let Some(op) = self.trace.under_way {
-            self.under_way(op);
+            self.under_way(op)?;
         }
         if self.steps.last().is_none_or(|step| !matches!(step.act, Act::End)) {
             self.push(Act::End, self.seen, u32::MAX, None);
@@ -160,7 +157,16 @@ impl<'a> Reader<'a> {
 
     fn push(&mut self, act: Act, lo: u32, hi: u32, line: Option<&Line>) {
         let (call, answer) = line.and_then(|line| line.time).unwrap_or((0, u64::MAX));
-        self.steps.push(Step { act, lo, hi, version: None, call, answer, perhaps: false });
+        self.steps.push(Step {
+            act,
+            lo,
+            hi,
+            version: None,
+            call,
+            answer,
+            perhaps: false,
+            exact: self.trace.exact,
+        });
     }
 
     /// A step whose line was written afterwards.
@@ -238,10 +244,8 @@ impl<'a> Reader<'a> {
         let last = self.steps.len() - 1;
         self.steps[last].version = Some(version);
         if ways.each().any(|way| way.leaves.is_some()) {
-            self.push(Act::Read { key, version }, 0, u32::MAX, Some(line));
+            self.push(Act::Read { key, version }, 0, line.number, Some(line));
         }
-        // The line's own number is read after its version.
-        self.push(Act::Nothing, version, line.number, Some(line));
     }
 
     fn lock(&mut self, line: &Line) -> Result<(), Unreadable> {
@@ -302,18 +306,21 @@ impl<'a> Reader<'a> {
         self.push(Act::Nothing, self.seen, number, Some(&lines[start]));
         let mut parts = Vec::new();
         for (at, line) in lines.iter().enumerate().take(last + 1).skip(start + 1) {
-            let does = match line.op {
-                Op::Wipe => Inside::Wipe,
-                Op::GetSeqnum(answer) => Inside::Answer(answer),
+            parts.push(match line.op {
+                Op::Wipe => Part::Wipe,
                 op => match touched(self.history, op, self.in_read_walk(at)) {
-                    Some((key, ways, _)) => Inside::Touch { key, ways },
-                    None => Inside::Nothing,
+                    Some((key, ways, _)) => Part::Touch { key, ways },
+                    None => Part::Nothing,
                 },
-            };
-            parts.push(Part { number: line.number, does });
+            });
             self.inside(line.op)?;
         }
-        self.push(Act::Transaction(Transaction { number, parts, end }), number, u32::MAX, None);
+        self.push(
+            Act::Transaction(Transaction { number, until: lines[last].number, parts, end }),
+            number,
+            u32::MAX,
+            None,
+        );
         if let Some((call, _)) = lines[start].time {
             self.steps.last_mut().expect("it was just pushed").call = call;
         }
@@ -340,19 +347,21 @@ impl<'a> Reader<'a> {
     }
 
     /// What was under way when the process died: perhaps it happened, and perhaps it was counted.
-    fn under_way(&mut self, op: Op) {
+    fn under_way(&mut self, op: Op) -> Result<(), Unreadable> {
+        let last = self.steps.last().map(|step| &step.act);
+        if op == Op::Commit && matches!(last, Some(Act::Transaction(_))) {
+            return Ok(());
+        }
         let act = match op {
             Op::Wipe => Act::Wipe { exact: false },
             op => match touched(self.history, op, false) {
                 Some((key, ways, write)) => Act::Touch { key, ways, write },
-                None => return,
+                None => return Err(Unreadable("the end of a transaction without its start".into())),
             },
         };
-        let inside = matches!(self.steps.last().map(|step| &step.act), Some(Act::Transaction(inside)) if inside.end == End::Either);
-        if !inside {
-            self.push(act, self.seen, u32::MAX, None);
-            self.steps.last_mut().expect("it was just pushed").perhaps = true;
-        }
+        self.push(act, self.seen, u32::MAX, None);
+        self.steps.last_mut().expect("it was just pushed").perhaps = true;
+        Ok(())
     }
 }
 
@@ -380,7 +389,7 @@ fn touched(history: &History, op: Op, in_read_walk: bool) -> Option<(Key, Ways, 
         Op::Delete { key, done: false } => Some((key, Ways::look(Need::Absent), true)),
         Op::Append { key, before, more } => {
             let need = match before {
-                None if history.classic => Need::AbsentOrEmpty,
+                None | Some(Value::EMPTY) if history.classic => Need::AbsentOrEmpty,
                 before => Need::found(before),
             };
             let after = before.map_or(more, |before| before.then(more));

@@ -4,6 +4,7 @@ use tdb_replay::check::check;
 use tdb_replay::engine::Engine;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
+use tdb_replay::order::attempt::Question;
 use tdb_replay::order::explain::explain;
 use tdb_replay::replay::{Options, run};
 use tdb_replay::schedule::Schedule;
@@ -12,7 +13,7 @@ use tdb_replay::trace::{self, Tolerance, source};
 use tdb_replay::verdict::Verdict;
 
 use crate::brute::can_end_with;
-use crate::history::{History, KEYS};
+use crate::history::{Beginning, History, KEYS};
 use crate::write::texts;
 
 fn read(history: &History) -> Option<trace::History> {
@@ -21,9 +22,13 @@ fn read(history: &History) -> Option<trace::History> {
     trace::History::read_texts(&texts, Tolerance::default()).ok()
 }
 
+fn question(history: &History) -> Question {
+    Question { empty: history.beginning == Beginning::Declared, ..Question::default() }
+}
+
 /// The tool's verdict.
 pub fn verdict(history: &History) -> Verdict {
-    read(history).map_or(Verdict::Unreadable, |read| check(&read, Default::default()).verdict())
+    read(history).map_or(Verdict::Unreadable, |read| check(&read, question(history)).verdict())
 }
 
 /// The tool's verdict on the same history in files.
@@ -34,7 +39,7 @@ pub fn verdict_on_files(history: &History) -> Verdict {
     }
     let paths = source::expand(folder.path()).expect("the folder was just made");
     let read = trace::History::read(&paths, Tolerance::default(), |_| {});
-    read.map_or(Verdict::Unreadable, |read| check(&read, Default::default()).verdict())
+    read.map_or(Verdict::Unreadable, |read| check(&read, question(history)).verdict())
 }
 
 /// What is wrong with a replay of an explained history: results that are not the recorded ones.
@@ -42,7 +47,7 @@ pub fn replay(history: &History, on_file: bool) -> Result<(), String> {
     let read = read(history).ok_or("it cannot be read")?;
     let hashing = Hashing::recorded(&read);
     let mut explained =
-        explain(&read, hashing, Default::default()).map_err(|failure| format!("{failure:?}"))?;
+        explain(&read, hashing, question(history)).map_err(|failure| format!("{failure:?}"))?;
     let schedule = Schedule::new(&read, &mut explained);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file;
@@ -68,7 +73,7 @@ pub fn replay(history: &History, on_file: bool) -> Result<(), String> {
 /// What is wrong with the end that a replay expects: no order leads to it.
 pub fn end(history: &History) -> Result<(), String> {
     let read = read(history).ok_or("it cannot be read")?;
-    let mut explained = explain(&read, Hashing::recorded(&read), Default::default())
+    let mut explained = explain(&read, Hashing::recorded(&read), question(history))
         .map_err(|failure| format!("{failure:?}"))?;
     let schedule = Schedule::new(&read, &mut explained);
     let mut last: [Option<Vec<u8>>; KEYS] = Default::default();

@@ -154,8 +154,8 @@ impl Simulation<'_> {
             (Op::Start, Some(inner)) => {
                 inner.depth += 1;
                 inner.nested = true;
-                // Today's tracer says nothing of it.
-                if self.history.classic {
+                // Today's tracer says nothing of it, and our recorder nothing of nested ones at all.
+                if self.history.classic && self.processes[me].form == Form::Plain {
                     self.line(me, number, op, call, None);
                 } else {
                     self.processes[me].phase = Phase::Idle;
@@ -169,9 +169,14 @@ impl Simulation<'_> {
             (Op::Commit | Op::Cancel, Some(inner)) => {
                 inner.depth -= 1;
                 inner.poisoned |= op == Op::Cancel;
+                match self.processes[me].form {
+                    Form::Plain => self.line(me, number, op, call, None),
+                    _ => self.processes[me].phase = Phase::Idle,
+                }
+            }
+            (Op::Prepare, Some(inner)) if inner.depth == 1 && !inner.poisoned => {
                 self.line(me, number, op, call, None);
             }
-            (Op::Prepare, Some(inner)) if inner.depth == 1 => self.line(me, number, op, call, None),
             _ => self.processes[me].phase = Phase::Idle,
         }
         true
@@ -179,7 +184,7 @@ impl Simulation<'_> {
 
     fn commit(&mut self, me: usize, call: u64, number: u32) -> bool {
         let inner = self.processes[me].inner.as_ref().expect("it is in a transaction");
-        let takes = inner.changed && !inner.poisoned;
+        let (takes, failed) = (inner.changed && !inner.poisoned, inner.poisoned);
         if takes && !model::may_wipe(&self.locks, me) {
             return false;
         }
@@ -189,8 +194,15 @@ impl Simulation<'_> {
             // The tracer of 2009 does not show how far it counted.
             self.counter = if inner.number == self.counter { self.counter + changes } else { inner.number };
         }
-        self.line(me, number, Op::Commit, call, None);
-        self.leave(me);
+        let recorded = self.processes[me].form != Form::Plain;
+        if takes && self.is_timed(me) && self.random.u32(..20) == 0 {
+            self.processes[me].trace.under_way = Some(Op::Commit);
+            self.die(me);
+        } else {
+            let op = if recorded && failed { Op::Cancel } else { Op::Commit };
+            self.line(me, number, op, call, None);
+            self.leave(me);
+        }
         true
     }
 
