@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use ubik::effect::{CallToken, Effect};
+use ubik::disk_work::{DiskDone, DiskWork};
+use ubik::effect::CallToken;
 use ubik_proto::beacon::VoteReply;
 use ubik_proto::code::AbortCode;
 use ubik_proto::messages::{Beacon, DiskCall};
@@ -47,8 +48,10 @@ pub enum Local {
     ReplicaTimer,
     /// Its votes told its copy something.
     Notify(PowerEvent),
-    /// Work of its disk is done: now the effects happen.
-    Effects(Vec<Effect>),
+    /// Its disk begins to work.
+    Disk(DiskWork),
+    /// Its disk has done its work.
+    DiskDone(DiskDone),
     /// The disk is about to have its own vote.
     SaveOwnVote(PromiseRecord),
     /// The disk is about to have a promise; then the vote is sent.

@@ -95,16 +95,12 @@ pub struct Node {
     reading: Arc<Reading>,
     /// Counts its lives.
     pub life: u64,
-    /// Until when its disk and its database lock are busy.
-    pub busy_until: u64,
     /// When its timers are set to, so that one is not set twice.
     pub power_timer: u64,
     /// As above, of the copy.
     pub replica_timer: u64,
     /// Its tail after the last event.
     pub tail: Version,
-    /// The database that it is handed in this event: what it then makes is made from that.
-    pub adopting: Option<Version>,
     /// What it last showed.
     pub visible: Option<Version>,
     /// Whether its disk is full.
@@ -125,11 +121,9 @@ impl Node {
             clocks: Clocks::new(0, 0),
             reading: Arc::default(),
             life: 0,
-            busy_until: 0,
             power_timer: u64::MAX,
             replica_timer: u64::MAX,
             tail: Version::FRESH,
-            adopting: None,
             visible: None,
             full_disk: false,
             slow_disk: 1,
@@ -166,7 +160,6 @@ impl Node {
     pub fn start(&mut self, real: u64) -> Result<(), StartError> {
         self.set_time(real);
         self.life += 1;
-        self.busy_until = real;
         self.power_timer = u64::MAX;
         self.replica_timer = u64::MAX;
         let site = Site::start(self.config.clone(), Arc::new(self.store.clone()), self.reading.clone())?;
@@ -178,7 +171,6 @@ impl Node {
     /// Starts OpenAFS's server on it.
     pub fn start_openafs(&mut self, real: u64) -> Vec<Act> {
         self.life += 1;
-        self.busy_until = real;
         let now = self.clocks.wall(real);
         let (peer, acts) = Peer::start(self.config.cell.clone(), self.openafs_disk.clone(), now);
         self.openafs = Some(peer);

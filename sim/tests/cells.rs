@@ -15,7 +15,7 @@ fn long() -> bool {
     std::env::var_os("QUORATE_LONG").is_some()
 }
 
-/// U14, U19, U22, U25, U34, U35, U44: with crashes, partitions, late and lost messages, bad clocks and bad disks, there is
+/// U14, U19, U22, U25, U34, U35, U44, U47: with crashes, between any two effects too, partitions, late and lost messages, bad clocks and bad disks, there is
 /// at most one sync site, promises are kept, what was committed stays, copies are equal, reads are fresh, what failed
 /// never happened, and all is well again soon after everything was mended.
 #[test]

@@ -65,11 +65,13 @@ pub enum Fault {
     OwnPromiseShort,
     /// A wall clock, or a candidate, takes a voter to any epoch.
     EpochsUnbounded,
+    /// A server tells its version while its disk works on the next one.
+    VersionToldEarly,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 30] = [
+    pub const ALL: [Fault; 31] = [
         Fault::PromiseIgnored,
         Fault::PromiseForgotten,
         Fault::OldEpochAccepted,
@@ -100,6 +102,7 @@ impl Fault {
         Fault::BegunBehind,
         Fault::OwnPromiseShort,
         Fault::EpochsUnbounded,
+        Fault::VersionToldEarly,
     ];
 }
 

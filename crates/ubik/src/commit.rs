@@ -9,7 +9,7 @@
 //!    given away, the transaction is undone. *Nothing.*
 //! 3. DISK_Commit to every taker, at once; each does 4 and 5 for itself. From now on nothing can be called failed, also when
 //!    this server's disk then refuses it. *As after 4, for each that did.*
-//! 4. Meanwhile the log is written and synced here. *The restarted server makes the commit and has it as its tail. If it
+//! 4. Meanwhile the log is written and synced here, no lock being held. *The restarted server makes the commit and has it as its tail. If it
 //!    is in the next sync site's quorum, it is adopted there and everywhere; if not, its tail is replaced when it comes
 //!    back. Nobody has seen it either way.*
 //! 5. Pages, label and one sync here; readers still see the version before. *As after 4.*

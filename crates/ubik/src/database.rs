@@ -11,7 +11,8 @@
 //!    before, from the pages that step 2 kept.
 //!
 //! [`Database::version`] is the *tail*: what step 1 made last, decided or not. It is what this server tells others.
-//! All changes are made by one caller at a time, who holds the database lock; snapshots are taken by anybody.
+//! All changes are made by one caller at a time, as work of the disk ([`crate::disk_work`]) that holds no lock; snapshots are
+//! taken by anybody, and neither taking one nor reading it waits for a change.
 
 use std::io;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! REMOTE: the calls with which a sync site works on this server's copy.
 //!
-//! Each runs under the database lock from its first look at the state to its answer, and none waits: a reader keeps the
-//! snapshot it has. Who may call is asked under that lock too (`docs/ubik-protocol.md`, Fence): a server that has
-//! promised another does nothing more for the old sync site, and whoever asks for its version afterwards sees all that
-//! was done before.
+//! Each is decided under the database lock; what the disk has to do for it is done without, and what comes meanwhile waits
+//! ([`crate::disk_work`]). Who may call is asked under that lock too (`docs/ubik-protocol.md`, Fence): a server that has promised
+//! another does nothing more for the old sync site, and whoever asks for its version afterwards is answered when the disk is
+//! done with everything that came before, and sees all of it.
 
 use ubik_proto::cell::{Dialect, ServerId};
 use ubik_proto::code::AbortCode;
@@ -13,32 +13,34 @@ use ubik_proto::remote::Release;
 use ubik_proto::version::Version;
 
 use crate::database::ApplyError;
-use crate::effect::Answer;
+use crate::disk_work::DiskWork;
+use crate::effect::{Answer, AnswerId, Effect};
 use crate::phys::Replacement;
-use crate::replica::{Context, Replica};
+use crate::replica::{Context, Replica, Then};
 
 impl Replica {
-    /// A peer calls. `SendFile` has a function of its own, [`Replica::on_database`].
-    ///
-    /// # Errors
-    /// What the caller is told; nothing was changed.
-    pub fn on_call(
-        &mut self,
-        cx: &mut Context<'_, '_>,
-        from: ServerId,
-        call: DiskCall,
-    ) -> Result<Answer, AbortCode> {
-        let answer = self.serve(cx, from, call);
+    /// A peer calls; the answer is an [`Effect::Answer`]. `SendFile` has a function of its own, [`Replica::on_database`].
+    pub fn on_call(&mut self, cx: &mut Context<'_, '_>, from: ServerId, answer: AnswerId, call: DiskCall) {
+        let early = planted(Fault::VersionToldEarly) && call == DiskCall::GetVersion;
+        if self.disk_is_busy() && !early {
+            return self.defer_call(from, answer, call);
+        }
+        match self.serve(cx, from, answer, call) {
+            Ok(Some(done)) => cx.effects.push(Effect::Answer(answer, Ok(done))),
+            Ok(None) => {}
+            Err(code) => cx.effects.push(Effect::Answer(answer, Err(code))),
+        }
         self.settle(cx);
-        answer
     }
 
+    /// `None` if the answer has to wait for the disk.
     fn serve(
         &mut self,
         cx: &mut Context<'_, '_>,
         from: ServerId,
+        answer: AnswerId,
         call: DiskCall,
-    ) -> Result<Answer, AbortCode> {
+    ) -> Result<Option<Answer>, AbortCode> {
         if call.transaction().is_some() {
             self.check_fence(cx, from, &call)?;
         }
@@ -58,18 +60,20 @@ impl Replica {
             DiskCall::SetVersion { transaction, old, new } => {
                 self.remote.check(from, transaction)?;
                 // OpenAFS goes on to commit when it was refused: that would count on from another version.
-                self.relabel(cx, old, new).inspect_err(|_| self.remote.clear())?;
+                if self.database.version() != old || new <= old {
+                    self.remote.clear();
+                    return Err(AbortCode::OUT_OF_SYNC);
+                }
+                self.start_disk(cx, DiskWork::Label(new), Then::Moved(answer, old, new));
+                return Ok(None);
             }
             DiskCall::Commit(id) => {
                 let old = self.database.version();
                 let new = old.next().ok_or(AbortCode::INTERNAL)?;
                 let changes = self.remote.commit(from, id)?;
-                let applied = self.database.apply(&changes, new);
-                applied.map_err(|error| self.disk_failed(cx, &error))?;
-                cx.power().version_moved(old, new);
-                if planted(Fault::FollowerShowsPending) {
-                    self.database.reveal();
-                }
+                let work = DiskWork::Commit { changes, version: new };
+                self.start_disk(cx, work, Then::Moved(answer, old, new));
+                return Ok(None);
             }
             DiskCall::Abort(id) => self.remote.abort(from, id)?,
             DiskCall::ReleaseLocks(id) => {
@@ -78,13 +82,31 @@ impl Replica {
                 }
             }
             DiskCall::GetVersion if self.role.is_some() => return Err(AbortCode::DEADLOCK),
-            DiskCall::GetVersion => return Ok(Answer::Version(self.database.version())),
-            DiskCall::GetFile { file: 0 } => return Ok(Answer::Database(self.database.tail())),
+            DiskCall::GetVersion => return Ok(Some(Answer::Version(self.database.version()))),
+            DiskCall::GetFile { file: 0 } => return Ok(Some(Answer::Database(self.database.tail()))),
             DiskCall::GetFile { .. } => return Err(AbortCode::NO_ENTRY),
             DiskCall::Probe | DiskCall::UpdateInterfaceAddr(_) => {}
             DiskCall::SendFile { .. } => return Err(AbortCode::INTERNAL),
         }
-        Ok(Answer::Done)
+        Ok(Some(Answer::Done))
+    }
+
+    /// The disk has moved the database on, as a peer asked.
+    pub(crate) fn moved(
+        &mut self,
+        cx: &mut Context<'_, '_>,
+        answer: AnswerId,
+        (old, new): (Version, Version),
+        done: Result<(), ApplyError>,
+    ) {
+        let done = done.map_err(|error| self.disk_failed(cx, &error));
+        if done.is_ok() {
+            cx.power().version_moved(old, new);
+            if planted(Fault::FollowerShowsPending) {
+                self.database.reveal();
+            }
+        }
+        cx.effects.push(Effect::Answer(answer, done.map(|()| Answer::Done)));
     }
 
     /// Only the server that has this one's promise is served, and only in the epoch that was promised.
@@ -120,15 +142,6 @@ impl Replica {
         Ok(())
     }
 
-    fn relabel(&mut self, cx: &mut Context<'_, '_>, old: Version, new: Version) -> Result<(), AbortCode> {
-        if self.database.version() != old || new <= old {
-            return Err(AbortCode::OUT_OF_SYNC);
-        }
-        self.database.relabel(new).map_err(|error| self.disk_failed(cx, &error))?;
-        cx.power().version_moved(old, new);
-        Ok(())
-    }
-
     /// The sync site is done with a commit that is here: it was decided.
     fn released(&mut self, cx: &mut Context<'_, '_>) {
         let tail = self.database.version();
@@ -160,36 +173,40 @@ impl Replica {
         if old && !planted(Fault::OlderDatabaseTaken) { Err(AbortCode::OUT_OF_SYNC) } else { Ok(()) }
     }
 
-    /// The sync site has sent its whole database; it is complete in `received`.
-    ///
-    /// # Errors
-    /// What the caller is told; the old database is in its place.
+    /// The sync site has sent its whole database; it is complete in `received`. The answer is an [`Effect::Answer`].
     pub fn on_database(
         &mut self,
         cx: &mut Context<'_, '_>,
         from: ServerId,
+        answer: AnswerId,
         version: Version,
         received: Box<dyn Replacement>,
-    ) -> Result<Answer, AbortCode> {
-        let answer = self.take_database(cx, from, version, received);
+    ) {
+        if self.disk_is_busy() {
+            return self.defer_database(from, answer, version, received);
+        }
+        match self.may_send(cx, from, version) {
+            Err(code) => cx.effects.push(Effect::Answer(answer, Err(code))),
+            Ok(()) if version == self.database.version() => {
+                cx.effects.push(Effect::Answer(answer, Ok(Answer::Done)));
+            }
+            Ok(()) => {
+                self.remote.clear();
+                self.start_disk(cx, DiskWork::Replace { received, version }, Then::Placed(answer));
+            }
+        }
         self.settle(cx);
-        answer
     }
 
-    fn take_database(
+    /// A peer's database is in place.
+    pub(crate) fn placed(
         &mut self,
         cx: &mut Context<'_, '_>,
-        from: ServerId,
-        version: Version,
-        received: Box<dyn Replacement>,
-    ) -> Result<Answer, AbortCode> {
-        self.may_send(cx, from, version)?;
-        if version == self.database.version() {
-            return Ok(Answer::Done);
-        }
-        self.remote.clear();
-        self.database.replace(received, version).map_err(|error| self.disk_failed(cx, &error))?;
-        Ok(Answer::Done)
+        answer: AnswerId,
+        done: Result<(), ApplyError>,
+    ) {
+        let done = done.map_err(|error| self.disk_failed(cx, &error));
+        cx.effects.push(Effect::Answer(answer, done.map(|()| Answer::Done)));
     }
 
     fn disk_failed(&mut self, cx: &mut Context<'_, '_>, error: &ApplyError) -> AbortCode {

@@ -3,7 +3,8 @@
 //! * one thread keeps the time of votes and beacons, and one a peer carries beacons and probes: none of them ever takes
 //!   the database lock or waits for the disk, but to write a new promise (U20);
 //! * one thread takes what votes have to tell the copy, and keeps the copy's time;
-//! * one a peer carries the calls of transactions and transfers, in order.
+//! * one a peer carries the calls of transactions and transfers, in order;
+//! * one does the disk's work that comes of these; what comes of a peer's call or a client's is done by the thread of that.
 //!
 //! What peers ask comes in through the `serve_` functions, from the transport's threads. Applications use
 //! [`Server::begin_read`] and [`Server::begin_write`].
@@ -13,29 +14,29 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
-use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::ServerId;
 use ubik_proto::code::AbortCode;
-use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
+use ubik_proto::messages::Beacon;
 use ubik_proto::power::{Command, Event};
 use ubik_proto::promise::PromiseRecord;
 use ubik_proto::time::{Moment, Now};
-use ubik_proto::version::Version;
-use ubik_proto::vote::Vote;
 
-use crate::addresses::Addresses;
-use crate::effect::{Answer, CallError, CallToken, ClientEvent, ClientId, Effect, Reply};
+use crate::disk_work::DiskWork;
+use crate::effect::{Answer, AnswerId, CallError, CallToken, ClientEvent, ClientId, Effect, Reply};
 use crate::locks::{AbortOnPanic, Held, Nothing};
-use crate::phys::{PhysicalStore, Replacement};
+use crate::phys::PhysicalStore;
 use crate::site::{Clock, Config, Site, StartError};
-use crate::snapshot::Snapshot;
 use crate::transport::Transport;
 use crate::watch::{self, Log, Watch};
+
+mod peer_service;
+
+pub use peer_service::PeerService;
 
 /// No wait is longer, so that a server that is told to stop does.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -78,7 +79,11 @@ pub(crate) struct Shared {
     /// The queues of the peers' vote threads.
     votes: HashMap<ServerId, Sender<VoteJob>>,
     copy: Sender<CopyJob>,
+    disk: Sender<DiskWork>,
     clients: Mutex<HashMap<ClientId, Sender<ClientEvent>>>,
+    /// The peers' calls that wait for their answers.
+    answers: Mutex<HashMap<AnswerId, Sender<Result<Answer, AbortCode>>>>,
+    next_answer: AtomicU64,
     next_client: AtomicU64,
     stopped: AtomicBool,
     /// Called when this server has ended by itself.
@@ -130,6 +135,7 @@ impl Server {
         let cell = config.cell.clone();
         let site = Site::start(config, store, Arc::new(SystemClock))?;
         let (copy, copy_jobs) = channel();
+        let (disk, disk_jobs) = channel();
         let (mut votes, mut calls) = (HashMap::new(), HashMap::new());
         let mut receivers = Vec::new();
         for peer in cell.peers() {
@@ -146,7 +152,10 @@ impl Server {
             transport,
             votes,
             copy,
+            disk,
             clients: Mutex::default(),
+            answers: Mutex::default(),
+            next_answer: AtomicU64::new(0),
             next_client: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             failed: OnceLock::new(),
@@ -159,6 +168,7 @@ impl Server {
         let mut server = Server { shared, threads: Vec::new() };
         server.spawn("ubik votes", keep_power_time);
         server.spawn("ubik copy", move |shared| work_on_copy(shared, &copy_jobs));
+        server.spawn("ubik disk", move |shared| work_on_disk(shared, &disk_jobs));
         for (peer, votes, calls) in receivers {
             server.spawn("ubik beacon", move |shared| carry_votes(shared, peer, &votes));
             server.spawn("ubik call", move |shared| carry_calls(shared, peer, calls));
@@ -201,105 +211,6 @@ impl Drop for Server {
             // A thread that panicked has said so; stopping goes on.
             let _ = thread.join();
         }
-    }
-}
-
-/// Takes the calls of peers, from any thread, as long as the server runs.
-#[derive(Clone)]
-pub struct PeerService(Weak<Shared>);
-
-impl PeerService {
-    /// The server, while it runs.
-    fn server(&self) -> Option<Arc<Shared>> {
-        self.0.upgrade().filter(|shared| !shared.is_stopped())
-    }
-
-    /// A beacon; the vote to answer with, `None` if the answer must not be sent.
-    pub fn serve_beacon(&self, from: ServerId, series: u64, beacon: &Beacon) -> Option<VoteReply> {
-        let shared = self.server()?;
-        let mut held = Held::thread_entry();
-        let (vote, commands) = shared.site.on_beacon(&mut held, from, series, beacon);
-        shared.perform(&mut held, commands);
-        match vote {
-            Vote::No(_) => Some(VoteReply::No(shared.site.agreeable(&mut held, from))),
-            Vote::Yes { persist: None } => Some(VoteReply::Yes(beacon.start)),
-            Vote::Yes { persist: Some(record) } if shared.save_promise(&mut held, record) => {
-                Some(VoteReply::Yes(beacon.start))
-            }
-            // A vote that could not be saved is not given.
-            Vote::Yes { persist: Some(_) } => Some(VoteReply::No(shared.site.agreeable(&mut held, from))),
-        }
-    }
-
-    /// Debug calls tell these addresses from now on.
-    pub fn know_addresses(&self, addresses: &Arc<Addresses>) {
-        if let Some(shared) = self.server() {
-            shared.site.know_addresses(addresses.clone());
-        }
-    }
-
-    /// A debug call; the answer's bytes, `None` if it asks about a server that there is not.
-    pub fn serve_debug(&self, call: VoteCall) -> Option<Vec<u8>> {
-        self.server()?.site.debug(&mut Held::thread_entry(), call)
-    }
-
-    /// The address of the sync site as this server knows it; 0 if it knows none (U18).
-    pub fn sync_site_address(&self) -> u32 {
-        let Some(shared) = self.server() else { return 0 };
-        shared.site.with_power(&mut Held::thread_entry(), |now, power| {
-            power.sync_site(now.moment).map_or(0, |id| power.cell().server(id).address)
-        })
-    }
-
-    /// The newest version that is known here to be committed, for a copy.
-    pub fn committed(&self) -> Option<Snapshot> {
-        self.0.upgrade()?.site.database().visible()
-    }
-
-    /// Any call of the DISK service but `SendFile`.
-    ///
-    /// # Errors
-    /// What the caller is told.
-    pub fn serve_call(&self, from: ServerId, call: DiskCall) -> Result<Answer, AbortCode> {
-        let shared = self.server().ok_or(AbortCode::NO_QUORUM)?;
-        let mut held = Held::thread_entry();
-        let restarted = matches!(call, DiskCall::UpdateInterfaceAddr(_));
-        let (answer, effects) = shared.site.on_call(&mut held, from, call);
-        shared.carry_out(&mut held, effects);
-        if restarted {
-            let effects = shared.site.on_peer_restarted(&mut held, from);
-            shared.carry_out(&mut held, effects);
-        }
-        answer
-    }
-
-    /// Where a `SendFile` of `version` puts its bytes, if `from` may send them.
-    ///
-    /// # Errors
-    /// What the caller is told, before it has sent them.
-    pub fn begin_receive(&self, from: ServerId, version: Version) -> Result<Box<dyn Replacement>, AbortCode> {
-        let shared = self.server().ok_or(AbortCode::NO_QUORUM)?;
-        let mut held = Held::thread_entry();
-        let (received, effects) = shared.site.receive(&mut held, from, version);
-        shared.carry_out(&mut held, effects);
-        received
-    }
-
-    /// A `SendFile` whose bytes have all come.
-    ///
-    /// # Errors
-    /// What the caller is told.
-    pub fn serve_database(
-        &self,
-        from: ServerId,
-        version: Version,
-        received: Box<dyn Replacement>,
-    ) -> Result<Answer, AbortCode> {
-        let shared = self.server().ok_or(AbortCode::NO_QUORUM)?;
-        let mut held = Held::thread_entry();
-        let (answer, effects) = shared.site.on_database(&mut held, from, version, received);
-        shared.carry_out(&mut held, effects);
-        answer
     }
 }
 
@@ -360,12 +271,60 @@ impl Shared {
         }
     }
 
-    /// Carries out what the copy asks for.
+    /// Lets a peer's call in, and waits for its answer, which may have to wait for the disk.
+    fn answer_when(
+        &self,
+        held: &mut Held<'_, Nothing>,
+        call: impl FnOnce(&Site, &mut Held<'_, Nothing>, AnswerId) -> Vec<Effect>,
+    ) -> Result<Answer, AbortCode> {
+        let id = AnswerId(self.next_answer.fetch_add(1, Ordering::Relaxed));
+        let (sender, answer) = channel();
+        lock(&self.answers).insert(id, sender);
+        let effects = call(&self.site, held, id);
+        self.carry_out(held, effects);
+        loop {
+            match answer.recv_timeout(LONGEST_WAIT) {
+                Ok(answer) => return answer,
+                Err(RecvTimeoutError::Timeout) if !self.is_stopped() => {}
+                Err(_) => {
+                    lock(&self.answers).remove(&id);
+                    return Err(AbortCode::NO_QUORUM);
+                }
+            }
+        }
+    }
+
+    /// Carries out what the copy asks for. Work of the disk is done by this thread, last, and holding no lock: it must be one
+    /// that nobody waits for, that of a peer's call or of a client.
     pub(crate) fn carry_out(&self, held: &mut Held<'_, Nothing>, effects: Vec<Effect>) {
+        let mut work = self.carry_out_but_disk(held, effects);
+        while let Some(next) = work {
+            let done = self.site.work(next);
+            if done.is_ok() {
+                self.watch.disk("database", None);
+            }
+            let effects = self.site.on_disk(held, done);
+            work = self.carry_out_but_disk(held, effects);
+        }
+    }
+
+    /// As [`Shared::carry_out`], for threads that have others waiting: those that carry a peer's calls, the next of which may be
+    /// the commit that this server's disk is to do as well.
+    fn carry_out_aside(&self, held: &mut Held<'_, Nothing>, effects: Vec<Effect>) {
+        if let Some(work) = self.carry_out_but_disk(held, effects) {
+            // The receiver lives as long as its thread, which ends only when the server stops.
+            let _ = self.disk.send(work);
+        }
+    }
+
+    fn carry_out_but_disk(&self, held: &mut Held<'_, Nothing>, effects: Vec<Effect>) -> Option<DiskWork> {
+        let mut work = None;
         for effect in effects {
             match effect {
                 Effect::Power(command) => self.perform(held, vec![command]),
                 Effect::Client(client, event) => self.tell(client, event),
+                Effect::Answer(id, answer) => self.answer(id, answer),
+                Effect::Disk(next) => work = Some(next),
                 Effect::DiskFailed(error) => {
                     self.watch.disk("database", Some(error));
                     self.end_if_broken();
@@ -378,6 +337,13 @@ impl Shared {
         if self.version_waiters.load(Ordering::SeqCst) > 0 {
             drop(lock(&self.version_changed.0));
             self.version_changed.1.notify_all();
+        }
+        work
+    }
+
+    fn answer(&self, id: AnswerId, answer: Result<Answer, AbortCode>) {
+        if let Some(caller) = lock(&self.answers).remove(&id) {
+            let _ = caller.send(answer);
         }
     }
 
@@ -451,6 +417,18 @@ fn keep_power_time(shared: &Arc<Shared>) {
     }
 }
 
+/// The thread that has no other task than the disk's work.
+fn work_on_disk(shared: &Arc<Shared>, jobs: &Receiver<DiskWork>) {
+    let mut held = Held::thread_entry();
+    while !shared.is_stopped() {
+        match jobs.recv_timeout(LONGEST_WAIT) {
+            Ok(work) => shared.carry_out(&mut held, vec![Effect::Disk(work)]),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
 /// The thread that works on the copy.
 fn work_on_copy(shared: &Arc<Shared>, jobs: &Receiver<CopyJob>) {
     let mut held = Held::thread_entry();
@@ -474,7 +452,7 @@ fn work_on_copy(shared: &Arc<Shared>, jobs: &Receiver<CopyJob>) {
             }
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        shared.carry_out(&mut held, effects);
+        shared.carry_out_aside(&mut held, effects);
     }
 }
 
@@ -511,7 +489,7 @@ fn carry_calls(shared: &Arc<Shared>, peer: ServerId, jobs: Receiver<Effect>) {
         };
         let silent = matches!(reply, Err(CallError::Unreachable));
         let effects = shared.site.on_reply(&mut held, token, reply);
-        shared.carry_out(&mut held, effects);
+        shared.carry_out_aside(&mut held, effects);
         if silent {
             fail_waiting(shared, &mut held, &jobs);
         }
@@ -527,7 +505,7 @@ fn fail_waiting(shared: &Arc<Shared>, held: &mut Held<'_, Nothing>, jobs: &Recei
             continue;
         };
         let effects = shared.site.on_reply(held, token, Err(CallError::Unreachable));
-        shared.carry_out(held, effects);
+        shared.carry_out_aside(held, effects);
     }
 }
 
@@ -546,7 +524,11 @@ fn carry(
             let fetched = shared.transport.fetch(peer, &mut *into);
             ("GetFile", token, fetched.map(|version| Reply::Database(version, into)))
         }
-        Effect::Power(_) | Effect::Client(..) | Effect::DiskFailed(_) => return None,
+        Effect::Power(_)
+        | Effect::Client(..)
+        | Effect::Answer(..)
+        | Effect::Disk(_)
+        | Effect::DiskFailed(_) => return None,
     };
     // A beacon may have ended the transaction before this did.
     let ends = matches!(name, "ReleaseLocks" | "Abort");

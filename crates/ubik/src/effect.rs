@@ -12,6 +12,7 @@ use ubik_proto::messages::DiskCall;
 use ubik_proto::power::Command;
 use ubik_proto::version::Version;
 
+use crate::disk_work::DiskWork;
 use crate::phys::Replacement;
 use crate::snapshot::Snapshot;
 
@@ -22,6 +23,10 @@ pub struct ClientId(pub u64);
 /// Names one call to a peer until its answer comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallToken(pub u64);
+
+/// Names one call of a peer until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AnswerId(pub u64);
 
 /// Something to do.
 #[derive(Debug)]
@@ -57,6 +62,10 @@ pub enum Effect {
     },
     /// Tell the application.
     Client(ClientId, ClientEvent),
+    /// Answer a peer's call.
+    Answer(AnswerId, Result<Answer, AbortCode>),
+    /// Let the disk do this, holding no lock, and tell of its end with `on_disk`. The effects beside it need not wait for it.
+    Disk(DiskWork),
     /// Tell the operator: a disk failed in this way. What the server gave up for it, it has.
     DiskFailed(String),
 }

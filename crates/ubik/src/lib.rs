@@ -31,6 +31,7 @@ mod sync;
 mod commit;
 mod debug_service;
 mod disk_service;
+pub mod disk_work;
 pub mod replica;
 pub mod sync_site;
 

@@ -98,6 +98,14 @@ impl PageCache {
         }
     }
 
+    /// Puts a page in that was read, unless there is one with its number.
+    pub fn insert_if_absent(&self, number: u32, page: &Arc<Page>) {
+        let absent = !self.slots().pages.contains_key(&number);
+        if absent {
+            self.insert(number, page.clone());
+        }
+    }
+
     /// Drops every page from `first` on: the file was cut.
     pub fn cut(&self, first: u32) {
         let mut slots = self.slots();

@@ -17,10 +17,12 @@ use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::{TransactionId, Version};
 
 use crate::database::Database;
+use crate::disk_work::{DiskDone, DiskWork};
 use crate::effect::{
-    CallError, CallToken, ClientEvent, ClientId, Effect, ReadError, ReadKind, Reply, WriteError,
+    AnswerId, CallError, CallToken, ClientEvent, ClientId, Effect, ReadError, ReadKind, Reply, WriteError,
 };
 use crate::locks::{DatabaseLock, Guard, Held, Ordered, PowerLock};
+use crate::phys::Replacement;
 use crate::site::Outbox;
 use crate::snapshot::Snapshot;
 use crate::sync_site::{Purpose, SyncSite};
@@ -47,7 +49,7 @@ impl<'a, 'h> Context<'a, 'h> {
         Context { now, power, held, effects: Vec::new(), outbox }
     }
 
-    /// Lets the calls decided so far leave, before work that takes long; without an outbox they leave with the rest.
+    /// Lets the calls that were decided leave, in that order; without an outbox they leave with the rest.
     pub(crate) fn post_now(&mut self) {
         if let Some(outbox) = self.outbox {
             self.effects = std::mem::take(&mut self.effects).into_iter().filter_map(outbox).collect();
@@ -75,6 +77,10 @@ pub struct Replica {
     /// Writers that wait for their turn, in order.
     pub(crate) writers: VecDeque<ClientId>,
     readers: Vec<ClientId>,
+    /// What follows the work of the disk that is under way.
+    then: Option<Then>,
+    /// What has come since that work began and must not overtake it.
+    deferred: VecDeque<Deferred>,
     pub(crate) calls: HashMap<CallToken, Outstanding>,
     next_token: u64,
 }
@@ -86,6 +92,29 @@ pub(crate) struct Outstanding {
     /// The mandate it was made under.
     pub(crate) epoch: u32,
     pub(crate) purpose: Purpose,
+}
+
+/// What is done when the disk has done its work.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// This sync site's own commit is in its log.
+    OwnCommit,
+    /// The adopted database has this mandate's label; it had this one.
+    OwnLabel(Version),
+    /// A newer database, which was fetched, is in place.
+    Adopted,
+    /// A peer's call moved the database from one version to another.
+    Moved(AnswerId, Version, Version),
+    /// A peer's database is in place.
+    Placed(AnswerId),
+}
+
+/// What waits for the disk.
+#[derive(Debug)]
+enum Deferred {
+    Event(Event),
+    Call(ServerId, AnswerId, DiskCall),
+    Database(ServerId, AnswerId, Version, Box<dyn Replacement>),
 }
 
 impl Replica {
@@ -100,13 +129,71 @@ impl Replica {
             role: None,
             writers: VecDeque::new(),
             readers: Vec::new(),
+            then: None,
+            deferred: VecDeque::new(),
             calls: HashMap::new(),
             next_token: 0,
         }
     }
 
+    /// Whether the disk works on this copy. What the copy holds is not known then: nobody is told its version, it is no
+    /// sync site anew, and nothing is decided that depends on it.
+    pub(crate) fn disk_is_busy(&self) -> bool {
+        self.then.is_some()
+    }
+
+    pub(crate) fn start_disk(&mut self, cx: &mut Context<'_, '_>, work: DiskWork, then: Then) {
+        assert!(self.then.is_none(), "one piece of work at a time");
+        self.then = Some(then);
+        cx.effects.push(Effect::Disk(work));
+    }
+
+    /// The disk has done its work: what follows from it, and then whatever waited, in the order in which it came.
+    pub fn on_disk(&mut self, cx: &mut Context<'_, '_>, done: DiskDone) {
+        let Some(then) = self.then.take() else { return };
+        match then {
+            Then::OwnCommit => self.own_commit_logged(cx, done.0),
+            Then::OwnLabel(old) => self.own_label_written(cx, old, done.0),
+            Then::Adopted => self.adopted(cx, done.0),
+            Then::Moved(answer, old, new) => self.moved(cx, answer, (old, new), done.0),
+            Then::Placed(answer) => self.placed(cx, answer, done.0),
+        }
+        self.settle(cx);
+        while let (false, Some(next)) = (self.disk_is_busy(), self.deferred.pop_front()) {
+            match next {
+                Deferred::Event(event) => self.on_event(cx, event),
+                Deferred::Call(from, answer, call) => self.on_call(cx, from, answer, call),
+                Deferred::Database(from, answer, version, received) => {
+                    self.on_database(cx, from, answer, version, received);
+                }
+            }
+        }
+    }
+
+    /// Keeps a peer's call until the disk is done.
+    pub(crate) fn defer_call(&mut self, from: ServerId, answer: AnswerId, call: DiskCall) {
+        self.deferred.push_back(Deferred::Call(from, answer, call));
+    }
+
+    /// As [`Replica::defer_call`], for a database that was received.
+    pub(crate) fn defer_database(
+        &mut self,
+        from: ServerId,
+        answer: AnswerId,
+        version: Version,
+        received: Box<dyn Replacement>,
+    ) {
+        self.deferred.push_back(Deferred::Database(from, answer, version, received));
+    }
+
     /// Something happened to votes or promises.
     pub fn on_event(&mut self, cx: &mut Context<'_, '_>, event: Event) {
+        if self.disk_is_busy() {
+            // The newest of a kind says it all, so a disk that hangs gathers no heap of them.
+            self.deferred.retain(|old| !matches!(old, Deferred::Event(old) if old.is_outdated_by(&event)));
+            self.deferred.push_back(Deferred::Event(event));
+            return;
+        }
         match event {
             Event::Elected { epoch } => self.elected(cx, epoch),
             Event::SteppedDown { epoch } => self.stepped_down(cx, epoch),

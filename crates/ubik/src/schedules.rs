@@ -1,12 +1,15 @@
 //! What types do not show of several threads at once, under a scheduler that tries a thousand interleavings of each case:
 //! `cargo test -p ubik --features controlled --lib schedules`. What fails prints the schedule that did it.
 
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use shuttle::sync::Mutex;
 use shuttle::thread;
 use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind};
+use ubik_proto::code::AbortCode;
 use ubik_proto::log::Change;
 use ubik_proto::messages::{Beacon, DiskCall, Write};
 use ubik_proto::profile::Profile;
@@ -17,7 +20,7 @@ use ubik_proto::vote::Vote;
 
 use crate::application::{AppCache, ReadTransaction};
 use crate::database::Database;
-use crate::effect::Answer;
+use crate::effect::{Answer, AnswerId, Effect};
 use crate::locks::Held;
 use crate::phys::PhysicalStore;
 use crate::phys::memory::MemoryStore;
@@ -130,8 +133,28 @@ fn agree(site: &Site, to: usize, epoch: u32) {
     }
 }
 
-fn call(site: &Site, from: usize, call: DiskCall) -> Option<Answer> {
-    site.on_call(&mut Held::thread_entry(), ServerId::new(from), call).0.ok()
+/// The answers to calls, by whose they are; the work that one waits for may be another thread's.
+type Answers = Mutex<HashMap<AnswerId, Result<Answer, AbortCode>>>;
+
+fn call(site: &Site, answers: &Answers, from: usize, call: DiskCall) -> Option<Answer> {
+    let mine = AnswerId(from as u64);
+    let mut held = Held::thread_entry();
+    let mut waiting = VecDeque::from(site.on_call(&mut held, ServerId::new(from), mine, call));
+    while let Some(effect) = waiting.pop_front() {
+        match effect {
+            Effect::Disk(work) => waiting.extend(site.on_disk(&mut held, site.work(work))),
+            Effect::Answer(of, answer) => {
+                answers.lock().expect("no thread panics").insert(of, answer);
+            }
+            _ => {}
+        }
+    }
+    loop {
+        if let Some(answer) = answers.lock().expect("no thread panics").remove(&mine) {
+            return answer.ok();
+        }
+        thread::yield_now();
+    }
 }
 
 /// U15, U35: a commit of the old sync site and a vote for a new one, in any order: whoever asks for the version after the
@@ -151,13 +174,14 @@ fn a_vote_and_a_commit_exclude_each_other() {
         agree(&site, 0, 100);
         let transaction = TransactionId { epoch: 100, counter: 1 };
         let writes = vec![Write { file: 0, position: 0, bytes: vec![7] }];
-        call(&site, 0, DiskCall::Begin(transaction)).expect("it has the promise");
-        call(&site, 0, DiskCall::WriteV { transaction, writes }).expect("it has the promise");
+        let answers = Arc::new(Answers::default());
+        call(&site, &answers, 0, DiskCall::Begin(transaction)).expect("it has the promise");
+        call(&site, &answers, 0, DiskCall::WriteV { transaction, writes }).expect("it has the promise");
         hand.0.store(152, Ordering::Relaxed);
-        let old = site.clone();
-        let commit = thread::spawn(move || call(&old, 0, DiskCall::Commit(transaction)).is_some());
+        let (old, theirs) = (site.clone(), answers.clone());
+        let commit = thread::spawn(move || call(&old, &theirs, 0, DiskCall::Commit(transaction)).is_some());
         agree(&site, 1, 101);
-        let Some(Answer::Version(told)) = call(&site, 1, DiskCall::GetVersion) else {
+        let Some(Answer::Version(told)) = call(&site, &answers, 1, DiskCall::GetVersion) else {
             panic!("a follower tells its version");
         };
         let committed = commit.join().expect("the thread does not panic");

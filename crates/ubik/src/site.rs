@@ -1,7 +1,8 @@
 //! One server for one database: its votes, its copy, and the order in which they are locked.
 //!
 //! Every function may be called from any thread. Each takes the lock it needs, reads the clock under it, decides, and
-//! returns what is to be done; nothing is waited for inside. What concerns votes and beacons takes only the lock of
+//! returns what is to be done; nothing is waited for inside, the disk least of all: what that has to do is an effect, which
+//! [`Site::work`] carries out without a lock and [`Site::on_disk`] tells of the end of. What concerns votes and beacons takes only the lock of
 //! votes, so neither a transfer nor a slow disk delays a beacon (U20); the events it causes for the database's side come
 //! out as [`Command::Notify`] and are brought back through [`Site::on_event`] when the caller sees fit.
 
@@ -23,7 +24,8 @@ use ubik_proto::vote::Vote;
 
 use crate::addresses::Addresses;
 use crate::database::{Database, OpenError};
-use crate::effect::{Answer, CallError, CallToken, ClientId, Effect, ReadKind, Reply};
+use crate::disk_work::{DiskDone, DiskWork};
+use crate::effect::{AnswerId, CallError, CallToken, ClientId, Effect, ReadKind, Reply};
 use crate::locks::{DatabaseLock, Held, Nothing, Ordered, PowerLock};
 use crate::phys::{PhysicalStore, Replacement};
 use crate::replica::{Context, Replica};
@@ -289,14 +291,25 @@ impl Site {
         self.replica(held, |replica, cx| replica.next_deadline(cx.now.moment)).0
     }
 
-    /// A peer's call; not `SendFile`.
+    /// A peer's call; not `SendFile`. Its answer is an effect of this or of a later event.
     pub fn on_call(
         &self,
         held: &mut Held<'_, Nothing>,
         from: ServerId,
+        answer: AnswerId,
         call: DiskCall,
-    ) -> (Result<Answer, AbortCode>, Vec<Effect>) {
-        self.replica(held, |replica, cx| replica.on_call(cx, from, call))
+    ) -> Vec<Effect> {
+        self.replica(held, |replica, cx| replica.on_call(cx, from, answer, call)).1
+    }
+
+    /// Does work of the disk, which takes as long as that takes. No lock is held meanwhile.
+    pub fn work(&self, work: DiskWork) -> DiskDone {
+        work.run(&self.database)
+    }
+
+    /// Work of the disk is done.
+    pub fn on_disk(&self, held: &mut Held<'_, Nothing>, done: DiskDone) -> Vec<Effect> {
+        self.replica(held, |replica, cx| replica.on_disk(cx, done)).1
     }
 
     /// A peer's `SendFile` of `version` begins: where its bytes go, or what the caller is told.
@@ -318,15 +331,16 @@ impl Site {
         }
     }
 
-    /// A peer's `SendFile`, received whole into `received`.
+    /// A peer's `SendFile`, received whole into `received`. Its answer is an effect of this or of a later event.
     pub fn on_database(
         &self,
         held: &mut Held<'_, Nothing>,
         from: ServerId,
+        answer: AnswerId,
         version: Version,
         received: Box<dyn Replacement>,
-    ) -> (Result<Answer, AbortCode>, Vec<Effect>) {
-        self.replica(held, |replica, cx| replica.on_database(cx, from, version, received))
+    ) -> Vec<Effect> {
+        self.replica(held, |replica, cx| replica.on_database(cx, from, answer, version, received)).1
     }
 
     /// A peer says that it has started anew.

@@ -4,6 +4,7 @@
 //! [`ubik_proto::recovery`]'s and [`crate::commit`]'s; here they are carried out, one event at a time.
 
 mod beginners;
+mod recover;
 mod unbound;
 mod writers;
 
@@ -16,15 +17,16 @@ use ubik_proto::log::Change;
 use ubik_proto::messages::DiskCall;
 use ubik_proto::plant::{Fault, planted};
 use ubik_proto::power::Claim;
-use ubik_proto::recovery::{Busy, Progress, Recovery, Step, Verdict, verdict};
+use ubik_proto::recovery::{Busy, Progress, Recovery, Verdict, verdict};
 use ubik_proto::time::Moment;
 use ubik_proto::version::{TransactionId, Version};
 
 use self::beginners::Beginner;
 use crate::commit::{Commit, Stage, Taker};
 use crate::database::ApplyError;
+use crate::disk_work::DiskWork;
 use crate::effect::{CallError, ClientEvent, ClientId, Effect, Reply, WriteError};
-use crate::replica::{Context, Outstanding, Replica};
+use crate::replica::{Context, Outstanding, Replica, Then};
 
 /// After so many transfers that were overtaken by commits, writers wait for the next one (U26).
 const PATIENT_TRANSFERS: u32 = 2;
@@ -302,26 +304,6 @@ impl Replica {
         }
     }
 
-    fn fetched(
-        &mut self,
-        cx: &mut Context<'_, '_>,
-        version: Version,
-        received: Box<dyn crate::phys::Replacement>,
-    ) {
-        let wanted = self.role.as_ref().is_some_and(|role| role.progress() == Progress::FoundDatabase);
-        if !wanted || !self.is_bound_to_self(cx) || version <= self.database.version() {
-            return;
-        }
-        match self.database.replace(received, version) {
-            Ok(()) => {
-                if let Some(role) = &mut self.role {
-                    role.recovery.fetched();
-                }
-            }
-            Err(error) => self.note_disk_failure(cx, &error),
-        }
-    }
-
     /// Whether this server's own promise is still its own, in this mandate's epoch: asked under the database lock before
     /// it does anything that counts as its vote for a version (`docs/ubik-protocol.md`, Fence).
     fn is_bound_to_self(&self, cx: &mut Context<'_, '_>) -> bool {
@@ -345,90 +327,16 @@ impl Replica {
         }
     }
 
-    fn recover(&mut self, cx: &mut Context<'_, '_>) {
-        let voted = self.reached(cx);
-        let tail = self.database.version();
-        let Some(role) = &mut self.role else { return };
-        let relabelling = role
-            .commit
-            .as_ref()
-            .is_some_and(|commit| commit.client.is_none() && commit.stage == Stage::Preparing);
-        if relabelling {
-            return;
-        }
-        let epoch = role.epoch();
-        for step in role.recovery.next(cx.now.moment, voted, tail) {
-            match step {
-                Step::Ask(peer) => self.call(cx, epoch, peer, Purpose::Ask, DiskCall::GetVersion),
-                Step::Fetch(peer) => self.fetch(cx, epoch, peer),
-                Step::DemandEpoch(above) => {
-                    let now = cx.now;
-                    let commands = cx.power().demand_epoch(now, above);
-                    cx.effects.extend(commands.into_iter().map(Effect::Power));
-                }
-                Step::Relabel => self.begin_relabel(cx, epoch),
-                Step::Send(peer) => {
-                    let token = self.token(epoch, peer, Purpose::Send(tail));
-                    cx.effects.push(Effect::Send { to: peer, token, database: self.database.tail() });
-                }
-            }
-        }
-    }
-
-    /// Commits the label again, after the disk refused it once.
-    fn retry_label(&mut self, cx: &mut Context<'_, '_>) {
-        let now = cx.now.moment;
-        let Some(role) = &mut self.role else { return };
-        if role.commit.is_none() && role.label_again.is_some_and(|at| now >= at) {
-            role.label_again = None;
-            let version = self.next_version();
-            self.start_commit(cx, None, Vec::new(), version, None);
-        }
-    }
-
-    fn fetch(&mut self, cx: &mut Context<'_, '_>, epoch: u32, peer: ServerId) {
-        match self.database.receive() {
-            Ok(into) => {
-                let token = self.token(epoch, peer, Purpose::Fetch);
-                cx.effects.push(Effect::Fetch { to: peer, token, into });
-            }
-            Err(error) => {
-                cx.effects.push(Effect::DiskFailed(format!("cannot receive a database: {error}")));
-                let retry = cx.now.moment + self.profile.beacon / 4;
-                if let Some(role) = &mut self.role {
-                    role.recovery.failed(peer, retry);
-                }
-            }
-        }
-    }
-
-    /// Labels the adopted database with this mandate's epoch, by a transaction that changes nothing else.
-    fn begin_relabel(&mut self, cx: &mut Context<'_, '_>, epoch: u32) {
-        let (old, label) = (self.database.version(), Version::new(epoch, 1));
-        if !self.is_bound_to_self(cx) {
-            return;
-        }
-        if let Err(error) = self.database.relabel(label) {
-            self.note_disk_failure(cx, &error);
-            return;
-        }
-        if let Some(role) = &mut self.role {
-            role.recovery.labelled();
-            if planted(Fault::NoRelabel) {
-                role.recovery.established();
-                self.database.reveal();
-            }
-        }
-        let version = self.next_version();
-        self.start_commit(cx, None, Vec::new(), version, Some((old, label)));
-    }
-
     /// Steps 2 to 7 of the commit, as far as they can go; returns whether it ended.
     fn decide(&mut self, cx: &mut Context<'_, '_>) -> bool {
         let Some(commit) = self.role.as_ref().and_then(|role| role.commit.as_ref()) else {
             return false;
         };
-        if commit.stage == Stage::Preparing && commit.is_prepared() && !self.log_commit(cx) {
+        if commit.stage == Stage::Preparing
+            && commit.is_prepared()
+            && !self.disk_is_busy()
+            && !self.log_commit(cx)
+        {
             return true;
         }
         self.decided(cx)
@@ -473,18 +381,22 @@ impl Replica {
         }
         // Beacons that leave from now on may come after the commit.
         self.update_claim(cx);
-        cx.post_now();
-        if let Err(error) = self.database.apply(&changes, version) {
-            self.logging_failed(cx, &error);
-            return false;
+        self.start_disk(cx, DiskWork::Commit { changes, version }, Then::OwnCommit);
+        true
+    }
+
+    /// Step 5: the commit is in the own log.
+    pub(crate) fn own_commit_logged(&mut self, cx: &mut Context<'_, '_>, done: Result<(), ApplyError>) {
+        if let Err(error) = done {
+            return self.logging_failed(cx, &error);
         }
+        let me = self.cell.me();
         if let Some(commit) = self.role.as_mut().and_then(|role| role.commit.as_mut()) {
             commit.holders.insert(me);
         }
         if planted(Fault::ShownBeforeQuorum) {
             self.database.reveal();
         }
-        true
     }
 
     /// Others may have it: its fate is another sync site's to find out.
@@ -519,6 +431,10 @@ impl Replica {
     fn decided(&mut self, cx: &mut Context<'_, '_>) -> bool {
         let now = cx.now.moment;
         let peers: Vec<ServerId> = self.cell.peers().collect();
+        // What is shown then must be here, whoever else has it.
+        if self.disk_is_busy() {
+            return false;
+        }
         let Some(role) = &mut self.role else { return false };
         let Some(commit) = role.commit.as_ref().filter(|commit| commit.stage == Stage::Deciding) else {
             return false;

@@ -1,6 +1,6 @@
 //! The calls between servers: how they travel, and what comes back.
 
-use ubik::effect::{Answer, CallError, CallToken, Effect, Reply};
+use ubik::effect::{Answer, AnswerId, CallError, CallToken, Effect, Reply};
 use ubik::phys::Replacement;
 use ubik::snapshot::Snapshot;
 use ubik_proto::cell::ServerId;
@@ -28,44 +28,38 @@ impl World {
         if self.nodes[to].site.is_none() {
             return;
         }
-        if self.nodes[to].busy_until > self.now {
-            let at = self.nodes[to].busy_until;
-            self.queue.push(at, Event::Request { to, from, life, token, request });
-            return;
-        }
         let caller = ServerId::new(from);
-        let answered = match request {
-            Request::Call(call) => self.with_database(to, |site, held| site.on_call(held, caller, call)),
-            Request::Database(version, bytes) => self.receive(to, caller, version, &bytes),
-        };
-        if let Some((reply, cost)) = answered {
-            let reply = reply.map(|answer| match answer {
-                Answer::Done => Said::Done,
-                Answer::Version(version) => Said::Version(version),
-                Answer::Database(snapshot) => Said::Database(snapshot.version(), read_all(&snapshot)),
-            });
-            self.later(to, cost, Local::SendReply { to: from, token, asked_by: life, reply });
-            self.arm(to);
+        self.last_answer += 1;
+        let id = AnswerId(self.last_answer);
+        self.answers.insert(id, Asked { by: from, life, token });
+        match request {
+            Request::Call(call) => self.with_database(to, |site, held| site.on_call(held, caller, id, call)),
+            Request::Database(version, bytes) => {
+                self.with_database(to, |site, held| {
+                    let mut received = match site.receive(held, caller, version) {
+                        (Ok(received), _) => received,
+                        (Err(code), effects) => return with_answer(id, code, effects),
+                    };
+                    match received.append(&bytes) {
+                        Ok(()) => site.on_database(held, caller, id, version, received),
+                        Err(_) => with_answer(id, AbortCode::IO, Vec::new()),
+                    }
+                });
+            }
         }
+        self.arm(to);
     }
 
-    pub(super) fn receive(
-        &mut self,
-        to: NodeId,
-        caller: ServerId,
-        version: Version,
-        bytes: &[u8],
-    ) -> Option<(Result<Answer, AbortCode>, u64)> {
-        self.with_database(to, |site, held| {
-            let mut received = match site.receive(held, caller, version) {
-                (Ok(received), _) => received,
-                (Err(code), effects) => return (Err(code), effects),
-            };
-            match received.append(bytes) {
-                Ok(()) => site.on_database(held, caller, version, received),
-                Err(_) => (Err(AbortCode::IO), Vec::new()),
-            }
-        })
+    /// A server answers a call.
+    fn answer(&mut self, node: NodeId, id: AnswerId, answer: Result<Answer, AbortCode>) {
+        let Some(asked) = self.answers.remove(&id) else { return };
+        let reply = answer.map(|answer| match answer {
+            Answer::Done => Said::Done,
+            Answer::Version(version) => Said::Version(version),
+            Answer::Database(snapshot) => Said::Database(snapshot.version(), read_all(&snapshot)),
+        });
+        let what = Local::SendReply { to: asked.by, token: asked.token, asked_by: asked.life, reply };
+        self.local(node, what);
     }
 
     pub(super) fn reply(&mut self, node: NodeId, token: CallToken, reply: Option<Result<Said, AbortCode>>) {
@@ -85,10 +79,7 @@ impl World {
                 None => return,
             },
         };
-        if let Ok(Reply::Database(version, _)) = &reply {
-            self.nodes[node].adopting = Some(*version);
-        }
-        self.with_database(node, |site, held| ((), site.on_reply(held, token, reply)));
+        self.with_database(node, |site, held| site.on_reply(held, token, reply));
     }
 
     pub(super) fn transfer(&self, bytes: usize) -> u64 {
@@ -99,7 +90,12 @@ impl World {
     }
 
     pub(super) fn effects(&mut self, node: NodeId, effects: Vec<Effect>) {
+        let life = self.nodes[node].life;
         for effect in effects {
+            // What was decided is done in parts: power may fail between any two.
+            if self.power_fails(node) || !self.nodes[node].is_up() || self.nodes[node].life != life {
+                return;
+            }
             match effect {
                 Effect::Power(command) => self.command(node, command),
                 Effect::Call { to, token, call } => self.call(node, to, token, Request::Call(call), 0),
@@ -122,6 +118,11 @@ impl World {
                     self.call_within(node, to, token, call, 0, after);
                 }
                 Effect::Client(client, event) => self.client_event(node, client, event),
+                Effect::Answer(id, answer) => self.answer(node, id, answer),
+                Effect::Disk(work) => {
+                    let after = self.random.u64(..200);
+                    self.later(node, after, Local::Disk(work));
+                }
                 Effect::DiskFailed(error) => self.tell(|| format!("server {node}: {error}")),
             }
         }
@@ -157,6 +158,19 @@ impl World {
         let timeout = self.scenario.profile.disk_timeout.as_micros() as u64;
         self.later(node, timeout + allowance, Local::Reply { token, reply: None });
     }
+}
+
+/// Whose call it is that a server answers.
+#[derive(Debug)]
+pub(super) struct Asked {
+    by: NodeId,
+    life: u64,
+    token: CallToken,
+}
+
+fn with_answer(id: AnswerId, code: AbortCode, mut effects: Vec<Effect>) -> Vec<Effect> {
+    effects.push(Effect::Answer(id, Err(code)));
+    effects
 }
 
 pub(super) fn read_all(snapshot: &Snapshot) -> Vec<u8> {

@@ -21,18 +21,13 @@ impl World {
                 };
                 let changes = transaction.changes(&mut self.random);
                 let node = transaction.node;
-                if self.nodes[node].busy_until > self.now {
-                    let at = self.nodes[node].busy_until;
-                    self.queue.push(at, Event::Client(ClientStep::Commit(client, id)));
-                    return;
-                }
                 if self.nodes[node].is_openafs() && self.nodes[node].life == transaction.life {
                     self.change_running(client, |running| running.submitted = true);
                     let acts = self.with_openafs(node, |peer, now| peer.commit(now, id, changes));
                     self.openafs_acts(node, acts.unwrap_or_default());
                 } else if self.nodes[node].site.is_some() && self.nodes[node].life == transaction.life {
                     self.change_running(client, |running| running.submitted = true);
-                    self.with_database(node, |site, held| ((), site.commit(held, id, changes)));
+                    self.with_database(node, |site, held| site.commit(held, id, changes));
                     self.arm(node);
                 } else {
                     self.over(client);
@@ -53,7 +48,7 @@ impl World {
                     let acts = self.with_openafs(node, |peer, _| peer.abandon(id));
                     self.openafs_acts(node, acts.unwrap_or_default());
                 } else if self.nodes[node].site.is_some() && self.nodes[node].life == transaction.life {
-                    self.with_database(node, |site, held| ((), site.abandon(held, id)));
+                    self.with_database(node, |site, held| site.abandon(held, id));
                     self.arm(node);
                 }
             }
@@ -92,7 +87,7 @@ impl World {
         }
         transaction.life = self.nodes[transaction.node].life;
         let (node, kind) = (transaction.node, transaction.kind);
-        if !self.nodes[node].is_up() || self.nodes[node].busy_until > self.now {
+        if !self.nodes[node].is_up() {
             self.over(client);
             return;
         }
@@ -103,12 +98,9 @@ impl World {
             self.openafs_begin(node, client, &transaction);
             return;
         }
-        self.with_database(node, |site, held| {
-            let effects = match kind {
-                Kind::Write => site.begin_write(held, id),
-                Kind::Read(kind) => site.begin_read(held, id, kind),
-            };
-            ((), effects)
+        self.with_database(node, |site, held| match kind {
+            Kind::Write => site.begin_write(held, id),
+            Kind::Read(kind) => site.begin_read(held, id, kind),
         });
         self.arm(node);
     }

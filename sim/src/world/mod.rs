@@ -11,7 +11,7 @@ mod watch;
 use std::collections::HashMap;
 use std::fmt;
 
-use ubik::effect::CallToken;
+use ubik::effect::{AnswerId, CallToken};
 use ubik::locks::{Held, Nothing};
 use ubik::phys::Replacement;
 use ubik::site::Config;
@@ -60,6 +60,8 @@ pub struct World {
     clients: Vec<Client>,
     record: Record,
     fetches: HashMap<(NodeId, u64, CallToken), Box<dyn Replacement>>,
+    answers: HashMap<AnswerId, calls::Asked>,
+    last_answer: u64,
     violation: Option<Violation>,
     last_client: u64,
     /// When everything was mended.
@@ -94,6 +96,8 @@ impl World {
             record: Record::default(),
             clients: (0..scenario.clients).map(|_| Client::default()).collect(),
             fetches: HashMap::new(),
+            answers: HashMap::new(),
+            last_answer: 0,
             violation: None,
             last_client: 0,
             calm: None,

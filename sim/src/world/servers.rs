@@ -1,5 +1,6 @@
 //! What happens at a server: its timers, its disk, its votes.
 
+use ubik::disk_work::DiskWork;
 use ubik::effect::Effect;
 use ubik::locks::{Held, Nothing};
 use ubik::site::Site;
@@ -56,12 +57,6 @@ impl World {
     }
 
     pub(super) fn local(&mut self, node: NodeId, what: Local) {
-        let uses_database = matches!(what, Local::ReplicaTimer | Local::Notify(_) | Local::Reply { .. });
-        if uses_database && self.nodes[node].busy_until > self.now {
-            let wait = self.nodes[node].busy_until - self.now;
-            self.later(node, wait, what);
-            return;
-        }
         match what {
             Local::PowerTimer => {
                 self.nodes[node].power_timer = u64::MAX;
@@ -70,10 +65,13 @@ impl World {
             }
             Local::ReplicaTimer => {
                 self.nodes[node].replica_timer = u64::MAX;
-                self.with_database(node, |site, held| ((), site.on_replica_time(held)));
+                self.with_database(node, |site, held| site.on_replica_time(held));
             }
             Local::Notify(event) => self.notify(node, event),
-            Local::Effects(effects) => self.effects(node, effects),
+            Local::Disk(work) => self.disk_works(node, work),
+            Local::DiskDone(done) => {
+                self.with_database(node, |site, held| site.on_disk(held, done));
+            }
             Local::SaveOwnVote(record) => {
                 if let Ok(true) = self.with_power(node, |site, held| site.save_promise(held, record)) {
                     let commands =
@@ -139,7 +137,7 @@ impl World {
             }
             _ => {}
         }
-        self.with_database(node, |site, held| ((), site.on_event(held, event)));
+        self.with_database(node, |site, held| site.on_event(held, event));
     }
 
     pub(super) fn with_power<R>(
@@ -152,35 +150,55 @@ impl World {
         act(site, &mut self.held)
     }
 
-    /// Lets a server do work under its database lock; its effects come when its disk is done. `None` if the machine lost
-    /// power in the middle.
-    pub(super) fn with_database<R>(
+    /// Lets a server decide something, and carries out what comes of it.
+    pub(super) fn with_database(
         &mut self,
         node: NodeId,
-        act: impl FnOnce(&Site, &mut Held<'_, Nothing>) -> (R, Vec<Effect>),
-    ) -> Option<(R, u64)> {
-        let crashes = self.scenario.crash_per_mille > 0 && self.calm.is_none();
-        let armed = crashes && self.random.u32(..1000) < self.scenario.crash_per_mille;
+        act: impl FnOnce(&Site, &mut Held<'_, Nothing>) -> Vec<Effect>,
+    ) {
+        let effects = self.with_power(node, act);
+        self.check_copy(node);
+        self.effects(node, effects);
+    }
+
+    /// Whether power fails at this point, since the seed says so.
+    pub(super) fn power_fails(&mut self, node: NodeId) -> bool {
+        let fails = self.may_lose_power() && self.random.u32(..1000) < self.scenario.crash_per_mille;
+        if fails {
+            self.lose_power(node);
+        }
+        fails
+    }
+
+    fn may_lose_power(&self) -> bool {
+        self.scenario.crash_per_mille > 0 && self.calm.is_none()
+    }
+
+    fn lose_power(&mut self, node: NodeId) {
+        self.crash(node);
+        let after = self.random.u64(1_000..self.scenario.profile.promise.as_micros() as u64);
+        self.queue.push(self.now + after, Event::Trouble(Trouble::Restart(node)));
+    }
+
+    /// A server's disk works, and may lose power at any of its operations; the server hears of its end later.
+    fn disk_works(&mut self, node: NodeId, work: DiskWork) {
+        let armed = self.may_lose_power() && self.random.u32(..1000) < self.scenario.crash_per_mille * 4;
         if armed {
             self.nodes[node].store.blow_after(self.random.u32(..10));
         }
         let before = self.nodes[node].store.work_done();
-        let (result, effects) = self.with_power(node, act);
+        let done = self.with_power(node, |site, _| site.work(work));
         if armed && self.nodes[node].store.disarm() {
-            self.crash(node);
-            let after = self.random.u64(1_000..self.scenario.profile.promise.as_micros() as u64);
-            self.queue.push(self.now + after, Event::Trouble(Trouble::Restart(node)));
-            return None;
+            return self.lose_power(node);
+        }
+        self.check_copy(node);
+        if self.nodes[node].site.as_ref().is_some_and(|site| site.database().is_broken()) {
+            // It ends, and whoever watches over it starts it again.
+            self.tell(|| format!("server {node} ends: its disk failed within a commit"));
+            return self.lose_power(node);
         }
         let cost = self.disk_time(node, before);
-        self.nodes[node].busy_until = self.now + cost;
-        self.check_copy(node);
-        if cost == 0 {
-            self.effects(node, effects);
-        } else if !effects.is_empty() {
-            self.later(node, cost, Local::Effects(effects));
-        }
-        Some((result, cost))
+        self.later(node, cost, Local::DiskDone(done));
     }
 
     fn disk_time(&mut self, node: NodeId, before: (u64, u64)) -> u64 {

@@ -86,7 +86,6 @@ impl World {
         };
         let tail = site.database().version();
         let before = std::mem::replace(&mut self.nodes[node].tail, tail);
-        let before = self.nodes[node].adopting.take().map_or(before, |adopted| before.max(adopted));
         // A sync site of OpenAFS's may send anything.
         if self.scenario.course != Course::Mixed {
             let found = self.invariants.versions_grow.tail(node, tail);

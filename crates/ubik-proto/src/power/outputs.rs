@@ -71,6 +71,20 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Whether nothing of this event is worth knowing after `later`.
+    pub fn is_outdated_by(&self, later: &Event) -> bool {
+        match (self, later) {
+            (Event::Heard { .. }, Event::Heard { .. }) | (Event::Follows { .. }, Event::Follows { .. }) => {
+                true
+            }
+            (Event::Voted { peer }, Event::Voted { peer: same })
+            | (Event::Down { peer }, Event::Down { peer: same }) => peer == same,
+            _ => false,
+        }
+    }
+}
+
 /// What the sync site lets its followers read: set by the database's side, sent with the beacons.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Claim {
