@@ -13,7 +13,7 @@ use super::joint::{self, Believed, Demands, Outcome};
 use super::merge::{MergeError, Merged, merge};
 use super::solve::{LEFT_OUT, Solution, unwindowed};
 use super::times;
-use super::units::Units;
+use super::units::{UnitRow, Units};
 use crate::trace::chain::Hashing;
 use crate::trace::{History, Trace};
 use crate::verdict::{Contradiction, Kind};
@@ -129,6 +129,9 @@ impl Task<'_> {
         }
     }
 }
+
+/// Histories of so few units are searched as a whole to be certain of their exact numbers.
+const SMALL: usize = 200;
 
 /// An attempt: units and the orders of their keys.
 pub struct Attempt {
@@ -265,6 +268,28 @@ impl Attempt {
             found = counting::sweep(history, &self.units, window);
         }
         found
+    }
+
+    /// Why there is no order even if only exact numbers count, where that is known.
+    pub fn exact_contradiction(&self, task: Task<'_>, disbelieved: &[Contradiction]) -> Option<Unexplained> {
+        if !self.units.rows.iter().any(UnitRow::is_firm) {
+            return None;
+        }
+        let found = counting::sweep_exact(task.history, &self.units);
+        if !found.is_empty() {
+            return Some(Unexplained { contradictions: found });
+        }
+        if self.units.rows.len() > SMALL {
+            return None;
+        }
+        let named = disbelieved.first()?;
+        match self.search_jointly(task, Believed::Exact) {
+            Outcome::Impossible => {
+                let found = Contradiction { kind: Kind::ExactNumbers, ..named.clone() };
+                Some(Unexplained { contradictions: vec![found] })
+            }
+            _ => None,
+        }
     }
 
     /// Searches all keys at once.

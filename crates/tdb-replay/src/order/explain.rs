@@ -173,6 +173,11 @@ impl Settle<'_> {
         if disbelieved.iter().any(|found| found.kind == Kind::ExactNumbers) {
             return Err(Unexplained { contradictions: disbelieved });
         }
+        if !disbelieved.is_empty()
+            && let Some(found) = attempt.exact_contradiction(self.task, &disbelieved)
+        {
+            return Err(found);
+        }
         let merged = match merged {
             Ok(merged) => {
                 let against_times = || times::violation(history, &attempt.units, &attempt.solution, &merged);

@@ -9,6 +9,7 @@ use history::register::{Unit, Window};
 use smallvec::{SmallVec, smallvec};
 
 use crate::trace::columns::{self, ABSENT, NONE, Row};
+use crate::trace::dialect::Dialect;
 use crate::trace::op::Op;
 use crate::trace::structure::{Group, GroupKind};
 use crate::trace::{History, Trace};
@@ -160,6 +161,7 @@ impl Units {
                 last_row: None,
                 exact: trace.rows.has_versions() && !trace.rows.is_timed(),
                 taken_back,
+                today: history.dialect == Dialect::Today,
             };
             builder.run();
         }
@@ -236,6 +238,8 @@ struct Builder<'a> {
     last_row: Option<u32>,
     /// The numbers of the trace's lines are exact.
     exact: bool,
+    /// Today's tracer wrote the trace: numbers count inside transactions.
+    today: bool,
     /// A process died in a transaction: what it wrote of numbers may have been seen before it was taken back.
     taken_back: bool,
 }
@@ -348,12 +352,44 @@ impl Builder<'_> {
         }
     }
 
+    /// Looks at the numbers inside a transaction, which are its own: they count its changes from the number of its start.
+    fn look_inside(&mut self, start: usize, end: usize) {
+        let rows = &self.trace.rows;
+        let inner =
+            |op: Op| matches!(op, Op::TransactionStart | Op::TransactionCancel | Op::TraverseReadStart);
+        if (start + 1..end).any(|index| inner(rows.op(index))) {
+            // Refused changes do not count, and a nested transaction may take its numbers back.
+            return;
+        }
+        let (mut least, mut most_is_known) = (rows.seq(start), true);
+        for index in start + 1..=end {
+            let row = rows.row(index);
+            let change = meaning(row, false).filter(|meaning| !meaning.action.keeps());
+            let counts = change.as_ref().is_some_and(|change| !change.uncertain);
+            least = least.saturating_add(u32::from(counts));
+            // A store that grows counts twice.
+            most_is_known &= change.is_none();
+            if row.seq < least || most_is_known && row.seq > least {
+                self.last_row = Some(start as u32);
+                self.last = rows.seq(start);
+                let why = format!("shows {}, and by the changes inside the number is {least}", row.seq);
+                return self.miscount(index, why);
+            }
+            // A wipe's line is written before it counts.
+            if row.op == Op::WipeAll {
+                (least, most_is_known) = (least.saturating_add(1), true);
+            }
+        }
+    }
+
     /// Row `index` and the one before it that shows what it contradicts.
     #[cold]
     fn miscount(&mut self, index: usize, why: String) {
         let line = |row: u32, why: String| Line { trace: self.number, row, why };
         let before = self.last_row.map(|row| line(row, format!("shows that {} was reached", self.last)));
-        let kind = if self.exact { Kind::ExactNumbers } else { Kind::Numbers };
+        let exact = |row: u32| self.exact && self.trace.rows.version(row as usize).is_some();
+        let both = exact(index as u32) && self.last_row.is_some_and(exact);
+        let kind = if both { Kind::ExactNumbers } else { Kind::Numbers };
         let lines: Vec<Line> = before.into_iter().chain([line(index as u32, why)]).collect();
         self.units.miscounts.push(Contradiction { kind, key: None, gave_up: None, lines, minimal: true });
     }
@@ -412,6 +448,9 @@ impl Builder<'_> {
         let committed =
             group.kind == GroupKind::Transaction { committed: true } && (group.end as usize) < self.end;
         self.look(start, self.trace.rows.row(start), false);
+        if self.today {
+            self.look_inside(start, end);
+        }
         let touched = self.touched(start, end);
         let seq = self.trace.rows.seq(start);
         let changes =
