@@ -283,7 +283,7 @@ impl Attempt {
             return None;
         }
         let named = disbelieved.first()?;
-        match self.search_jointly(task, Believed::Exact) {
+        match self.search_jointly(task, Believed::Exact, 1) {
             Outcome::Impossible => {
                 let found = Contradiction { kind: Kind::ExactNumbers, ..named.clone() };
                 Some(Unexplained { contradictions: vec![found] })
@@ -292,14 +292,14 @@ impl Attempt {
         }
     }
 
-    /// Searches all keys at once.
-    pub fn search_jointly(&self, task: Task<'_>, believed: Believed) -> Outcome {
+    /// Searches all keys at once, with one in `share` of the states that the question allows.
+    pub fn search_jointly(&self, task: Task<'_>, believed: Believed, share: u64) -> Outcome {
         let demands = Demands {
             believed,
             numbers: self.has_numbers(),
             times: task.is_timed(),
             empty: task.begins_empty(),
-            states: task.question.limits.states,
+            states: task.question.limits.states / share,
         };
         joint::search(task.history, &self.units, self.chains.len(), demands)
     }

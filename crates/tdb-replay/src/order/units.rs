@@ -4,10 +4,10 @@
 //! line's sequence number and this one's" (docs/ordering.md lists them). Units stand in the order of traces and rows.
 
 use hashbrown::HashMap;
-use history::action::{ABSENT_OR_EMPTY, ANYTHING, Action, KEEP, NEVER, PRESENT};
+use history::action::{ABSENT_OR_EMPTY, ANYTHING, Action, KEEP, PRESENT};
 use history::register::{Unit, Window};
-use smallvec::{SmallVec, smallvec};
 
+use super::touched::{Touched, WIPED, Worlds};
 use crate::trace::columns::{self, ABSENT, NONE, Row};
 use crate::trace::dialect::Dialect;
 use crate::trace::op::Op;
@@ -361,23 +361,16 @@ impl Builder<'_> {
             // Refused changes do not count, and a nested transaction may take its numbers back.
             return;
         }
-        let (mut least, mut most_is_known) = (rows.seq(start), true);
+        let mut least = rows.seq(start);
         for index in start + 1..=end {
             let row = rows.row(index);
-            let change = meaning(row, false).filter(|meaning| !meaning.action.keeps());
-            let counts = change.as_ref().is_some_and(|change| !change.uncertain);
-            least = least.saturating_add(u32::from(counts));
-            // A store that grows counts twice.
-            most_is_known &= change.is_none();
-            if row.seq < least || most_is_known && row.seq > least {
+            let counts = |meaning: Meaning| !meaning.action.keeps() && !meaning.uncertain;
+            least = least.saturating_add(u32::from(meaning(row, false).is_some_and(counts)));
+            if row.seq < least {
                 self.last_row = Some(start as u32);
                 self.last = rows.seq(start);
-                let why = format!("shows {}, and by the changes inside the number is {least}", row.seq);
+                let why = format!("shows {}, and by the changes inside it is {least} at least", row.seq);
                 return self.miscount(index, why);
-            }
-            // A wipe's line is written before it counts.
-            if row.op == Op::WipeAll {
-                (least, most_is_known) = (least.saturating_add(1), true);
             }
         }
     }
@@ -436,7 +429,7 @@ impl Builder<'_> {
                 high: seq.saturating_add(1),
                 lock: NONE,
                 trace: self.number,
-                flags: flags(true, false, self.exact),
+                flags: flags(true, false, false),
             });
         }
     }
@@ -477,7 +470,7 @@ impl Builder<'_> {
                 high: seq.saturating_add(u32::from(changes)),
                 lock: NONE,
                 trace: self.number,
-                flags: flags(changes, worlds.is_uncertain(), self.exact),
+                flags: flags(changes, worlds.is_uncertain(), false),
             });
         }
         if touched.wiped && committed {
@@ -545,66 +538,5 @@ impl Builder<'_> {
         let pair = others.len() == 1;
         let lines = others.into_iter().rev().chain([last]).map(|index| (self.number, index as u32));
         Contradiction { key: Some(key), minimal: pair, ..Contradiction::of_rows(Kind::Transaction, lines) }
-    }
-}
-
-/// A key whose records are all gone.
-const WIPED: Action = Action { need: ANYTHING, effect: ABSENT };
-
-/// What the operations of a transaction on one key come to. Whether a conditional `tdb_storev` took effect is not
-/// recorded, so there may be several answers; the first is that each did.
-struct Worlds(SmallVec<[Action; 1]>);
-
-impl Worlds {
-    fn first(&self) -> Action {
-        self.0.first().copied().unwrap_or(Action::NOTHING)
-    }
-
-    fn is_uncertain(&self) -> bool {
-        self.0.len() > 1
-    }
-
-    fn act(&mut self, action: Action) {
-        self.0.iter_mut().for_each(|world| *world = world.then(action));
-    }
-
-    /// False when no world is left, for the first time.
-    fn add(&mut self, meaning: &Meaning) -> bool {
-        let refused = match meaning.action.need {
-            ABSENT => PRESENT,
-            PRESENT => ABSENT,
-            _ => NEVER,
-        };
-        // Once one has gone either way its key is known to be there or not, and so the next ones go but one way.
-        if meaning.uncertain {
-            let other = Action { need: refused, effect: KEEP };
-            let others: SmallVec<[Action; 1]> = self.0.iter().map(|world| world.then(other)).collect();
-            self.act(meaning.action);
-            self.0.extend(others);
-        } else {
-            self.act(meaning.action);
-        }
-        let before = self.0.len();
-        self.0.retain(|world| !world.is_contradiction());
-        before == 0 || !self.0.is_empty()
-    }
-}
-
-#[derive(Default)]
-struct Touched {
-    states: HashMap<u32, Worlds>,
-    order: Vec<u32>,
-    wiped: bool,
-}
-
-impl Touched {
-    /// False when what the transaction said of the key before makes this impossible.
-    fn add(&mut self, meaning: &Meaning) -> bool {
-        let start = if self.wiped { WIPED } else { Action::NOTHING };
-        let worlds = self.states.entry(meaning.key).or_insert_with(|| {
-            self.order.push(meaning.key);
-            Worlds(smallvec![start])
-        });
-        worlds.add(meaning)
     }
 }
