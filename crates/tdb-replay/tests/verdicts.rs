@@ -307,3 +307,24 @@ fn a_conditional_storev_that_could_not_happen_is_no_contradiction() {
     let committed = ["0 tdb_transaction_start", insert, "0 tdb_transaction_commit"];
     is(&[killed(&["0 tdb_fetch 1:61 = 1:78"]), trace(&committed)], Verdict::Explained);
 }
+
+/// R32: numbers inside a transaction count its changes, and lines without a version are plain even in an exact trace.
+#[test]
+fn numbers_inside_transactions_count_and_only_versions_are_exact() {
+    let stores = |number: u32| {
+        let second = format!("{number} tdb_store 1:6a 1:61 0 = 0");
+        trace(&[
+            "0 tdb_transaction_start",
+            "1 tdb_store 1:6b 1:61 0 = 0",
+            &second,
+            "2 tdb_transaction_cancel",
+        ])
+    };
+    is(&[stores(2)], Verdict::Explained);
+    is(&[stores(1)], Verdict::NumbersDisbelieved);
+    is(&[exact(&["0 tdb_wipe_all", "0 tdb_fetch 1:6b = NULL"])], Verdict::NumbersDisbelieved);
+    is(&[exact(&["0 tdb_storev 1:6b 1:61 0x2 = -1", "0 tdb_fetch 1:6b = 1:62"])], Verdict::Explained);
+    let twice = "0 tdb_open 131 0x800 0x42 #3+1\n1 tdb_store 1:6b 1:61 0 = 0 #11+3 v1\n\
+        1 tdb_store 1:6b 1:61 0 = 0 #15+3 v1\n1 tdb_close #20+1\n";
+    is(&[twice.to_owned()], Verdict::Impossible);
+}

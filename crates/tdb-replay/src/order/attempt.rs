@@ -13,7 +13,7 @@ use super::joint::{self, Believed, Demands, Outcome};
 use super::merge::{MergeError, Merged, merge};
 use super::solve::{LEFT_OUT, Solution, unwindowed};
 use super::times;
-use super::units::Units;
+use super::units::{UnitRow, Units};
 use crate::trace::chain::Hashing;
 use crate::trace::{History, Trace};
 use crate::verdict::{Contradiction, Kind};
@@ -129,6 +129,9 @@ impl Task<'_> {
         }
     }
 }
+
+/// Histories of so few units are searched as a whole to be certain of their exact numbers.
+const SMALL: usize = 200;
 
 /// An attempt: units and the orders of their keys.
 pub struct Attempt {
@@ -267,14 +270,36 @@ impl Attempt {
         found
     }
 
-    /// Searches all keys at once.
-    pub fn search_jointly(&self, task: Task<'_>, believed: Believed) -> Outcome {
+    /// Why there is no order even if only exact numbers count, where that is known.
+    pub fn exact_contradiction(&self, task: Task<'_>, disbelieved: &[Contradiction]) -> Option<Unexplained> {
+        if !self.units.rows.iter().any(UnitRow::is_firm) {
+            return None;
+        }
+        let found = counting::sweep_exact(task.history, &self.units);
+        if !found.is_empty() {
+            return Some(Unexplained { contradictions: found });
+        }
+        if self.units.rows.len() > SMALL {
+            return None;
+        }
+        let named = disbelieved.first()?;
+        match self.search_jointly(task, Believed::Exact, 1) {
+            Outcome::Impossible => {
+                let found = Contradiction { kind: Kind::ExactNumbers, ..named.clone() };
+                Some(Unexplained { contradictions: vec![found] })
+            }
+            _ => None,
+        }
+    }
+
+    /// Searches all keys at once, with one in `share` of the states that the question allows.
+    pub fn search_jointly(&self, task: Task<'_>, believed: Believed, share: u64) -> Outcome {
         let demands = Demands {
             believed,
             numbers: self.has_numbers(),
             times: task.is_timed(),
             empty: task.begins_empty(),
-            states: task.question.limits.states,
+            states: task.question.limits.states / share,
         };
         joint::search(task.history, &self.units, self.chains.len(), demands)
     }

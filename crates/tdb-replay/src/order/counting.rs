@@ -70,11 +70,27 @@ const NAMED: usize = 10;
 
 /// Gives every change a number within the windows of `window`, by unit. What cannot be given one is named.
 pub fn sweep(history: &History, units: &Units, window: impl Fn(usize) -> (u32, u32)) -> Vec<Contradiction> {
+    sweep_some(history, units, window, |_| true)
+}
+
+/// The same for changes with exact numbers alone.
+pub fn sweep_exact(history: &History, units: &Units) -> Vec<Contradiction> {
+    let window = |unit: usize| (units.rows[unit].low, units.rows[unit].high);
+    sweep_some(history, units, window, UnitRow::is_firm)
+}
+
+fn sweep_some(
+    history: &History,
+    units: &Units,
+    window: impl Fn(usize) -> (u32, u32),
+    takes_part: impl Fn(&UnitRow) -> bool,
+) -> Vec<Contradiction> {
     let mut changes: Vec<Changes> =
         (0..history.traces.len()).map(|trace| Changes::of(history, units, trace)).collect();
     let mut waiting = BinaryHeap::new();
     let mut ready = BinaryHeap::new();
-    let mut jobs: Vec<Option<Job>> = changes.iter_mut().map(|changes| changes.next(&window)).collect();
+    let mut jobs: Vec<Option<Job>> =
+        changes.iter_mut().map(|changes| changes.next(&window, &takes_part)).collect();
     waiting.extend((0..).zip(&jobs).filter_map(|(trace, job)| Some(Reverse((job.as_ref()?.low, trace)))));
     let (mut reached, mut block, mut found) = (0u64, Vec::new(), Vec::new());
     loop {
@@ -103,7 +119,7 @@ pub fn sweep(history: &History, units: &Units, window: impl Fn(usize) -> (u32, u
             block.push((trace, job, reached));
             reached += u64::from(job.width);
         }
-        jobs[trace as usize] = changes[trace as usize].next(&window);
+        jobs[trace as usize] = changes[trace as usize].next(&window, &takes_part);
         waiting.extend(jobs[trace as usize].map(|job| Reverse((job.low, trace))));
     }
 }
@@ -162,12 +178,16 @@ impl<'a> Changes<'a> {
         }
     }
 
-    fn next(&mut self, window: impl Fn(usize) -> (u32, u32)) -> Option<Job> {
+    fn next(
+        &mut self,
+        window: impl Fn(usize) -> (u32, u32),
+        takes_part: impl Fn(&UnitRow) -> bool,
+    ) -> Option<Job> {
         loop {
             let unit = self.units.get(self.at)?;
             let (row, at) = (unit.row, self.at);
             self.at += 1;
-            if !counts(self.trace, unit, self.wipes_count) {
+            if !counts(self.trace, unit, self.wipes_count) || !takes_part(unit) {
                 continue;
             }
             let (low, mut high) = window(self.first + at);
@@ -245,7 +265,7 @@ pub fn follow_orders(units: &mut Units, solution: &Solution) -> bool {
 /// Narrows the windows of changes by numbers that other changes certainly took.
 pub fn set_apart(history: &History, units: &mut Units) {
     let Some(mut taken) = Taken::of(history, units) else { return };
-    for unit in units.rows.iter_mut().filter(|unit| unit.advances()) {
+    for unit in units.rows.iter_mut().filter(|unit| unit.advances() && !unit.is_firm()) {
         if unit.high.saturating_sub(unit.low) < 2 {
             continue;
         }

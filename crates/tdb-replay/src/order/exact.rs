@@ -30,6 +30,10 @@ pub fn narrow(history: &History, units: &mut Units) {
             continue;
         };
         let lowest = unit.low.saturating_add(u32::from(unit.advances()));
+        if unit.is_uncertain() && version < lowest {
+            // It did not happen: its window is empty.
+            continue;
+        }
         unit.make_firm();
         if !(lowest..=unit.high).contains(&version) {
             // The plain numbers around it are wrong, or versions contradict each other.

@@ -4,7 +4,7 @@
 //! docs/ordering.md says why that is enough), and one merge gives every row its rank, obeying the locks of the
 //! database that the traces will run on.
 //!
-//! * [`units`]: rows to what they need and leave, key by key.
+//! * [`units`]: rows to what they need and leave, key by key. [`touched`]: the same for a transaction.
 //! * [`counting`]: every change takes a number of its own.
 //! * [`exact`]: versions, where traces have them.
 //! * [`solve`]: each key's order.
@@ -35,6 +35,7 @@ mod queue;
 pub mod saved;
 pub mod solve;
 pub mod times;
+mod touched;
 pub mod traversals;
 mod unfinished;
 pub mod units;

@@ -4,11 +4,12 @@
 //! line's sequence number and this one's" (docs/ordering.md lists them). Units stand in the order of traces and rows.
 
 use hashbrown::HashMap;
-use history::action::{ABSENT_OR_EMPTY, ANYTHING, Action, KEEP, NEVER, PRESENT};
+use history::action::{ABSENT_OR_EMPTY, ANYTHING, Action, KEEP, PRESENT};
 use history::register::{Unit, Window};
-use smallvec::{SmallVec, smallvec};
 
+use super::touched::{Touched, WIPED, Worlds};
 use crate::trace::columns::{self, ABSENT, NONE, Row};
+use crate::trace::dialect::Dialect;
 use crate::trace::op::Op;
 use crate::trace::structure::{Group, GroupKind};
 use crate::trace::{History, Trace};
@@ -160,6 +161,7 @@ impl Units {
                 last_row: None,
                 exact: trace.rows.has_versions() && !trace.rows.is_timed(),
                 taken_back,
+                today: history.dialect == Dialect::Today,
             };
             builder.run();
         }
@@ -236,6 +238,8 @@ struct Builder<'a> {
     last_row: Option<u32>,
     /// The numbers of the trace's lines are exact.
     exact: bool,
+    /// Today's tracer wrote the trace: numbers count inside transactions.
+    today: bool,
     /// A process died in a transaction: what it wrote of numbers may have been seen before it was taken back.
     taken_back: bool,
 }
@@ -348,12 +352,37 @@ impl Builder<'_> {
         }
     }
 
+    /// Looks at the numbers inside a transaction, which are its own: they count its changes from the number of its start.
+    fn look_inside(&mut self, start: usize, end: usize) {
+        let rows = &self.trace.rows;
+        let inner =
+            |op: Op| matches!(op, Op::TransactionStart | Op::TransactionCancel | Op::TraverseReadStart);
+        if (start + 1..end).any(|index| inner(rows.op(index))) {
+            // Refused changes do not count, and a nested transaction may take its numbers back.
+            return;
+        }
+        let mut least = rows.seq(start);
+        for index in start + 1..=end {
+            let row = rows.row(index);
+            let counts = |meaning: Meaning| !meaning.action.keeps() && !meaning.uncertain;
+            least = least.saturating_add(u32::from(meaning(row, false).is_some_and(counts)));
+            if row.seq < least {
+                self.last_row = Some(start as u32);
+                self.last = rows.seq(start);
+                let why = format!("shows {}, and by the changes inside it is {least} at least", row.seq);
+                return self.miscount(index, why);
+            }
+        }
+    }
+
     /// Row `index` and the one before it that shows what it contradicts.
     #[cold]
     fn miscount(&mut self, index: usize, why: String) {
         let line = |row: u32, why: String| Line { trace: self.number, row, why };
         let before = self.last_row.map(|row| line(row, format!("shows that {} was reached", self.last)));
-        let kind = if self.exact { Kind::ExactNumbers } else { Kind::Numbers };
+        let exact = |row: u32| self.exact && self.trace.rows.version(row as usize).is_some();
+        let both = exact(index as u32) && self.last_row.is_some_and(exact);
+        let kind = if both { Kind::ExactNumbers } else { Kind::Numbers };
         let lines: Vec<Line> = before.into_iter().chain([line(index as u32, why)]).collect();
         self.units.miscounts.push(Contradiction { kind, key: None, gave_up: None, lines, minimal: true });
     }
@@ -400,7 +429,7 @@ impl Builder<'_> {
                 high: seq.saturating_add(1),
                 lock: NONE,
                 trace: self.number,
-                flags: flags(true, false, self.exact),
+                flags: flags(true, false, false),
             });
         }
     }
@@ -412,6 +441,9 @@ impl Builder<'_> {
         let committed =
             group.kind == GroupKind::Transaction { committed: true } && (group.end as usize) < self.end;
         self.look(start, self.trace.rows.row(start), false);
+        if self.today {
+            self.look_inside(start, end);
+        }
         let touched = self.touched(start, end);
         let seq = self.trace.rows.seq(start);
         let changes =
@@ -438,7 +470,7 @@ impl Builder<'_> {
                 high: seq.saturating_add(u32::from(changes)),
                 lock: NONE,
                 trace: self.number,
-                flags: flags(changes, worlds.is_uncertain(), self.exact),
+                flags: flags(changes, worlds.is_uncertain(), false),
             });
         }
         if touched.wiped && committed {
@@ -506,66 +538,5 @@ impl Builder<'_> {
         let pair = others.len() == 1;
         let lines = others.into_iter().rev().chain([last]).map(|index| (self.number, index as u32));
         Contradiction { key: Some(key), minimal: pair, ..Contradiction::of_rows(Kind::Transaction, lines) }
-    }
-}
-
-/// A key whose records are all gone.
-const WIPED: Action = Action { need: ANYTHING, effect: ABSENT };
-
-/// What the operations of a transaction on one key come to. Whether a conditional `tdb_storev` took effect is not
-/// recorded, so there may be several answers; the first is that each did.
-struct Worlds(SmallVec<[Action; 1]>);
-
-impl Worlds {
-    fn first(&self) -> Action {
-        self.0.first().copied().unwrap_or(Action::NOTHING)
-    }
-
-    fn is_uncertain(&self) -> bool {
-        self.0.len() > 1
-    }
-
-    fn act(&mut self, action: Action) {
-        self.0.iter_mut().for_each(|world| *world = world.then(action));
-    }
-
-    /// False when no world is left, for the first time.
-    fn add(&mut self, meaning: &Meaning) -> bool {
-        let refused = match meaning.action.need {
-            ABSENT => PRESENT,
-            PRESENT => ABSENT,
-            _ => NEVER,
-        };
-        // Once one has gone either way its key is known to be there or not, and so the next ones go but one way.
-        if meaning.uncertain {
-            let other = Action { need: refused, effect: KEEP };
-            let others: SmallVec<[Action; 1]> = self.0.iter().map(|world| world.then(other)).collect();
-            self.act(meaning.action);
-            self.0.extend(others);
-        } else {
-            self.act(meaning.action);
-        }
-        let before = self.0.len();
-        self.0.retain(|world| !world.is_contradiction());
-        before == 0 || !self.0.is_empty()
-    }
-}
-
-#[derive(Default)]
-struct Touched {
-    states: HashMap<u32, Worlds>,
-    order: Vec<u32>,
-    wiped: bool,
-}
-
-impl Touched {
-    /// False when what the transaction said of the key before makes this impossible.
-    fn add(&mut self, meaning: &Meaning) -> bool {
-        let start = if self.wiped { WIPED } else { Action::NOTHING };
-        let worlds = self.states.entry(meaning.key).or_insert_with(|| {
-            self.order.push(meaning.key);
-            Worlds(smallvec![start])
-        });
-        worlds.add(meaning)
     }
 }
