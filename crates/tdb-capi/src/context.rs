@@ -124,11 +124,7 @@ impl Context {
 /// # Safety
 /// As [`guard::with`].
 #[inline]
-pub unsafe fn with_database<T>(
-    pointer: *mut Context,
-    failed: T,
-    act: impl FnOnce(&Context, &Tdb) -> T,
-) -> T
+pub unsafe fn with_database<T>(pointer: *mut Context, failed: T, act: impl FnOnce(&Context, &Tdb) -> T) -> T
 where
     T: Copy,
 {
