@@ -1,7 +1,7 @@
 //! How a subcommand ends when it does not end well: one clear line on stderr and a documented exit code.
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tdb_replay::verdict::Verdict;
@@ -78,12 +78,22 @@ impl Failure {
         self.code
     }
 
+    /// The same failure, whose message has been told.
+    pub fn told(self) -> Failure {
+        self.tell();
+        Failure { message: String::new(), ..self }
+    }
+
     /// Prints the message and gives the exit code.
     pub fn report(self) -> ExitCode {
-        if !self.message.is_empty() {
-            eprintln!("quorate: {}", self.message);
-        }
+        self.tell();
         ExitCode::from(self.code)
+    }
+
+    fn tell(&self) {
+        if !self.message.is_empty() {
+            note(&self.message);
+        }
     }
 }
 
@@ -91,6 +101,11 @@ impl Display for Failure {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(&self.message)
     }
+}
+
+/// Tells people something that is not the answer. Nothing is to be done if standard error does not take it.
+pub fn note(message: impl Display) {
+    let _ = writeln!(io::stderr(), "quorate: {message}");
 }
 
 /// A failure to write to stdout. A reader that went away (`| head`) ends the program quietly.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -202,4 +203,219 @@ fn the_shell_records_in_the_form_asked_for() {
         assert!(first.ends_with(end_of_first_line), "{trace}");
         assert!(trace.lines().skip(1).all(|line| !line.contains('#')), "{trace}");
     }
+}
+
+fn keys_of(folder: &Path, file: &str) -> Vec<String> {
+    let output = quorate(folder, &["keys", file], "");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut keys: Vec<String> = text(&output.stdout).lines().map(str::to_owned).collect();
+    keys.sort();
+    keys
+}
+
+/// T21: what was deleted or never committed is not rescued, though its bytes are still in the file.
+#[test]
+fn rescue_leaves_free_records_alone() {
+    let folder = folder_with_database();
+    let folder = folder.path();
+    let script: String = (0..50).map(|number| format!("delete key{number}\\00\n")).collect();
+    assert!(quorate(folder, &["shell", "a.tdb"], &script).status.success());
+    assert!(quorate(folder, &["rescue", "a.tdb", "saved.tdb"], "").status.success());
+    assert_eq!(keys_of(folder, "saved.tdb"), keys_of(folder, "a.tdb"));
+    assert!(quorate(folder, &["rescue", "--force", "a.tdb", "scanned.tdb"], "").status.success());
+    assert_eq!(keys_of(folder, "scanned.tdb"), keys_of(folder, "a.tdb"));
+}
+
+/// T21: one damaged byte of the header, wherever it is, costs no record.
+#[test]
+fn rescue_saves_all_records_whatever_byte_of_the_header_is_damaged() {
+    let folder = folder_with_database();
+    let folder = folder.path();
+    let sound = fs::read(folder.join("a.tdb")).unwrap();
+    let keys = keys_of(folder, "a.tdb");
+    for (at, what) in [
+        (0, "magic"),
+        (32, "version"),
+        (36, "hash size"),
+        (39, "hash size, high byte"),
+        (44, "recovery pointer"),
+        (52, "hash check"),
+    ] {
+        let mut damaged = sound.clone();
+        damaged[at] ^= 0x55;
+        fs::write(folder.join("damaged.tdb"), damaged).unwrap();
+        let output = quorate(folder, &["rescue", "damaged.tdb", "saved.tdb"], "");
+        assert!(output.status.success(), "{what}: {}", text(&output.stderr));
+        assert_eq!(keys_of(folder, "saved.tdb"), keys, "{what}");
+        fs::remove_file(folder.join("saved.tdb")).unwrap();
+    }
+}
+
+/// T21: files whose chains are locked by mutexes are read without locks, as by libtdb's tools.
+#[test]
+fn reading_tools_open_files_with_mutexes() {
+    if !tdb::robust_mutexes_work() {
+        return testbed::skip("reading_tools_open_files_with_mutexes", "no robust mutexes");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut options = tdb::OpenOptions::new();
+    tdb::compat::set_flags(&mut options, tdb::Flags::MUTEX_LOCKING);
+    let database = options.create(true).open(folder.join("m.tdb")).unwrap();
+    database.store(b"key", b"value", tdb::StoreMode::Insert).unwrap();
+    for arguments in [
+        &["check", "m.tdb"][..],
+        &["dump", "m.tdb"],
+        &["info", "m.tdb"],
+        &["keys", "m.tdb"],
+        &["rescue", "m.tdb", "saved.tdb"],
+        &["backup", "m.tdb"],
+        &["dump", "-l", "m.tdb"],
+        &["backup", "-v", "m.tdb"],
+    ] {
+        let output = quorate(folder, arguments, "");
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    }
+    assert_eq!(keys_of(folder, "saved.tdb"), ["key"]);
+    drop(database);
+    assert!(quorate(folder, &["repack", "-l", "m.tdb"], "").status.success());
+}
+
+/// T21: a database that merely cannot be opened is not replaced by an old backup.
+#[test]
+fn a_database_that_cannot_be_opened_is_not_restored() {
+    let folder = folder_with_database();
+    let folder = folder.path();
+    assert!(quorate(folder, &["backup", "a.tdb"], "").status.success());
+    let mut newer = fs::read(folder.join("a.tdb")).unwrap();
+    // A feature of tomorrow.
+    newer[40..44].copy_from_slice(&0x0bad_1a52_u32.to_ne_bytes());
+    newer[60..64].copy_from_slice(&0x80_u32.to_ne_bytes());
+    fs::write(folder.join("a.tdb"), &newer).unwrap();
+    let output = quorate(folder, &["backup", "-v", "a.tdb"], "");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert_eq!(fs::read(folder.join("a.tdb")).unwrap(), newer);
+
+    fs::remove_file(folder.join("a.tdb")).unwrap();
+    assert!(quorate(folder, &["backup", "-v", "a.tdb"], "").status.success());
+    assert_eq!(keys_of(folder, "a.tdb").len(), 100);
+}
+
+/// T21: backups and rescued files have the database's mode, and a link stays a link.
+#[test]
+fn modes_and_links_are_kept() {
+    let folder = folder_with_database();
+    let folder = folder.path();
+    fs::set_permissions(folder.join("a.tdb"), fs::Permissions::from_mode(0o640)).unwrap();
+    symlink("elsewhere.bak", folder.join("a.tdb.bak")).unwrap();
+    assert!(quorate(folder, &["backup", "a.tdb"], "").status.success());
+    assert!(quorate(folder, &["rescue", "a.tdb", "saved.tdb"], "").status.success());
+    for file in ["elsewhere.bak", "saved.tdb"] {
+        let mode = fs::symlink_metadata(folder.join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o640, "{file}");
+    }
+    assert!(fs::symlink_metadata(folder.join("a.tdb.bak")).unwrap().is_symlink());
+}
+
+/// T21: of several files the worst exit code counts, in whatever order they are named.
+#[test]
+fn the_worst_exit_code_counts() {
+    let folder = folder_with_database();
+    let folder = folder.path();
+    fs::write(folder.join("text"), "no database").unwrap();
+    for files in [["missing", "text", "a.tdb"], ["a.tdb", "text", "missing"], ["text", "missing", "a.tdb"]] {
+        for tool in ["check", "backup"] {
+            let output = quorate(folder, &[&[tool], &files[..]].concat(), "");
+            assert_eq!(output.status.code(), Some(3), "{tool} {files:?}");
+            assert_eq!(text(&output.stderr).lines().count(), 2, "{}", text(&output.stderr));
+        }
+    }
+}
+
+/// T21: every key that a tool prints is read back, in either spelling; `dump -k` prints the value's bytes and nothing else.
+#[test]
+fn keys_are_read_back_as_they_are_printed() {
+    let folder = folder_with_database();
+    let folder = folder.path();
+    for (spelling, flags) in [(&["keys"][..], &["-k"][..]), (&["keys", "-x"], &["-x", "-k"])] {
+        let printed = text(&quorate(folder, &[spelling, &["a.tdb"]].concat(), "").stdout);
+        assert_eq!(printed.lines().count(), 100);
+        for key in printed.lines().take(10) {
+            let output = quorate(folder, &[&["dump"], flags, &[key, "a.tdb"]].concat(), "");
+            let value = text(&output.stdout);
+            assert!(value.starts_with("value ") && value.ends_with(r#" \22\FE"#), "{key}: {value:?}");
+        }
+    }
+}
+
+/// T21: an answer that cannot be written is a failure, and no panic.
+#[test]
+fn a_full_standard_output_is_a_failure() {
+    let folder = folder_with_database();
+    for arguments in [&["info"][..], &["info", "--json"], &["check"], &["keys"], &["dump"], &["backup"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .arg("tdb")
+            .args(arguments)
+            .arg("a.tdb")
+            .current_dir(folder.path())
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {}", text(&output.stderr));
+    }
+}
+
+/// T21: a signal that ends a tool leaves no temporary file.
+#[test]
+fn a_signal_leaves_no_temporary_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut restore = Command::new(env!("CARGO_BIN_EXE_quorate"))
+        .args(["tdb", "restore", "new.tdb"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let files = || fs::read_dir(folder.path()).unwrap().count();
+    while files() == 0 {
+        assert!(restore.try_wait().unwrap().is_none(), "it ended");
+        std::thread::yield_now();
+    }
+    let killed = Command::new("kill").arg("-INT").arg(restore.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    assert!(!restore.wait().unwrap().success());
+    assert_eq!(files(), 0);
+}
+
+/// P21: a restored database has as many chains as its records need.
+#[test]
+fn restore_chooses_the_number_of_chains() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let record = |number| format!("{{\nkey(5) = \"{number:05}\"\ndata(1) = \"x\"\n}}\n");
+    let dump: String = (0..9_000).map(record).collect();
+    assert!(quorate(folder, &["restore", "new.tdb"], &dump).status.success());
+    let info = text(&quorate(folder, &["info", "--json", "new.tdb"], "").stdout);
+    let chains: serde_json::Value = serde_json::from_str(&info).unwrap();
+    assert!(chains["chains"]["count"].as_u64().unwrap() >= 9_000 / 4, "{info}");
+    assert_eq!(keys_of(folder, "new.tdb").len(), 9_000);
+}
+
+/// T21: the area that commits use is shown, so that the percentages come to a hundred.
+#[test]
+fn info_shows_the_recovery_area() {
+    let folder = folder_with_database();
+    let folder = folder.path();
+    let script = "transaction_start\nstore some thing\nstore key1\\00 other\ntransaction_commit\n";
+    assert!(quorate(folder, &["shell", "a.tdb"], script).status.success());
+    let info = text(&quorate(folder, &["info", "a.tdb"], "").stdout);
+    let percent: u64 = info
+        .lines()
+        .filter(|line| line.starts_with("Percentage"))
+        .flat_map(|line| line.rsplit_once(' ').unwrap().1.split('/'))
+        .map(|number| number.parse::<u64>().unwrap())
+        .sum();
+    assert!(info.contains("Size of recovery area: "), "{info}");
+    assert!((96..=104).contains(&percent), "{percent} in {info}");
 }

@@ -70,6 +70,7 @@ pub use log::{Log, LogLevel};
 pub use observe::{Event, Moment, Observe, Observer, Opening, Operation, Stopped};
 pub use open::OpenOptions;
 pub use records::Records;
+pub use rescue::{Scanned, scan_records};
 pub use summary::{Spread, Summary};
 pub use table::records::StoreMode;
 pub use transaction::{Change, Changes, Nested, PreparedTransaction, Savepoint, Transaction};

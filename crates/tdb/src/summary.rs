@@ -58,6 +58,8 @@ pub struct Summary {
     pub dead: Spread,
     /// Sizes of free records.
     pub free: Spread,
+    /// Bytes of the area that commits keep old bytes in. libtdb's text does not name it.
+    pub recovery_area: u64,
     /// Lengths of chains; their number is the hash size.
     pub chains: Spread,
     /// Runs of free records side by side, by how many more than one.
@@ -123,7 +125,10 @@ impl Summary {
                 *run += 1;
                 self.dead.add(u64::from(len.saturating_sub(RECORD_HEADER)));
             }
-            Stretch::RecoveryArea(_) => self.end_run(run),
+            Stretch::RecoveryArea(record) => {
+                self.recovery_area += u64::from(record.record_len) + u64::from(RECORD_HEADER);
+                self.end_run(run);
+            }
         }
     }
 

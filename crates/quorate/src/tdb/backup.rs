@@ -1,22 +1,24 @@
 //! `quorate tdb backup`: copies while others use the database; verifying and restoring.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tdb::compat;
-use tdb::{Database, Flags, StoreMode};
+use tdb::{Coded, Database, ErrorCode, OpenError, StoreMode};
 
 use super::fresh::{Existing, Fresh};
-use super::{failure, open_failure};
+use super::progress::Progress;
+use super::{failure, for_each_file, open_failure, without_locks};
 use crate::Outcome;
-use crate::failure::Failure;
+use crate::failure::{Failure, note};
 
 /// Copy databases while others use them, or (-v) verify them and restore those that are damaged.
 ///
 /// The copy is one moment of the database: a transaction keeps writers away while it is made, and readers go on.
-/// It is made beside its final name, checked, synced, and only then put in the place of an earlier backup.
+/// It is made beside its final name, checked, synced, and only then put in the place of an earlier backup. It has the
+/// database's mode, and its owner if that is allowed.
 #[derive(Args)]
 #[command(after_help = "Examples:
   quorate tdb backup *.tdb             each NAME.tdb to NAME.tdb.bak
@@ -26,10 +28,11 @@ pub struct Arguments {
     /// The databases.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// What a backup's name has more than the database's.
+    /// Suffix appended to the backup's name.
     #[arg(short, long, default_value = ".bak")]
     suffix: String,
-    /// Check each database; where it is damaged, restore its backup and keep the damaged file with `.damaged` added.
+    /// Check each database; where it is damaged or gone, restore its backup and keep the damaged file with `.damaged`
+    /// added. A database that merely cannot be opened or locked is left alone.
     #[arg(short, long)]
     verify: bool,
     /// Number of hash chains of the backup; that of the database by default.
@@ -45,18 +48,10 @@ pub struct Arguments {
 
 /// Backs up or verifies every file; goes on after a failure and reports the worst.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let mut last_failure = None;
-    for file in &arguments.files {
+    for_each_file(&arguments.files, |file| {
         let backup = with_suffix(file, &arguments.suffix);
-        let outcome =
-            if arguments.verify { verify(arguments, file, &backup) } else { copy(arguments, file, &backup) };
-        if let Err(failure) = outcome
-            && let Some(earlier) = last_failure.replace(failure)
-        {
-            earlier.report();
-        }
-    }
-    last_failure.map_or(Ok(()), Err)
+        if arguments.verify { verify(arguments, file, &backup) } else { copy(arguments, file, &backup, file) }
+    })
 }
 
 fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
@@ -65,26 +60,33 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn open(arguments: &Arguments, file: &Path) -> Result<Database, Failure> {
+fn open(arguments: &Arguments, file: &Path) -> Result<Database, OpenError> {
     let mut options = super::options();
     if arguments.no_lock {
-        compat::set_flags(&mut options, Flags::NOLOCK);
+        without_locks(&mut options);
     }
     options.read_only(arguments.read_only);
-    options.open(file).map_err(|error| open_failure(&error))
+    match options.open(file) {
+        // The only option that a file can ask for: its mutexes. Without locks it can be read.
+        Err(OpenError::Options { .. }) => options.read_only(true).open(file),
+        other => other,
+    }
 }
 
-/// Copies `from` to `to`, which is replaced once the copy is whole and sound.
-fn copy(arguments: &Arguments, from: &Path, to: &Path) -> Outcome {
-    let mut source = open(arguments, from)?;
+/// Copies `from` to `to`, which is replaced once the copy is whole and sound; it gets the mode and owner of `like`.
+fn copy(arguments: &Arguments, from: &Path, to: &Path, like: &Path) -> Outcome {
+    let mut source = open(arguments, from).map_err(|error| open_failure(&error))?;
     let hash_size = arguments.hash_size.unwrap_or(source.hash_size());
     let (fresh, target) = Fresh::create(to, Existing::Replace, hash_size)?;
+    fresh.look_like(like)?;
+    let mut progress = Progress::start("copied");
     let mut stored = Ok(());
     let store = |key: &[u8], value: &[u8]| {
+        progress.tick();
         stored = target.store(key, value, StoreMode::Insert);
         if stored.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
-    let visited = if arguments.read_only {
+    let visited = if source.is_read_only() {
         source.traverse_read(store).map_err(|error| failure(from, &error))?
     } else {
         // Open until the copy is made: nobody changes the database meanwhile.
@@ -99,23 +101,16 @@ fn copy(arguments: &Arguments, from: &Path, to: &Path) -> Outcome {
         return Err(Failure::no(format!("{}: {visited} records read, {copied} in the copy", from.display())));
     }
     fresh.finish(target)?;
-    println!("{}: {copied} records copied to {}", from.display(), to.display());
+    drop(progress);
+    writeln!(io::stdout(), "{}: {copied} records copied to {}", from.display(), to.display())?;
     Ok(())
 }
 
 fn verify(arguments: &Arguments, file: &Path, backup: &Path) -> Outcome {
-    let damage = match open(arguments, file) {
-        Ok(database) => match database.check(|_, _| true) {
-            Ok(report) => {
-                println!("{}: sound, {} records", file.display(), report.used);
-                return Ok(());
-            }
-            Err(error) => error.to_string(),
-        },
-        Err(_) if !file.exists() => format!("{} does not exist", file.display()),
-        Err(failure) => failure.to_string(),
+    let Some(damage) = damage(arguments, file)? else {
+        return Ok(());
     };
-    eprintln!("quorate: {}: {damage}", file.display());
+    note(format_args!("{}: {damage}", file.display()));
     if !backup.exists() {
         return Err(Failure::no(format!(
             "{}: damaged, and there is no {}",
@@ -123,11 +118,34 @@ fn verify(arguments: &Arguments, file: &Path, backup: &Path) -> Outcome {
             backup.display()
         )));
     }
-    if file.exists() {
+    let there = file.symlink_metadata().is_ok();
+    if there {
         let kept = with_suffix(file, ".damaged");
         std::fs::hard_link(file, &kept).map_err(|error| {
             Failure::system(format!("cannot keep the damaged file as {}: {error}", kept.display()))
         })?;
     }
-    copy(arguments, backup, file)
+    copy(arguments, backup, file, if there { file } else { backup })
+}
+
+/// What is damaged, if the database is damaged or gone; a failure if that cannot be told.
+fn damage(arguments: &Arguments, file: &Path) -> Result<Option<String>, Failure> {
+    let database = match open(arguments, file) {
+        Ok(database) => database,
+        Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(Some("it does not exist".to_owned()));
+        }
+        Err(error @ (OpenError::NotTdb { .. } | OpenError::Corrupt { .. } | OpenError::WrongHash { .. })) => {
+            return Ok(Some(error.to_string()));
+        }
+        Err(error) => return Err(open_failure(&error)),
+    };
+    match database.check(|_, _| true) {
+        Ok(report) => {
+            writeln!(io::stdout(), "{}: sound, {} records", file.display(), report.used)?;
+            Ok(None)
+        }
+        Err(error) if error.code() == ErrorCode::Corrupt => Ok(Some(error.to_string())),
+        Err(error) => Err(failure(file, &error)),
+    }
 }

@@ -1,54 +1,58 @@
 //! `quorate tdb check`: is it sound?
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{failure, open_to_read};
+use super::progress::Progress;
+use super::{Locking, failure, for_each_file, open_failure, open_to_read};
 use crate::Outcome;
-use crate::failure::Failure;
 
 /// Check that databases are sound: header, every chain, the freelist, every byte accounted for.
 ///
-/// Writers wait while a check runs. Exit code 1 if any is damaged. Space that belongs to nothing is no damage, and
-/// is reported.
+/// Writers wait while a check runs. Exit code 1 if a database is damaged; of several files the highest exit code
+/// counts. Space that belongs to nothing is not damage, and is reported.
 #[derive(Args)]
 pub struct Arguments {
     /// The databases.
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    locking: Locking,
 }
 
 /// Checks every file, also after a damaged one.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let mut last_failure: Option<Failure> = None;
-    for file in &arguments.files {
-        if let Err(failure) = check(file)
-            && let Some(earlier) = last_failure.replace(failure)
-        {
-            earlier.report();
-        }
-    }
-    last_failure.map_or(Ok(()), Err)
+    for_each_file(&arguments.files, |file| check(file, arguments.locking))
 }
 
-fn check(file: &Path) -> Outcome {
-    let database = open_to_read(file)?;
-    let report = database.check(|_, _| true).map_err(|error| failure(file, &error))?;
-    println!(
+fn check(file: &Path, locking: Locking) -> Outcome {
+    let database = open_to_read(file, locking).map_err(|error| open_failure(&error))?;
+    let mut progress = Progress::start("checked");
+    let report = database.check(|_, _| {
+        progress.tick();
+        true
+    });
+    drop(progress);
+    let report = report.map_err(|error| failure(file, &error))?;
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
         "{}: sound, {} records, {} free, {} dead",
         file.display(),
         report.used,
         report.free,
         report.dead
-    );
+    )?;
     if report.lost_bytes > 0 {
-        println!(
+        writeln!(
+            out,
             "{}: {} bytes belong to nothing, left by a commit that did not end; libtdb's check may call that damage, \
              'quorate tdb repack' makes them free",
             file.display(),
             report.lost_bytes
-        );
+        )?;
     }
     Ok(())
 }

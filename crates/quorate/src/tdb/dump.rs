@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 use tdb::dump::write_record;
 
-use super::{failure, open_to_read};
+use super::progress::Progress;
+use super::{Locking, failure, open_failure, open_to_read, spelling};
 use crate::Outcome;
 use crate::failure::Failure;
 
@@ -16,24 +17,33 @@ use crate::failure::Failure;
 pub struct Arguments {
     /// The database.
     file: PathBuf,
-    /// Print this key's value only, raw bytes escaped, as tdbdump does.
+    /// Print this key's value only, as tdbdump does: escaped, without a line's end. KEY is spelled as `quorate tdb keys`
+    /// prints it.
     #[arg(short, long, value_name = "KEY")]
     key: Option<String>,
+    /// KEY is in hexadecimal, as `quorate tdb keys -x` prints it.
+    #[arg(short = 'x', long, requires = "key")]
+    hex: bool,
     /// The database may be corrupt: print every record that can still be found.
     #[arg(short, long)]
     emergency: bool,
+    #[command(flatten)]
+    locking: Locking,
 }
 
 /// Prints the records.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let database = open_to_read(&arguments.file)?;
+    let database = open_to_read(&arguments.file, arguments.locking).map_err(|error| open_failure(&error))?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
     if let Some(key) = &arguments.key {
-        return show(arguments, &database, key.as_bytes(), &mut out);
+        let key = if arguments.hex { spelling::unhex(key) } else { spelling::unescape(key) };
+        return show(arguments, &database, &key.map_err(Failure::input)?, &mut out);
     }
+    let mut progress = Progress::start("dumped");
     if arguments.emergency {
         let found = database.rescue(|key, value| {
+            progress.tick();
             if written.is_ok() {
                 written = write_record(&mut out, key, value);
             }
@@ -41,6 +51,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         found.map_err(|error| failure(&arguments.file, &error))?;
     } else {
         let visited = database.traverse_read(|key, value| {
+            progress.tick();
             written = write_record(&mut out, key, value);
             if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
@@ -56,6 +67,5 @@ fn show(arguments: &Arguments, database: &tdb::Database, key: &[u8], out: &mut i
         return Err(Failure::no(format!("{}: no such key", arguments.file.display())));
     };
     tdb::dump::write_escaped(out, &value)?;
-    writeln!(out)?;
     Ok(out.flush()?)
 }

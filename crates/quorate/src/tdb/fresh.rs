@@ -1,9 +1,15 @@
-//! A database file in the making: beside its final name, moved there whole, gone if anything fails.
+//! A database file in the making: beside its final name, moved there whole, gone if anything fails or a signal ends the
+//! program.
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use tdb::Database;
 
 use super::open_failure;
@@ -18,6 +24,12 @@ pub enum Existing {
     Replace,
 }
 
+/// The files that a signal must not leave behind.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// As many links as Linux follows.
+const MOST_LINKS: u32 = 40;
+
 /// A file that is not at its place yet; dropped before [`Fresh::finish`], it is removed.
 pub struct Fresh {
     temporary: PathBuf,
@@ -27,20 +39,21 @@ pub struct Fresh {
 }
 
 impl Fresh {
-    /// Makes an empty database beside `target`. `hash_size` 0 is the default.
+    /// Makes an empty database beside `target`, or beside the file that this is a link to. `hash_size` 0 is the default.
     pub fn create(target: &Path, existing: Existing, hash_size: u32) -> Result<(Fresh, Database), Failure> {
-        if existing == Existing::Keep && target.exists() {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let target = linked_to(target);
+        if existing == Existing::Keep && target.symlink_metadata().is_ok() {
             return Err(Failure::input(format!("{} exists already; name another file", target.display())));
         }
         let mut name = target.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.tmp", std::process::id()));
-        let fresh = Fresh {
-            temporary: target.with_file_name(name),
-            target: target.to_owned(),
-            existing,
-            finished: false,
-        };
-        let database = super::options()
+        name.push(format!(".{}.{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        let fresh = Fresh { temporary: target.with_file_name(name), target, existing, finished: false };
+        remove_at_signal(&fresh.temporary)?;
+        // Nobody else knows this file, so it needs no locks.
+        let mut options = super::options();
+        super::without_locks(&mut options);
+        let database = options
             .create(true)
             .truncate(true)
             .no_sync(true)
@@ -48,6 +61,22 @@ impl Fresh {
             .open(&fresh.temporary)
             .map_err(|error| open_failure(&error))?;
         Ok((fresh, database))
+    }
+
+    /// Gives the file the mode of `other`, and its owner where that is allowed.
+    pub fn look_like(&self, other: &Path) -> Result<(), Failure> {
+        let give = || -> io::Result<()> {
+            let like = fs::metadata(other)?;
+            match chown(&self.temporary, Some(like.uid()), Some(like.gid())) {
+                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+                _ => {}
+            }
+            fs::set_permissions(&self.temporary, fs::Permissions::from_mode(like.mode() & 0o7777))
+        };
+        give().map_err(|error| {
+            let target = self.target.display();
+            Failure::system(format!("cannot give {target} the mode of {}: {error}", other.display()))
+        })
     }
 
     /// Syncs the file and moves it to its place.
@@ -78,7 +107,48 @@ impl Drop for Fresh {
             // Nothing better can be done about a failure here, and an earlier one is being reported.
             let _ = fs::remove_file(&self.temporary);
         }
+        unfinished().retain(|path| *path != self.temporary);
     }
+}
+
+fn unfinished() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on a signal that ends the program removes this file first.
+fn remove_at_signal(path: &Path) -> Result<(), Failure> {
+    static WATCH: Once = Once::new();
+    let mut watched = Ok(());
+    WATCH.call_once(|| watched = watch_signals());
+    unfinished().push(path.to_owned());
+    watched.map_err(Failure::system)
+}
+
+fn watch_signals() -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            for path in unfinished().iter() {
+                // What cannot be removed stays; the program ends in any case.
+                let _ = fs::remove_file(path);
+            }
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    })?;
+    Ok(())
+}
+
+/// The file that a chain of symbolic links ends at, whether it exists or not.
+fn linked_to(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            // An absolute link replaces all of the path.
+            Ok(link) => path = path.parent().unwrap_or(Path::new("")).join(link),
+            Err(_) => break,
+        }
+    }
+    path
 }
 
 /// Makes a new name durable.

@@ -1,12 +1,13 @@
 //! `quorate tdb info`: figures about a database.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
 use tdb::{Database, HashFunction, Spread, Summary};
 
-use super::{failure, open_to_read};
+use super::{Locking, failure, open_failure, open_to_read};
 use crate::Outcome;
 
 /// Print figures: records, sizes, chains, free space.
@@ -19,18 +20,24 @@ pub struct Arguments {
     /// For programs: one JSON object; sizes in bytes.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    locking: Locking,
 }
 
 /// Prints the figures.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let database = open_to_read(&arguments.file)?;
+    let database = open_to_read(&arguments.file, arguments.locking).map_err(|error| open_failure(&error))?;
     let summary = database.summary().map_err(|error| failure(&arguments.file, &error))?;
     if arguments.json {
-        println!("{}", to_json(&database, &summary));
-    } else {
-        print!("{summary}");
+        writeln!(io::stdout(), "{}", to_json(&database, &summary))?;
+        return Ok(());
     }
-    Ok(())
+    let mut out = io::stdout().lock();
+    write!(out, "{summary}")?;
+    let percent = summary.recovery_area as f64 * 100.0 / summary.file_size.max(1) as f64;
+    writeln!(out, "Size of recovery area: {}", summary.recovery_area)?;
+    writeln!(out, "Percentage recovery area: {percent:.0}")?;
+    Ok(out.flush()?)
 }
 
 fn to_json(database: &Database, summary: &Summary) -> Value {
@@ -45,6 +52,7 @@ fn to_json(database: &Database, summary: &Summary) -> Value {
         "padding": spread(&summary.padding),
         "dead": spread(&summary.dead),
         "free": spread(&summary.free),
+        "recovery_area": summary.recovery_area,
         "chains": spread(&summary.chains),
         "uncoalesced": spread(&summary.uncoalesced),
     })

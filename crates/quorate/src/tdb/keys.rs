@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{failure, open_to_read};
+use super::spelling::write_key;
+use super::{Locking, failure, open_failure, open_to_read};
 use crate::Outcome;
 
 /// List the keys, one a line, in no particular order.
@@ -17,11 +18,13 @@ pub struct Arguments {
     /// In hexadecimal; otherwise printable bytes as they are, others as a backslash and two hexadecimal digits.
     #[arg(short = 'x', long)]
     hex: bool,
+    #[command(flatten)]
+    locking: Locking,
 }
 
 /// Prints the keys.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let database = open_to_read(&arguments.file)?;
+    let database = open_to_read(&arguments.file, arguments.locking).map_err(|error| open_failure(&error))?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
     let visited = database.traverse_read(|key, _| {
@@ -31,14 +34,4 @@ pub fn run(arguments: &Arguments) -> Outcome {
     visited.map_err(|error| failure(&arguments.file, &error))?;
     written?;
     Ok(out.flush()?)
-}
-
-/// Writes one key and a line's end.
-pub fn write_key(out: &mut impl Write, key: &[u8], hex: bool) -> io::Result<()> {
-    if hex {
-        key.iter().try_for_each(|byte| write!(out, "{byte:02x}"))?;
-    } else {
-        tdb::dump::write_escaped(out, key)?;
-    }
-    writeln!(out)
 }

@@ -9,21 +9,23 @@ mod dump;
 mod fresh;
 mod info;
 mod keys;
+mod progress;
 mod repack;
 mod rescue;
 mod restore;
 mod shell;
+mod spelling;
 
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Subcommand;
-use tdb::{Coded, Database, ErrorCode, Log, LogLevel, OpenError, OpenOptions};
+use clap::{Args, Subcommand};
+use tdb::{Coded, Database, ErrorCode, Flags, Log, LogLevel, OpenError, OpenOptions, compat};
 use tdb_trace::{Recording, TraceForm};
 
 use crate::Outcome;
-use crate::failure::Failure;
+use crate::failure::{Failure, note};
 
 /// What can be done with a TDB file.
 #[derive(Subcommand)]
@@ -36,7 +38,7 @@ pub enum Command {
     Backup(backup::Arguments),
     /// Check that a database is sound.
     Check(check::Arguments),
-    /// Rewrite a database without gaps.
+    /// Rewrite a database so that its free space is one piece.
     Repack(repack::Arguments),
     /// Save what can still be read of a damaged database.
     Rescue(rescue::Arguments),
@@ -88,22 +90,54 @@ pub fn recording(folder: Option<&Path>, form: Option<TraceForm>) -> Option<Recor
 pub fn log() -> Log {
     Arc::new(|level, message| {
         if level <= LogLevel::Warning {
-            eprintln!("quorate: {message}");
+            note(message);
         }
     })
 }
 
+/// Takes no locks: for files that no other process uses.
+fn without_locks(options: &mut OpenOptions) {
+    compat::set_flags(options, Flags::NOLOCK);
+}
+
+/// Whether to lock, for the tools that look at a database.
+#[derive(Args, Clone, Copy)]
+pub struct Locking {
+    /// Take no locks and open for reading only, as libtdb's tools do. A change that another process makes meanwhile may
+    /// be seen half-made.
+    #[arg(short = 'l', long)]
+    no_lock: bool,
+}
+
 /// Opens an existing database to look at it.
 ///
-/// With its locks where we may write to the file (locks need that), without them where we may not: then a change that
-/// another process makes at the same moment can be seen half-made, as with libtdb's tools.
-fn open_to_read(path: &Path) -> Result<Database, Failure> {
-    match options().open(path) {
-        Err(OpenError::Io { source, .. }) if may_only_read(&source) => {
-            options().read_only(true).open(path).map_err(|error| open_failure(&error))
-        }
-        other => other.map_err(|error| open_failure(&error)),
+/// With its locks where we may write to the file (locks need that), without them where we may not and where the locks are
+/// mutexes: then a change that another process makes at the same moment can be seen half-made, as with libtdb's tools.
+fn open_to_read(path: &Path, locking: Locking) -> Result<Database, OpenError> {
+    if locking.no_lock {
+        return options().read_only(true).open(path);
     }
+    match options().open(path) {
+        Err(OpenError::Io { source, .. }) if may_only_read(&source) => options().read_only(true).open(path),
+        // The only option that a file can ask for: its mutexes.
+        Err(OpenError::Options { .. }) => options().read_only(true).open(path),
+        other => other,
+    }
+}
+
+/// Does `act` for every file, also after a failure; fails with the worst exit code of all.
+fn for_each_file(files: &[PathBuf], mut act: impl FnMut(&Path) -> Outcome) -> Outcome {
+    let mut worst: Option<Failure> = None;
+    for file in files {
+        if let Err(failure) = act(file) {
+            let failure = failure.told();
+            worst = Some(match worst {
+                Some(earlier) if earlier.code() >= failure.code() => earlier,
+                _ => failure,
+            });
+        }
+    }
+    worst.map_or(Ok(()), Err)
 }
 
 fn may_only_read(error: &std::io::Error) -> bool {

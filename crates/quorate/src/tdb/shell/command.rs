@@ -85,7 +85,7 @@ pub const HELP: &str = "Commands:
   free                 print the free list
   freelist_size        print how many records the free list has
   check                check that the database is sound
-  repack               rewrite the database without gaps
+  repack               make the free space one piece
   first | next         print the first record, the next one (an empty line: the next one)
   quit                 end
 
@@ -126,54 +126,16 @@ pub fn split(line: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// The bytes that a word stands for: a backslash and two hexadecimal digits are one byte.
-pub fn unescape(word: &str) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::with_capacity(word.len());
-    let mut rest = word.as_bytes();
-    while let Some((first, more)) = rest.split_first() {
-        rest = more;
-        if *first != b'\\' {
-            bytes.push(*first);
-            continue;
-        }
-        let digits = more.get(..2).ok_or("after \\ come two hexadecimal digits")?;
-        bytes.push(hex_byte(digits)?);
-        rest = &more[2..];
-    }
-    Ok(bytes)
-}
-
-/// The bytes that hexadecimal digits stand for.
-pub fn unhex(word: &str) -> Result<Vec<u8>, String> {
-    if !word.len().is_multiple_of(2) {
-        return Err("hexadecimal digits come in pairs".to_owned());
-    }
-    word.as_bytes().chunks_exact(2).map(hex_byte).collect()
-}
-
-fn hex_byte(digits: &[u8]) -> Result<u8, String> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    match (digit(digits[0]), digit(digits[1])) {
-        (Some(high), Some(low)) => Ok(high << 4 | low),
-        _ => Err(format!("`{}` is no pair of hexadecimal digits", String::from_utf8_lossy(digits))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// T7: keys and values can be given with spaces, and as bytes.
     #[test]
-    fn words_are_split_at_spaces_outside_quotes_and_escapes_become_bytes() {
+    fn words_are_split_at_spaces_outside_quotes() {
         assert_eq!(split(r#"store "a key" v\00"#), Ok(vec!["store".into(), "a key".into(), r"v\00".into()]));
         assert_eq!(split(r#"show """#), Ok(vec!["show".into(), String::new()]));
         assert!(split(r#"show "a"#).is_err());
-        assert_eq!(unescape(r"v\00\fF"), Ok(vec![b'v', 0, 0xff]));
-        assert!(unescape(r"v\0").is_err());
-        assert_eq!(unhex("00ff"), Ok(vec![0, 0xff]));
-        assert!(unhex("0").is_err());
-        assert!(unhex("zz").is_err());
     }
 
     /// T7: a word that is nearly right is answered with the right one.

@@ -9,9 +9,9 @@ use tdb::dump::write_record;
 use tdb::{Flags, StoreMode, Wait};
 use tdb_trace::Recording;
 
-use super::command::{HELP, Verb, find, split, unescape, unhex};
+use super::command::{HELP, Verb, find, split};
 use crate::failure::Failure;
-use crate::tdb::keys::write_key;
+use crate::tdb::spelling::{unescape, unhex, write_key};
 use crate::tdb::{failure, open_failure};
 
 /// What the shell does after a command.
@@ -75,7 +75,7 @@ impl Session {
         }
         match verb {
             Verb::Quit => return Ok(Next::Quit),
-            Verb::Help => println!("{HELP}"),
+            Verb::Help => writeln!(io::stdout(), "{HELP}")?,
             Verb::Create => self.open(Path::new(&arguments[0]), true)?,
             Verb::Open => self.open(Path::new(&arguments[0]), false)?,
             Verb::First | Verb::Next => self.step(verb == Verb::First)?,
@@ -159,8 +159,9 @@ fn figures(verb: Verb, path: &Path, database: &Tdb) -> Done {
         Verb::Check => database.check(|_, _| true).map(|report| format!("sound, {} records\n", report.used)),
         _ => return free(path, database),
     };
-    print!("{}", text.map_err(|error| failure(path, &error))?);
-    Ok(())
+    let mut out = io::stdout().lock();
+    out.write_all(text.map_err(|error| failure(path, &error))?.as_bytes())?;
+    Ok(out.flush()?)
 }
 
 fn show(path: &Path, database: &Tdb, key: &[u8]) -> Done {
@@ -205,7 +206,7 @@ fn list(path: &Path, database: &Tdb) -> Done {
         });
         visited.map_err(|error| failure(path, &error))?;
         if !keys.is_empty() {
-            println!("chain {chain}: {} records", keys.len());
+            writeln!(io::stdout(), "chain {chain}: {} records", keys.len())?;
         }
         for (key, length) in keys {
             let mut out = io::stdout().lock();
@@ -219,9 +220,10 @@ fn list(path: &Path, database: &Tdb) -> Done {
 fn free(path: &Path, database: &Tdb) -> Done {
     let mut rows = Vec::new();
     let count = database.freelist_records(|offset, length| rows.push((offset, length)));
-    println!("free list: {} records", count.map_err(|error| failure(path, &error))?);
+    let mut out = BufWriter::new(io::stdout().lock());
+    writeln!(out, "free list: {} records", count.map_err(|error| failure(path, &error))?)?;
     for (offset, length) in rows {
-        println!("  {length:>10} bytes at {offset}");
+        writeln!(out, "  {length:>10} bytes at {offset}")?;
     }
-    Ok(())
+    Ok(out.flush()?)
 }
