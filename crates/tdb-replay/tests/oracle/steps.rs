@@ -175,6 +175,13 @@ impl<'a> Reader<'a> {
         self.seen = line.number;
     }
 
+    /// The moment when a line's number was read: with times, that was before it was answered.
+    fn reads_number(&mut self, line: &Line) {
+        if line.time.is_some() {
+            self.push(Act::Nothing, line.number, line.number, Some(line));
+        }
+    }
+
     /// A step whose line was written before.
     fn before(&mut self, act: Act, line: &Line) {
         self.after(Act::Nothing, line);
@@ -189,6 +196,7 @@ impl<'a> Reader<'a> {
         let line = &self.trace.lines[at];
         if let Some(touched) = touched(self.history, line.op, self.in_read_walk(at)) {
             self.touch(line, touched);
+            self.reads_number(line);
             self.end_walks(at);
             return Ok(());
         }
