@@ -282,3 +282,17 @@ fn readers_come_between_the_operations_under_a_read_lock() {
 
     assert_eq!(explained.effort.without_windows, 0);
 }
+
+/// R16, R35: an upgrade among transactions, with times: the transactions and the reader keep to where the lock lets them be.
+#[test]
+fn an_upgrade_keeps_its_place_among_transactions() {
+    let upgrades = "0 tdb_open 1009 0x800 0x42 #3+1\n0 tdb_chainlock_read 1:62 #7+7\n0 tdb_exists 1:61 = 1 #15+7 v0\n\
+        0 tdb_store 1:62 2:7878 0x2 = -1 #23+27 v0\n0 tdb_fetch 1:61 = 2:785f #69+5 v0\n\
+        0 tdb_store 1:62 2:7878 0x2 = -1 #77+13 v0\n0 tdb_chainunlock_read 1:62 #105+1\n0 tdb_close #117+21\n";
+    let cancels = "0 tdb_open 1009 0x800 0x42 #5+1\n0 tdb_transaction_start #17+9\n1 tdb_storev 1:62 0: 0x3 = -1 #35+3\n\
+        1 tdb_transaction_cancel #39+5\n0 tdb_exists 1:62 = 1 #51+85 v0\n0 tdb_fetch 1:62 = 1:78 #141+45 v0\n0 tdb_close #195+1\n";
+    let commits = "0 tdb_open 1009 0x800 0x42 #53+1\n0 tdb_transaction_start #55+53\n0 tdb_transaction_commit #109+1\n\
+        0 tdb_close #111+3\n";
+    let texts = [upgrades, cancels, commits].map(str::to_owned);
+    replay("an_upgrade_keeps_its_place_among_transactions", &texts);
+}
