@@ -82,6 +82,8 @@ pub enum Kind {
     Transaction,
     /// Each key has an order, but all of them together have none.
     Cycle,
+    /// Locks that exclude each other were held at one time.
+    Locks,
     /// Plain sequence numbers do not agree with the results or with each other; they are set aside.
     Numbers,
     /// Exact sequence numbers do not agree with the results or with each other.

@@ -11,6 +11,7 @@ use tdb_replay::replay::{Options, run};
 use tdb_replay::schedule::Schedule;
 use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance};
+use tdb_replay::verdict::{Kind, Verdict};
 
 /// A trace of these lines, with an open line and a close around them.
 fn trace(lines: &[&str]) -> String {
@@ -281,4 +282,85 @@ fn readers_come_between_the_operations_under_a_read_lock() {
     let explained = replay(test, &[changes, holds, reads]);
 
     assert_eq!(explained.effort.without_windows, 0);
+}
+
+/// R16, R35: an upgrade among transactions, with times: the transactions and the reader keep to where the lock lets them be.
+#[test]
+fn an_upgrade_keeps_its_place_among_transactions() {
+    let upgrades = "0 tdb_open 1009 0x800 0x42 #3+1\n0 tdb_chainlock_read 1:62 #7+7\n0 tdb_exists 1:61 = 1 #15+7 v0\n\
+        0 tdb_store 1:62 2:7878 0x2 = -1 #23+27 v0\n0 tdb_fetch 1:61 = 2:785f #69+5 v0\n\
+        0 tdb_store 1:62 2:7878 0x2 = -1 #77+13 v0\n0 tdb_chainunlock_read 1:62 #105+1\n0 tdb_close #117+21\n";
+    let cancels = "0 tdb_open 1009 0x800 0x42 #5+1\n0 tdb_transaction_start #17+9\n1 tdb_storev 1:62 0: 0x3 = -1 #35+3\n\
+        1 tdb_transaction_cancel #39+5\n0 tdb_exists 1:62 = 1 #51+85 v0\n0 tdb_fetch 1:62 = 1:78 #141+45 v0\n0 tdb_close #195+1\n";
+    let commits = "0 tdb_open 1009 0x800 0x42 #53+1\n0 tdb_transaction_start #55+53\n0 tdb_transaction_commit #109+1\n\
+        0 tdb_close #111+3\n";
+    let texts = [upgrades, cancels, commits].map(str::to_owned);
+    replay("an_upgrade_keeps_its_place_among_transactions", &texts);
+}
+
+/// The lines that `order` and `check` name for a history that is impossible, as trace and line.
+fn broken(texts: &[String]) -> Vec<(u16, u32)> {
+    let history = read(texts).unwrap_or_else(|error| panic!("{error}"));
+    let Err(failure) = explain(&history, Hashing::recorded(&history), Default::default()) else {
+        panic!("this has no order: {texts:?}");
+    };
+    assert_eq!(failure.verdict(), Verdict::Impossible);
+    let contradiction = &failure.contradictions[0];
+    assert_eq!(contradiction.kind, Kind::Locks);
+    let line = |trace: u16, row: u32| history.traces[usize::from(trace)].rows.line(row as usize);
+    contradiction.lines.iter().map(|at| (at.trace, line(at.trace, at.row))).collect()
+}
+
+/// R37: two processes that hold one lock at once, by exact times, are impossible, whichever locks those are; both lines are
+/// named.
+#[test]
+fn holders_that_exclude_each_other_do_not_overlap() {
+    let hold = |lock: &str, unlock: &str, at: u32| {
+        let (end, close) = (at + 100, at + 110);
+        format!(
+            "0 tdb_open 1009 0x800 0x42 #0+1\n0 {lock} #{at}+10\n0 {unlock} #{end}+5\n0 tdb_close #{close}+1\n"
+        )
+    };
+    let locks = [
+        ("tdb_chainlock 1:61", "tdb_chainunlock 1:61"),
+        ("tdb_chainlock_read 1:61", "tdb_chainunlock_read 1:61"),
+        ("tdb_chainlock 1:62", "tdb_chainunlock 1:62"),
+        ("tdb_lockall", "tdb_unlockall"),
+        ("tdb_lockall_read", "tdb_unlockall_read"),
+        ("tdb_traverse_start", "tdb_traverse_end"),
+    ];
+    // Which of them exclude which, by their places in the list.
+    let exclude: &[&[usize]] = &[&[0, 1, 3, 4], &[0, 3], &[2, 3, 4], &[0, 1, 2, 3, 4], &[0, 2, 3], &[5]];
+    for (one, (lock, unlock)) in locks.into_iter().enumerate() {
+        for (other, (other_lock, other_unlock)) in locks.into_iter().enumerate() {
+            let apart = [hold(lock, unlock, 100), hold(other_lock, other_unlock, 300)];
+            let history = read(&apart).expect("it is grammatical");
+            assert!(explain(&history, Hashing::recorded(&history), Default::default()).is_ok(), "{apart:?}");
+            let together = [hold(lock, unlock, 100), hold(other_lock, other_unlock, 150)];
+            if exclude[one].contains(&other) {
+                assert_eq!(broken(&together), [(0, 2), (1, 2)], "{together:?}");
+            } else {
+                let history = read(&together).expect("it is grammatical");
+                let explained = explain(&history, Hashing::recorded(&history), Default::default());
+                assert!(explained.is_ok(), "{together:?}");
+            }
+        }
+    }
+}
+
+/// R37: what needs a lock does not begin and end while another process holds it. What only reaches into that time may have waited.
+#[test]
+fn what_needs_a_lock_is_not_done_while_another_holds_it() {
+    let holds = "0 tdb_open 1009 0x800 0x42 #0+1\n0 tdb_chainlock 1:61 #100+10\n0 tdb_chainunlock 1:61 #200+5\n\
+        0 tdb_close #300+1\n";
+    let reads = |start: u32, duration: u32| {
+        format!(
+            "0 tdb_open 1009 0x800 0x42 #0+1\n0 tdb_fetch 1:61 = NULL #{start}+{duration} v0\n0 tdb_close #300+1\n"
+        )
+    };
+    assert_eq!(broken(&[holds.to_owned(), reads(120, 10)]), [(0, 2), (1, 2)]);
+    for (start, duration) in [(105, 10), (195, 10), (90, 150)] {
+        let history = read(&[holds.to_owned(), reads(start, duration)]).expect("it is grammatical");
+        assert!(explain(&history, Hashing::recorded(&history), Default::default()).is_ok(), "{start}");
+    }
 }

@@ -195,6 +195,7 @@ impl Contradiction {
             (None, Kind::Key) => "these operations have no order in which each result is true",
             (None, Kind::Times) => "these operations have no order that keeps their times",
             (None, Kind::Transaction) => "these results of one transaction exclude each other",
+            (None, Kind::Locks) => "a lock was held while another process had or needed what it excludes",
             (None, Kind::Cycle) => "each of these must come before another one of them",
             (None, Kind::Numbers) => {
                 "the sequence numbers of these lines cannot all be right, and are set aside"

@@ -5,6 +5,7 @@
 
 use super::attempt::{Attempt, Measure, Question, Task};
 use super::dead;
+use super::exclusion;
 use super::joint::{Believed, Outcome};
 use super::merge::Merged;
 use super::solve::Effort;
@@ -74,6 +75,11 @@ impl Unexplained {
 
 /// Finds the order of `history` for a database that hashes as `target` says.
 pub fn explain(history: &History, target: Hashing, question: Question) -> Result<Explained, Unexplained> {
+    if question.times
+        && let Some(broken) = exclusion::broken(history)
+    {
+        return Err(Unexplained::of(broken));
+    }
     let task = Task { history, target, question };
     let measure = Measure::of(history, question.times);
     let (first, mut notes) = settle_unfinished(task, measure);

@@ -14,6 +14,7 @@
 //! * [`keys`], [`held`], [`traversals`], [`queue`]: the states that the merge keeps. [`locks`]: who excludes whom.
 //! * [`conflicts`], [`clock`], [`waits`]: what a row must come after, what of that is known already, and what is left.
 //! * [`saved`]: an order in a file.
+//! * [`exclusion`]: locks that cannot have been held together.
 //! * [`unfinished`]: what was under way when its process died.
 //! * [`times`]: what times say of the order.
 //! * [`dead`], [`attempt`], [`explain`]: from traces to the order, with what had to be assumed.
@@ -25,6 +26,7 @@ pub mod counting;
 pub mod dead;
 pub mod events;
 pub mod exact;
+mod exclusion;
 pub mod explain;
 pub mod held;
 pub mod joint;
