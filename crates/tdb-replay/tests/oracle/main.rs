@@ -138,12 +138,22 @@ fn is_known(history: &History, dispute: &Dispute) -> bool {
                 | Op::TraverseStart { .. }
         )
     });
+    let reads = has(|op| {
+        matches!(
+            op,
+            Op::Lockall { write: false }
+                | Op::LockallTry { write: false, .. }
+                | Op::Chainlock { write: false, .. }
+                | Op::ChainlockTry { write: false, .. }
+        )
+    });
     let recorded = history.traces.iter().any(Trace::is_recorded);
     // By its times it may have been cleared in between, which the oracle does not know.
     let begins_again = history.beginning == Beginning::ClearIfFirst
         && history.traces.iter().skip(1).any(|trace| trace.opened == 0 && trace.opened_time.is_some());
     match dispute {
-        Dispute::Verdict(Explained, _) => storev || transactions || begins_again,
+        // Readers under a lock for reading are taken as one step, though times may put another reader between them.
+        Dispute::Verdict(Explained, _) => storev || transactions || begins_again || (recorded && reads),
         Dispute::Verdict(NumbersDisbelieved, _) => {
             storev || transactions || locks || recorded || has(|op| op == Op::Wipe)
         }
