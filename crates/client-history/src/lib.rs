@@ -7,6 +7,7 @@
 //! * [`plain`]: JSON lines, an operation each
 //! * `jepsen`: events of invocation and completion; `edn`, `json`: their two spellings
 //! * [`check`](mod@check): the verdict, and the lines that contradict each other
+//! * [`longest_explained`]: how far an impossible history can be explained
 //! * [`write`](mod@write): for Knossos and Elle (EDN) and for Porcupine (JSON lines)
 #![forbid(unsafe_code)]
 
@@ -16,10 +17,12 @@ mod jepsen;
 mod json;
 pub mod operation;
 pub mod plain;
+mod prefix;
 pub mod write;
 
 pub use check::{Checked, Finding, Verdict, check};
 pub use operation::{Action, History, Lines, Operation, Outcome};
+pub use prefix::{Prefix, longest_explained};
 pub use write::write;
 
 /// How a history is written down.

@@ -74,6 +74,17 @@ pub struct History {
 }
 
 impl History {
+    /// The same registers, values and clients, and nothing that they did.
+    pub(crate) fn clone_without_operations(&self) -> History {
+        History {
+            operations: Vec::new(),
+            initial: self.initial,
+            values: self.values.clone(),
+            keys: self.keys.clone(),
+            clients: self.clients.clone(),
+        }
+    }
+
     /// The number of a value; `None` for the absent one.
     pub fn value(&mut self, text: Option<&str>) -> Value {
         text.map_or(Value::ABSENT, |text| Value(self.values.number(text) + 1))

@@ -1,6 +1,6 @@
 //! Histories of other stores' clients: read in three forms, judged, written back.
 
-use client_history::{Form, History, Options, Verdict, check, read, write};
+use client_history::{Form, History, Options, Verdict, check, longest_explained, read, write};
 use history::solver::Limits;
 
 fn verdict(text: &str, form: Form) -> Verdict {
@@ -42,6 +42,16 @@ fn a_lost_update_and_a_stale_read_are_impossible() {
     lines.sort_unstable();
     assert!(finding.minimal);
     assert_eq!(lines, [1, 4, 6], "both writes were answered in this order, and the read shows the first");
+}
+
+/// R40: what comes before the contradiction is explained, in an order of its operations.
+#[test]
+fn the_longest_explained_part_ends_where_the_contradiction_shows() {
+    let history = read(STALE_READ, Form::Edn, &Options::default()).unwrap();
+    let prefix = longest_explained(&history, 0, Limits::default());
+    let stale = history.operations.last().unwrap();
+    assert_eq!(prefix.until, Some(stale.call), "the read was called; what it found is not explained");
+    assert_eq!(prefix.order, [0, 1]);
 }
 
 /// R38: an operation whose outcome is unknown may have happened at any time after its call, anywhere in a client's life.

@@ -1,5 +1,9 @@
 //! `quorate check`: whether a history can be explained.
 
+mod picture;
+
+use std::path::PathBuf;
+
 use clap::Args;
 use tdb_replay::check::check;
 use tdb_replay::check::report::Report;
@@ -8,6 +12,7 @@ use crate::Outcome;
 use crate::clients::{self, Reading};
 use crate::failure::with_verdicts;
 use crate::input::{Search, Traces, end_with, print_json, show};
+use crate::picture::write_page;
 
 /// Check whether a history is consistent
 ///
@@ -37,19 +42,25 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Draw the contradiction, if there is one, into this HTML page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     #[command(flatten)]
     clients: Reading,
 }
 
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Outcome {
-    if let Some((path, form)) = arguments.clients.recognize(arguments.traces.paths())? {
+    if let Some(file) = arguments.clients.recognize(arguments.traces.paths())? {
         let limits = arguments.search.question().limits;
-        return clients::check(path, form, &arguments.clients, limits, arguments.json);
+        return clients::check(file, &arguments.clients, limits, arguments.json, arguments.html.as_deref());
     }
     let history = arguments.traces.read_for_verdict(arguments.json)?;
     let checked = check(&history, arguments.search.question());
     let report = Report::of(&history, &checked);
+    if let Some(file) = &arguments.html {
+        write_page(file, &picture::of(&history, &checked))?;
+    }
     if arguments.json {
         print_json(&report)?;
     } else {

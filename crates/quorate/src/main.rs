@@ -5,7 +5,7 @@
 //! * [`replay`]: traces run again.
 //! * [`stat`], [`check`], [`order`], [`reduce`], [`slice`](mod@slice), [`generate`]: traces counted, explained, put in order, cut,
 //!   made up.
-//! * [`clients`]: histories of other stores' clients.
+//! * [`clients`]: histories of other stores' clients; [`picture`]: a history drawn around its contradiction.
 //! * [`serve`]: replicas of databases; [`status`]: what a database server is and knows; [`copy`]: its database as a file.
 //! * [`rx`]: questions to Rx servers, and measurements.
 //! * [`tdb`]: tools for TDB files.
@@ -18,6 +18,7 @@ mod failure;
 mod generate;
 mod input;
 mod order;
+mod picture;
 mod reduce;
 mod replay;
 mod rx;

@@ -274,6 +274,10 @@ fn client_histories_are_checked_and_exported() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["verdict"], "impossible");
     assert_eq!(report["findings"][0]["operations"][1]["line"], 2);
+    let page = place.path("page.html");
+    refused(&["check", "--html", &page, &bad], 1, "");
+    let page = std::fs::read_to_string(page).expect("a page");
+    assert!(page.contains("bad.jsonl:2") && page.contains("class=\"contradicts\""), "{page}");
     let edn = write("bad.edn", &out(&quorate(&["export", "--to", "edn", &bad])));
     refused(&["check", &edn], 1, "");
     refused(&["check", &write("broken.edn", "{:type")], 3, "broken.edn: line 1");

@@ -3,6 +3,7 @@
 //! A file is such a history by its name, or because `--form` says so.
 
 pub mod export;
+mod picture;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use tdb_replay::verdict::Verdict;
 use crate::Outcome;
 use crate::failure::Failure;
 use crate::input::{end_with, print_json, show};
+use crate::picture::write_page;
 use report::Report;
 
 /// How a client history is written down.
@@ -86,8 +88,14 @@ impl Reading {
     }
 }
 
-/// Checks the history in `path`.
-pub fn check(path: &Path, form: Form, reading: &Reading, limits: Limits, json: bool) -> Outcome {
+/// Checks the history in `path`; draws it into `html`, if that is given.
+pub fn check(
+    (path, form): (&Path, Form),
+    reading: &Reading,
+    limits: Limits,
+    json: bool,
+    html: Option<&Path>,
+) -> Outcome {
     let history = match reading.read(path, form) {
         Err(failure) if json => {
             print_json(&serde_json::json!({"verdict": Verdict::Unreadable, "error": failure.to_string()}))?;
@@ -97,6 +105,9 @@ pub fn check(path: &Path, form: Form, reading: &Reading, limits: Limits, json: b
     };
     let checked = client_history::check(&history, limits);
     let report = Report::of(path, &history, &checked);
+    if let Some(file) = html {
+        write_page(file, &picture::of(path, &history, &checked, limits))?;
+    }
     if json {
         print_json(&report)?;
     } else {
