@@ -1,12 +1,14 @@
 //! `quorate order`: in which order a history can have happened, and what in it limits parallelism.
 
 use std::fmt::{self, Display};
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 use tdb_replay::check::report::{Contradiction, disbelieved};
 use tdb_replay::order::explain::Explained;
+use tdb_replay::order::listing;
 use tdb_replay::order::merge::GroupOf;
 use tdb_replay::order::saved;
 use tdb_replay::report::{OrderReport, PlantedRecord};
@@ -30,6 +32,7 @@ use crate::replay::saved_failure;
 Examples:
   quorate order traces/
   quorate order --out o traces/ && quorate replay --order o /tmp/s.tdb traces/
+  quorate order --text traces/ | grep -n 'tdb_store 4:6b6579'
   quorate order --json traces/ | jq .order.critical_path"
 ))]
 pub struct Arguments {
@@ -46,6 +49,9 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print the order itself: every operation's file, line and call, one a line; the lines of a transaction stand together
+    #[arg(long, conflicts_with = "json")]
+    text: bool,
 }
 
 /// Runs the subcommand.
@@ -61,6 +67,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let found = Found::of(&history, &explained, &schedule);
     if arguments.json {
         print_json(&found)?;
+    } else if arguments.text {
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        listing::write(&mut out, &history, &explained)?;
+        out.flush()?;
     } else {
         show(&found.to_string())?;
     }

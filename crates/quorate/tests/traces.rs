@@ -211,6 +211,45 @@ fn order_finds_and_saves_what_a_replay_takes() {
     refused(&["order", "--quiet", &place.path("none")], 3, "No such file");
 }
 
+/// R40: `order --text` names every line once, in an order in which each trace keeps its own and each result is true.
+#[test]
+fn order_prints_the_operations_in_their_order() {
+    let place = Place::new();
+    // Two writers and a reader: only one order makes what the reader saw true.
+    let (opened, closed) = ("0 tdb_open 131 0x0 0x42\n", "2 tdb_close\n");
+    let write = |name: &str, lines: &str| {
+        let path = place.path(name);
+        std::fs::write(&path, format!("{opened}{lines}{closed}")).expect("a small file can be written");
+        path
+    };
+    let traces = [
+        write("p1.trace", "1 tdb_store 1:61 1:31 0x1 = 0\n2 tdb_fetch 1:61 = 1:32\n"),
+        write("p2.trace", "1 tdb_fetch 1:61 = 1:31\n2 tdb_store 1:61 1:32 0x1 = 0\n"),
+    ];
+    let text = out(&quorate(&["order", "--quiet", "--text", &traces[0], &traces[1]]));
+    let of_key: Vec<&str> = text.lines().filter(|line| line.contains("1:61")).collect();
+    let expected = [
+        format!("{}:2: 1 tdb_store 1:61 1:31 0x1 = 0", traces[0]),
+        format!("{}:2: 1 tdb_fetch 1:61 = 1:31", traces[1]),
+        format!("{}:3: 2 tdb_store 1:61 1:32 0x1 = 0", traces[1]),
+        format!("{}:3: 2 tdb_fetch 1:61 = 1:32", traces[0]),
+    ];
+    assert_eq!(of_key, expected, "{text}");
+
+    let folder = place.generated("many", &["--processes", "3"]);
+    let text = out(&quorate(&["order", "--quiet", "--text", &folder]));
+    let mut next = std::collections::BTreeMap::new();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (file, number) = (parts.next(), parts.next().and_then(|number| number.parse::<u32>().ok()));
+        let number = number.unwrap_or_else(|| panic!("no line number: {line}"));
+        let last = next.insert(file.map(str::to_owned), number);
+        assert!(last < Some(number), "{line} comes after line {last:?}");
+    }
+    let all = json(&quorate(&["order", "--quiet", "--json", &folder]));
+    assert_eq!(all["lines"], text.lines().count() as u64 + 3, "all lines but the three tdb_open");
+}
+
 /// R32: `check`, `order` and `replay` end with the exit code of the verdict and say its word, in text and in JSON.
 #[test]
 fn verdicts_are_shared_by_check_order_and_replay() {

@@ -13,7 +13,7 @@
 //! * [`events`]: one trace as the merge walks it.
 //! * [`keys`], [`held`], [`traversals`], [`queue`]: the states that the merge keeps. [`locks`]: who excludes whom.
 //! * [`conflicts`], [`clock`], [`waits`]: what a row must come after, what of that is known already, and what is left.
-//! * [`saved`]: an order in a file.
+//! * [`saved`]: an order in a file. [`listing`]: an order as text.
 //! * [`exclusion`]: locks that cannot have been held together.
 //! * [`unfinished`]: what was under way when its process died.
 //! * [`times`]: what times say of the order.
@@ -31,6 +31,7 @@ pub mod explain;
 pub mod held;
 pub mod joint;
 pub mod keys;
+pub mod listing;
 pub mod locks;
 pub mod merge;
 mod queue;

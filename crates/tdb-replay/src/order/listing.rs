@@ -1,0 +1,29 @@
+//! The one order as text, line by line.
+//!
+//! Owns the walk along the ranks: every trace's next row, and of these the one that comes first. It keeps one row a trace,
+//! so an order of any length is written as it goes.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{self, Write};
+
+use super::explain::Explained;
+use crate::check::report::line;
+use crate::trace::History;
+
+/// Writes one line for each row in the one order: its file and line, then what that line says, without its end where it is
+/// long. The rows of a transaction stand together, since they take effect together. Rows that a trace has after its
+/// database died have no place in the order and are left out.
+pub fn write(out: &mut impl Write, history: &History, explained: &Explained) -> io::Result<()> {
+    let ranks = &explained.merged.ranks;
+    let next = |trace: usize, row: usize| {
+        let counts = row < explained.dead[trace] as usize;
+        counts.then(|| Reverse((ranks[trace][row], trace, row)))
+    };
+    let mut first: BinaryHeap<_> = (0..ranks.len()).filter_map(|trace| next(trace, 0)).collect();
+    while let Some(Reverse((_, trace, row))) = first.pop() {
+        writeln!(out, "{}: {}", history.place(trace, row), line(history, trace, row))?;
+        first.extend(next(trace, row + 1));
+    }
+    Ok(())
+}
