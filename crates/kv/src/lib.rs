@@ -8,7 +8,7 @@
 //! * [`command`]: the table of commands, and what each does
 //! * [`keyspace`]: keys, their expiry and revisions, within one transaction
 //! * [`entry`], [`fields`]: what a record holds
-//! * [`records`]: the records themselves
+//! * [`records`]: the records themselves; [`image`]: those of a TDB transaction
 //! * `number`, [`pattern`]: texts that commands read
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ pub mod command;
 pub mod entry;
 pub mod error;
 pub mod fields;
+pub mod image;
 pub mod keyspace;
 mod number;
 pub mod pattern;
@@ -23,5 +24,6 @@ pub mod records;
 
 pub use command::{Command, find, run};
 pub use error::{CommandError, StorageError};
+pub use image::Image;
 pub use keyspace::{Clocks, Keyspace};
 pub use records::Records;
