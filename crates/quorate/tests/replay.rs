@@ -241,7 +241,7 @@ fn a_replay_is_recorded_in_the_form_asked_for() {
     let wrong = [Path::new(&record), Path::new("--record-form=short"), &place.path("v.tdb"), &example];
     let output = quorate(&wrong);
     assert_eq!(code(&output), 2);
-    assert!(text(&output.stderr).contains("write plain, exact or extended"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("expected plain, exact, extended"), "{}", text(&output.stderr));
 }
 
 fn must_be_a_history(place: &Place, traces: &Path) {
