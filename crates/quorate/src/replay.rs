@@ -4,7 +4,8 @@
 //! read and ordered, and no existing database is overwritten without `--force`.
 
 use std::fmt::Display;
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ use tdb_replay::schedule::Schedule;
 use tdb_replay::stat::Statistics;
 use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Trace};
+use tdb_replay::trace_events;
 use tdb_replay::verdict::Verdict;
 use tdb_trace::TraceForm;
 
@@ -70,6 +72,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
+    /// Write the last run as Chrome's trace events too, which Perfetto opens: work, waits, and arrows for whom they were
+    #[arg(long, value_name = "FILE")]
+    trace_events: Option<PathBuf>,
+
     /// Write the order that was found to a file, for --order
     #[arg(long, value_name = "FILE")]
     save_order: Option<PathBuf>,
@@ -113,6 +119,7 @@ const EXAMPLES: &str = with_verdicts!(
 Examples:
   quorate replay /tmp/scratch.tdb traces/                  all traces in a folder
   quorate replay --html report.html /tmp/s.tdb traces/     with a page that shows who waited for whom
+  quorate replay --trace-events e.json /tmp/s.tdb traces/  the same for Perfetto (ui.perfetto.dev)
   quorate replay --runs 5 --json /tmp/s.tdb p1.trace.zst p2.trace.zst
   quorate replay --save-order o /tmp/s.tdb traces/         then, as often as one likes: --order o
   quorate replay --engine memory /tmp/s.tdb traces/        what the tool itself costs
@@ -163,8 +170,10 @@ fn speed(text: &str) -> Result<f64, String> {
 
 /// A report for each engine.
 fn replay(arguments: &Arguments) -> Result<Vec<Report>, Failure> {
-    if arguments.html.is_some() && arguments.engine.len() > 1 {
-        return Err(Failure::input("--html shows one engine; name one"));
+    let pictures = [("--html", &arguments.html), ("--trace-events", &arguments.trace_events)];
+    if let Some((option, _)) = pictures.iter().find(|(_, file)| file.is_some() && arguments.engine.len() > 1)
+    {
+        return Err(Failure::input(format!("{option} shows one engine; name one")));
     }
     check_scratch(&arguments.scratch, arguments.force)?;
     let start = Instant::now();
@@ -182,6 +191,10 @@ fn replay(arguments: &Arguments) -> Result<Vec<Report>, Failure> {
         let report = Report::new(&prepared, name, !arguments.no_check, runs);
         if let Some(file) = &arguments.html {
             write_page(file, &history, &report, &timeline)?;
+        }
+        if let Some(file) = &arguments.trace_events {
+            write_events(file, &history, &timeline)
+                .map_err(|error| Failure::system(format!("cannot write {}: {error}", file.display())))?;
         }
         reports.push(report);
     }
@@ -203,9 +216,19 @@ fn check_times(history: &History, arguments: &Arguments) -> Result<(), Failure> 
 /// Keys that the page names.
 const HOT_KEYS: usize = 10;
 
-fn write_page(file: &Path, history: &History, report: &Report, timeline: &Timeline) -> Result<(), Failure> {
+fn names(history: &History) -> Vec<String> {
     let name = |trace: &Trace| trace.path.file_name().unwrap_or(trace.path.as_os_str()).display().to_string();
-    let names: Vec<String> = history.traces.iter().map(name).collect();
+    history.traces.iter().map(name).collect()
+}
+
+fn write_events(file: &Path, history: &History, timeline: &Timeline) -> std::io::Result<()> {
+    let mut out = BufWriter::new(File::create(file)?);
+    trace_events::write(&mut out, timeline, &names(history))?;
+    out.flush()
+}
+
+fn write_page(file: &Path, history: &History, report: &Report, timeline: &Timeline) -> Result<(), Failure> {
+    let names = names(history);
     let page = Page { report, timeline, statistics: &Statistics::of(history, HOT_KEYS), names: &names };
     std::fs::write(file, page.to_string())
         .map_err(|error| Failure::system(format!("cannot write {}: {error}", file.display())))
@@ -286,7 +309,7 @@ fn run_all(
     let options = Options {
         check: !arguments.no_check,
         latency: !arguments.no_latency,
-        timeline: arguments.html.is_some(),
+        timeline: arguments.html.is_some() || arguments.trace_events.is_some(),
         speed: arguments.speed,
         ..Options::default()
     };

@@ -186,6 +186,7 @@ fn engines_are_shown_side_by_side() {
     assert_eq!(names, [Some("tdb"), Some("libtdb"), Some("memory")]);
     assert!((0..3).all(|nth| report["engines"][nth]["mismatches"] == 0), "{report}");
     refused(&several("tdb,memory", "--html=x.html"), 2, &["--html shows one engine"]);
+    refused(&several("tdb,memory", "--trace-events=x.json"), 2, &["--trace-events shows one engine"]);
 }
 
 /// R18: recorded times are kept, stretched as asked; traces without times are refused.
@@ -240,7 +241,7 @@ fn a_replay_is_recorded_in_the_form_asked_for() {
     let wrong = [Path::new(&record), Path::new("--record-form=short"), &place.path("v.tdb"), &example];
     let output = quorate(&wrong);
     assert_eq!(code(&output), 2);
-    assert!(text(&output.stderr).contains("write plain, exact or extended"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("expected plain, exact, extended"), "{}", text(&output.stderr));
 }
 
 fn must_be_a_history(place: &Place, traces: &Path) {
@@ -293,4 +294,63 @@ fn progress_is_for_terminals() {
     assert_eq!(on_terminal("--quiet", "quiet.tdb").as_deref(), Some(""));
     let piped = quorate(&[&place.path("piped.tdb"), &example]);
     assert_eq!((code(&piped), text(&piped.stderr)), (0, ""));
+}
+
+/// R24, R40: the page names traces in natural order and holds its waits as data that no name can end; nothing comes from
+/// elsewhere.
+#[test]
+fn a_page_is_whole_and_names_cannot_end_its_data() {
+    let place = Place::new();
+    let traces: Vec<_> = ["p10</script>.trace", "p2.trace", "p1.trace"]
+        .map(|name| place.file(&name.replace('/', "\u{2215}"), "0 tdb_open 131 0x0 0x42\n0 tdb_close\n"))
+        .into();
+    let page = place.path("page.html");
+    let html = PathBuf::from(format!("--html={}", page.display()));
+    let output = quorate(&[&html, &place.path("s.tdb"), &traces[0], &traces[1], &traces[2]]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(page).expect("the page was written");
+    let data = page.split_once("id=\"waits\">").and_then(|(_, rest)| rest.split_once("</script>"));
+    let data = data.expect("the page has data").0;
+    assert!(!data.contains('<'), "{data}");
+    let data: serde_json::Value = serde_json::from_str(data).expect("it is JSON");
+    assert_eq!(data["names"], serde_json::json!(["p1.trace", "p2.trace", "p10<\u{2215}script>.trace"]));
+    assert_eq!(page.matches("<script").count(), page.matches("</script>").count());
+    for outside in ["src=", "href=", "url(", "@import", "fetch("] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+}
+
+/// R40: what `--trace-events` writes is what viewers of Chrome's trace events read.
+#[test]
+fn trace_events_are_whole_and_flows_pair() {
+    let place = Place::new();
+    let traces = testbed::repository().join("examples/traces/four-processes");
+    let events = place.path("events.json");
+    let option = PathBuf::from(format!("--trace-events={}", events.display()));
+    let output = quorate(&[&option, &place.path("s.tdb"), &traces]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let events: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(events).expect("it was written")).expect("it is JSON");
+    let events = events["traceEvents"].as_array().expect("a list");
+    let mut flows = std::collections::BTreeMap::<u64, Vec<(&str, f64)>>::new();
+    for event in events {
+        let phase = event["ph"].as_str().expect("each has a phase");
+        assert!(event["pid"].is_u64() && event["tid"].is_u64(), "{event}");
+        let at = event["ts"].as_f64().expect("each has a time");
+        assert!(at >= 0.0, "{event}");
+        match phase {
+            "X" => assert!(event["dur"].as_f64() >= Some(0.0), "{event}"),
+            "s" | "f" => flows.entry(event["id"].as_u64().expect("an id")).or_default().push((phase, at)),
+            _ => assert_eq!(phase, "M"),
+        }
+    }
+    for (id, ends) in &flows {
+        assert!(matches!(ends[..], [("s", from), ("f", to)] if from <= to), "flow {id}: {ends:?}");
+    }
+    let named = events.iter().filter(|event| event["name"] == "thread_name").count();
+    let worked: std::collections::BTreeSet<_> =
+        events.iter().filter(|event| event["name"] == "work").map(|event| event["tid"].as_u64()).collect();
+    assert_eq!((named, worked.len()), (4, 4));
+    let waited = events.iter().filter(|event| event["ph"] == "X" && event["cat"] == "wait").count();
+    assert_eq!(waited, flows.len());
 }

@@ -8,6 +8,7 @@
 //! * [`engine`]: what a replay runs on.
 //! * [`replay`]: workers, turns, comparisons.
 //! * [`beside`]: the same on several engines. [`report`]: what came of it, for people and for programs; [`page`]: the same as one HTML page.
+//! * [`trace_events`]: a run for viewers of Chrome's trace events.
 //!
 //! Beside that flow:
 //!
@@ -37,4 +38,5 @@ pub mod schedule;
 pub mod slice;
 pub mod stat;
 pub mod trace;
+pub mod trace_events;
 pub mod verdict;

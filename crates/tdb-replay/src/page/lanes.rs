@@ -1,68 +1,100 @@
 //! The timeline: a row for each trace, slices of time from work to wait, the critical path above the rows.
+//!
+//! Names and times are text beside the picture, so they keep their size on any screen; only the picture is stretched.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
-use super::Escaped;
+use super::{Escaped, duration, names};
 use crate::replay::timeline::{Segment, Timeline};
 
 /// Equal parts that the run is cut into.
 const SLICES: usize = 400;
 /// Steps between "at work" and "waiting"; slices of one step side by side are one rectangle.
 const LEVELS: f64 = 6.0;
-/// Widths in units of the picture.
-const LABEL: f64 = 130.0;
+/// Width in units of the picture.
 const WIDTH: f64 = 1000.0;
 /// Names longer than this are cut in front, where paths are alike.
 const NAME_LETTERS: usize = 18;
+/// Height of the critical path's line, and room above and below a row's strip, in pixels.
+const PATH: f64 = 2.5;
+const ABOVE: f64 = 4.0;
+const BELOW: f64 = 2.0;
+
+/// Which trace stands in which row.
+pub struct Rows<'a> {
+    /// The traces, from the first row on.
+    pub order: Vec<usize>,
+    places: Vec<usize>,
+    names: &'a [String],
+}
+
+impl<'a> Rows<'a> {
+    /// In the order of names.
+    pub fn new(names: &'a [String]) -> Rows<'a> {
+        let order = names::order(names);
+        let mut places = vec![0; order.len()];
+        (0..).zip(&order).for_each(|(place, &trace)| places[trace] = place);
+        Rows { order, places, names }
+    }
+
+    /// The row of a trace.
+    pub fn place(&self, trace: usize) -> usize {
+        self.places.get(trace).copied().unwrap_or(trace)
+    }
+
+    /// The name of a trace.
+    pub fn name(&self, trace: usize) -> &'a str {
+        self.names.get(trace).map_or("", String::as_str)
+    }
+}
 
 /// Draws the rows.
 pub fn draw(
     out: &mut fmt::Formatter<'_>,
     timeline: &Timeline,
     path: &[Segment],
-    names: &[String],
+    rows: &Rows<'_>,
 ) -> fmt::Result {
     let row = match timeline.lanes.len() {
         0..=8 => 26.0,
         9..=24 => 18.0,
-        _ => 13.0,
+        _ => 14.0,
     };
-    let height = row * timeline.lanes.len() as f64 + 24.0;
+    let height = row * timeline.lanes.len() as f64;
     let end = timeline.end().max(1) as f64;
-    let x = |time: f64| LABEL + time / end * WIDTH;
-    writeln!(out, "<svg viewBox=\"0 0 {} {height}\" role=\"img\">", LABEL + WIDTH + 10.0)?;
+    let x = |time: f64| time / end * WIDTH;
+    writeln!(out, "<div class=\"timeline\"><div class=\"names\" style=\"line-height:{row}px\">")?;
+    rows.order.iter().try_for_each(|&trace| label(out, rows.name(trace)))?;
+    writeln!(
+        out,
+        "</div><svg id=\"timeline\" viewBox=\"0 0 {WIDTH} {height}\" style=\"height:{height}px\" \
+         preserveAspectRatio=\"none\" role=\"img\" aria-label=\"When each trace worked and waited\">"
+    )?;
     for (trace, lane) in timeline.lanes.iter().enumerate() {
-        let y = row * trace as f64 + 4.0;
-        let name = names.get(trace).map_or("", String::as_str);
-        label(out, name, y + row / 2.0)?;
+        let y = row * rows.place(trace) as f64 + ABOVE;
         let slices = timeline.waiting(trace, SLICES);
-        strip(out, &slices, (x(lane.end as f64) - LABEL) / WIDTH, y, row - 6.0)?;
+        strip(out, &slices, x(lane.end as f64) / WIDTH, y, row - ABOVE - BELOW)?;
     }
     for segment in path {
-        let y = row * f64::from(segment.trace) + 2.0;
+        let y = row * rows.place(usize::from(segment.trace)) as f64 + (ABOVE - PATH) / 2.0;
         let (from, to) = (x(segment.from as f64), x(segment.to as f64));
         writeln!(
             out,
-            "<rect class=\"path\" x=\"{from:.2}\" y=\"{y}\" width=\"{:.2}\" height=\"2.5\"/>",
-            to - from
+            "<rect class=\"path\" x=\"{from:.2}\" y=\"{y}\" width=\"{:.2}\" height=\"{PATH}\"/>",
+            (to - from).max(0.01)
         )?;
     }
-    axis(out, end, height)?;
-    writeln!(out, "</svg>")
+    writeln!(out, "</svg><div></div><div class=\"axis\">")?;
+    axis(out, end)?;
+    writeln!(out, "</div></div>")
 }
 
-fn label(out: &mut fmt::Formatter<'_>, name: &str, y: f64) -> fmt::Result {
+fn label(out: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
     let letters = name.chars().count();
     let cut = letters.saturating_sub(NAME_LETTERS);
     let shown: String = name.chars().skip(cut).collect();
     let dots = if cut > 0 { "\u{2026}" } else { "" };
-    writeln!(
-        out,
-        "<text x=\"{}\" y=\"{y}\" class=\"name\"><title>{}</title>{dots}{}</text>",
-        LABEL - 6.0,
-        Escaped(name),
-        Escaped(&shown)
-    )
+    writeln!(out, "<div title=\"{}\">{dots}{}</div>", Escaped(name), Escaped(&shown))
 }
 
 /// One row: rectangles of slices that wait about equally much. `part` of the whole width is the worker's life.
@@ -74,45 +106,24 @@ fn strip(out: &mut fmt::Formatter<'_>, slices: &[f64], part: f64, y: f64, height
         let this = level(slices[from]);
         let length = slices[from..lived].iter().take_while(|&&next| level(next) == this).count();
         let to = from + length;
-        let width = |slices_count: usize| slices_count as f64 / slices.len() as f64 * WIDTH;
-        let right = if to == lived { part * WIDTH } else { width(to) };
-        writeln!(
-            out,
-            "<rect x=\"{:.1}\" y=\"{y}\" width=\"{:.1}\" height=\"{height}\" class=\"work\"/>",
-            LABEL + width(from),
-            (right - width(from)).max(0.1)
-        )?;
+        let left = from as f64 / slices.len() as f64 * WIDTH;
+        let right = if to == lived { part * WIDTH } else { to as f64 / slices.len() as f64 * WIDTH };
+        let width = (right - left).max(0.1);
+        let place = format!("x=\"{left:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{height}\"");
+        writeln!(out, "<rect {place} class=\"work\"/>")?;
         if this > 0.0 {
-            writeln!(
-                out,
-                "<rect x=\"{:.1}\" y=\"{y}\" width=\"{:.1}\" height=\"{height}\" class=\"wait\" opacity=\"{:.2}\"/>",
-                LABEL + width(from),
-                (right - width(from)).max(0.1),
-                this / LEVELS
-            )?;
+            writeln!(out, "<rect {place} class=\"wait\" opacity=\"{:.2}\"/>", this / LEVELS)?;
         }
         from = to;
     }
     Ok(())
 }
 
-fn axis(out: &mut fmt::Formatter<'_>, end: f64, height: f64) -> fmt::Result {
-    for fifth in 0..=5 {
-        let part = f64::from(fifth) / 5.0;
-        let anchor = match fifth {
-            0 => "start",
-            5 => "end",
-            _ => "middle",
-        };
-        let mut text = String::new();
-        write!(text, "{}", super::duration(end * part / 1e9))?;
-        writeln!(
-            out,
-            "<text x=\"{:.1}\" y=\"{:.1}\" class=\"axis\" text-anchor=\"{anchor}\">{}</text>",
-            LABEL + part * WIDTH,
-            height - 6.0,
-            if fifth == 0 { "0" } else { text.as_str() }
-        )?;
+/// Times below the rows. A narrow screen shows every second one.
+fn axis(out: &mut fmt::Formatter<'_>, end: f64) -> fmt::Result {
+    write!(out, "<span>0</span>")?;
+    for quarter in 1..=4 {
+        write!(out, "<span>{}</span>", duration(end * f64::from(quarter) / 4.0 / 1e9))?;
     }
     Ok(())
 }

@@ -1,14 +1,20 @@
 //! The report as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
 //!
-//! Owns what the page shows and in which order. Colours are CSS variables, for light and dark; pictures are SVG.
+//! Owns what the page shows and in which order. Colours are CSS variables, for light and dark; pictures are SVG. A script
+//! of its own names the wait under the pointer; without it the page lacks nothing else.
 //!
-//! * [`lanes`]: the timeline of the traces with waits and the critical path.
+//! * [`lanes`]: the timeline of the traces with waits and the critical path. [`names`]: the order of its rows.
+//! * [`waits`]: who waited for whom.
 //! * [`bars`]: latency histograms.
 
 mod bars;
 mod lanes;
+pub(crate) mod names;
+mod waits;
 
 use std::fmt::{self, Display, Write};
+
+use lanes::Rows;
 
 use crate::replay::timeline::{Segment, Timeline};
 use crate::report::Report;
@@ -27,6 +33,7 @@ pub struct Page<'a> {
 }
 
 const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("hover.js");
 
 /// Text as it must stand in HTML.
 struct Escaped<'a>(&'a str);
@@ -49,6 +56,7 @@ impl Display for Escaped<'_> {
 impl Display for Page<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.timeline.critical_path();
+        let rows = Rows::new(self.names);
         writeln!(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">")?;
         writeln!(out, "<meta name=\"viewport\" content=\"width=device-width\">")?;
         writeln!(
@@ -57,12 +65,12 @@ impl Display for Page<'_> {
             self.report.traces
         )?;
         self.summary(out)?;
-        self.lanes(out, &path)?;
-        self.limits(out, &path)?;
+        self.lanes(out, &path, &rows)?;
+        self.limits(out, &path, &rows)?;
         self.latencies(out)?;
         self.keys(out)?;
         self.details(out)?;
-        writeln!(out, "</body></html>")
+        writeln!(out, "<script>{SCRIPT}</script></body></html>")
     }
 }
 
@@ -93,18 +101,26 @@ impl Page<'_> {
         writeln!(out, "</dl>")
     }
 
-    fn lanes(&self, out: &mut fmt::Formatter<'_>, path: &[Segment]) -> fmt::Result {
+    fn lanes(&self, out: &mut fmt::Formatter<'_>, path: &[Segment], rows: &Rows<'_>) -> fmt::Result {
         writeln!(out, "<h2>Timeline</h2>")?;
         writeln!(
             out,
             "<p>Each row is a trace, from the start to its last operation. <span class=\"key work\"></span> at work, \
-             <span class=\"key wait\"></span> waiting for another trace; in between, both within one slice. The line \
-             above a row is the critical path: work that the run's length comes from.</p>"
+             <span class=\"key wait\"></span> waiting for another trace; a shade between the two: both, within one of \
+             the slices that the run is cut into; <span class=\"key\"></span> ended. <span class=\"key path\"></span> above a \
+             row: the critical path, work that the run's length comes from.</p>"
         )?;
-        lanes::draw(out, self.timeline, path, self.names)
+        writeln!(
+            out,
+            "<p class=\"script\" hidden>Point at a row to see whom it waited for: \
+             <span class=\"key waiter\"></span> the wait, <span class=\"key awaited\"></span> the trace waited for.</p>"
+        )?;
+        lanes::draw(out, self.timeline, path, rows)?;
+        waits::data(out, self.timeline, rows)?;
+        writeln!(out, "<div id=\"tip\" hidden></div>")
     }
 
-    fn limits(&self, out: &mut fmt::Formatter<'_>, path: &[Segment]) -> fmt::Result {
+    fn limits(&self, out: &mut fmt::Formatter<'_>, path: &[Segment], rows: &Rows<'_>) -> fmt::Result {
         let order = &self.report.order;
         let parallel = f64::from(order.events) / f64::from(order.critical_path.max(1));
         writeln!(out, "<h2>What limits parallelism</h2>")?;
@@ -117,24 +133,33 @@ impl Page<'_> {
             grouped(self.report.waits.unsatisfied),
             duration(self.report.waits.seconds),
         )?;
+        writeln!(out, "<div class=\"beside\">")?;
+        self.traces(out, path, rows)?;
+        waits::table(out, self.timeline, rows)?;
+        writeln!(out, "</div>")
+    }
+
+    /// What each trace's time went to.
+    fn traces(&self, out: &mut fmt::Formatter<'_>, path: &[Segment], rows: &Rows<'_>) -> fmt::Result {
         let end = self.timeline.end().max(1) as f64;
+        writeln!(out, "<div><h3>Where the time went</h3>")?;
         writeln!(out, "<table><tr><th>trace<th>on the critical path<th>waiting<th>waits</tr>")?;
-        for (trace, lane) in self.timeline.lanes.iter().enumerate() {
+        for &trace in &rows.order {
+            let Some(lane) = self.timeline.lanes.get(trace) else { continue };
             let on_path = path.iter().filter(|segment| usize::from(segment.trace) == trace);
             let share = on_path.map(|segment| (segment.to - segment.from) as f64).sum::<f64>() / end;
             let waited = lane.waits.iter().map(|wait| (wait.to - wait.from) as f64).sum::<f64>()
                 / lane.end.max(1) as f64;
-            let name = self.names.get(trace).map_or("", String::as_str);
             writeln!(
                 out,
                 "<tr><td>{}<td class=\"n\">{:.1} %<td class=\"n\">{:.1} %<td class=\"n\">{}</tr>",
-                Escaped(name),
+                Escaped(rows.name(trace)),
                 share * 100.0,
                 waited * 100.0,
                 grouped(lane.waits.len() as u64)
             )?;
         }
-        writeln!(out, "</table>")
+        writeln!(out, "</table></div>")
     }
 
     fn latencies(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -174,8 +199,9 @@ impl Page<'_> {
             grouped(keys.changed_by_several as u64),
             grouped(keys.changed_and_read_by_others as u64)
         )?;
+        writeln!(out, "<div class=\"beside\">")?;
         for (title, rows) in [("Hot keys", &keys.hot), ("Contended keys", &keys.contended)] {
-            writeln!(out, "<h3>{title}</h3><table>")?;
+            writeln!(out, "<div><h3>{title}</h3><table>")?;
             writeln!(out, "<tr><th>key<th>operations<th>changes<th>traces<th>writers</tr>")?;
             for key in rows {
                 writeln!(
@@ -188,9 +214,9 @@ impl Page<'_> {
                     key.writers
                 )?;
             }
-            writeln!(out, "</table>")?;
+            writeln!(out, "</table></div>")?;
         }
-        Ok(())
+        writeln!(out, "</div>")
     }
 
     fn details(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -245,9 +271,11 @@ fn grouped(number: u64) -> String {
 /// Seconds in the unit that suits them.
 fn duration(seconds: f64) -> String {
     match seconds {
-        seconds if seconds >= 1.0 => format!("{seconds:.2} s"),
-        seconds if seconds >= 1e-3 => format!("{:.1} ms", seconds * 1e3),
-        seconds => format!("{:.0} \u{b5}s", seconds * 1e6),
+        seconds if seconds >= 0.9995 => format!("{seconds:.2} s"),
+        seconds if seconds >= 0.9995e-3 => format!("{:.1} ms", seconds * 1e3),
+        seconds if seconds >= 9.95e-6 => format!("{:.0} \u{b5}s", seconds * 1e6),
+        seconds if seconds >= 0.95e-7 => format!("{:.1} \u{b5}s", seconds * 1e6),
+        seconds => format!("{:.0} ns", seconds * 1e9),
     }
 }
 
@@ -268,5 +296,9 @@ mod tests {
         assert_eq!(grouped(12), "12");
         assert_eq!(duration(0.0123), "12.3 ms");
         assert_eq!(duration(2.5), "2.50 s");
+        assert_eq!(duration(256e-9), "0.3 \u{b5}s");
+        assert_eq!(duration(64e-9), "64 ns");
+        assert_eq!(duration(0.9997e-3), "1.0 ms");
+        assert_eq!(duration(12.4e-6), "12 \u{b5}s");
     }
 }
