@@ -87,9 +87,7 @@ fn main() -> Result<()> {
         }
         let ratio = best_lent / best_mapped;
         let said = if ratio <= LIMIT { "ok" } else { "above the limit" };
-        println!(
-            "T18 {what}: mapped {best_mapped:.0} ns, lent {best_lent:.0} ns, ratio {ratio:.2} ({said})"
-        );
+        println!("T18 {what}: mapped {best_mapped:.0} ns, lent {best_lent:.0} ns, ratio {ratio:.2} ({said})");
     }
     Ok(())
 }
