@@ -18,6 +18,8 @@ use crate::table::Table;
 
 /// How many records an allocation looks at for the best fit.
 pub(super) const WINDOW: u32 = 16;
+/// So often an allocation relies on what an earlier one has seen behind the newest records.
+const SEEN_USES: u32 = 32;
 /// A free record is split only if what stays can hold a small record.
 const LEAST_REST: Length = RECORD_HEADER + 32;
 const PAGE: u64 = 4096;
@@ -29,7 +31,9 @@ const GROW_RECORDS_LIMIT: u64 = 32 * 1024;
 const GROW_PART: u64 = 32;
 /// Each allocation pays for looking at so many records beyond the first few,
 const STEPS_PER_ALLOCATION: u32 = 16;
-/// and at so many walks over the whole list may be saved up.
+/// a walk over the whole list costs this for each record on it,
+const WALK_PRICE: u32 = 2;
+/// and so many walks may be saved up.
 const WALKS_SAVED: u32 = 2;
 /// Where more than this part of the file is free,
 const MUCH_PART: u64 = 4;
@@ -61,6 +65,17 @@ pub(crate) struct FreelistMemory {
     least_over: Cell<u32>,
     /// Bytes that allocations may still give away as slack rather than leave as a short record in front of the list.
     gift: Cell<u32>,
+    /// What need not be looked at again.
+    seen: Cell<Seen>,
+}
+
+/// What an allocation has found out in vain: from the record at `at` on, those that it looked at were shorter than
+/// `shorter_than`. Others may have changed them since, so it serves for a few allocations only; at worst one overlooks a gap.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    at: Offset,
+    shorter_than: Length,
+    uses_left: u32,
 }
 
 /// A free record, and the word that points at it.
@@ -77,7 +92,8 @@ pub(crate) fn record_len_for(bytes: Length) -> Length {
 
 impl FreelistMemory {
     fn note_wanted(&self, wanted: Length) {
-        let most = self.length.get().saturating_mul(WALKS_SAVED).max(STEPS_PER_ALLOCATION * LEAST_OVER);
+        let most =
+            self.length.get().saturating_mul(WALKS_SAVED * WALK_PRICE).max(STEPS_PER_ALLOCATION * LEAST_OVER);
         self.paid.set((self.paid.get() + STEPS_PER_ALLOCATION).min(most));
         self.steps.set((self.steps.get() + STEPS_PER_ALLOCATION).min(MOST_STEPS));
         let [lately, before] = self.least.get();
@@ -103,6 +119,8 @@ impl<B: Bytes> Table<'_, B> {
         if let Some(place) = self.look_near_head(wanted)? {
             return self.take(place, wanted);
         }
+        // What comes next puts the list into another order.
+        self.core.freelist.seen.set(Seen::default());
         let one_is_near = self.carry_short_ones(wanted)? || self.look_everywhere(wanted)?;
         if one_is_near && let Some(place) = self.look_near_head(wanted)? {
             return self.take(place, wanted);
@@ -118,11 +136,22 @@ impl<B: Bytes> Table<'_, B> {
     }
 
     fn look_near_head(&self, wanted: Length) -> Result<Option<Place>, AccessError> {
+        let seen = self.core.freelist.seen.get();
+        let known_short = if seen.uses_left > 0 && wanted >= seen.shorter_than { seen.at } else { 0 };
         let mut best: Option<Place> = None;
         let mut link = FREELIST_HEAD;
-        for _ in 0..WINDOW {
+        let mut second = 0;
+        let mut uses_left = SEEN_USES;
+        for nth in 0..WINDOW {
             let at = self.space.word(link)?;
+            if nth == 1 {
+                second = at;
+            }
             if at == 0 {
+                break;
+            }
+            if at == known_short {
+                uses_left = seen.uses_left - 1;
                 break;
             }
             let record = self.free_record(at)?;
@@ -136,6 +165,9 @@ impl<B: Bytes> Table<'_, B> {
                 }
             }
             link = at;
+        }
+        if second != 0 && best.as_ref().is_none_or(|best| best.link == FREELIST_HEAD) {
+            self.core.freelist.seen.set(Seen { at: second, shorter_than: wanted, uses_left });
         }
         Ok(best)
     }
@@ -188,7 +220,11 @@ impl<B: Bytes> Table<'_, B> {
         let memory = &self.core.freelist;
         // Where much of the file is free it must not grow for a search that was saved.
         let much_is_free = memory.free_bytes.get() > u64::from(self.space.size()) / MUCH_PART;
-        let price = if much_is_free { memory.length.get() / REBATE } else { memory.length.get() };
+        let price = if much_is_free {
+            memory.length.get() / REBATE
+        } else {
+            memory.length.get().saturating_mul(WALK_PRICE)
+        };
         if memory.paid.get() < price {
             return Ok(false);
         }
@@ -298,8 +334,20 @@ impl<B: Bytes> Table<'_, B> {
     }
 
     /// The listed free record at `at`.
+    #[inline]
     pub(crate) fn free_record(&self, at: Offset) -> Result<Record, AccessError> {
-        let mut record = self.space.record(at)?;
+        let record = self.space.record(at)?;
+        let end = u64::from(at) + u64::from(RECORD_HEADER) + u64::from(record.record_len);
+        let good = record.magic == RECORD_FREE
+            && at >= self.core.first_record()
+            && record.record_len >= TAILER
+            && end <= u64::from(self.space.size());
+        if good { Ok(record) } else { self.odd_free_record(at, record) }
+    }
+
+    /// What to make of a listed record that does not look like a free one inside the file as last seen.
+    #[cold]
+    fn odd_free_record(&self, at: Offset, mut record: Record) -> Result<Record, AccessError> {
         if record.magic == RECORD_USED {
             // A process was killed while it freed this record: it is on the list, and so it is free.
             record.magic = RECORD_FREE;
@@ -311,10 +359,7 @@ impl<B: Bytes> Table<'_, B> {
         if at < self.core.first_record() || record.record_len < TAILER {
             return Err(AccessError::Corrupt { offset: at, what: "a free record cannot be here" });
         }
-        let end = u64::from(at) + u64::from(RECORD_HEADER) + u64::from(record.record_len);
-        if end > u64::from(self.space.size()) {
-            self.space.must_hold(at, RECORD_HEADER.saturating_add(record.record_len))?;
-        }
+        self.space.must_hold(at, RECORD_HEADER.saturating_add(record.record_len))?;
         Ok(record)
     }
 
