@@ -176,7 +176,7 @@ fn a_recording_that_cannot_begin_is_told() {
         (&[("QUORATE_TDB_RECORD", "a.tdb/traces")][..], "nothing is recorded"),
         (
             &[("QUORATE_TDB_RECORD", "traces"), ("QUORATE_TDB_RECORD_FORM", "short")],
-            "expected plain, exact or extended",
+            "expected plain, exact, extended, packed or packed-extended",
         ),
     ];
     for (variables, part) in cases {

@@ -99,7 +99,7 @@ fn ask_everything(port: &Port, security: &dyn SecurityClass) {
     let nowhere = connect(port, ServiceId(4711), security);
     assert_eq!(
         Request::<()>::new(1, &()).call(&nowhere).unwrap_err(),
-        CallFailure::Unanswered(AbortCode::INVALID_OPERATION)
+        CallFailure::Aborted(AbortCode::INVALID_OPERATION)
     );
 }
 

@@ -54,6 +54,12 @@ impl<B: Bytes> Table<'_, B> {
         let Some(operation) = operation else {
             return observed.not_done();
         };
+        // Whoever asks for the number shows by the answer that it was reached.
+        if let Operation::SequenceNumber(number) = operation
+            && !self.core.locks.in_transaction()
+        {
+            observed.reached(number);
+        }
         let (number, version) = self.number(observed, when);
         self.tell_event(observed, &Event { operation, called, answered: None, number, version });
     }
