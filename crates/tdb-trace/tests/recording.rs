@@ -283,20 +283,16 @@ fn a_number_that_is_taken_back_is_not_written() {
             assert_eq!(status, 0);
         }
     }
-    assert_eq!(database.seqnum().unwrap(), 77, "the commit is half done");
+    // Not by asking the handle, which would show that it was told so.
+    let number = std::fs::read(&path).unwrap()[48..52].to_vec();
+    assert_eq!(number, 77u32.to_ne_bytes(), "the commit is half done");
 
     database.traverse(|_, _| ControlFlow::Continue(())).unwrap();
 
     let trace = only_trace(folder.path());
     drop(database);
     let told = lines(&trace);
-    let last = [
-        "1 tdb_get_seqnum = 77",
-        "1 tdb_traverse_start",
-        "1 traverse 1:61 = 1:31",
-        "1 tdb_traverse_end",
-        "1 tdb_close",
-    ];
+    let last = ["1 tdb_traverse_start", "1 traverse 1:61 = 1:31", "1 tdb_traverse_end", "1 tdb_close"];
     assert_eq!(told[told.len() - last.len()..], last);
 }
 
