@@ -9,7 +9,7 @@
 //!   anything else was told meanwhile: what it would show then was so before, when others did not have the
 //!   locks that they may have by now.
 //! * Where no lock is held, the last known number is told: one read in the middle of somebody's commit would have
-//!   to be taken back if that fails.
+//!   to be taken back if that fails. Only whoever asks for the number is told what the file says, and so is the observer.
 //!
 //! Without an observer all of this is one test of a pointer.
 
