@@ -9,6 +9,7 @@
 //! * [`keyspace`]: keys, their expiry and revisions, within one transaction
 //! * [`entry`], [`fields`]: what a record holds
 //! * [`records`]: the records themselves; [`image`]: those of a TDB transaction
+//! * [`step`]: what the front end hands over, and to whom
 //! * `number`, [`pattern`]: texts that commands read
 #![forbid(unsafe_code)]
 
@@ -21,9 +22,11 @@ pub mod keyspace;
 mod number;
 pub mod pattern;
 pub mod records;
+pub mod step;
 
 pub use command::{Command, find, run};
 pub use error::{CommandError, StorageError};
 pub use image::Image;
 pub use keyspace::{Clocks, Keyspace};
 pub use records::Records;
+pub use step::{Body, Done, Step, StepError, Store, Watched};
