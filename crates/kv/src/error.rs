@@ -22,6 +22,13 @@ pub enum StorageError {
     ReadOnly,
 }
 
+impl StorageError {
+    /// The engine's `error`.
+    pub fn engine(error: impl std::error::Error + Send + Sync + 'static) -> StorageError {
+        StorageError::Engine(Box::new(error))
+    }
+}
+
 /// Why a command has no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

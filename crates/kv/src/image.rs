@@ -1,8 +1,8 @@
-//! The records of a TDB image, inside one of its transactions.
+//! The records of a TDB image: inside one of its transactions, or as they are.
 
 use std::ops::ControlFlow;
 
-use tdb::{StoreError, StoreMode, Transaction};
+use tdb::{Database, Savepoint, StoreError, StoreMode, Transaction};
 
 use crate::error::StorageError;
 use crate::records::Records;
@@ -21,29 +21,25 @@ impl<'t, 'db> Image<'t, 'db> {
     }
 }
 
-fn engine(error: impl std::error::Error + Send + Sync + 'static) -> StorageError {
-    StorageError::Engine(Box::new(error))
-}
-
 impl Records for Image<'_, '_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        self.transaction.fetch(key).map_err(engine)
+        self.transaction.fetch(key).map_err(StorageError::engine)
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
-        self.transaction.store(key, value, StoreMode::Replace).map_err(engine)
+        self.transaction.store(key, value, StoreMode::Replace).map_err(StorageError::engine)
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<bool, StorageError> {
         match self.transaction.delete(key) {
             Ok(()) => Ok(true),
             Err(StoreError::NoSuchRecord) => Ok(false),
-            Err(error) => Err(engine(error)),
+            Err(error) => Err(StorageError::engine(error)),
         }
     }
 
     fn clear(&mut self) -> Result<(), StorageError> {
-        self.transaction.wipe_all().map_err(engine)
+        self.transaction.wipe_all().map_err(StorageError::engine)
     }
 
     fn slices(&self) -> u32 {
@@ -55,6 +51,55 @@ impl Records for Image<'_, '_> {
             each(key, value);
             ControlFlow::Continue(())
         });
-        shown.map(drop).map_err(engine)
+        shown.map(drop).map_err(StorageError::engine)
+    }
+
+    fn savepoint(&mut self) -> Option<Savepoint> {
+        Some(self.transaction.savepoint())
+    }
+
+    fn roll_back(&mut self, point: &Savepoint) -> Result<(), StorageError> {
+        self.transaction.rollback_to(point).map_err(StorageError::engine)
+    }
+}
+
+/// A database that is only read, as [`Records`]: every write is refused. It shows one version if nobody writes to the
+/// database meanwhile.
+pub struct View<'db>(&'db Database);
+
+impl<'db> View<'db> {
+    /// The records of `database`.
+    pub fn new(database: &'db Database) -> View<'db> {
+        View(database)
+    }
+}
+
+impl Records for View<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.0.fetch(key).map_err(StorageError::engine)
+    }
+
+    fn put(&mut self, _: &[u8], _: &[u8]) -> Result<(), StorageError> {
+        Err(StorageError::ReadOnly)
+    }
+
+    fn delete(&mut self, _: &[u8]) -> Result<bool, StorageError> {
+        Err(StorageError::ReadOnly)
+    }
+
+    fn clear(&mut self) -> Result<(), StorageError> {
+        Err(StorageError::ReadOnly)
+    }
+
+    fn slices(&self) -> u32 {
+        self.0.hash_size()
+    }
+
+    fn for_each(&self, slice: u32, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StorageError> {
+        let shown = self.0.traverse_chain(slice, |key, value| {
+            each(key, value);
+            ControlFlow::Continue(())
+        });
+        shown.map(drop).map_err(StorageError::engine)
     }
 }

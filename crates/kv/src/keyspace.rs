@@ -3,6 +3,10 @@
 //! Owns the record of totals: how many keys there are, the last revision, the cell's clock. Keys of clients have a
 //! prefix of their own, so that no client can name that record.
 
+use std::cell::RefCell;
+
+use tdb::Savepoint;
+
 use crate::entry::{Entry, Kind};
 use crate::error::{CommandError, StorageError};
 use crate::fields::Fields;
@@ -92,6 +96,18 @@ pub struct Keyspace<'a> {
     numbered: bool,
     changed: bool,
     changes: Vec<Change>,
+    /// Keys that reads found although their time had come.
+    stale: RefCell<Vec<Vec<u8>>>,
+    /// Why the records are not those of any number of whole steps.
+    broken: Option<StorageError>,
+}
+
+/// A place for [`Keyspace::roll_back`] to go back to.
+pub struct Point {
+    savepoint: Option<Savepoint>,
+    totals: Totals,
+    changed: bool,
+    changes: usize,
 }
 
 impl<'a> Keyspace<'a> {
@@ -108,7 +124,16 @@ impl<'a> Keyspace<'a> {
                 .ok_or(StorageError::Damaged { key: "(totals)".into(), what: "it has another form" })?,
         };
         let clocks = Clocks { cell: clocks.cell.max(totals.clock), ..clocks };
-        Ok(Keyspace { records, clocks, totals, numbered: false, changed: false, changes: Vec::new() })
+        Ok(Keyspace {
+            records,
+            clocks,
+            totals,
+            numbered: false,
+            changed: false,
+            changes: Vec::new(),
+            stale: RefCell::default(),
+            broken: None,
+        })
     }
 
     /// The next command begins: what it writes gets the next revision.
@@ -116,11 +141,52 @@ impl<'a> Keyspace<'a> {
         self.numbered = false;
     }
 
+    /// A place to go back to, so that a step that fails spoils none of the others in its transaction.
+    pub fn savepoint(&mut self) -> Point {
+        Point {
+            savepoint: self.records.savepoint(),
+            totals: self.totals,
+            changed: self.changed,
+            changes: self.changes.len(),
+        }
+    }
+
+    /// Undoes what came after `point`.
+    ///
+    /// # Errors
+    /// The records cannot be brought back; the transaction is of no use then.
+    pub fn roll_back(&mut self, point: &Point) -> Result<(), StorageError> {
+        if let Some(savepoint) = &point.savepoint {
+            self.records.roll_back(savepoint)?;
+        }
+        (self.totals, self.changed) = (point.totals, point.changed);
+        self.changes.truncate(point.changes);
+        self.numbered = false;
+        Ok(())
+    }
+
+    /// As [`Keyspace::roll_back`]; where that fails, so does [`Keyspace::finish`].
+    pub(crate) fn undo(&mut self, point: &Point) {
+        self.stale.take();
+        if let Err(error) = self.roll_back(point) {
+            self.broken = Some(error);
+        }
+    }
+
+    /// The keys that reads have found since the last call although their time had come. What was read is not to be
+    /// answered: remove them ([`Keyspace::expire`]), and read again.
+    pub fn take_stale(&mut self) -> Vec<Vec<u8>> {
+        self.stale.take()
+    }
+
     /// Writes the totals, after the last command; what was changed.
     ///
     /// # Errors
-    /// The records cannot be written.
+    /// The records cannot be written, or a step that failed could not be undone.
     pub fn finish(self) -> Result<Vec<Change>, StorageError> {
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
         if self.changed {
             let totals = Totals { clock: self.clocks.cell, ..self.totals };
             self.records.put(TOTALS, &totals.encode())?;
@@ -138,13 +204,16 @@ impl<'a> Keyspace<'a> {
         self.totals
     }
 
-    /// The entry of `key`, as committed: until the delete of an expired key is committed, it is there.
+    /// The entry of `key`, as committed: until the delete of an expired key is committed, it is there, and this notes it
+    /// for [`Keyspace::take_stale`].
     ///
     /// # Errors
     /// The records cannot be read.
     pub fn find(&self, key: &[u8]) -> Result<Option<Entry>, StorageError> {
         let record = self.records.get(&client_key(key))?;
-        record.map(|record| Entry::decode(key, record)).transpose()
+        let entry = record.map(|record| Entry::decode(key, record)).transpose()?;
+        self.note_stale(key, entry.as_ref());
+        Ok(entry)
     }
 
     /// The entry of `key` for a command that writes: an expired one is removed first.
@@ -152,8 +221,9 @@ impl<'a> Keyspace<'a> {
     /// # Errors
     /// The records cannot be read or written.
     pub fn find_live(&mut self, key: &[u8]) -> Result<Option<Entry>, StorageError> {
-        let entry = self.find(key)?;
-        if entry.as_ref().and_then(|entry| entry.expires).is_some_and(|expires| expires <= self.clocks.cell) {
+        let record = self.records.get(&client_key(key))?;
+        let entry = record.map(|record| Entry::decode(key, record)).transpose()?;
+        if entry.as_ref().is_some_and(|entry| self.has_expired(entry)) {
             self.take_away(key, Event::Expired)?;
             return Ok(None);
         }
@@ -211,6 +281,7 @@ impl<'a> Keyspace<'a> {
         for slice in 0..self.slices() {
             self.for_each(slice, &mut |key, _| keys.push(key.to_vec()))?;
         }
+        self.stale.take();
         self.records.clear()?;
         self.totals.keys = 0;
         keys.iter().for_each(|key| self.note(key, Event::Deleted));
@@ -232,6 +303,7 @@ impl<'a> Keyspace<'a> {
             if let [CLIENTS, key @ ..] = key
                 && let Ok(entry) = Entry::decode(key, record.to_vec())
             {
+                self.note_stale(key, Some(&entry));
                 each(key, entry);
             }
         })
@@ -252,6 +324,16 @@ impl<'a> Keyspace<'a> {
         match of_kind(self.find(key)?, Kind::Hash)? {
             Some(entry) => Ok(Fields::decode(key, entry.value())?),
             None => Ok(Fields::default()),
+        }
+    }
+
+    fn has_expired(&self, entry: &Entry) -> bool {
+        entry.expires.is_some_and(|expires| expires <= self.clocks.cell)
+    }
+
+    fn note_stale(&self, key: &[u8], entry: Option<&Entry>) {
+        if entry.is_some_and(|entry| self.has_expired(entry)) {
+            self.stale.borrow_mut().push(key.to_vec());
         }
     }
 

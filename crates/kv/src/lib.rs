@@ -5,28 +5,33 @@
 //!
 //! In the order in which a command passes through:
 //!
+//! * [`step`]: what the front end hands over, and to whom; [`carry_out`](mod@carry_out): how one is carried out
 //! * [`command`]: the table of commands, and what each does
 //! * [`keyspace`]: keys, their expiry and revisions, within one transaction
 //! * [`entry`], [`fields`]: what a record holds
-//! * [`records`]: the records themselves; [`image`]: those of a TDB transaction
-//! * [`step`]: what the front end hands over, and to whom
+//! * [`records`]: the records themselves; [`image`]: those of a TDB image
+//! * [`memory`]: a store in one process's memory
 //! * `number`, [`pattern`]: texts that commands read
 #![forbid(unsafe_code)]
 
+pub mod carry_out;
 pub mod command;
 pub mod entry;
 pub mod error;
 pub mod fields;
 pub mod image;
 pub mod keyspace;
+pub mod memory;
 mod number;
 pub mod pattern;
 pub mod records;
 pub mod step;
 
+pub use carry_out::{carry_out, read};
 pub use command::{Command, find, run};
 pub use error::{CommandError, StorageError};
-pub use image::Image;
+pub use image::{Image, View};
 pub use keyspace::{Clocks, Keyspace};
+pub use memory::Memory;
 pub use records::Records;
 pub use step::{Body, Done, Step, StepError, Store, Watched};

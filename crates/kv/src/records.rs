@@ -1,5 +1,7 @@
 //! The records of one transaction, as bytes.
 
+use tdb::Savepoint;
+
 use crate::error::StorageError;
 
 /// Records by key. A transaction of the engine is one; what it shows is all or nothing.
@@ -21,4 +23,15 @@ pub trait Records {
 
     /// Shows the records of slice `slice` to `each`.
     fn for_each(&self, slice: u32, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StorageError>;
+
+    /// A place for [`Records::roll_back`] to go back to; `None` where nothing can be written.
+    fn savepoint(&mut self) -> Option<Savepoint> {
+        None
+    }
+
+    /// Undoes what was written after `point`.
+    fn roll_back(&mut self, point: &Savepoint) -> Result<(), StorageError> {
+        let _ = point;
+        Err(StorageError::ReadOnly)
+    }
 }

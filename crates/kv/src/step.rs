@@ -28,6 +28,26 @@ pub enum Body {
     Transaction(Vec<Vec<Vec<u8>>>),
 }
 
+impl Step {
+    /// Whether it may change something. A command that does not exist changes nothing.
+    pub fn writes(&self) -> bool {
+        self.body.commands().iter().any(|words| {
+            let command = words.first().and_then(|name| crate::command::find(name));
+            command.is_some_and(|command| command.writes)
+        })
+    }
+}
+
+impl Body {
+    /// Its commands, in order.
+    pub fn commands(&self) -> &[Vec<Vec<u8>>] {
+        match self {
+            Body::Command(words) => std::slice::from_ref(words),
+            Body::Transaction(commands) => commands,
+        }
+    }
+}
+
 /// A key that a client watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watched {

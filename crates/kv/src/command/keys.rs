@@ -56,6 +56,16 @@ pub fn kind(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut R
     Ok(())
 }
 
+/// The revision of the last write to each key; 0 for one that is not there.
+pub fn revision(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
+    reply.array(arguments.len() - 1);
+    for key in &arguments[1..] {
+        let revision = keyspace.find(key)?.map_or(0, |entry| entry.revision);
+        reply.integer(i64::try_from(revision).unwrap_or(i64::MAX));
+    }
+    Ok(())
+}
+
 pub fn rename(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
     let entry = keyspace.find_live(arguments[1])?.ok_or(CommandError::NO_SUCH_KEY)?;
     if arguments[1] != arguments[2] {

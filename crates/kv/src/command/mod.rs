@@ -106,6 +106,7 @@ commands! {
     "PEXPIRETIME" 2 READS ONE expiry::pexpiretime;
     "PSETEX" 4 WRITES ONE strings::psetex;
     "PTTL" 2 READS ONE expiry::pttl;
+    "QUORATE.REVISION" -2 READS ALL keys::revision;
     "RANDOMKEY" 1 READS NO_KEYS scan::randomkey;
     "RENAME" 3 WRITES TWO keys::rename;
     "RENAMENX" 3 WRITES TWO keys::renamenx;
