@@ -11,7 +11,8 @@ pub const EXIT_CODES: &str = "Exit codes:
   0  done
   1  the answer is no: results differ, a file is damaged, a key is not there, a history is impossible
   2  wrong use
-  3  traces cannot be read, or the system failed: disk full, no permission, no such file
+  3  the input cannot be read as what it should be, or the system failed: disk full, no permission,
+     no such file
   4  gave up at a stated bound
   5  a history is explained only if sequence numbers are disbelieved";
 
@@ -113,7 +114,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Failure { code: 0, message: String::new() },
-            _ => Failure::system(error),
+            _ => Failure::system(format!("cannot write to standard output: {error}")),
         }
     }
 }

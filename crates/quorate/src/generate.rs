@@ -7,8 +7,9 @@ use history::generate::{Mix, Shape, Values, Violation};
 use tdb_replay::generate::{Order, generate};
 
 use crate::Outcome;
+use crate::unfinished::TraceFolder;
 
-/// Writes traces of a made-up history
+/// Write traces of an invented history
 ///
 /// Processes do operations on a database that exists only as a list; each writes down what it saw, in the form of a
 /// traced TDB, some of it late, as happens when a process is held up. What the traces say is true unless --violation
@@ -129,11 +130,14 @@ pub fn run(arguments: &Arguments) -> Outcome {
     };
     let violation = arguments.violation.map(Violation::from);
     let order = Order { shape, violation, extended: arguments.extended, zstd: arguments.zstd };
-    let written = generate(&order, &arguments.folder)?;
+    let folder = TraceFolder::create(&arguments.folder)?;
+    let written = generate(&order, folder.inside())?;
+    folder.finish(&written.files)?;
+    let place = |file: usize| arguments.folder.join(written.files[file].file_name().unwrap_or_default());
     let mut text =
         format!("{}: {} traces, {} lines\n", arguments.folder.display(), written.files.len(), written.lines);
     if let Some((file, line, key)) = written.planted {
-        text.push_str(&format!("{}:{line}: a false result on key {key}\n", written.files[file].display()));
+        text.push_str(&format!("{}:{line}: a false result on key {key}\n", place(file).display()));
     }
     crate::input::show(&text)?;
     Ok(())

@@ -9,6 +9,7 @@
 //! * [`serve`]: replicas of databases; [`status`]: what a database server is and knows; [`copy`]: its database as a file.
 //! * [`rx`]: questions to Rx servers, and measurements.
 //! * [`tdb`]: tools for TDB files.
+//! * [`unfinished`]: what must not be left half-made.
 #![forbid(unsafe_code)]
 
 mod check;
@@ -27,6 +28,7 @@ mod slice;
 mod stat;
 mod status;
 mod tdb;
+mod unfinished;
 
 use std::process::ExitCode;
 
@@ -36,7 +38,7 @@ use failure::Failure;
 
 /// Small, important data kept identical on a handful of machines and shared by many processes on each.
 #[derive(Parser)]
-#[command(version, propagate_version = true, arg_required_else_help = true, after_help = failure::EXIT_CODES)]
+#[command(version = env!("QUORATE_VERSION"), propagate_version = true, arg_required_else_help = true, after_help = failure::EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -12,8 +12,9 @@ use tdb_replay::verdict::Verdict;
 use crate::Outcome;
 use crate::failure::Failure;
 use crate::input::{Search, Traces, show};
+use crate::unfinished::TraceFolder;
 
-/// Reduces a history that has no order to a small one that still has none
+/// Reduce an impossible history to a small one that is still impossible
 ///
 /// For a history that `quorate check` calls impossible. Keys, traces and operations are left out as long as what
 /// remains is still impossible; what is left is written as traces, usually of two to ten lines each, and its verdict is
@@ -67,7 +68,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
             Failure::no("the history has an order; there is nothing to reduce")
         });
     };
-    files::write(&history, &reduced.selection, &arguments.out)?;
+    let folder = TraceFolder::create(&arguments.out)?;
+    let written = files::write(&history, &reduced.selection, folder.inside())?;
+    folder.finish(&written)?;
     let all: usize = history.traces.iter().map(|trace| trace.rows.len()).sum();
     let end = if reduced.minimal { "none of them can go" } else { "stopped at the bound of --tries" };
     let mut text = format!(

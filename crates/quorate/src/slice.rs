@@ -10,8 +10,9 @@ use tdb_replay::trace::History;
 
 use crate::Outcome;
 use crate::input::{Traces, show};
+use crate::unfinished::TraceFolder;
 
-/// Writes a part of a history as traces of their own
+/// Write part of a history as traces of their own
 ///
 /// Lines are copied as they stand. What a part needs to parse comes along: the ends of locks, transactions and
 /// traversals that something chosen is in, tdb_open, tdb_close. Several choices together choose what fits all of them.
@@ -102,7 +103,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
         selection.narrow_to_times(&history, &range);
     }
     selection.complete(&history);
-    let written = files::write(&history, &selection, &arguments.out)?;
+    let folder = TraceFolder::create(&arguments.out)?;
+    let written = files::write(&history, &selection, folder.inside())?;
+    folder.finish(&written)?;
     let all: usize = history.traces.iter().map(|trace| trace.rows.len()).sum();
     show(&format!(
         "{}: {} traces with {} of {all} rows\n",

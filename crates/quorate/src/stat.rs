@@ -12,7 +12,7 @@ use crate::Outcome;
 use crate::failure::Failure;
 use crate::input::{Traces, print_json, show};
 
-/// Counts what traces consist of
+/// Count what traces consist of
 ///
 /// Operations by kind, keys and their sizes, hot keys, keys that several traces change, how long locks were held,
 /// transactions and traversals. Nothing is ordered or replayed, so this works on histories that have no order too, and

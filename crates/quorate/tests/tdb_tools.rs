@@ -138,9 +138,9 @@ fn wrong_use_is_one_clear_line_and_leaves_nothing_behind() {
     let cases: &[(&[&str], &str, i32, &str)] = &[
         (&["dump", "missing.tdb"], "", 3, "No such file"),
         (&["dump", "."], "", 3, "Is a directory"),
-        (&["check", "text"], "", 2, "not a TDB file"),
+        (&["check", "text"], "", 3, "not a TDB file"),
         (&["check", "short"], "", 1, "short"),
-        (&["check", "empty"], "", 2, "not a TDB file"),
+        (&["check", "empty"], "", 3, "not a TDB file"),
         (&["dump", "-k", "nobody", "a.tdb"], "", 1, "no such key"),
         (&["restore", "a.tdb"], "", 2, "exists already"),
         (&["restore", "new.tdb"], "{\nkey(3) = \"ab\"\n", 2, "fewer bytes"),

@@ -6,14 +6,12 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use tdb::Database;
 
 use super::open_failure;
 use crate::failure::Failure;
+use crate::unfinished::Guard;
 
 /// What to do with a file that has the final name already.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,9 +22,6 @@ pub enum Existing {
     Replace,
 }
 
-/// The files that a signal must not leave behind.
-static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-
 /// As many links as Linux follows.
 const MOST_LINKS: u32 = 40;
 
@@ -35,7 +30,7 @@ pub struct Fresh {
     temporary: PathBuf,
     target: PathBuf,
     existing: Existing,
-    finished: bool,
+    guard: Guard,
 }
 
 impl Fresh {
@@ -48,8 +43,9 @@ impl Fresh {
         }
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-        let fresh = Fresh { temporary: target.with_file_name(name), target, existing, finished: false };
-        remove_at_signal(&fresh.temporary)?;
+        let temporary = target.with_file_name(name);
+        let guard = Guard::new(&temporary)?;
+        let fresh = Fresh { temporary, target, existing, guard };
         // Nobody else knows this file, so it needs no locks.
         let mut options = super::options();
         super::without_locks(&mut options);
@@ -80,7 +76,7 @@ impl Fresh {
     }
 
     /// Syncs the file and moves it to its place.
-    pub fn finish(mut self, database: Database) -> Result<(), Failure> {
+    pub fn finish(self, database: Database) -> Result<(), Failure> {
         drop(database);
         let place = || -> io::Result<()> {
             fs::File::open(&self.temporary)?.sync_all()?;
@@ -96,46 +92,9 @@ impl Fresh {
         };
         place()
             .map_err(|error| Failure::system(format!("cannot make {}: {error}", self.target.display())))?;
-        self.finished = true;
+        self.guard.keep();
         Ok(())
     }
-}
-
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Nothing better can be done about a failure here, and an earlier one is being reported.
-            let _ = fs::remove_file(&self.temporary);
-        }
-        unfinished().retain(|path| *path != self.temporary);
-    }
-}
-
-fn unfinished() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
-    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// From now on a signal that ends the program removes this file first.
-fn remove_at_signal(path: &Path) -> Result<(), Failure> {
-    static WATCH: Once = Once::new();
-    let mut watched = Ok(());
-    WATCH.call_once(|| watched = watch_signals());
-    unfinished().push(path.to_owned());
-    watched.map_err(Failure::system)
-}
-
-fn watch_signals() -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            for path in unfinished().iter() {
-                // What cannot be removed stays; the program ends in any case.
-                let _ = fs::remove_file(path);
-            }
-            let _ = signal_hook::low_level::emulate_default_handler(signal);
-        }
-    })?;
-    Ok(())
 }
 
 /// The file that a chain of symbolic links ends at, whether it exists or not.

@@ -146,7 +146,7 @@ fn may_only_read(error: &std::io::Error) -> bool {
 
 fn open_failure(error: &OpenError) -> Failure {
     match error {
-        OpenError::Io { .. } | OpenError::Lock { .. } => Failure::system(error),
+        OpenError::Io { .. } | OpenError::Lock { .. } | OpenError::NotTdb { .. } => Failure::system(error),
         OpenError::Corrupt { .. } => Failure::no(error),
         _ => Failure::input(error),
     }

@@ -21,6 +21,10 @@ pub fn open(path: &Path) -> io::Result<Source> {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
     }
     let mut file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        // Its first bytes tell what it is, and `slice` reads it again.
+        return Err(io::Error::other("is not a regular file; write what it gives to a file first"));
+    }
     let magic = first_bytes(&mut file)?;
     file.rewind()?;
     if magic.starts_with(&ZSTD) {
