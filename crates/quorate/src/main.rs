@@ -8,7 +8,7 @@
 //! * [`clients`]: histories of other stores' clients; [`picture`]: a history drawn around its contradiction.
 //! * [`serve`]: replicas of databases; [`status`]: what a database server is and knows; [`copy`]: its database as a file.
 //! * [`rx`]: questions to Rx servers, and measurements.
-//! * [`tdb`]: tools for TDB files.
+//! * [`tdb`]: tools for TDB files; [`shell_support`]: completions and man pages.
 //! * [`unfinished`]: what must not be left half-made.
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ mod reduce;
 mod replay;
 mod rx;
 mod serve;
+mod shell_support;
 mod slice;
 mod stat;
 mod status;
@@ -57,6 +58,8 @@ enum Command {
     Serve(serve::Arguments),
     Status(status::Arguments),
     Copy(copy::Arguments),
+    Completions(shell_support::Completions),
+    Man(shell_support::Man),
     /// Tools for TDB files: dump, restore, backup, check, repack, rescue, keys, info, shell.
     #[command(subcommand)]
     Tdb(tdb::Command),
@@ -78,6 +81,8 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Copy(arguments) => copy::run(&arguments),
+        Command::Completions(arguments) => arguments.run(),
+        Command::Man(arguments) => arguments.run(),
         Command::Tdb(command) => tdb::run(command),
         Command::Rx(command) => rx::run(command),
     };

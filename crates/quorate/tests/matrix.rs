@@ -46,6 +46,8 @@ const CALLS: &[Call] = &[
     call("serve", "--database prdb --config-dir IN --database-dir NEW", Input::Cell),
     call("status", "127.0.0.1 1 --patience-secs 1", Input::Nothing),
     call("copy", "127.0.0.1 prdb NEW --patience-secs 1 --config-dir IN", Input::Cell),
+    call("completions", "bash", Input::Nothing),
+    call("man", "NEW", Input::Nothing),
     call("tdb dump", "IN", Input::Database),
     call("tdb restore", "NEW", Input::Nothing),
     call("tdb backup", "IN", Input::Database),
@@ -277,6 +279,58 @@ fn every_help_can_be_cut_off() {
             .output()
             .unwrap();
         assert_eq!(ended_well(output.status, &output.stderr), Ok(()), "{command}");
+    }
+}
+
+/// The page of all commands, as their `--help` says, 100 columns wide.
+fn command_page() -> String {
+    let mut page = "# Commands\n\nWhat `quorate COMMAND --help` prints, made from the program.\n".to_owned();
+    for command in commands("") {
+        let help = Command::new(PROGRAM)
+            .args(command.split_whitespace())
+            .arg("--help")
+            .env("COLUMNS", "100")
+            .output()
+            .unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        let lines = help.lines().map(|line| format!("{}\n", line.trim_end()));
+        page.push_str(&format!("\n## quorate {command}\n\n```text\n{}```\n", lines.collect::<String>()));
+    }
+    page
+}
+
+/// S16: the page of commands is what `--help` says. `QUORATE_WRITE=1` writes it.
+#[test]
+fn the_page_of_commands_is_true() {
+    let path = testbed::repository().join("docs/commands.md");
+    let page = command_page();
+    if std::env::var_os("QUORATE_WRITE").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    let differs = kept.lines().zip(page.lines()).position(|(kept, made)| kept != made);
+    assert!(
+        kept == page,
+        "{}: line {} is not what --help says; renew it with QUORATE_WRITE=1 cargo test -p quorate --test matrix",
+        path.display(),
+        differs.map_or(kept.lines().count().min(page.lines().count()) + 1, |at| at + 1)
+    );
+}
+
+/// S16: a completion script and the man pages name every command.
+#[test]
+fn shells_and_manuals_know_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Command::new(PROGRAM).args(["completions", "bash"]).output().unwrap().stdout;
+    let script = String::from_utf8(script).unwrap();
+    let made = Command::new(PROGRAM).arg("man").arg(folder.path()).status().unwrap();
+    assert!(made.success());
+    for command in commands("") {
+        let name = format!("quorate {command}");
+        let function = name.replace('-', "__").replace(' ', "__subcmd__");
+        assert!(script.contains(&function), "{function}");
+        let page = folder.path().join(format!("{}.1", name.replace(' ', "-")));
+        assert!(fs::read_to_string(&page).is_ok_and(|page| page.starts_with(".")), "{}", page.display());
     }
 }
 
