@@ -49,6 +49,8 @@ enum Task {
     },
     /// Torture one file from libtdb's processes and ours at once, and run cells of OpenAFS's servers and ours, in full length.
     Interop,
+    /// Run smbd's own tests and a cluster of ctdb on this library and on libtdb, in full length, and compare.
+    Samba,
     /// Crash at every write and sync, in full length.
     Crash,
     /// Put five real servers under every fault, and check what their clients saw.
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Task::Tidy { fix: false } => tidy::check(),
         Task::Tidy { fix: true } => tidy::fix().and_then(|()| tidy::check()),
         Task::Interop => suites::interop(),
+        Task::Samba => suites::samba(),
         Task::Crash => suites::crash(),
         Task::Faults { minutes } => suites::faults(minutes),
         Task::Fuzz { seconds, target } => suites::fuzz(seconds, target.as_deref()),

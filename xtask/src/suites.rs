@@ -17,6 +17,12 @@ pub fn interop() -> Result<()> {
     full(&["test", "--release", "-p", "tdb", "--test", "interop", "--test", "torture", "--", "--nocapture"])
 }
 
+/// Samba's file server and its cluster of databases, on either library.
+pub fn samba() -> Result<()> {
+    packages::install_missing();
+    full(&["test", "--release", "-p", "tdb-capi", "--test", "samba", "--", "--nocapture"])
+}
+
 /// Every crash state within the stated bound.
 pub fn crash() -> Result<()> {
     full(&["test", "--release", "-p", "tdb", "--test", "crash", "--", "--nocapture"])

@@ -49,6 +49,20 @@ impl Namespace {
         run("ip", &[&["netns", "exec", &self.name, program], arguments].concat())
     }
 
+    /// The ids of all processes inside.
+    pub fn processes(&self) -> Vec<u32> {
+        let listed = Command::new("ip").args(["netns", "pids", &self.name]).output();
+        let listed = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        listed.unwrap_or_default().split_whitespace().filter_map(|id| id.parse().ok()).collect()
+    }
+
+    /// Kills every process inside, also those whose parents have left them.
+    pub fn kill_processes(&self) {
+        for process in self.processes() {
+            run("kill", &["-s", "KILL", &process.to_string()]);
+        }
+    }
+
     /// This test program, running only `test`, as `part`, inside.
     ///
     /// # Panics

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+use testbed::namespace::Namespace;
 
 /// Which library a program gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,14 @@ impl Stage {
         if which == Which::Ours {
             command.env("LD_LIBRARY_PATH", self.path().join("library"));
         }
+        command
+    }
+
+    /// The same inside a network namespace.
+    pub fn inside(&self, which: Which, namespace: &Namespace, program: &str, arguments: &[&str]) -> Command {
+        let inner = namespace.command(program, arguments);
+        let mut command = self.command(which, inner.get_program());
+        command.args(inner.get_args());
         command
     }
 
