@@ -327,7 +327,7 @@ fn shells_and_manuals_know_every_command() {
     assert!(made.success());
     for command in commands("") {
         let name = format!("quorate {command}");
-        let function = name.replace('-', "__").replace(' ', "__subcmd__");
+        let function = name.replace(['-', ' '], "__subcmd__");
         assert!(script.contains(&function), "{function}");
         let page = folder.path().join(format!("{}.1", name.replace(' ', "-")));
         assert!(fs::read_to_string(&page).is_ok_and(|page| page.starts_with(".")), "{}", page.display());
