@@ -21,13 +21,22 @@ use crate::step::{Body, Step, StepError};
 /// are carried out, as Redis does.
 ///
 /// # Errors
-/// [`StepError::Refused`]: the records cannot be read or written; the step is undone. If even that fails, so does
-/// [`Keyspace::finish`].
+/// [`StepError::Refused`]: the records cannot be read or written, or would need more room than the quota allows
+/// ([`Keyspace::limit`]); the step is undone. If even that fails, so does [`Keyspace::finish`].
 pub fn carry_out(step: &Step, keyspace: &mut Keyspace<'_>) -> Result<Vec<u8>, StepError> {
     let begin = keyspace.savepoint();
     let mut reply = ReplyWriter::new(step.protocol);
     match attempt(step, keyspace, &mut reply, &mut Removing) {
-        Ok(()) => Ok(reply.take()),
+        Ok(()) => match keyspace.outgrown(&begin) {
+            None => Ok(reply.take()),
+            Some(quota) => {
+                keyspace.undo(&begin);
+                let text = format!(
+                    "the database is full: it may have {quota} bytes; delete keys, or raise its quota"
+                );
+                Err(StepError::Refused(text))
+            }
+        },
         Err(error) => {
             keyspace.undo(&begin);
             Err(StepError::Refused(error.to_string()))
@@ -135,7 +144,11 @@ fn command(
         let point = keyspace.savepoint();
         match run_named(&words, keyspace, reply) {
             Ok(()) => {}
-            Err(CommandError::Refused(text)) => reply.error(&text),
+            Err(CommandError::Refused(text)) => {
+                // A script may have written before it failed.
+                keyspace.roll_back(&point)?;
+                reply.error(&text);
+            }
             Err(CommandError::Storage(error)) => return Err(error),
         }
         if !expired.met(keyspace, &point)? {

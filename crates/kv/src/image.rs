@@ -42,6 +42,10 @@ impl Records for Image<'_, '_> {
         self.transaction.wipe_all().map_err(StorageError::engine)
     }
 
+    fn size(&self) -> u64 {
+        self.transaction.map_size().into()
+    }
+
     fn slices(&self) -> u32 {
         self.chains
     }
@@ -89,6 +93,10 @@ impl Records for View<'_> {
 
     fn clear(&mut self) -> Result<(), StorageError> {
         Err(StorageError::ReadOnly)
+    }
+
+    fn size(&self) -> u64 {
+        self.0.map_size().into()
     }
 
     fn slices(&self) -> u32 {

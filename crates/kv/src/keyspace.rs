@@ -80,7 +80,10 @@ pub struct Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// It has a new value or another time of expiry.
-    Written,
+    Written {
+        /// When it expires, in milliseconds on the cell's clock.
+        expires: Option<u64>,
+    },
     /// A command removed it.
     Deleted,
     /// Its time had come.
@@ -98,6 +101,8 @@ pub struct Keyspace<'a> {
     changes: Vec<Change>,
     /// Keys that reads found although their time had come.
     stale: RefCell<Vec<Vec<u8>>>,
+    /// How many bytes the database may have.
+    quota: u64,
     /// Why the records are not those of any number of whole steps.
     broken: Option<StorageError>,
 }
@@ -108,6 +113,7 @@ pub struct Point {
     totals: Totals,
     changed: bool,
     changes: usize,
+    size: u64,
 }
 
 impl<'a> Keyspace<'a> {
@@ -132,6 +138,7 @@ impl<'a> Keyspace<'a> {
             changed: false,
             changes: Vec::new(),
             stale: RefCell::default(),
+            quota: u64::MAX,
             broken: None,
         })
     }
@@ -141,6 +148,23 @@ impl<'a> Keyspace<'a> {
         self.numbered = false;
     }
 
+    /// From here on a step that lets the database grow beyond `quota` bytes is refused. What needs no more room, as deletes,
+    /// is carried out above it too.
+    pub fn limit(&mut self, quota: u64) {
+        self.quota = quota;
+    }
+
+    /// The quota, if the database has grown since `begin` and is above it.
+    pub(crate) fn outgrown(&self, begin: &Point) -> Option<u64> {
+        let size = self.records.size();
+        (size > begin.size && size > self.quota).then_some(self.quota)
+    }
+
+    /// Writes the clock into the totals, also if nothing else is written: whoever is started from them goes on from there.
+    pub fn keep_clock(&mut self) {
+        self.changed = true;
+    }
+
     /// A place to go back to, so that a step that fails spoils none of the others in its transaction.
     pub fn savepoint(&mut self) -> Point {
         Point {
@@ -148,6 +172,7 @@ impl<'a> Keyspace<'a> {
             totals: self.totals,
             changed: self.changed,
             changes: self.changes.len(),
+            size: self.records.size(),
         }
     }
 
@@ -245,7 +270,7 @@ impl<'a> Keyspace<'a> {
         let revision = self.next_revision();
         self.records.put(&client_key(key), &Entry::encode(kind, revision, expires, value))?;
         self.totals.keys += u64::from(!was_there);
-        self.note(key, Event::Written);
+        self.note(key, Event::Written { expires });
         Ok(())
     }
 

@@ -18,6 +18,9 @@ pub trait Records {
     /// Removes everything.
     fn clear(&mut self) -> Result<(), StorageError>;
 
+    /// How many bytes of the database are in use by now, those included that were freed within it.
+    fn size(&self) -> u64;
+
     /// Into how many slices the records fall; a key stays in its slice.
     fn slices(&self) -> u32;
 

@@ -175,6 +175,31 @@ fn a_step_that_fails_spoils_no_other() {
     assert_eq!(stopped.ask("dbsize"), Value::Integer(1));
 }
 
+/// S25: above its quota a database takes no step that needs more room; deletes still work, and what they free is used again.
+#[test]
+fn a_full_database_takes_deletes() {
+    let mut stopped = Stopped::new();
+    let large = "x".repeat(40_000);
+    let mut limited = |text: &str| {
+        let mut transaction = stopped.database.transaction().unwrap();
+        let mut image = Image::new(&mut transaction, 7);
+        let mut keyspace = Keyspace::new(&mut image, stopped.clocks).unwrap();
+        keyspace.limit(200_000);
+        let reply = carry_out(&one(text), &mut keyspace);
+        keyspace.finish().unwrap();
+        transaction.commit().unwrap();
+        reply.map(|bytes| value(&bytes))
+    };
+    let stored = (0..).take_while(|nth| limited(&format!("set {nth} {large}")).is_ok()).count();
+    assert!(stored > 0);
+    assert!(
+        matches!(limited(&format!("set more {large}")), Err(StepError::Refused(text)) if text.contains("full"))
+    );
+    assert_eq!(limited("get more"), Ok(Value::Null));
+    assert_eq!(limited("del 0"), Ok(Value::Integer(1)));
+    assert!(limited(&format!("set more {large}")).is_ok());
+}
+
 /// S8: databases have nothing in common, and one that is not there is refused.
 #[test]
 fn databases_have_keys_of_their_own() {

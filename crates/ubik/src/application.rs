@@ -149,6 +149,11 @@ impl ReadTransaction {
         self.snapshot.version()
     }
 
+    /// What it reads, page by page.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// How many bytes the database has.
     pub fn length(&self) -> u64 {
         self.snapshot.length()
@@ -188,6 +193,11 @@ pub struct WriteTransaction {
 impl WriteTransaction {
     fn overlay(&mut self) -> &mut Overlay {
         self.overlay.as_mut().expect("commit takes the transaction, so nobody can call this after it")
+    }
+
+    /// The database as it was when this transaction began, page by page.
+    pub fn base(&mut self) -> &Snapshot {
+        self.overlay().base()
     }
 
     /// How many bytes the database has, with this transaction's changes.

@@ -52,7 +52,7 @@ pub struct Membership {
 
 impl Membership {
     /// Which server this caller is, if it is one and has proven it as far as it must.
-    fn member(&self, caller: &Caller) -> Option<ServerId> {
+    pub fn member(&self, caller: &Caller) -> Option<ServerId> {
         let from = self.addresses.server_at(caller.address.ip())?;
         let least = if self.sealed.contains(from) { Level::Crypt } else { Level::Clear };
         let identity = caller.identity.as_ref();

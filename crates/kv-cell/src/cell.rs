@@ -1,0 +1,228 @@
+//! A running server: its UDP port, and for each database the Ubik server, the queues and the threads.
+//!
+//! Steps are handed over by [`Store::submit`], which puts them into a queue: writes into one, reads into another. Stopping
+//! ends what waits with an error that says that nothing was done.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kv::keyspace::Totals;
+use kv::{Done, Step, StepError, Store};
+use rx::{Port, PortConfig};
+use ubik::addresses::Addresses;
+use ubik::driver::Server;
+use ubik::over_rx::{self, RxTransport, Services};
+use ubik::phys::files::FileStore;
+use ubik::site::Config;
+use ubik_proto::cell::ServerId;
+use ubik_proto::profile::Profile;
+use ubik_proto::version::Version;
+
+use crate::clock::CellClock;
+use crate::observer::{self, Seen};
+use crate::pages::OpenImage;
+use crate::peers::{Peers, StepService};
+use crate::queue::{Item, Queue};
+use crate::reader::Reader;
+use crate::settings::{Membership, OpenError, Settings};
+use crate::wire::LARGEST_STEP;
+use crate::writer::Writer;
+
+/// Pages of the page cache of each database: 32 MiB.
+const CACHE_PAGES: usize = 32 << 10;
+/// How long a step waits for a sync site: longer than an election takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running server. It stops when dropped.
+pub struct Cell {
+    replicas: Vec<Replica>,
+    names: Vec<String>,
+    /// After the replicas: their last calls go out by it.
+    _port: Arc<Port>,
+}
+
+/// Starts a server: it takes steps from now on, and takes part in the elections of its cell.
+///
+/// # Errors
+/// The settings make no cell, the port is taken, or a database cannot be opened.
+pub fn open(settings: &Settings) -> Result<Arc<Cell>, OpenError> {
+    let members = settings.membership()?;
+    let port = Arc::new(Port::open(SocketAddr::V4(members.own), PortConfig::default())?);
+    let start = |nth| Replica::start(settings, &members, &port, nth);
+    let replicas = (0..settings.databases as u16).map(start).collect::<Result<_, _>>()?;
+    Ok(Arc::new(Cell { replicas, names: members.names, _port: port }))
+}
+
+/// What a server knows of one of its databases.
+#[derive(Clone, Debug)]
+pub struct DatabaseStatus {
+    /// The name of the sync site, if one is known.
+    pub sync_site: Option<String>,
+    /// Whether that is this server.
+    pub is_sync_site: bool,
+    /// The version that readers see here.
+    pub version: Option<Version>,
+    /// Keys, the last revision and the clock of the last commit that was looked at.
+    pub totals: Totals,
+    /// The cell's clock as this server has it, in milliseconds.
+    pub clock: u64,
+    /// Steps that wait: writes, and reads.
+    pub waiting: (usize, usize),
+}
+
+impl Cell {
+    /// What is known of database `nth`.
+    pub fn database_status(&self, nth: usize) -> Option<DatabaseStatus> {
+        let replica = self.replicas.get(nth)?;
+        let sync_site = replica.server.sync_site();
+        Some(DatabaseStatus {
+            sync_site: sync_site.and_then(|id| self.names.get(id.index()).cloned()),
+            is_sync_site: sync_site == Some(replica.me),
+            version: replica.server.version(),
+            totals: replica.seen.totals(),
+            clock: replica.clock.now().cell,
+            waiting: (replica.writes.len(), replica.reads.len()),
+        })
+    }
+
+    /// The names of the cell's servers, by address.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Takes no more steps, and ends those that wait: nothing was done for them. What is being committed goes on.
+    pub fn stop(&self) {
+        self.replicas.iter().for_each(Replica::close);
+    }
+}
+
+impl Store for Cell {
+    fn submit(&self, step: Step, done: Done) {
+        let Some(replica) = self.replicas.get(step.database) else {
+            return done(Err(StepError::Refused(format!("there is no database {}", step.database))));
+        };
+        let queue = if step.writes() { &replica.writes } else { &replica.reads };
+        let item = Item::new(step, done, None);
+        if item.bytes() > LARGEST_STEP {
+            return item.answer(Err(StepError::Refused(format!("a command may have {LARGEST_STEP} bytes"))));
+        }
+        queue.push(item);
+    }
+
+    fn databases(&self) -> usize {
+        self.replicas.len()
+    }
+}
+
+/// One database.
+struct Replica {
+    server: Arc<Server>,
+    me: ServerId,
+    writes: Arc<Queue>,
+    reads: Arc<Queue>,
+    clock: Arc<CellClock>,
+    seen: Arc<Seen>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Replica {
+    fn start(
+        settings: &Settings,
+        members: &Membership,
+        port: &Arc<Port>,
+        nth: u16,
+    ) -> Result<Replica, OpenError> {
+        let (cell, profile) = (&members.cell, Profile::brisk());
+        let services = Services::nth(nth);
+        let listed = cell.ids().zip(members.listed.iter().copied()).collect();
+        let addresses = Arc::new(Addresses::new(listed, vec![u32::from(*members.own.ip())]));
+        let transport = RxTransport::new(
+            port.clone(),
+            services,
+            cell.clone(),
+            addresses.clone(),
+            members.client.clone(),
+            &profile,
+        );
+        let transport = transport.telling(settings.log.clone());
+        let config = Config { cell: cell.clone(), profile, cache_pages: CACHE_PAGES, bootstrap: false };
+        let path = settings.data.join(format!("kv{nth}"));
+        let store = Arc::new(FileStore::new(&path));
+        let server = Server::start_logging(config, store, Arc::new(transport), settings.log.clone());
+        let server = Arc::new(server.map_err(|source| OpenError::Database { path, source })?);
+        // What its disk holds is known after a restart, which is for whoever watches this process to do.
+        server.on_failure(|| std::process::exit(1));
+        let sealed = if members.has_key { cell.ids().collect() } else { Default::default() };
+        let called_by =
+            over_rx::Membership { addresses: addresses.clone(), needs_key: members.has_key, sealed };
+        let security = std::slice::from_ref(&members.service);
+        over_rx::serve(port, services, server.peer_service(), called_by.clone(), security, security);
+        let (writes, reads) = (Arc::new(Queue::default()), Arc::new(Queue::default()));
+        let service = StepService::new(called_by, writes.clone(), reads.clone());
+        port.serve(services.application, security.to_vec(), Arc::new(service));
+        let peers = Peers::new(port.dialer(), addresses, services.application, members.client.clone());
+        let mut replica = Replica {
+            server,
+            me: cell.me(),
+            writes,
+            reads,
+            clock: Arc::new(CellClock::new()),
+            seen: Arc::default(),
+            threads: Vec::new(),
+        };
+        replica.start_threads(Arc::new(peers), settings.quota).map_err(OpenError::Thread)?;
+        Ok(replica)
+    }
+
+    fn start_threads(&mut self, peers: Arc<Peers>, quota: u64) -> std::io::Result<()> {
+        let reader = Reader {
+            server: self.server.clone(),
+            me: self.me,
+            queue: self.reads.clone(),
+            writes: self.writes.clone(),
+            peers: peers.clone(),
+            clock: self.clock.clone(),
+            patience: PATIENCE,
+            image: OpenImage::new(),
+            version: None,
+        };
+        self.spawn("kv reads", move || reader.run())?;
+        let writer = Writer {
+            server: self.server.clone(),
+            me: self.me,
+            queue: self.writes.clone(),
+            peers,
+            clock: self.clock.clone(),
+            quota,
+            patience: PATIENCE,
+            image: OpenImage::new(),
+            office: None,
+        };
+        self.spawn("kv writes", move || writer.run())?;
+        let (server, clock, seen) = (self.server.clone(), self.clock.clone(), self.seen.clone());
+        self.spawn("kv clock", move || observer::observe(&server, &clock, &seen))
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(body)?);
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.writes.close();
+        self.reads.close();
+        self.seen.stop();
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.close();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The way to the other servers of the cell: steps that this one cannot carry out are sent to the sync site, in a call of
+//! Rx with the keys that the servers have among themselves, and what other servers send is taken in.
+
+use std::collections::HashMap;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kv::{Step, StepError};
+use rx::admission::{Admission, Begins, Share};
+use rx::rpc::{CallStream, ServedCall};
+use rx::security::SecurityClass;
+use rx::service::Service;
+use rx::{AbortCode, CallFailure, Caller, Connection, Dialer, ServiceId, Timeouts};
+use ubik::addresses::Addresses;
+use ubik::over_rx::Membership;
+use ubik_proto::cell::ServerId;
+use ubik_proto::code;
+
+use crate::queue::{Item, Queue, Together};
+use crate::wire::{MOST_BYTES, Outcomes, decode_outcomes, decode_steps, encode_outcomes, encode_steps};
+
+/// A server that has not been heard of for so long has fallen silent. Longer than the disk's calls have: a step that was
+/// sent and not answered is undecided, which is worse for a client than waiting.
+const SILENCE: Duration = Duration::from_secs(3);
+/// The longest that a call may take while its server is alive.
+const LONGEST: Duration = Duration::from_secs(60);
+/// The procedure: steps in, outcomes out.
+const CARRY_OUT: u32 = 1;
+
+/// Connections to the other servers.
+pub struct Peers {
+    dialer: Dialer,
+    addresses: Arc<Addresses>,
+    service: ServiceId,
+    security: Arc<dyn SecurityClass>,
+    connections: Mutex<HashMap<ServerId, Arc<Connection>>>,
+}
+
+/// What became of steps that were to be sent.
+pub enum Sent {
+    /// They were answered.
+    Answered(Outcomes),
+    /// They did not leave this server.
+    Unsent(String),
+    /// They left, and what came of them is not known.
+    Lost(String),
+}
+
+impl Peers {
+    /// Connections by `dialer` to `service` of the servers at `addresses`.
+    pub fn new(
+        dialer: Dialer,
+        addresses: Arc<Addresses>,
+        service: ServiceId,
+        security: Arc<dyn SecurityClass>,
+    ) -> Peers {
+        Peers { dialer, addresses, service, security, connections: Mutex::default() }
+    }
+
+    /// Has `items` carried out at `to`, in order.
+    pub fn carry_out(&self, to: ServerId, items: &[Item]) -> Sent {
+        let request = encode_steps(items.iter().map(|item| &item.step));
+        let Some(connection) = self.connection(to) else {
+            return Sent::Unsent(format!("{to} has no address"));
+        };
+        let answered = call(&connection, &request);
+        if answered.is_err() {
+            self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(&to);
+        }
+        match answered {
+            Ok(reply) => match decode_outcomes(&reply) {
+                Ok(outcomes) if outcomes.len() == items.len() => Sent::Answered(outcomes),
+                _ => Sent::Lost("the sync site's answer cannot be read".to_owned()),
+            },
+            Err(failure) if was_not_begun(failure) => Sent::Unsent(failure.to_string()),
+            Err(failure) => Sent::Lost(format!("the sync site fell silent ({failure})")),
+        }
+    }
+
+    fn connection(&self, to: ServerId) -> Option<Arc<Connection>> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = connections.get(&to).filter(|known| known.failure().is_none()) {
+            return Some(known.clone());
+        }
+        let timeouts = Timeouts { dead: SILENCE, hard_dead: Some(LONGEST), ..Timeouts::default() };
+        let address = self.addresses.current(to)?;
+        let opened = self.dialer.connect(address, self.service, &*self.security, timeouts)?;
+        let opened = Arc::new(opened);
+        connections.insert(to, opened.clone());
+        Some(opened)
+    }
+}
+
+/// Whether the steps of a call that failed so were certainly not begun. A code that a server which stops may give to calls
+/// that it has begun is not among those.
+fn was_not_begun(failure: CallFailure) -> bool {
+    match failure {
+        CallFailure::NotSent(_) => true,
+        CallFailure::Aborted(code) => {
+            code == AbortCode::INVALID_OPERATION || code.0 == code::AbortCode::NOT_AUTHORIZED.0
+        }
+        CallFailure::Unanswered(_) => false,
+    }
+}
+
+fn call(connection: &Connection, request: &[u8]) -> Result<Vec<u8>, CallFailure> {
+    let mut call = connection.start()?;
+    call.write(&CARRY_OUT.to_be_bytes())?;
+    call.write(request)?;
+    read_all(&mut call)
+}
+
+fn read_all(call: &mut (impl CallStream + ?Sized)) -> Result<Vec<u8>, CallFailure> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 16 << 10];
+    loop {
+        match call.read(&mut buffer)? {
+            0 => return Ok(bytes),
+            count if bytes.len() + count > MOST_BYTES => {
+                return Err(CallFailure::Unanswered(AbortCode::SERVER_UNMARSHAL));
+            }
+            count => bytes.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+/// What the other servers call.
+pub struct StepService {
+    members: Membership,
+    writes: Arc<Queue>,
+    reads: Arc<Queue>,
+}
+
+impl StepService {
+    /// A service for `members`, which puts steps into the queues of this server's threads.
+    pub fn new(members: Membership, writes: Arc<Queue>, reads: Arc<Queue>) -> StepService {
+        StepService { members, writes, reads }
+    }
+
+    /// Carries steps of another server out, in order; they go no further from here.
+    fn carry_out(&self, steps: Vec<Step>) -> Outcomes {
+        let (sender, outcomes) = channel();
+        let count = steps.len();
+        let together = Together::default();
+        for (nth, step) in steps.into_iter().enumerate() {
+            let sender = sender.clone();
+            // Nobody waits any more if the caller's call has ended.
+            let done = Box::new(move |outcome| drop(sender.send((nth, outcome))));
+            let queue = if step.writes() { &self.writes } else { &self.reads };
+            queue.push(Item::new(step, done, Some(together.clone())));
+        }
+        drop(sender);
+        let mut gathered: Outcomes = Vec::new();
+        gathered.resize(count, Err(StepError::Undecided("the server stopped within the command".to_owned())));
+        for (nth, outcome) in outcomes {
+            gathered[nth] = outcome;
+        }
+        gathered
+    }
+}
+
+impl Service for StepService {
+    fn admit(&self, caller: &Caller, _first: &[u8]) -> Result<Admission, AbortCode> {
+        match self.members.member(caller) {
+            Some(_) => Ok(Admission { share: Share::Members, begins: Begins::AtOnce }),
+            None => Err(AbortCode(code::AbortCode::NOT_AUTHORIZED.0)),
+        }
+    }
+
+    fn answer(&self, call: &mut dyn ServedCall) -> Result<(), AbortCode> {
+        let request = read_all(call)?;
+        let Some((&opcode, steps)) = request.split_first_chunk() else {
+            return Err(AbortCode::DECODE);
+        };
+        if u32::from_be_bytes(opcode) != CARRY_OUT {
+            return Err(AbortCode::OPCODE);
+        }
+        let steps = decode_steps(steps).map_err(|_| AbortCode::SERVER_UNMARSHAL)?;
+        Ok(call.write(&encode_outcomes(self.carry_out(steps)))?)
+    }
+}
