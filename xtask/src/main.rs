@@ -9,6 +9,7 @@
 
 mod checks;
 mod command;
+mod package;
 mod packages;
 mod suites;
 mod tests;
@@ -71,6 +72,8 @@ enum Task {
     Miri,
     /// Random suites in full length: solver against oracle, transport under faults, clusters.
     Sim,
+    /// Build the Debian package, with man pages and completions (needs cargo-deb)
+    Package,
     /// Benchmarks: this program and its peer side by side, ratios from one run.
     Bench {
         /// Only this benchmark.
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Task::Fuzz { seconds, target } => suites::fuzz(seconds, target.as_deref()),
         Task::Miri => suites::miri(),
         Task::Sim => suites::sim(),
+        Task::Package => package::package(),
         Task::Bench { name } => suites::bench(name.as_deref()),
     };
     match outcome {

@@ -29,34 +29,34 @@ Exit codes:
   2  wrong use, or the shape has no place for the violation
   3  a file could not be written")]
 pub struct Arguments {
-    /// Where to write; made if it is not there, refused if it holds traces
+    /// Folder to write to; created if missing, refused if it holds traces
     #[arg(value_name = "OUT_DIR")]
     folder: PathBuf,
-    /// How many processes, each with a trace of its own
+    /// Number of processes; each has its own trace
     #[arg(long, default_value_t = 4, value_name = "N")]
     processes: u32,
-    /// How many operations, of all processes together
+    /// Number of operations, all processes together
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     operations: u32,
-    /// How many keys
+    /// Number of keys
     #[arg(long, default_value_t = 100, value_name = "N")]
     keys: u32,
     /// How unevenly keys are used: the exponent of a Zipf distribution; 0 uses all alike, 1 is common
     #[arg(long, default_value_t = 0.0, value_name = "EXPONENT")]
     skew: f64,
-    /// Which values are stored: each a new one ("distinct"), or one of N
+    /// Values to store: a new one each time ("distinct"), or one of N
     #[arg(long, default_value = "distinct", value_name = "distinct|N", value_parser = values)]
     values: Values,
-    /// Of 1000 operations, how many are written down late, so that others come between
+    /// Operations in 1000 that are recorded late, after operations that came later
     #[arg(long, default_value_t = 150, value_name = "N")]
     late: u32,
-    /// Of 1000 late ones, how many come later by thousands of operations
+    /// Late operations in 1000 that are recorded thousands of operations late
     #[arg(long, default_value_t = 1, value_name = "N")]
     very_late: u32,
-    /// Which operations are done
+    /// Kinds of operations
     #[arg(long, default_value = "mixed")]
     mix: MixName,
-    /// What all chance is derived from
+    /// Random seed
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
     /// Make one result false; the whole history is held in memory then

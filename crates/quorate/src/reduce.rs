@@ -36,10 +36,10 @@ pub struct Arguments {
     traces: Traces,
     #[command(flatten)]
     search: Search,
-    /// Where to write the reduced traces; made if it is not there, refused if it holds traces
+    /// Folder for the reduced traces; created if missing, refused if it holds traces
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
-    /// How many smaller histories to try at most
+    /// Largest number of smaller histories to try
     #[arg(long, default_value_t = 5000, value_name = "N")]
     tries: u32,
 }

@@ -253,7 +253,7 @@ fn check_scratch(scratch: &Path, force: bool) -> Result<(), Failure> {
     }
     if !metadata.is_file() {
         return Err(Failure::input(format!(
-            "{shown}: is no ordinary file; SCRATCH is the new database's file"
+            "{shown}: is not a regular file; SCRATCH names the database to create"
         )));
     }
     if metadata.len() == 0 {
@@ -267,7 +267,7 @@ fn check_scratch(scratch: &Path, force: bool) -> Result<(), Failure> {
         (true, true) => Ok(()),
         (true, false) => Err(Failure::input(format!("{shown}: exists; --force overwrites it"))),
         (false, _) => {
-            Err(Failure::input(format!("{shown}: exists and is no TDB database; give another SCRATCH")))
+            Err(Failure::input(format!("{shown}: exists and is not a TDB database; give another SCRATCH")))
         }
     }
 }

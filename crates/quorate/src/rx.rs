@@ -28,7 +28,7 @@ pub enum Command {
     /// Print what an Rx server is doing: threads, packets, connections, peers (as rxdebug does).
     #[command(after_help = "Example:\n  quorate rx debug db1.example.org:7002 --connections --peers")]
     Debug(Debug),
-    /// Answer measurements until interrupted; anybody may measure.
+    /// Be the other end of measurements, for anybody who asks, until interrupted.
     #[command(after_help = "Example:\n  quorate rx serve 0.0.0.0:7009")]
     Serve(Serve),
     /// Time small calls: rate and latency percentiles (as rxperf does).
@@ -50,7 +50,7 @@ pub enum Command {
 pub struct Peer {
     /// Address and port, e.g. db1.example.org:7002 or `[::1]:7002`
     peer: String,
-    /// Give up after so many seconds
+    /// Timeout in seconds
     #[arg(long, default_value_t = 5)]
     patience_secs: u64,
     /// Print JSON
@@ -63,7 +63,7 @@ pub struct Peer {
 pub struct Ping {
     #[command(flatten)]
     peer: Peer,
-    /// How often
+    /// Number of pings
     #[arg(long, default_value_t = 3)]
     count: u32,
 }
@@ -82,7 +82,7 @@ pub struct Debug {
     /// Also its peers
     #[arg(long)]
     peers: bool,
-    /// Show at most so many connections and peers
+    /// Largest number of connections and peers to show
     #[arg(long, default_value_t = 1000)]
     most: u32,
 }
@@ -137,7 +137,7 @@ pub struct Transfer {
     /// Bytes on each connection
     #[arg(long, default_value_t = 1_000_000_000)]
     bytes: u64,
-    /// Which way
+    /// Direction of the transfer
     #[arg(long, value_enum, default_value_t = DirectionName::Send)]
     direction: DirectionName,
 }

@@ -36,7 +36,7 @@ Exit codes:
 pub struct Arguments {
     #[command(flatten)]
     traces: Traces,
-    /// Where to write; made if it is not there, refused if it holds traces
+    /// Folder to write to; created if missing, refused if it holds traces
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
     /// Operations on this key; may be given several times

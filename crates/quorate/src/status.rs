@@ -36,7 +36,7 @@ pub struct Arguments {
     /// Which database of that port, counted from 0, where several share it
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..1000))]
     nth: u16,
-    /// Give up on a server after so many seconds
+    /// Timeout for each server, in seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     patience_secs: u64,
     /// A difference between clocks above this is a complaint, in seconds

@@ -135,8 +135,8 @@ fn existing_files_are_left_alone() {
     let place = Place::new();
     let trace = place.file("p1.trace", GOOD);
     let letter = place.file("letter.txt", "Dear Sir or Madam");
-    refused(&quorate(&[&letter, &trace]), 2, &["letter.txt: exists and is no TDB database"]);
-    refused(&quorate(&[Path::new("--force"), &letter, &trace]), 2, &["exists and is no TDB database"]);
+    refused(&quorate(&[&letter, &trace]), 2, &["letter.txt: exists and is not a TDB database"]);
+    refused(&quorate(&[Path::new("--force"), &letter, &trace]), 2, &["exists and is not a TDB database"]);
     assert_eq!(std::fs::read(&letter).expect("it is there"), b"Dear Sir or Madam");
     let scratch = place.path("s.tdb");
     assert_eq!(code(&quorate(&[&scratch, &trace])), 0);
@@ -145,7 +145,7 @@ fn existing_files_are_left_alone() {
     assert_eq!(std::fs::read(&scratch).expect("it is there"), before);
     assert_eq!(code(&quorate(&[Path::new("--force"), &scratch, &trace])), 0);
     refused(&quorate(&[place.folder.path(), &trace]), 2, &["is a folder"]);
-    refused(&quorate(&[Path::new("/dev/null"), &trace]), 2, &["is no ordinary file"]);
+    refused(&quorate(&[Path::new("/dev/null"), &trace]), 2, &["is not a regular file"]);
 }
 
 /// A database that cannot be created is an I/O error.
