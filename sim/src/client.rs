@@ -3,6 +3,7 @@
 //! Each register is two pages that every write sets to the same, unique value; a read that finds two values is torn.
 
 use ubik::effect::{ClientId, ReadKind};
+use ubik::overlay::{Overlay, View, Written};
 use ubik_proto::log::Change;
 use ubik_proto::version::Version;
 
@@ -54,6 +55,8 @@ pub struct Transaction {
     pub found: u64,
     /// Whether the server was told to commit it.
     pub submitted: bool,
+    /// What it writes over.
+    pub view: Option<View>,
 }
 
 /// One client.
@@ -80,7 +83,18 @@ impl Transaction {
             _ => Kind::Read(ReadKind::Newest),
         };
         let register = random.u32(..REGISTERS);
-        Transaction { id, kind, node, life: 0, register, floor, began, found: 0, submitted: false }
+        Transaction {
+            id,
+            kind,
+            node,
+            life: 0,
+            register,
+            floor,
+            began,
+            found: 0,
+            submitted: false,
+            view: None,
+        }
     }
 
     /// Whether it writes.
@@ -101,6 +115,15 @@ impl Transaction {
     /// Where its register's two halves are.
     pub fn places(&self) -> [u32; 2] {
         [self.register * PAGE, (self.register + REGISTERS) * PAGE]
+    }
+
+    /// Its changes over what it began with.
+    pub fn written(&self, changes: &[Change]) -> Option<Written> {
+        let mut overlay = Overlay::new(self.view.clone()?);
+        for change in changes {
+            overlay.make(change).ok()?;
+        }
+        Some(overlay.finish())
     }
 
     /// What it changes: both halves, and now and then a cut beyond them and back.

@@ -4,8 +4,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use ubik::disk_work::{DiskDone, DiskWork};
-use ubik::effect::CallToken;
+use ubik::effect::{AnswerId, CallToken};
+use ubik::phys::Replacement;
 use ubik_proto::beacon::VoteReply;
+use ubik_proto::cell::ServerId;
 use ubik_proto::code::AbortCode;
 use ubik_proto::messages::{Beacon, DiskCall};
 use ubik_proto::power::Event as PowerEvent;
@@ -39,6 +41,21 @@ pub enum Request {
     Database(Version, Vec<u8>),
 }
 
+/// A database that a server is being sent.
+#[derive(Debug)]
+pub struct Incoming {
+    /// The call.
+    pub answer: AnswerId,
+    /// Whose.
+    pub from: ServerId,
+    /// What it is.
+    pub version: Version,
+    /// Where its bytes go.
+    pub into: Box<dyn Replacement>,
+    /// What has not come yet.
+    pub rest: Vec<u8>,
+}
+
 /// Something that happens at a server, unless it has crashed since.
 #[derive(Debug)]
 pub enum Local {
@@ -62,6 +79,8 @@ pub enum Local {
     Probe { to: NodeId, answered: bool },
     /// A call of its own was answered, or not.
     Reply { token: CallToken, reply: Option<Result<Said, AbortCode>> },
+    /// More of a database has come.
+    Piece(Incoming),
     /// A server of OpenAFS's is woken.
     Wake(Wake),
     /// An answer leaves, the disk being done.

@@ -28,7 +28,7 @@ const fn in_course(fault: Fault, course: Course, within: u64) -> Planted {
 }
 
 /// The faults that the simulator finds.
-pub const ALL: [Planted; 26] = [
+pub const ALL: [Planted; 28] = [
     any(Fault::PromiseIgnored, 20),
     any(Fault::PromiseForgotten, 300),
     any(Fault::VersionsOfTheUnbound, 300),
@@ -55,18 +55,21 @@ pub const ALL: [Planted; 26] = [
     any(Fault::OldDatabaseDropped, 2000),
     any(Fault::OwnPromiseFreed, 60),
     any(Fault::EpochsUnbounded, 300),
+    any(Fault::DependentsKept, 300),
+    any(Fault::OwnLogAssumed, 300),
 ];
 
 /// Faults that thousands of runs did not find, since other rules stand behind the one left out. Each has a test of its own:
 /// `vote.rs::an_epoch_is_agreed_to_with_one_server_only`, `site.rs::a_remote_lock_keeps_no_reader`, `cells.rs::a_follower_that_is_behind_what_a_beacon_named_begins_nothing`,
 /// `power.rs::a_sync_site_without_votes_stops_and_stays_bound`.
-/// `site.rs::who_asks_for_the_version_hears_of_work_under_way`.
-pub const BACKED: [Fault; 5] = [
+/// `site.rs::who_asks_for_the_version_hears_of_work_under_way`, `database.rs::one_database_is_received_at_a_time`.
+pub const BACKED: [Fault; 6] = [
     Fault::OldEpochAccepted,
     Fault::ReadsBehind,
     Fault::BegunBehind,
     Fault::OwnPromiseShort,
     Fault::VersionToldEarly,
+    Fault::TransfersMixed,
 ];
 
 impl Planted {

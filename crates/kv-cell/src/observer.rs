@@ -56,6 +56,6 @@ pub fn observe(server: &Server, clock: &CellClock, seen: &Seen) {
 
 fn look(server: &Server, image: &mut OpenImage) -> Result<Totals, StorageError> {
     let transaction = server.begin_read(ReadKind::Any, WAIT).map_err(StorageError::engine)?;
-    let mut view = View::new(image.at(transaction.snapshot())?);
+    let mut view = View::new(image.at(&transaction.snapshot().clone().into())?);
     Ok(Keyspace::new(&mut view, Clocks::default())?.totals())
 }

@@ -8,11 +8,11 @@ use kv::memory::CHAINS;
 use tdb::storage::MemoryStorage;
 use tdb::{Changes, Database, OpenOptions, Storage};
 use ubik::application::{ChangeError, WriteTransaction};
+use ubik::overlay::View;
 use ubik::pages::PAGE_LEN;
-use ubik::snapshot::Snapshot;
 
 /// The image at one version; nobody changes it.
-struct Pages(Snapshot);
+struct Pages(View);
 
 impl Storage for Pages {
     fn size(&self) -> io::Result<u64> {
@@ -60,21 +60,21 @@ impl OpenImage {
         OpenImage(None)
     }
 
-    /// The image at the version of `snapshot`; an empty one where nothing was ever written.
+    /// The image as `view` has it; an empty one where nothing was ever written.
     ///
     /// # Errors
     /// The engine cannot read it.
-    pub fn at(&mut self, snapshot: &Snapshot) -> Result<&mut Database, StorageError> {
-        if snapshot.length() == 0 {
+    pub fn at(&mut self, view: &View) -> Result<&mut Database, StorageError> {
+        if view.length() == 0 {
             return Ok(self.0.insert(new_image()?));
         }
         if let Some(open) = &mut self.0
-            && open.exchange(Box::new(Pages(snapshot.clone()))).is_ok()
+            && open.exchange(Box::new(Pages(view.clone()))).is_ok()
         {
             return Ok(self.0.as_mut().expect("it is there, as was just seen"));
         }
         // The first, or one of another shape, as after a database was replaced whole.
-        let opened = OpenOptions::new().open_storage("image", Box::new(Pages(snapshot.clone())));
+        let opened = OpenOptions::new().open_storage("image", Box::new(Pages(view.clone())));
         Ok(self.0.insert(opened.map_err(StorageError::engine)?))
     }
 

@@ -72,7 +72,8 @@ impl Reader {
                 Err(error) => {
                     let sync_site = match &error {
                         BeginError::Read(ReadError::NoLease { sync_site }) => *sync_site,
-                        _ => None,
+                        // A commit is being decided for long: the sync site shows what was before it.
+                        _ => self.server.sync_site(),
                     };
                     last = error.to_string();
                     items = self.elsewhere(sync_site, items, &mut last);
@@ -93,7 +94,7 @@ impl Reader {
     /// Answers from a snapshot.
     fn answer(&mut self, snapshot: &Snapshot, items: Vec<Item>) {
         if self.version != Some(snapshot.version()) {
-            if let Err(error) = self.image.at(snapshot) {
+            if let Err(error) = self.image.at(&snapshot.clone().into()) {
                 self.version = None;
                 return fail(items, &StepError::Refused(error.to_string()));
             }

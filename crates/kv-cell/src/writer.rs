@@ -15,7 +15,7 @@ use tdb::Changes;
 use ubik::application::{BeginError, ChangeError, CommitError};
 use ubik::driver::Server;
 use ubik::effect::WriteError;
-use ubik::snapshot::Snapshot;
+use ubik::overlay::View;
 use ubik_proto::cell::ServerId;
 use ubik_proto::version::Version;
 
@@ -230,7 +230,7 @@ impl Writer {
     }
 
     /// A sync site that finds another version than it left has been none meanwhile, or never before.
-    fn take_office(&mut self, base: &Snapshot) -> Result<(), Failed> {
+    fn take_office(&mut self, base: &View) -> Result<(), Failed> {
         if self.office.as_ref().is_some_and(|office| office.version == base.version()) {
             return Ok(());
         }
@@ -247,7 +247,7 @@ impl Writer {
     /// Runs the steps on the image; what they changed, if anything.
     fn in_image(
         &mut self,
-        base: &Snapshot,
+        base: &View,
         now: Clocks,
         items: &[Item],
     ) -> Result<(Outcomes, Option<Changes>, Vec<kv::keyspace::Change>), Failed> {

@@ -75,6 +75,50 @@ pub fn encode(changes: &[Change], version: Version) -> Vec<u8> {
     log
 }
 
+/// The same changes in as few writes as make them: between two truncations, writes that touch or overlap become one, in the
+/// order of their places. What a later one wrote over an earlier one is what is left.
+pub fn merge(changes: Vec<Change>) -> Vec<Change> {
+    let mut merged = Vec::new();
+    let mut writes = Vec::new();
+    for change in changes {
+        match change {
+            Change::Write { position, bytes } => writes.push((position, bytes)),
+            Change::Truncate { .. } => {
+                merge_writes(&mut merged, &mut writes);
+                merged.push(change);
+            }
+        }
+    }
+    merge_writes(&mut merged, &mut writes);
+    merged
+}
+
+/// Puts `writes`, merged, at the end of `merged`; each byte is copied once.
+fn merge_writes(merged: &mut Vec<Change>, writes: &mut Vec<(u32, Vec<u8>)>) {
+    let end = |(position, bytes): &(u32, Vec<u8>)| u64::from(*position) + bytes.len() as u64;
+    writes.retain(|(_, bytes)| !bytes.is_empty());
+    let mut spans: Vec<(u64, u64)> = writes.iter().map(|write| (u64::from(write.0), end(write))).collect();
+    spans.sort_unstable();
+    spans.dedup_by(|next, span| {
+        let touches = next.0 <= span.1;
+        span.1 = if touches { span.1.max(next.1) } else { span.1 };
+        touches
+    });
+    if spans.len() == writes.len() {
+        writes.sort_by_key(|&(position, _)| position);
+        merged.extend(writes.drain(..).map(|(position, bytes)| Change::Write { position, bytes }));
+        return;
+    }
+    let mut whole: Vec<Vec<u8>> = spans.iter().map(|&(from, to)| vec![0; (to - from) as usize]).collect();
+    for (position, bytes) in writes.drain(..) {
+        let nth = spans.partition_point(|&(from, _)| from <= u64::from(position)) - 1;
+        let at = (u64::from(position) - spans[nth].0) as usize;
+        whole[nth][at..at + bytes.len()].copy_from_slice(&bytes);
+    }
+    let positions = spans.iter().map(|&(from, _)| from as u32);
+    merged.extend(positions.zip(whole).map(|(position, bytes)| Change::Write { position, bytes }));
+}
+
 /// Decides what to do with the log `bytes` beside a database labelled `label`.
 ///
 /// U5: whole transactions only, a torn tail is ignored, and a log that the database is already past is not applied.
@@ -189,6 +233,69 @@ mod tests {
             Change::Truncate { length: 12 },
             Change::Write { position: 2000, bytes: vec![7; 700] },
         ]
+    }
+
+    fn write(position: u32, bytes: &[u8]) -> Change {
+        Change::Write { position, bytes: bytes.to_vec() }
+    }
+
+    /// Writes that touch or overlap are one, the later one over the earlier; a truncation stands between those before it and
+    /// those after.
+    #[test]
+    fn writes_that_touch_or_overlap_become_one() {
+        let changes = vec![
+            write(10, b"aaaa"),
+            write(20, b"far"),
+            write(8, b"bbb"),
+            write(14, b"cc"),
+            write(11, b"D"),
+            write(30, b""),
+            Change::Truncate { length: 9 },
+            write(16, b"e"),
+        ];
+        let merged =
+            vec![write(8, b"bbbDaacc"), write(20, b"far"), Change::Truncate { length: 9 }, write(16, b"e")];
+        assert_eq!(merge(changes), merged);
+        assert_eq!(merge(merged.clone()), merged);
+    }
+
+    /// Merged or not, random changes leave the same bytes; no two writes of one run touch.
+    #[test]
+    fn merged_changes_leave_the_same_bytes() {
+        let mut state = 1_u32;
+        let mut random = |below: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) % below
+        };
+        let apply = |changes: &[Change]| {
+            let mut all = Vec::new();
+            for change in changes {
+                match change {
+                    Change::Write { position, bytes } => {
+                        let end = *position as usize + bytes.len();
+                        all.resize(all.len().max(end), 0);
+                        all[*position as usize..end].copy_from_slice(bytes);
+                    }
+                    Change::Truncate { length } => all.truncate(*length as usize),
+                }
+            }
+            all
+        };
+        for _ in 0..2000 {
+            let changes: Vec<Change> = (0..random(12))
+                .map(|nth| match random(8) {
+                    0 => Change::Truncate { length: random(60) },
+                    _ => write(random(60), &vec![nth as u8 + 1; 1 + random(9) as usize]),
+                })
+                .collect();
+            let merged = merge(changes.clone());
+            assert_eq!(apply(&merged), apply(&changes), "{changes:?} became {merged:?}");
+            for pair in merged.windows(2) {
+                if let [Change::Write { position, bytes }, Change::Write { position: next, .. }] = pair {
+                    assert!(position + (bytes.len() as u32) < *next, "{merged:?}");
+                }
+            }
+        }
     }
 
     /// U5: a whole log is applied, also when the label already says so, and not once the database is past it.

@@ -67,11 +67,17 @@ pub enum Fault {
     EpochsUnbounded,
     /// A server tells its version while its disk works on the next one.
     VersionToldEarly,
+    /// What was made over a commit goes on when that commit has not come about.
+    DependentsKept,
+    /// The sync site counts itself among those that hold a commit before its own log does.
+    OwnLogAssumed,
+    /// All databases that a server receives go through one file, whoever sends them.
+    TransfersMixed,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 31] = [
+    pub const ALL: [Fault; 34] = [
         Fault::PromiseIgnored,
         Fault::PromiseForgotten,
         Fault::OldEpochAccepted,
@@ -103,6 +109,9 @@ impl Fault {
         Fault::OwnPromiseShort,
         Fault::EpochsUnbounded,
         Fault::VersionToldEarly,
+        Fault::DependentsKept,
+        Fault::OwnLogAssumed,
+        Fault::TransfersMixed,
     ];
 }
 

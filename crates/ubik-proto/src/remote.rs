@@ -10,8 +10,10 @@ use crate::log::Change;
 use crate::messages::{LOCK_WRITE, Write};
 use crate::version::TransactionId;
 
-/// The most bytes of changes one transaction may hold in memory.
-pub const MAX_TRANSACTION_BYTES: usize = 64 << 20;
+/// The most bytes of changes that one transaction of an application may hold in memory.
+pub const MAX_TRANSACTION_BYTES: usize = 63 << 20;
+/// The most bytes of changes that a server takes at once: one transaction, and what its sync site commits with it.
+pub const MAX_GROUP_BYTES: usize = 64 << 20;
 
 /// How far the transaction is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ impl Remote {
                 return Err(AbortCode::NO_ENTRY);
             }
             current.bytes += write.bytes.len();
-            if current.bytes > MAX_TRANSACTION_BYTES || end > i32::MAX as u64 {
+            if current.bytes > MAX_GROUP_BYTES || end > i32::MAX as u64 {
                 return Err(AbortCode::INTERNAL);
             }
             current.changes.push(Change::Write { position: write.position, bytes: write.bytes });

@@ -17,7 +17,7 @@ use ubik_proto::version::Version;
 use crate::driver::{Server, Shared};
 use crate::effect::{ClientEvent, ClientId, ReadError, ReadKind, WriteError};
 use crate::locks::Held;
-use crate::overlay::Overlay;
+use crate::overlay::{Overlay, View};
 use crate::snapshot::Snapshot;
 use crate::sync::Mutex;
 
@@ -88,27 +88,24 @@ impl Server {
 
     /// Begins a write transaction when its turn comes, within `patience`; writers come in the order in which they asked.
     ///
+    /// A turn is from here to [`WriteTransaction::submit`] or the drop, not to the end of the commit: the next writer goes on
+    /// over what this one leaves, and what is completed while a commit is under way is committed together after it. So what a
+    /// write transaction reads may be undecided; it is certain when the transaction is committed, also one that changed nothing.
+    ///
     /// # Errors
     /// If this is not the sync site; the error names it.
     pub fn begin_write(&self, patience: Duration) -> Result<WriteTransaction, BeginError> {
-        let (client, events) = self.shared.enter();
+        let turn = Turn::enter(&self.shared);
         let mut held = Held::thread_entry();
-        let effects = self.shared.site.begin_write(&mut held, client);
+        let effects = self.shared.site.begin_write(&mut held, turn.client);
         self.shared.carry_out(&mut held, effects);
-        let shared = self.shared.clone();
-        match events.recv_timeout(patience) {
-            Ok(ClientEvent::WriteBegun(snapshot)) => {
-                let overlay = Some(Overlay::new(snapshot));
-                Ok(WriteTransaction { shared, client, events, overlay, position: 0 })
+        match turn.events.recv_timeout(patience) {
+            Ok(ClientEvent::WriteBegun(view)) => {
+                Ok(WriteTransaction { open: Some((turn, Overlay::new(view))), position: 0 })
             }
-            Ok(ClientEvent::WriteFailed(error)) => {
-                shared.leave(client);
-                Err(error.into())
-            }
+            Ok(ClientEvent::WriteFailed(error)) => Err(error.into()),
             _ => {
-                let effects = shared.site.abandon(&mut held, client);
-                shared.carry_out(&mut held, effects);
-                shared.leave(client);
+                turn.abandon();
                 Err(BeginError::TimedOut(patience))
             }
         }
@@ -180,23 +177,70 @@ impl ReadTransaction {
     }
 }
 
-/// Reads and changes, which become visible together or not at all.
-pub struct WriteTransaction {
+/// One writer's name at the server, and where it hears.
+struct Turn {
     shared: Arc<Shared>,
     client: ClientId,
     events: Receiver<ClientEvent>,
-    /// `None` once it is being committed.
-    overlay: Option<Overlay>,
+}
+
+impl Turn {
+    fn enter(shared: &Arc<Shared>) -> Self {
+        let (client, events) = shared.enter();
+        Turn { shared: shared.clone(), client, events }
+    }
+
+    fn abandon(&self) {
+        let mut held = Held::thread_entry();
+        let effects = self.shared.site.abandon(&mut held, self.client);
+        self.shared.carry_out(&mut held, effects);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.shared.leave(self.client);
+    }
+}
+
+/// Reads and changes, which become visible together or not at all.
+pub struct WriteTransaction {
+    /// `None` once it is complete.
+    open: Option<(Turn, Overlay)>,
     position: u64,
+}
+
+/// A complete transaction on its way. Dropping it changes nothing about what becomes of it.
+#[must_use = "only Submitted::wait tells whether it was committed"]
+pub struct Submitted(Turn);
+
+impl Submitted {
+    /// Waits until a quorum has it, for as long as `patience`; returns its version, which others that were committed with it
+    /// share.
+    ///
+    /// # Errors
+    /// If it was undone, or if its fate is not known when `patience` is over or the mandate ends.
+    pub fn wait(self, patience: Duration) -> Result<Version, CommitError> {
+        match self.0.events.recv_timeout(patience) {
+            Ok(ClientEvent::Committed(version)) => Ok(version),
+            Ok(ClientEvent::WriteFailed(error)) => Err(error.into()),
+            Ok(ClientEvent::Undecided(version)) => Err(CommitError::Undecided { version: Some(version) }),
+            Ok(_) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                Err(CommitError::Undecided { version: None })
+            }
+        }
+    }
 }
 
 impl WriteTransaction {
     fn overlay(&mut self) -> &mut Overlay {
-        self.overlay.as_mut().expect("commit takes the transaction, so nobody can call this after it")
+        let (_, overlay) =
+            self.open.as_mut().expect("submit takes the transaction, so nobody calls this after it");
+        overlay
     }
 
-    /// The database as it was when this transaction began, page by page.
-    pub fn base(&mut self) -> &Snapshot {
+    /// The database as it was when this transaction began, page by page, with what is being committed before it.
+    pub fn base(&mut self) -> &View {
         self.overlay().base()
     }
 
@@ -248,41 +292,37 @@ impl WriteTransaction {
     /// Cuts the database to `length` bytes, in order with the writes.
     ///
     /// # Errors
-    /// If the length is beyond what the files can have, or the store fails.
+    /// If the length is beyond what the files can have.
     pub fn truncate(&mut self, length: u64) -> Result<(), ChangeError> {
         let length = i32::try_from(length).map_err(|_| ChangeError::TooFar(length))?;
-        self.overlay().truncate(length as u32)?;
+        self.overlay().truncate(length as u32);
         Ok(())
     }
 
-    /// Commits; returns the new version when a quorum has it.
+    /// Completes the transaction and lets the next writer begin; what becomes of it [`Submitted::wait`] tells.
+    pub fn submit(mut self) -> Submitted {
+        let (turn, overlay) =
+            self.open.take().expect("submit takes the transaction, so this is the first time");
+        let mut held = Held::thread_entry();
+        let effects = turn.shared.site.commit(&mut held, turn.client, overlay.finish());
+        turn.shared.carry_out(&mut held, effects);
+        Submitted(turn)
+    }
+
+    /// Commits: [`WriteTransaction::submit`] and [`Submitted::wait`].
     ///
     /// # Errors
-    /// If it was undone, or if its fate is not known when `patience` is over or the mandate ends.
-    pub fn commit(mut self, patience: Duration) -> Result<Version, CommitError> {
-        let changes = self.overlay.take().map(Overlay::into_changes).unwrap_or_default();
-        let mut held = Held::thread_entry();
-        let effects = self.shared.site.commit(&mut held, self.client, changes);
-        self.shared.carry_out(&mut held, effects);
-        match self.events.recv_timeout(patience) {
-            Ok(ClientEvent::Committed(version)) => Ok(version),
-            Ok(ClientEvent::WriteFailed(error)) => Err(error.into()),
-            Ok(ClientEvent::Undecided(version)) => Err(CommitError::Undecided { version: Some(version) }),
-            Ok(_) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                Err(CommitError::Undecided { version: None })
-            }
-        }
+    /// As there.
+    pub fn commit(self, patience: Duration) -> Result<Version, CommitError> {
+        self.submit().wait(patience)
     }
 }
 
 impl Drop for WriteTransaction {
     fn drop(&mut self) {
-        if self.overlay.is_some() {
-            let mut held = Held::thread_entry();
-            let effects = self.shared.site.abandon(&mut held, self.client);
-            self.shared.carry_out(&mut held, effects);
+        if let Some((turn, _)) = self.open.take() {
+            turn.abandon();
         }
-        self.shared.leave(self.client);
     }
 }
 
@@ -323,14 +363,6 @@ impl<T> AppCache<T> {
             *made = Some((version, value.clone()));
         }
         Ok(value)
-    }
-
-    /// Puts in what a writer made of its commit.
-    pub fn put(&self, version: Version, value: T) {
-        let mut made = self.made.lock().expect("a thread panicked while it made the cached value");
-        if made.as_ref().is_none_or(|(of, _)| *of < version) {
-            *made = Some((version, Arc::new(value)));
-        }
     }
 
     /// The version of what is here.

@@ -19,18 +19,53 @@
 //! 7. It becomes visible here, beacons vouch for it, the application is told, ReleaseLocks goes to the takers, and they
 //!    show it. *It survives; a taker that got no ReleaseLocks shows it when a beacon vouches for it.*
 //!
+//! Several transactions are one commit: while one is on its way the next writers go on, each over what the one before it
+//! left ([`Group`]); what they leave is the next commit. If a commit ends otherwise than by step 7, so does everything that
+//! was made over it, none of which has left this server.
+//!
 //! C makes a commit visible at its sync site after step 5, before anybody else has it; a reader there may see what is
 //! then lost. Here only step 6 decides what is shown, everywhere (U34), and a commit that stops between 3 and 6 is
 //! reported as undecided (U35).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ubik_proto::cell::{ServerId, ServerSet};
-use ubik_proto::log::Change;
+use ubik_proto::log::{self, Change};
 use ubik_proto::messages::{DiskCall, LOCK_WRITE, MAX_WRITE_BYTES, MAX_WRITES, Write};
 use ubik_proto::version::{TransactionId, Version};
 
 use crate::effect::ClientId;
+use crate::overlay::Written;
+use crate::snapshot::Changed;
+
+/// Transactions that are committed as one: those that were completed while the commit before was under way, each made over
+/// the one before it.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) clients: Vec<ClientId>,
+    /// In order.
+    changes: Vec<Change>,
+    /// What their writers wrote, in bytes.
+    pub(crate) bytes: usize,
+    /// What comes of them, over what they were made from.
+    pub(crate) pages: Arc<Changed>,
+}
+
+impl Group {
+    /// Adds a transaction that was made over all that are here.
+    pub(crate) fn add(&mut self, client: ClientId, written: Written) {
+        let Written { changes, pages, bytes } = written;
+        if self.clients.is_empty() {
+            self.pages = Arc::new(pages);
+        } else {
+            Arc::make_mut(&mut self.pages).absorb(pages);
+        }
+        self.clients.push(client);
+        self.changes.extend(changes);
+        self.bytes += bytes;
+    }
+}
 
 /// Where one server is in it.
 #[derive(Debug)]
@@ -60,9 +95,13 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Commit {
     pub(crate) id: TransactionId,
-    /// `None` for the relabelling of a new sync site.
-    pub(crate) client: Option<ClientId>,
+    /// Who is to hear of it; nobody, if it is the label's.
+    pub(crate) clients: Vec<ClientId>,
+    /// Whether it is a new sync site's, and changes nothing but the label.
+    pub(crate) labels: bool,
     pub(crate) changes: Vec<Change>,
+    /// What comes of it, over the version before.
+    pub(crate) pages: Arc<Changed>,
     /// What it makes.
     pub(crate) version: Version,
     /// The version before, if the label changes.
@@ -74,20 +113,24 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
-    /// A commit to be taken by `servers`; `relabel` is the label before and after, if it changes.
+    /// A commit of `group` to be taken by `servers`; without a group it is the label's. `relabel` is the label before and
+    /// after, if it changes.
     pub(crate) fn new(
         id: TransactionId,
-        client: Option<ClientId>,
-        changes: Vec<Change>,
+        group: Option<Group>,
         version: Version,
         relabel: Option<(Version, Version)>,
         servers: ServerSet,
     ) -> Self {
+        let labels = group.is_none();
+        let Group { clients, changes, pages, .. } = group.unwrap_or_default();
+        // Each has merged its own.
+        let changes = if clients.len() > 1 { log::merge(changes) } else { changes };
         let calls = preparation(id, &changes, relabel);
         let takers = servers.iter().map(|server| (server, Taker::Preparing(calls.clone()))).collect();
         let relabels = relabel.map(|(old, _)| old);
         let (stage, holders) = (Stage::Preparing, ServerSet::EMPTY);
-        Commit { id, client, changes, version, relabels, stage, takers, holders }
+        Commit { id, clients, labels, changes, pages, version, relabels, stage, takers, holders }
     }
 
     pub(crate) fn taker(&mut self, server: ServerId) -> Option<&mut Taker> {
@@ -221,14 +264,11 @@ mod tests {
     #[test]
     fn a_server_is_told_one_call_after_the_other() {
         let server = ServerId::new(1);
-        let mut commit = Commit::new(
-            ID,
-            None,
-            vec![write(0, 1)],
-            Version::new(5, 3),
-            None,
-            [server].into_iter().collect(),
-        );
+        let mut group = Group::default();
+        let written = Written { changes: vec![write(0, 1)], pages: Changed::default(), bytes: 1 };
+        group.add(ClientId(1), written);
+        let servers = [server].into_iter().collect();
+        let mut commit = Commit::new(ID, Some(group), Version::new(5, 3), None, servers);
         assert!(matches!(commit.next_call(server), Some(DiskCall::Lock { .. })), "Begin is under way");
         assert!(matches!(commit.next_call(server), Some(DiskCall::WriteV { .. })));
         assert!(!commit.is_prepared());

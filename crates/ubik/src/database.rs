@@ -94,7 +94,7 @@ struct Latest {
 
 impl Latest {
     fn check(&self) -> io::Result<()> {
-        if self.received.load(Ordering::SeqCst) == self.number {
+        if self.received.load(Ordering::SeqCst) == self.number || planted(Fault::TransfersMixed) {
             return Ok(());
         }
         Err(io::Error::other("another transfer of the database has begun since"))
@@ -450,14 +450,14 @@ mod tests {
         let mut overlay = Overlay::new(database.tail());
         overlay.write(10, b"first").unwrap();
         overlay.write(12, b"SECOND").unwrap();
-        overlay.truncate(1030).unwrap();
+        overlay.truncate(1030);
         overlay.write(2048, b"x").unwrap();
         let mut read = vec![0; 3072];
         overlay.read(0, &mut read).unwrap();
         assert_eq!(&read[9..19], b"\x07fiSECOND\x07");
         assert_eq!((read[1029], read[1030], read[2047], read[2048], read[2049]), (7, 0, 0, b'x', 0));
         assert_eq!(overlay.length(), 3072);
-        database.apply(&overlay.into_changes(), Version::new(3, 3)).unwrap();
+        database.apply(&overlay.finish().changes, Version::new(3, 3)).unwrap();
         assert_eq!(bytes(&database.tail()), read);
     }
 

@@ -13,6 +13,7 @@ use ubik_proto::power::Command;
 use ubik_proto::version::Version;
 
 use crate::disk_work::DiskWork;
+use crate::overlay::View;
 use crate::phys::Replacement;
 use crate::snapshot::Snapshot;
 
@@ -74,7 +75,7 @@ pub enum Effect {
 #[derive(Debug)]
 pub enum ClientEvent {
     /// The write transaction may read this and change it.
-    WriteBegun(Snapshot),
+    WriteBegun(View),
     /// The write transaction cannot begin; or it was not committed, and nothing of it was logged anywhere that counts.
     WriteFailed(WriteError),
     /// The commit is in the log, and whether it stays is not known to this server (U35).

@@ -1,4 +1,5 @@
-//! A transaction's own view: a snapshot, and over it what the transaction has written and cut.
+//! A transaction's own view: a snapshot, over it what is being committed and is not in it yet, and over that what the
+//! transaction has written and cut.
 //!
 //! Reads find the newest bytes, however often a page was written (U8), and truncation is ordered with the writes (U9).
 //! Dropping the overlay undoes everything: nothing of it is in the database.
@@ -7,30 +8,95 @@ use std::collections::btree_map::Entry;
 use std::io;
 use std::sync::Arc;
 
-use ubik_proto::log::Change;
+use ubik_proto::log::{self, Change};
+use ubik_proto::version::Version;
 
 use crate::pages::{PAGE_LEN, Page, read_pages};
 use crate::snapshot::{Changed, Snapshot};
 
-/// Changes over a snapshot.
+/// What a write transaction begins with: a snapshot and, oldest first, the changes of the transactions before it that are
+/// complete and not yet decided. If those fail, so does whatever was made of them.
+#[derive(Clone, Debug)]
+pub struct View {
+    base: Snapshot,
+    pending: Vec<Arc<Changed>>,
+}
+
+impl From<Snapshot> for View {
+    fn from(base: Snapshot) -> Self {
+        View { base, pending: Vec::new() }
+    }
+}
+
+impl View {
+    /// This view with `later` changes over it.
+    pub(crate) fn with(mut self, later: Arc<Changed>) -> Self {
+        self.pending.push(later);
+        self
+    }
+
+    /// The version at the bottom: what is pending has none yet.
+    pub fn version(&self) -> Version {
+        self.base.version()
+    }
+
+    /// How many bytes there are.
+    pub fn length(&self) -> u64 {
+        self.pending.last().map_or(self.base.length(), |top| top.length)
+    }
+
+    /// Fills `buffer` from `position`; beyond the end there are zeros.
+    ///
+    /// # Errors
+    /// Those of the store, or that the snapshot has ended.
+    pub fn read(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+        read_pages(position, buffer, |number| self.page(number))
+    }
+
+    /// One page.
+    ///
+    /// # Errors
+    /// Those of the store, or that the snapshot has ended.
+    pub fn page(&self, number: u32) -> io::Result<Arc<Page>> {
+        let mut kept = PAGE_LEN;
+        for layer in self.pending.iter().rev() {
+            if let Some(page) = layer.pages.get(&number) {
+                return Ok(cut_page(page.clone(), kept));
+            }
+            kept = kept.min(layer.kept_below(number));
+        }
+        if kept == 0 { Ok(Arc::new([0; PAGE_LEN])) } else { Ok(cut_page(self.base.page(number)?, kept)) }
+    }
+}
+
+/// Changes over a view.
 #[derive(Debug)]
 pub struct Overlay {
-    base: Snapshot,
+    below: View,
     changed: Changed,
     changes: Vec<Change>,
     bytes: usize,
 }
 
+/// A complete transaction: what it changes, in order, and the pages that come of it.
+#[derive(Debug)]
+pub struct Written {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) pages: Changed,
+    pub(crate) bytes: usize,
+}
+
 impl Overlay {
-    /// No changes over `base`.
-    pub fn new(base: Snapshot) -> Self {
-        let changed = Changed { length: base.length(), ..Changed::default() };
-        Overlay { base, changed, changes: Vec::new(), bytes: 0 }
+    /// No changes over `below`.
+    pub fn new(below: impl Into<View>) -> Self {
+        let below = below.into();
+        let changed = Changed { length: below.length(), ..Changed::default() };
+        Overlay { below, changed, changes: Vec::new(), bytes: 0 }
     }
 
-    /// The snapshot below.
-    pub fn base(&self) -> &Snapshot {
-        &self.base
+    /// What is below the changes.
+    pub fn base(&self) -> &View {
+        &self.below
     }
 
     /// How many bytes there are; a file that was written ends with a whole page.
@@ -52,25 +118,14 @@ impl Overlay {
     }
 
     fn page(&self, number: u32) -> io::Result<Arc<Page>> {
-        match self.changed.pages.get(&number) {
-            Some(page) => Ok(page.clone()),
-            None => self.below(number),
+        if let Some(page) = self.changed.pages.get(&number) {
+            return Ok(page.clone());
         }
-    }
-
-    /// The page before this transaction wrote to it: what is beyond a cut is gone.
-    fn below(&self, number: u32) -> io::Result<Arc<Page>> {
-        let start = u64::from(number) * PAGE_LEN as u64;
-        let kept =
-            self.changed.cut.map_or(PAGE_LEN as u64, |cut| cut.saturating_sub(start)).min(PAGE_LEN as u64);
-        if kept == 0 {
-            return Ok(Arc::new([0; PAGE_LEN]));
+        // What was there before this transaction wrote to it: what is beyond a cut is gone.
+        match self.changed.kept_below(number) {
+            0 => Ok(Arc::new([0; PAGE_LEN])),
+            kept => Ok(cut_page(self.below.page(number)?, kept)),
         }
-        let mut page = self.base.page(number)?;
-        if kept < PAGE_LEN as u64 {
-            Arc::make_mut(&mut page)[kept as usize..].fill(0);
-        }
-        Ok(page)
     }
 
     /// Writes `bytes` at `position`.
@@ -100,23 +155,9 @@ impl Overlay {
     }
 
     /// Cuts the file to `length`, or lengthens it with zeros.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn truncate(&mut self, length: u32) -> io::Result<()> {
-        let to = u64::from(length);
-        if to < self.changed.length {
-            let first_gone = to.div_ceil(PAGE_LEN as u64) as u32;
-            self.changed.pages.split_off(&first_gone);
-            let number = (to / PAGE_LEN as u64) as u32;
-            if let Some(page) = self.changed.pages.get_mut(&number) {
-                Arc::make_mut(page)[(to % PAGE_LEN as u64) as usize..].fill(0);
-            }
-        }
-        self.changed.cut = Some(self.changed.cut.map_or(to, |cut| cut.min(to)));
-        self.changed.length = to;
+    pub fn truncate(&mut self, length: u32) {
+        self.changed.truncate(u64::from(length));
         self.changes.push(Change::Truncate { length });
-        Ok(())
     }
 
     /// Makes one change.
@@ -126,16 +167,27 @@ impl Overlay {
     pub fn make(&mut self, change: &Change) -> io::Result<()> {
         match change {
             Change::Write { position, bytes } => self.write(*position, bytes),
-            Change::Truncate { length } => self.truncate(*length),
+            Change::Truncate { length } => {
+                self.truncate(*length);
+                Ok(())
+            }
         }
     }
 
-    /// What was changed, in order.
-    pub fn into_changes(self) -> Vec<Change> {
-        self.changes
+    /// The transaction is complete: what it changes, writes that touch or overlap made one.
+    pub fn finish(self) -> Written {
+        Written { changes: log::merge(self.changes), pages: self.changed, bytes: self.bytes }
     }
 
     pub(crate) fn into_pages(self) -> Changed {
         self.changed
     }
+}
+
+/// The page with zeros beyond its first `kept` bytes.
+fn cut_page(mut page: Arc<Page>, kept: usize) -> Arc<Page> {
+    if kept < PAGE_LEN {
+        Arc::make_mut(&mut page)[kept..].fill(0);
+    }
+    page
 }

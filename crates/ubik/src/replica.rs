@@ -331,6 +331,8 @@ impl Replica {
             Some(version) if version == self.database.version() || planted(Fault::ReadsBehind) => {
                 if self.database.is_pending() { None } else { Some(visible.ok_or(ReadError::Unconfirmed)) }
             }
+            // A beacon came while the commit after that version is being decided.
+            Some(version) if visible.is_some() && version.next() == Some(self.database.version()) => None,
             _ => Some(Err(ReadError::NoLease { sync_site })),
         }
     }

@@ -13,7 +13,6 @@ use thiserror::Error;
 use ubik_proto::cell::{Cell, ServerId};
 use ubik_proto::code::AbortCode;
 use ubik_proto::epochs::{self, EpochRange};
-use ubik_proto::log::Change;
 use ubik_proto::messages::{Beacon, DiskCall};
 use ubik_proto::power::{Command, Event, Power};
 use ubik_proto::profile::{Profile, ProfileError};
@@ -27,6 +26,7 @@ use crate::database::{Database, OpenError};
 use crate::disk_work::{DiskDone, DiskWork};
 use crate::effect::{AnswerId, CallError, CallToken, ClientId, Effect, ReadKind, Reply};
 use crate::locks::{DatabaseLock, Held, Nothing, Ordered, PowerLock};
+use crate::overlay::Written;
 use crate::phys::{PhysicalStore, Replacement};
 use crate::replica::{Context, Replica};
 
@@ -369,13 +369,8 @@ impl Site {
     }
 
     /// Its transaction is complete.
-    pub fn commit(
-        &self,
-        held: &mut Held<'_, Nothing>,
-        client: ClientId,
-        changes: Vec<Change>,
-    ) -> Vec<Effect> {
-        self.replica(held, |replica, cx| replica.commit(cx, client, changes)).1
+    pub fn commit(&self, held: &mut Held<'_, Nothing>, client: ClientId, written: Written) -> Vec<Effect> {
+        self.replica(held, |replica, cx| replica.commit(cx, client, written)).1
     }
 
     /// It has lost interest, or aborts.

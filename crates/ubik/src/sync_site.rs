@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use ubik_proto::cell::{Cell, Dialect, ServerId, ServerSet};
 use ubik_proto::code::AbortCode;
-use ubik_proto::log::Change;
 use ubik_proto::messages::DiskCall;
 use ubik_proto::plant::{Fault, planted};
 use ubik_proto::power::Claim;
@@ -22,10 +21,11 @@ use ubik_proto::time::Moment;
 use ubik_proto::version::{TransactionId, Version};
 
 use self::beginners::Beginner;
-use crate::commit::{Commit, Stage, Taker};
+use crate::commit::{Commit, Group, Stage, Taker};
 use crate::database::ApplyError;
 use crate::disk_work::DiskWork;
 use crate::effect::{CallError, ClientEvent, ClientId, Effect, Reply, WriteError};
+use crate::overlay::Written;
 use crate::replica::{Context, Outstanding, Replica, Then};
 
 /// After so many transfers that were overtaken by commits, writers wait for the next one (U26).
@@ -53,6 +53,8 @@ pub(crate) enum Purpose {
 pub struct SyncSite {
     pub(crate) recovery: Recovery,
     commit: Option<Commit>,
+    /// Complete transactions that wait for the commit under way.
+    group: Option<Group>,
     /// The application's write transaction that is open.
     writer: Option<ClientId>,
     /// Counts write transactions.
@@ -75,6 +77,7 @@ impl SyncSite {
         SyncSite {
             recovery: Recovery::new(cell, epoch, bootstrap),
             commit: None,
+            group: None,
             writer: None,
             transactions: 0,
             overtaken: vec![0; cell.len()],
@@ -107,7 +110,7 @@ impl SyncSite {
 
     /// Whether a write transaction is open or being committed.
     pub fn is_writing(&self) -> bool {
-        self.writer.is_some() || self.commit.is_some()
+        self.writer.is_some() || self.commit.is_some() || self.group.is_some()
     }
 
     pub(crate) fn next_deadline(&self, now: Moment) -> Option<Moment> {
@@ -117,18 +120,29 @@ impl SyncSite {
     }
 
     /// The mandate is over.
-    pub(crate) fn end(self, cx: &mut Context<'_, '_>) {
-        if let Some(client) = self.writer {
-            cx.tell(client, ClientEvent::WriteFailed(WriteError::LostMandate));
-        }
+    pub(crate) fn end(mut self, cx: &mut Context<'_, '_>) {
+        self.fail_waiting(cx, &WriteError::LostMandate);
         let Some(commit) = self.commit else { return };
-        let Some(client) = commit.client else { return };
-        match commit.stage {
-            Stage::Preparing => cx.tell(client, ClientEvent::WriteFailed(WriteError::LostMandate)),
-            Stage::Deciding if planted(Fault::UndecidedCalledFailed) => {
-                cx.tell(client, ClientEvent::WriteFailed(WriteError::NoQuorum));
-            }
-            Stage::Deciding => cx.tell(client, ClientEvent::Undecided(commit.version)),
+        for client in commit.clients {
+            let event = match commit.stage {
+                Stage::Preparing => ClientEvent::WriteFailed(WriteError::LostMandate),
+                Stage::Deciding if planted(Fault::UndecidedCalledFailed) => {
+                    ClientEvent::WriteFailed(WriteError::NoQuorum)
+                }
+                Stage::Deciding => ClientEvent::Undecided(commit.version),
+            };
+            cx.tell(client, event);
+        }
+    }
+
+    /// Everything fails that was made over a commit which did not come about: nothing of it has left this server.
+    fn fail_waiting(&mut self, cx: &mut Context<'_, '_>, error: &WriteError) {
+        if planted(Fault::DependentsKept) {
+            return;
+        }
+        let waiting = self.group.take().map(|group| group.clients).unwrap_or_default();
+        for client in waiting.into_iter().chain(self.writer.take()) {
+            cx.tell(client, ClientEvent::WriteFailed(error.clone()));
         }
     }
 
@@ -156,15 +170,26 @@ impl SyncSite {
 
 impl Replica {
     /// The application's transaction is complete.
-    pub fn commit(&mut self, cx: &mut Context<'_, '_>, client: ClientId, changes: Vec<Change>) {
+    pub fn commit(&mut self, cx: &mut Context<'_, '_>, client: ClientId, written: Written) {
         let Some(role) = self.role.as_mut().filter(|role| role.writer == Some(client)) else {
             cx.tell(client, ClientEvent::WriteFailed(WriteError::Over));
             return;
         };
         role.writer = None;
-        let version = self.next_version();
-        self.start_commit(cx, Some(client), changes, version, None);
+        role.group.get_or_insert_default().add(client, written);
         self.settle(cx);
+    }
+
+    /// Begins to commit what was completed since the commit before; returns whether there was anything.
+    fn commit_group(&mut self, cx: &mut Context<'_, '_>) -> bool {
+        if self.disk_is_busy() {
+            return false;
+        }
+        let Some(role) = self.role.as_mut().filter(|role| role.commit.is_none()) else { return false };
+        let Some(group) = role.group.take() else { return false };
+        let version = self.next_version();
+        self.start_commit(cx, Some(group), version, None);
+        true
     }
 
     /// The servers that are told of a transaction: up, bound to this mandate, and known to hold what it changes.
@@ -183,8 +208,7 @@ impl Replica {
     fn start_commit(
         &mut self,
         cx: &mut Context<'_, '_>,
-        client: Option<ClientId>,
-        changes: Vec<Change>,
+        group: Option<Group>,
         version: Version,
         relabel: Option<(Version, Version)>,
     ) {
@@ -195,7 +219,7 @@ impl Replica {
         role.begin_again.clear();
         let epoch = role.epoch();
         let id = TransactionId { epoch, counter: role.transactions };
-        let commit = Commit::new(id, client, changes, version, relabel, takers);
+        let commit = Commit::new(id, group, version, relabel, takers);
         let first = DiskCall::Begin(id);
         role.commit = Some(commit);
         for to in takers.iter() {
@@ -319,9 +343,10 @@ impl Replica {
             self.retry_label(cx);
             self.settle_beginners(cx);
             let decided = self.decide(cx);
-            let began = self.admit_writer(cx);
+            let began = self.commit_group(cx);
+            let admitted = self.admit_writer(cx);
             self.update_claim(cx);
-            if !decided && !began {
+            if !decided && !began && !admitted {
                 break;
             }
         }
@@ -364,11 +389,14 @@ impl Replica {
             self.undo(cx, WriteError::LostMandate);
             return false;
         }
-        if commit.client.is_some() && !quorum.is_met(with_me) {
+        if !commit.labels && !quorum.is_met(with_me) {
             self.undo(cx, WriteError::NoQuorum);
             return false;
         }
         commit.stage = Stage::Deciding;
+        if planted(Fault::OwnLogAssumed) {
+            commit.holders.insert(me);
+        }
         let changes = std::mem::take(&mut commit.changes);
         let (id, version) = (commit.id, commit.version);
         for to in takers.iter() {
@@ -401,9 +429,12 @@ impl Replica {
 
     /// Others may have it: its fate is another sync site's to find out.
     fn logging_failed(&mut self, cx: &mut Context<'_, '_>, error: &ApplyError) {
-        let commit = self.role.as_mut().and_then(|role| role.commit.take());
-        if let Some((client, version)) = commit.and_then(|commit| Some((commit.client?, commit.version))) {
-            cx.tell(client, ClientEvent::Undecided(version));
+        if let Some(role) = &mut self.role {
+            role.fail_waiting(cx, &WriteError::LostMandate);
+            if let Some(commit) = role.commit.take() {
+                let undecided = || ClientEvent::Undecided(commit.version);
+                commit.clients.iter().for_each(|&client| cx.tell(client, undecided()));
+            }
         }
         self.note_disk_failure(cx, error);
     }
@@ -412,7 +443,8 @@ impl Replica {
     fn undo(&mut self, cx: &mut Context<'_, '_>, error: WriteError) {
         let Some(role) = &mut self.role else { return };
         let Some(commit) = role.commit.take() else { return };
-        if commit.client.is_none() {
+        role.fail_waiting(cx, &error);
+        if commit.labels {
             role.label_again = Some(cx.now.moment + self.profile.beacon / 4);
         }
         let epoch = role.epoch();
@@ -422,8 +454,8 @@ impl Replica {
         for to in commit.servers(|taker| matches!(taker, Taker::Prepared)).iter() {
             self.call(cx, epoch, to, Purpose::Finish, DiskCall::Abort(commit.id));
         }
-        if let Some(client) = commit.client {
-            cx.tell(client, ClientEvent::WriteFailed(error));
+        for client in commit.clients {
+            cx.tell(client, ClientEvent::WriteFailed(error.clone()));
         }
     }
 
@@ -432,7 +464,7 @@ impl Replica {
         let now = cx.now.moment;
         let peers: Vec<ServerId> = self.cell.peers().collect();
         // What is shown then must be here, whoever else has it.
-        if self.disk_is_busy() {
+        if self.disk_is_busy() && !planted(Fault::OwnLogAssumed) {
             return false;
         }
         let Some(role) = &mut self.role else { return false };
@@ -463,7 +495,7 @@ impl Replica {
         self.database.reveal();
         role.recovery.established();
         let done = commit.servers(|taker| matches!(taker, Taker::Done));
-        if let Some(client) = commit.client {
+        for &client in &commit.clients {
             cx.tell(client, ClientEvent::Committed(commit.version));
         }
         for to in done.iter() {

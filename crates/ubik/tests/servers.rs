@@ -7,11 +7,12 @@ mod shared;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ubik::application::{AppCache, BeginError, CommitError};
 use ubik::driver::{PeerService, Server};
 use ubik::effect::{Answer, CallError, ReadKind, Reply, WriteError};
+use ubik::locks::Held;
 use ubik::phys::files::FileStore;
 use ubik::phys::memory::MemoryStore;
 use ubik::phys::{PhysicalStore, Replacement};
@@ -217,6 +218,37 @@ fn reads_wait_for_nobodys_sync() {
     });
 }
 
+/// U12, U34: a follower that has a commit which is not decided keeps readers waiting, also when a beacon has named the version
+/// before it meanwhile. (It called itself without a lease then.)
+#[test]
+fn a_reader_waits_for_a_commit_that_is_being_decided() {
+    let stores = [0; 3].map(|_| GatedStore::default());
+    let cell = TestCell::start(
+        stores.iter().map(|store| Arc::new(store.clone()) as Arc<dyn PhysicalStore>).collect(),
+    );
+    let (site, before) = cell.write(0, b"before");
+    let follower = cell.server((site + 1) % 3);
+    drop(cell.read((site + 1) % 3, 0, 6));
+    let closed = stores[site].close();
+    let mut transaction = cell.server(site).begin_write(PATIENCE).unwrap();
+    transaction.write(b"behind").unwrap();
+    let submitted = transaction.submit();
+    let begun = Instant::now();
+    let leased = || {
+        let held = &mut Held::thread_entry();
+        follower.site().with_power(held, |now, power| power.voter().may_read(now.moment))
+    };
+    while follower.site().database().version() == before || leased() != Some(before) {
+        assert!(begun.elapsed() < PATIENCE, "no beacon named the version before");
+        std::thread::yield_now();
+    }
+    let tried = follower.begin_read(ReadKind::Newest, Duration::ZERO);
+    assert!(matches!(tried, Err(BeginError::TimedOut(_))), "{:?}", tried.map(|read| read.version()));
+    drop(closed);
+    let version = submitted.wait(PATIENCE).unwrap();
+    assert_eq!(cell.read((site + 1) % 3, 0, 6), (version, b"behind".to_vec()));
+}
+
 /// U8, U9, U32: a transaction reads its own changes; dropped, it never was; the next one gets its turn.
 #[test]
 fn a_dropped_transaction_never_was() {
@@ -331,7 +363,7 @@ fn an_application_cache_follows_the_version() {
 }
 
 /// U30: a commit needs nothing of the application's cache, so one that is being made from an older version, for as long as
-/// that takes, holds up no commit; and what the commit puts in stays.
+/// that takes, holds up no commit; and what is made of the newer version stays.
 #[test]
 fn a_commit_passes_a_cache_that_is_being_made() {
     let cell = TestCell::in_memory(1);
@@ -339,6 +371,10 @@ fn a_commit_passes_a_cache_that_is_being_made() {
     let cache = AppCache::default();
     let (making, is_making) = std::sync::mpsc::channel();
     let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let first_byte = |transaction: &mut ubik::application::ReadTransaction| {
+        let mut byte = [0];
+        transaction.read(&mut byte).map(|()| byte[0])
+    };
     std::thread::scope(|scope| {
         let (cache, cell) = (&cache, &cell);
         scope.spawn(move || {
@@ -346,17 +382,47 @@ fn a_commit_passes_a_cache_that_is_being_made() {
             let made = cache.of(&mut old, |transaction| {
                 making.send(()).unwrap();
                 may_go_on.recv_timeout(PATIENCE).unwrap();
-                let mut byte = [0];
-                transaction.read(&mut byte).map(|()| byte[0])
+                first_byte(transaction)
             });
             assert_eq!(*made.unwrap(), b'a', "it reads the version that it began with");
         });
         is_making.recv().unwrap();
         let (_, version) = cell.write(0, b"b");
         go_on.send(()).unwrap();
-        cache.put(version, b'b');
+        let mut new = cell.server(0).begin_read(ReadKind::Newest, PATIENCE).unwrap();
+        assert_eq!(*cache.of(&mut new, first_byte).unwrap(), b'b');
         assert_eq!(cache.cached_version(), Some(version));
     });
+}
+
+/// U13, U34, U35: writers that come while a commit is under way go on, each over what the one before it left, and are
+/// committed together after it, in one version; until then nobody reads anything of it.
+#[test]
+fn writers_go_on_while_a_commit_is_under_way() {
+    let stores = [0; 3].map(|_| GatedStore::default());
+    let cell = TestCell::start(
+        stores.iter().map(|store| Arc::new(store.clone()) as Arc<dyn PhysicalStore>).collect(),
+    );
+    let (site, before) = cell.write(0, b"0000");
+    let closed = stores.each_ref().map(GatedStore::close);
+    let mut submitted = Vec::new();
+    for nth in 1..=4_u8 {
+        let mut transaction = cell.server(site).begin_write(PATIENCE).unwrap();
+        let mut bytes = [0; 4];
+        transaction.read(&mut bytes).unwrap();
+        assert_eq!(bytes.iter().filter(|&&byte| byte == b'1').count(), usize::from(nth) - 1);
+        transaction.seek(u64::from(nth) - 1);
+        transaction.write(b"1").unwrap();
+        submitted.push(transaction.submit());
+        stores[site].await_sync();
+    }
+    assert_eq!(cell.read(site, 0, 4), (before, b"0000".to_vec()));
+    drop(closed);
+    let versions: Vec<Version> =
+        submitted.into_iter().map(|submitted| submitted.wait(PATIENCE).unwrap()).collect();
+    assert_eq!(versions[0], before.next().unwrap());
+    assert_eq!(versions[1..], [before.next().unwrap().next().unwrap(); 3]);
+    (0..3).for_each(|index| assert_eq!(cell.read(index, 0, 4), (versions[3], b"1111".to_vec())));
 }
 
 /// U18: every server says who is sync site, and all say the same.

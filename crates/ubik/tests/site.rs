@@ -10,13 +10,13 @@ use ubik::effect::{
     Answer, AnswerId, CallError, CallToken, ClientEvent, ClientId, Effect, ReadKind, Reply, WriteError,
 };
 use ubik::locks::Held;
+use ubik::overlay::Overlay;
 use ubik::phys::PhysicalStore;
 use ubik::phys::memory::MemoryStore;
 use ubik::site::{Clock, Config, Site};
 use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind};
 use ubik_proto::code::AbortCode;
-use ubik_proto::log::Change;
 use ubik_proto::messages::{Beacon, DiskCall, LOCK_WRITE, Write};
 use ubik_proto::power::{Command, Event, Standing};
 use ubik_proto::profile::Profile;
@@ -307,14 +307,39 @@ impl Play {
     }
 
     fn write(&mut self) {
-        let client = ClientId(7);
+        self.begin(ClientId(7));
+        self.run();
+        self.submit(ClientId(7), 0);
+        self.run();
+    }
+
+    fn begin(&mut self, client: ClientId) {
         let effects = self.site.begin_write(&mut held(), client);
-        self.effects.extend(effects);
-        self.run();
-        let changes = vec![Change::Write { position: 0, bytes: vec![1; 8] }];
-        let effects = self.site.commit(&mut held(), client, changes);
-        self.effects.extend(effects);
-        self.run();
+        self.hear(effects);
+    }
+
+    /// Completes a transaction that writes eight bytes over what it began with.
+    fn submit(&mut self, client: ClientId, position: u32) {
+        let begun = self.told.iter().rev().find_map(|event| match event {
+            ClientEvent::WriteBegun(view) => Some(view.clone()),
+            _ => None,
+        });
+        // A server that lets nobody write is asked all the same.
+        let view = begun.unwrap_or_else(|| self.site.database().tail().into());
+        let mut overlay = Overlay::new(view);
+        overlay.write(position, &[1; 8]).unwrap();
+        let effects = self.site.commit(&mut held(), client, overlay.finish());
+        self.hear(effects);
+    }
+
+    /// What clients are told they hear at once; the rest waits for its turn.
+    fn hear(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Client(_, event) => self.told.push(event),
+                other => self.effects.push_back(other),
+            }
+        }
     }
 }
 
@@ -432,6 +457,31 @@ fn a_failed_call_is_no_quorum_to_the_client() {
         play.told
     );
     assert_eq!(play.site.database().version(), Version::new(play.epoch, 2));
+}
+
+/// U13, U35: writers go on while a commit is under way, over what it leaves; when no quorum takes it they fail with it, the one
+/// that is not complete too, and nothing of any of them is anywhere.
+#[test]
+fn what_was_made_over_a_commit_fails_with_it() {
+    let mut play = Play::established();
+    let before = play.site.database().version();
+    for (client, position) in [(1, 0), (2, 8)] {
+        play.begin(ClientId(client));
+        play.submit(ClientId(client), position);
+    }
+    play.begin(ClientId(3));
+    let Some(ClientEvent::WriteBegun(view)) = play.told.last() else { panic!("{:?}", play.told) };
+    let mut bytes = [0; 24];
+    view.read(0, &mut bytes).unwrap();
+    assert_eq!(bytes, [[1; 8], [1; 8], [0; 8]].concat()[..]);
+    play.told.clear();
+    play.cut_off = true;
+    play.run();
+    let no_quorum = |event: &ClientEvent| matches!(event, ClientEvent::WriteFailed(WriteError::NoQuorum));
+    assert!(play.told.len() == 3 && play.told.iter().all(no_quorum), "{:?}", play.told);
+    play.submit(ClientId(3), 16);
+    assert!(matches!(play.told.last(), Some(ClientEvent::WriteFailed(WriteError::Over))));
+    assert_eq!(play.site.database().version(), before);
 }
 
 /// P16: the followers are told to commit before the sync site writes, and write while it does.

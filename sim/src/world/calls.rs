@@ -9,8 +9,11 @@ use ubik_proto::messages::DiskCall;
 use ubik_proto::version::Version;
 
 use super::World;
-use crate::event::{Event, Local, NodeId, Request, Said};
+use crate::event::{Event, Incoming, Local, NodeId, Request, Said};
 use crate::net::Net;
+
+/// Bytes of a database that come at once.
+const PIECE: usize = 1500;
 
 impl World {
     pub(super) fn request(
@@ -35,19 +38,46 @@ impl World {
         match request {
             Request::Call(call) => self.with_database(to, |site, held| site.on_call(held, caller, id, call)),
             Request::Database(version, bytes) => {
-                self.with_database(to, |site, held| {
-                    let mut received = match site.receive(held, caller, version) {
-                        (Ok(received), _) => received,
-                        (Err(code), effects) => return with_answer(id, code, effects),
-                    };
-                    match received.append(&bytes) {
-                        Ok(()) => site.on_database(held, caller, id, version, received),
-                        Err(_) => with_answer(id, AbortCode::IO, Vec::new()),
+                let mut received = None;
+                self.with_database(to, |site, held| match site.receive(held, caller, version) {
+                    (Ok(into), effects) => {
+                        received = Some(into);
+                        effects
                     }
+                    (Err(code), effects) => with_answer(id, code, effects),
                 });
+                if let Some(into) = received {
+                    self.await_piece(to, Incoming { answer: id, from: caller, version, into, rest: bytes });
+                }
             }
         }
         self.arm(to);
+    }
+
+    fn await_piece(&mut self, node: NodeId, incoming: Incoming) {
+        if self.nodes[node].site.is_some() {
+            let pieces = incoming.rest.len().div_ceil(PIECE).max(1);
+            let after = self.transfer(incoming.rest.len()) / 2 / pieces as u64;
+            self.later(node, after, Local::Piece(incoming));
+        }
+    }
+
+    /// Puts the next piece of a database that is received where it goes; when all are there, the server takes it.
+    pub(super) fn piece(&mut self, node: NodeId, mut incoming: Incoming) {
+        if self.power_fails(node) {
+            return;
+        }
+        let rest = incoming.rest.split_off(incoming.rest.len().min(PIECE));
+        let piece = std::mem::replace(&mut incoming.rest, rest);
+        let kept = incoming.into.append(&piece);
+        if kept.is_ok() && !incoming.rest.is_empty() {
+            return self.await_piece(node, incoming);
+        }
+        let Incoming { answer, from, version, into, .. } = incoming;
+        self.with_database(node, |site, held| match kept {
+            Ok(()) => site.on_database(held, from, answer, version, into),
+            Err(_) => with_answer(answer, AbortCode::IO, Vec::new()),
+        });
     }
 
     /// A server answers a call.
@@ -136,7 +166,9 @@ impl World {
         request: Request,
         transfer: u64,
     ) {
-        self.call_within(node, to, token, request, transfer, transfer);
+        // To ours it travels in pieces, half of it at the other end.
+        let outward = if self.nodes[to.index()].is_openafs() { transfer } else { transfer / 2 };
+        self.call_within(node, to, token, request, outward, transfer);
     }
 
     /// A call that takes `outward` to be sent, and is given up when nothing has come for a time-out beyond `allowance`.

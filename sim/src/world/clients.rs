@@ -1,5 +1,7 @@
 //! What the clients do, and what they find.
 
+use std::io;
+
 use ubik::effect::{ClientEvent, ClientId, ReadKind, WriteError};
 use ubik::snapshot::Snapshot;
 use ubik_proto::cell::ServerId;
@@ -26,8 +28,14 @@ impl World {
                     let acts = self.with_openafs(node, |peer, now| peer.commit(now, id, changes));
                     self.openafs_acts(node, acts.unwrap_or_default());
                 } else if self.nodes[node].site.is_some() && self.nodes[node].life == transaction.life {
-                    self.change_running(client, |running| running.submitted = true);
-                    self.with_database(node, |site, held| site.commit(held, id, changes));
+                    // Its snapshot may have ended, and it with it.
+                    match transaction.written(&changes) {
+                        Some(written) => {
+                            self.change_running(client, |running| running.submitted = true);
+                            self.with_database(node, |site, held| site.commit(held, id, written));
+                        }
+                        None => self.give_up(client, &transaction),
+                    }
                     self.arm(node);
                 } else {
                     self.over(client);
@@ -37,21 +45,25 @@ impl World {
                 let Some(transaction) = self.running(client, id) else {
                     return;
                 };
-                self.clients[client].hint = None;
-                if transaction.submitted {
-                    self.record_write(client, &transaction, None);
-                }
-                // The client goes on before the server hears of it: what the server still says is said to nobody.
-                self.over(client);
-                let node = transaction.node;
-                if self.nodes[node].is_openafs() {
-                    let acts = self.with_openafs(node, |peer, _| peer.abandon(id));
-                    self.openafs_acts(node, acts.unwrap_or_default());
-                } else if self.nodes[node].site.is_some() && self.nodes[node].life == transaction.life {
-                    self.with_database(node, |site, held| site.abandon(held, id));
-                    self.arm(node);
-                }
+                self.give_up(client, &transaction);
             }
+        }
+    }
+
+    fn give_up(&mut self, client: usize, transaction: &Transaction) {
+        self.clients[client].hint = None;
+        if transaction.submitted {
+            self.record_write(client, transaction, None);
+        }
+        // The client goes on before the server hears of it: what the server still says is said to nobody.
+        self.over(client);
+        let (node, id) = (transaction.node, transaction.id);
+        if self.nodes[node].is_openafs() {
+            let acts = self.with_openafs(node, |peer, _| peer.abandon(id));
+            self.openafs_acts(node, acts.unwrap_or_default());
+        } else if self.nodes[node].site.is_some() && self.nodes[node].life == transaction.life {
+            self.with_database(node, |site, held| site.abandon(held, id));
+            self.arm(node);
         }
     }
 
@@ -125,9 +137,12 @@ impl World {
             return;
         };
         match event {
-            ClientEvent::WriteBegun(snapshot) => {
-                let value = self.found(&transaction, &snapshot);
-                self.change_running(client, |running| running.found = value);
+            ClientEvent::WriteBegun(view) => {
+                let value = self.found(&transaction, view.version(), |at, word| view.read(at, word));
+                self.change_running(client, |running| {
+                    running.found = value;
+                    running.view = Some(view);
+                });
                 let after = self.random.u64(..2_000);
                 self.queue.push(self.now + after, Event::Client(ClientStep::Commit(client, id)));
                 return;
@@ -177,14 +192,15 @@ impl World {
         if transaction.kind == Kind::Read(ReadKind::Any) {
             self.statistics.any_reads += 1;
             let floor = Version::NONE;
-            self.found(&Transaction { floor, ..transaction.clone() }, snapshot);
+            let old = Transaction { floor, ..transaction.clone() };
+            self.found(&old, snapshot.version(), |at, word| snapshot.read(at, word));
             return;
         }
         self.statistics.reads += 1;
         if !self.holds_mandate(node) {
             self.statistics.follower_reads += 1;
         }
-        let value = self.found(transaction, snapshot);
+        let value = self.found(transaction, snapshot.version(), |at, word| snapshot.read(at, word));
         // With wild clocks a read may be old; in a mixed cell it may show what is then lost, and is never older than
         // what was acknowledged.
         if matches!(self.scenario.course, Course::WildClocks | Course::Mixed) {
@@ -196,14 +212,19 @@ impl World {
         self.check(found);
     }
 
-    /// Checks what a transaction found in its snapshot, and returns its register's value.
-    fn found(&mut self, transaction: &Transaction, snapshot: &Snapshot) -> u64 {
+    /// Checks what a transaction found, over `version`, and returns its register's value.
+    fn found(
+        &mut self,
+        transaction: &Transaction,
+        version: Version,
+        read: impl Fn(u64, &mut [u8]) -> io::Result<()>,
+    ) -> u64 {
         let [one, other] = transaction.places().map(|position| {
             let mut bytes = [0; 8];
-            snapshot.read(u64::from(position), &mut bytes).expect("reads of a store that is up succeed");
+            read(u64::from(position), &mut bytes).expect("reads of a store that is up succeed");
             u64::from_be_bytes(bytes)
         });
-        self.found_words(transaction, snapshot.version(), [one, other])
+        self.found_words(transaction, version, [one, other])
     }
 
     /// Whether a read must find what was acknowledged before it. A sync site of OpenAFS's commits without waiting for a

@@ -89,6 +89,7 @@ impl World {
                 }
                 self.vote(node, to, number, asked_by, reply);
             }
+            Local::Piece(incoming) => self.piece(node, incoming),
             Local::Wake(wake) => self.openafs_wakes(node, wake),
             Local::Vote { from, number, reply } if self.nodes[node].is_openafs() => {
                 let from = ServerId::new(from);

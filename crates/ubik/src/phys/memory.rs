@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use ubik_proto::plant::{Fault, planted};
 use ubik_proto::promise::KeptPromise;
 use ubik_proto::version::Version;
 
@@ -129,6 +130,8 @@ struct Disk {
     data: Arc<Mutex<Medium>>,
     log: Mutex<Medium>,
     promise: Option<KeptPromise>,
+    /// What was received last, or is being received.
+    received: Arc<Mutex<Vec<u8>>>,
     fuse: Fuse,
 }
 
@@ -229,8 +232,13 @@ impl PhysicalStore for MemoryStore {
     }
 
     fn begin_replacement(&self) -> io::Result<Box<dyn Replacement>> {
-        drop(self.burn()?);
-        Ok(Box::new(Received { store: self.clone(), bytes: Vec::new() }))
+        let mut disk = self.burn()?;
+        if planted(Fault::TransfersMixed) {
+            lock(&disk.received).clear();
+        } else {
+            disk.received = Arc::default();
+        }
+        Ok(Box::new(Received { store: self.clone(), bytes: disk.received.clone() }))
     }
 
     fn load_promise(&self) -> io::Result<Option<KeptPromise>> {
@@ -295,13 +303,13 @@ impl StoreFile for MemoryFile {
 #[derive(Debug)]
 struct Received {
     store: MemoryStore,
-    bytes: Vec<u8>,
+    bytes: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Replacement for Received {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         drop(self.store.burn_for_space(bytes.len())?);
-        self.bytes.extend_from_slice(bytes);
+        lock(&self.bytes).extend_from_slice(bytes);
         Ok(())
     }
 
@@ -310,7 +318,7 @@ impl Replacement for Received {
         disk.fuse.syncs += 2;
         let mut whole = encode_label(version).to_vec();
         whole.resize(HEADER_LEN as usize, 0);
-        whole.extend_from_slice(&self.bytes);
+        whole.extend_from_slice(&lock(&self.bytes));
         let medium = Medium { current: whole.clone(), safe: whole, pending: Vec::new() };
         disk.data = Arc::new(Mutex::new(medium));
         let medium = disk.data.clone();

@@ -46,10 +46,8 @@ impl Replica {
         let voted = self.reached(cx);
         let tail = self.database.version();
         let Some(role) = &mut self.role else { return };
-        let relabelling = role
-            .commit
-            .as_ref()
-            .is_some_and(|commit| commit.client.is_none() && commit.stage == Stage::Preparing);
+        let relabelling =
+            role.commit.as_ref().is_some_and(|commit| commit.labels && commit.stage == Stage::Preparing);
         if relabelling {
             return;
         }
@@ -80,7 +78,7 @@ impl Replica {
         if !busy && role.commit.is_none() && role.label_again.is_some_and(|at| now >= at) {
             role.label_again = None;
             let version = self.next_version();
-            self.start_commit(cx, None, Vec::new(), version, None);
+            self.start_commit(cx, None, version, None);
         }
     }
 
@@ -128,6 +126,6 @@ impl Replica {
             }
         }
         let version = self.next_version();
-        self.start_commit(cx, None, Vec::new(), version, Some((old, label)));
+        self.start_commit(cx, None, version, Some((old, label)));
     }
 }

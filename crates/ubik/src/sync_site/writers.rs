@@ -1,10 +1,31 @@
 //! Whose turn it is to write.
 
 use ubik_proto::recovery::Busy;
+use ubik_proto::remote::{MAX_GROUP_BYTES, MAX_TRANSACTION_BYTES};
 
-use super::PATIENT_TRANSFERS;
+use super::{PATIENT_TRANSFERS, SyncSite};
 use crate::effect::{ClientEvent, ClientId, Effect, WriteError};
+use crate::overlay::View;
 use crate::replica::{Context, Replica};
+use crate::snapshot::Snapshot;
+
+/// Above this, in bytes, a group takes no further transaction: with the largest one it is still within what a server takes.
+const LARGEST_GROUP: usize = MAX_GROUP_BYTES - MAX_TRANSACTION_BYTES;
+
+impl SyncSite {
+    /// Whether a writer may begin, as far as other writers are concerned.
+    fn has_room(&self) -> bool {
+        let waiting = self.group.as_ref().map_or(0, |group| group.bytes);
+        self.writer.is_none() && waiting <= LARGEST_GROUP
+    }
+
+    /// What the next writer begins with: what is here, and all that will have been committed before it.
+    fn next_view(&self, tail: Snapshot) -> View {
+        let under_way = self.commit.as_ref().filter(|commit| !commit.labels).map(|commit| &commit.pages);
+        let waiting = self.group.as_ref().map(|group| &group.pages);
+        under_way.into_iter().chain(waiting).cloned().fold(View::from(tail), View::with)
+    }
+}
 
 impl Replica {
     /// An application wants to write; it is told when it may, in turn.
@@ -38,7 +59,7 @@ impl Replica {
     pub(super) fn admit_writer(&mut self, cx: &mut Context<'_, '_>) -> bool {
         let now = cx.now.moment;
         let Some(role) = &mut self.role else { return false };
-        if !role.is_established() || role.is_writing() || self.writers.is_empty() || self.roll_epoch(cx) {
+        if !role.is_established() || !role.has_room() || self.writers.is_empty() || self.roll_epoch(cx) {
             return false;
         }
         let Some(role) = &mut self.role else { return false };
@@ -53,7 +74,8 @@ impl Replica {
             return false;
         };
         role.writer = Some(client);
-        cx.tell(client, ClientEvent::WriteBegun(self.database.tail()));
+        let view = role.next_view(self.database.tail());
+        cx.tell(client, ClientEvent::WriteBegun(view));
         true
     }
 }
