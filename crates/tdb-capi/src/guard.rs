@@ -82,7 +82,7 @@ impl Failure for LockError {
             LockError::WouldBlock => Some(libc::EAGAIN),
             LockError::Interrupted => Some(libc::EINTR),
             LockError::Deadlock { .. } => Some(libc::EDEADLK),
-            LockError::Io { source, .. } => source.raw_os_error(),
+            LockError::Io { cause, .. } => cause.raw_os_error(),
             LockError::Recovery(source) => source.number(),
             _ => None,
         }
@@ -92,7 +92,7 @@ impl Failure for LockError {
 impl Failure for AccessError {
     fn number(&self) -> Option<c_int> {
         match self {
-            AccessError::Io { source, .. } => source.raw_os_error(),
+            AccessError::Io { cause, .. } => cause.raw_os_error(),
             AccessError::Full { .. } => Some(libc::EFBIG),
             _ => Some(libc::EIO),
         }
@@ -116,6 +116,6 @@ failures! {
     ReadError { Lock Access; _ }
     StoreError { Lock Access; _ }
     TransactionError { Lock Access; _ }
-    RepackError { Transaction Read Store }
+    RepackError { Transaction Read Store; _ }
     CheckError { Lock Access; _ }
 }

@@ -102,7 +102,7 @@ impl Observe for Recording {
         }
         match self.recorder(opening) {
             Ok(recorder) => Ok(Some(recorder)),
-            Err(source) if self.required => Err(OpenError::Io { path: self.folder.clone(), source }),
+            Err(cause) if self.required => Err(OpenError::Io { path: self.folder.clone(), cause }),
             Err(error) => {
                 let folder = self.folder.display();
                 opening.say(LogLevel::Error, &format!("{folder}: nothing is recorded: {error}"));

@@ -16,6 +16,7 @@ use crate::table::Table;
 
 /// A check that did not pass.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CheckError {
     /// The lock.
     #[error(transparent)]

@@ -13,10 +13,11 @@ use std::io::{self, BufRead, Write};
 
 /// A text that is not a dump.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DumpError {
     /// It could not be read.
     #[error("cannot read the dump: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// It could not be understood.
     #[error("line {line} of the dump: {what}")]
     Syntax {
@@ -25,6 +26,12 @@ pub enum DumpError {
         /// What was expected.
         what: &'static str,
     },
+}
+
+impl From<io::Error> for DumpError {
+    fn from(cause: io::Error) -> Self {
+        DumpError::Io(cause)
+    }
 }
 
 /// A key and its value.

@@ -1,4 +1,7 @@
 //! What can go wrong: one enum an operation family, each of which says what, where, and libtdb's code for it.
+//!
+//! An error's text is whole: what the system or a lower layer said is part of it, so that a log function gets it in one line. It
+//! is therefore a field named `cause`, and not what `source()` returns: reports that print a chain would print it twice.
 
 use std::io;
 use std::path::PathBuf;
@@ -50,6 +53,7 @@ pub trait Coded {
 
 /// The file's bytes could not be read, written or believed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AccessError {
     /// The file is damaged (or another process ignores its locks).
     #[error(
@@ -62,14 +66,14 @@ pub enum AccessError {
         what: &'static str,
     },
     /// The system failed us.
-    #[error("cannot {action} at offset {offset}: {source}")]
+    #[error("cannot {action} at offset {offset}: {cause}")]
     Io {
         /// What was tried.
         action: &'static str,
         /// Where in the file.
         offset: u64,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The file has reached the format's limit of 4 GiB.
     #[error(
@@ -103,6 +107,7 @@ impl Coded for AccessError {
 
 /// A lock could not be taken or given back.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LockError {
     /// Someone else holds it, and the caller did not want to wait.
     #[error("another process or thread holds the lock")]
@@ -137,16 +142,16 @@ pub enum LockError {
         byte: u64,
     },
     /// The system refused.
-    #[error("cannot lock byte {byte}: {source}")]
+    #[error("cannot lock byte {byte}: {cause}")]
     Io {
         /// The byte of the file that stands for the lock.
         byte: u64,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The file had to be recovered before it could be used, and could not be.
     #[error("cannot recover a transaction that another process left half-done: {0}")]
-    Recovery(#[source] AccessError),
+    Recovery(AccessError),
 }
 
 impl Coded for LockError {
@@ -174,6 +179,7 @@ impl Coded for LockError {
 
 /// Reading failed: fetch, exists, traverse and whatever changes nothing.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// The lock.
     #[error(transparent)]
@@ -203,6 +209,7 @@ impl Coded for ReadError {
 
 /// Writing failed: store, append, delete, wipe.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// Insert, and the key is there.
     #[error("the key exists already")]
@@ -258,6 +265,7 @@ impl From<ReadError> for StoreError {
 
 /// A transaction could not be started, prepared, committed or cancelled.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TransactionError {
     /// Read-only and in-memory databases have none.
     #[error("no transactions here: {why}")]
@@ -314,6 +322,7 @@ impl Coded for TransactionError {
 
 /// Repacking failed; the database is as before.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RepackError {
     /// The transaction around it.
     #[error(transparent)]
@@ -338,14 +347,15 @@ impl Coded for RepackError {
 
 /// A file could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// The system refused.
-    #[error("cannot open {path:?}: {source}")]
+    #[error("cannot open {path:?}: {cause}")]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The options contradict each other.
     #[error("cannot open {path:?}: {why}")]
@@ -384,20 +394,20 @@ pub enum OpenError {
         what: &'static str,
     },
     /// A lock.
-    #[error("cannot open {path:?}: {source}")]
+    #[error("cannot open {path:?}: {cause}")]
     Lock {
         /// The file.
         path: PathBuf,
         /// What happened.
-        source: LockError,
+        cause: LockError,
     },
     /// The bytes.
-    #[error("cannot open {path:?}: {source}")]
+    #[error("cannot open {path:?}: {cause}")]
     Access {
         /// The file.
         path: PathBuf,
         /// What happened.
-        source: AccessError,
+        cause: AccessError,
     },
 }
 
@@ -409,8 +419,8 @@ impl Coded for OpenError {
                 ErrorCode::InvalidArgument
             }
             OpenError::NotTdb { .. } | OpenError::Corrupt { .. } => ErrorCode::Corrupt,
-            OpenError::Lock { source, .. } => source.code(),
-            OpenError::Access { source, .. } => source.code(),
+            OpenError::Lock { cause, .. } => cause.code(),
+            OpenError::Access { cause, .. } => cause.code(),
         }
     }
 }
@@ -419,14 +429,14 @@ impl OpenError {
     /// The system's error number that a C caller finds in `errno`.
     pub fn errno(&self) -> i32 {
         match self {
-            OpenError::Io { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
+            OpenError::Io { cause, .. } => cause.raw_os_error().unwrap_or(libc::EIO),
             OpenError::Options { .. } | OpenError::WrongHash { .. } => libc::EINVAL,
             OpenError::Unsupported { .. } => libc::ENOSYS,
             OpenError::NotTdb { .. } | OpenError::Corrupt { .. } => libc::EIO,
-            OpenError::Lock { source: LockError::WouldBlock, .. } => libc::EAGAIN,
-            OpenError::Lock { source: LockError::Io { source, .. }, .. }
-            | OpenError::Access { source: AccessError::Io { source, .. }, .. } => {
-                source.raw_os_error().unwrap_or(libc::EIO)
+            OpenError::Lock { cause: LockError::WouldBlock, .. } => libc::EAGAIN,
+            OpenError::Lock { cause: LockError::Io { cause, .. }, .. }
+            | OpenError::Access { cause: AccessError::Io { cause, .. }, .. } => {
+                cause.raw_os_error().unwrap_or(libc::EIO)
             }
             OpenError::Lock { .. } | OpenError::Access { .. } => libc::EIO,
         }

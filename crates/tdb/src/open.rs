@@ -257,7 +257,7 @@ impl OpenOptions {
             let space = Space::new(Backing::Memory, true, true);
             return options.finish_new(path, space);
         }
-        let file = options.open_file(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
+        let file = options.open_file(path).map_err(|cause| OpenError::Io { path: path.into(), cause })?;
         options.finish(path, options.space_in(file))
     }
 
@@ -353,13 +353,13 @@ impl OpenOptions {
 
     fn finish_new(&self, path: &Path, space: Space) -> Result<Core, OpenError> {
         let mut core = self.opening(path, space);
-        self.create_in(&mut core).map_err(|source| OpenError::Access { path: path.into(), source })?;
+        self.create_in(&mut core).map_err(|cause| OpenError::Access { path: path.into(), cause })?;
         Ok(core)
     }
 
     fn finish(&self, path: &Path, space: Space) -> Result<Core, OpenError> {
         let mut core = self.opening(path, space);
-        let lock_error = |source| OpenError::Lock { path: path.into(), source };
+        let lock_error = |cause| OpenError::Lock { path: path.into(), cause };
         core.lock_byte(LockByte::Open, LockKind::Write, Wait::Yes).map_err(lock_error)?;
         let first = self.empty_if_first(&core)?;
         self.read_or_create(&mut core, first)?;
@@ -385,7 +385,7 @@ impl OpenOptions {
     /// Whether we are the first of those who say they are here; if so, the active lock is held for writing, and the
     /// database is empty if that was asked for.
     fn empty_if_first(&self, core: &Core) -> Result<bool, OpenError> {
-        let lock_error = |source| OpenError::Lock { path: core.name.clone(), source };
+        let lock_error = |cause| OpenError::Lock { path: core.name.clone(), cause };
         if !self.says_it_is_here() {
             return Ok(false);
         }
@@ -403,13 +403,13 @@ impl OpenOptions {
         whole.map_err(lock_error)?;
         let cleared = core.space.truncate(0);
         core.locks.unlock_range(FREELIST_HEAD.into(), 0);
-        cleared.map_err(|source| OpenError::Access { path: core.name.clone(), source })?;
+        cleared.map_err(|cause| OpenError::Access { path: core.name.clone(), cause })?;
         Ok(true)
     }
 
     fn read_or_create(&self, core: &mut Core, first: bool) -> Result<(), OpenError> {
         let path = core.name.clone();
-        let access_error = |source| OpenError::Access { path: path.clone(), source };
+        let access_error = |cause| OpenError::Access { path: path.clone(), cause };
         if self.truncate {
             core.space.truncate(0).map_err(access_error)?;
         }
@@ -454,11 +454,11 @@ impl OpenOptions {
                 return Err(OpenError::Options { path, why });
             };
             let area = if first { MutexArea::create } else { MutexArea::open };
-            let area = area(file, header.hash_size)
-                .map_err(|source| OpenError::Io { path: path.clone(), source })?;
+            let area =
+                area(file, header.hash_size).map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
             core.locks.use_mutexes(area);
         }
-        core.space.set_start(header.mutex_size.into()).map_err(|source| OpenError::Access { path, source })
+        core.space.set_start(header.mutex_size.into()).map_err(|cause| OpenError::Access { path, cause })
     }
 
     fn must_be_addressable(&self, core: &Core) -> Result<(), OpenError> {
@@ -466,7 +466,7 @@ impl OpenOptions {
         let Some(storage) = core.space.storage() else {
             return Ok(());
         };
-        let size = storage.size().map_err(|source| OpenError::Io { path: path(), source })?;
+        let size = storage.size().map_err(|cause| OpenError::Io { path: path(), cause })?;
         if size > u64::from(u32::MAX) {
             return Err(OpenError::Corrupt {
                 path: path(),
@@ -498,7 +498,7 @@ fn create_with_mutexes(core: &mut Core, header: Header) -> Result<(), AccessErro
     let mutex_size = u32::try_from(size).map_err(|_| AccessError::Full { wanted: size })?;
     let header = Header { rwlocks: RWLOCKS_FEATURES, features: FEATURE_MUTEX, mutex_size, ..header };
     let bytes = header.to_bytes();
-    let io_error = |source| AccessError::Io { action: "make the mutexes", offset: 0, source };
+    let io_error = |cause| AccessError::Io { action: "make the mutexes", offset: 0, cause };
     let space = &core.space;
     space.grow(mutex_size.saturating_add(first_record(core.hash_size)))?;
     space.write(32, &bytes[32..])?;

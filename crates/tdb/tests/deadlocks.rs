@@ -190,3 +190,41 @@ fn a_libtdb_process_against_the_order_does_not_hang() {
         assert_eq!(theirs.answer(), "locked");
     });
 }
+
+/// A database of seven chains, and two keys of different ones.
+fn two_chains(path: &Path, mutexes: bool) -> (Database, [&'static [u8]; 2]) {
+    let mut options = OpenOptions::new();
+    // SAFETY: this test alone writes to its file, by the rules.
+    unsafe { options.mutex_locking(mutexes) };
+    let database = options.create(true).hash_size(7).open(path).unwrap();
+    let others: [&[u8]; 4] = [b"two", b"three", b"four", b"five"];
+    let other = others.into_iter().find(|other| database.chain_index(other) != database.chain_index(b"one"));
+    (database, [b"one", other.unwrap()])
+}
+
+/// T20: two handles of one process that lock two chains in opposite order: one is refused, by an error that says deadlock,
+/// without waiting out its patience, and the other gets both as soon as that one gives its first lock back.
+#[test]
+fn handles_of_one_process_that_lock_in_opposite_order_do_not_wait_for_each_other() {
+    let folder = common::folder();
+    for mutexes in [false, true] {
+        let (database, [first, second]) = two_chains(&folder.path().join(format!("{mutexes}")), mutexes);
+        let both_have_one = std::sync::Barrier::new(2);
+        let refused: Vec<Option<LockError>> = std::thread::scope(|scope| {
+            let lock_both = |keys: [&'static [u8]; 2]| {
+                let handle = database.another().unwrap();
+                let both_have_one = &both_have_one;
+                scope.spawn(move || {
+                    let _one = handle.chain_lock(keys[0], LockKind::Write, Wait::Yes).unwrap();
+                    both_have_one.wait();
+                    handle.chain_lock(keys[1], LockKind::Write, Wait::Yes).err()
+                })
+            };
+            let threads = [lock_both([first, second]), lock_both([second, first])];
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let refused: Vec<LockError> = refused.into_iter().flatten().collect();
+        // Whoever waits out its patience says thirty.
+        assert!(matches!(refused[..], [LockError::Deadlock { seconds: 0..30 }]), "{refused:?}");
+    }
+}

@@ -132,7 +132,7 @@ fn verify(arguments: &Arguments, file: &Path, backup: &Path) -> Outcome {
 fn damage(arguments: &Arguments, file: &Path) -> Result<Option<String>, Failure> {
     let database = match open(arguments, file) {
         Ok(database) => database,
-        Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+        Err(OpenError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
             return Ok(Some("it does not exist".to_owned()));
         }
         Err(error @ (OpenError::NotTdb { .. } | OpenError::Corrupt { .. } | OpenError::WrongHash { .. })) => {

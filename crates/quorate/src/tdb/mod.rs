@@ -118,7 +118,7 @@ fn open_to_read(path: &Path, locking: Locking) -> Result<Database, OpenError> {
         return options().read_only(true).open(path);
     }
     match options().open(path) {
-        Err(OpenError::Io { source, .. }) if may_only_read(&source) => options().read_only(true).open(path),
+        Err(OpenError::Io { cause, .. }) if may_only_read(&cause) => options().read_only(true).open(path),
         // The only option that a file can ask for: its mutexes.
         Err(OpenError::Options { .. }) => options().read_only(true).open(path),
         other => other,

@@ -39,7 +39,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     for record in Reader::new(io::stdin().lock()) {
         let (key, value) = record.map_err(|error| match error {
             DumpError::Io(_) => Failure::system(error),
-            DumpError::Syntax { .. } => Failure::input(format!("{error}; nothing is restored")),
+            _ => Failure::input(format!("{error}; nothing is restored")),
         })?;
         database.store(&key, &value, StoreMode::Insert).map_err(|error| failure(&arguments.file, &error))?;
         progress.tick();

@@ -188,6 +188,12 @@ impl Record {
         u64::from(self.key_len) + u64::from(self.data_len) + u64::from(TAILER) <= u64::from(self.record_len)
     }
 
+    /// Whether it is one that chains hold, deleted or not.
+    #[inline]
+    pub fn is_of_chain(&self) -> bool {
+        self.magic == RECORD_USED || self.magic == RECORD_DEAD
+    }
+
     /// The bytes for key and value, slack included.
     pub fn room(&self) -> Length {
         self.record_len.saturating_sub(TAILER)

@@ -44,7 +44,7 @@ pub(crate) struct Space {
 }
 
 fn io_error(action: &'static str, at: u64) -> impl FnOnce(io::Error) -> AccessError {
-    move |source| AccessError::Io { action, offset: at, source }
+    move |cause| AccessError::Io { action, offset: at, cause }
 }
 
 impl Bytes for Space {

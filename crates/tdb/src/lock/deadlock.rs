@@ -2,7 +2,8 @@
 //!
 //! A process of libtdb sleeps in the kernel for its lock, and `/proc/locks` names it, the file and the range. So whoever
 //! waits here for a lock that such a process has can see whether that one waits for a lock of ours: then neither would
-//! ever get its lock, and ours gives up. Others of ours do not appear there; see [`super::PATIENCE`].
+//! ever get its lock, and ours gives up. Others of ours do not appear there: those of this process are in
+//! [`super::waiting`], for those of other processes see [`super::PATIENCE`].
 
 use std::fs;
 use std::ops::Range;
@@ -13,31 +14,51 @@ use super::{LockByte, Locks};
 use crate::error::LockError;
 use crate::file::format::FREELIST_HEAD;
 use crate::lock::ofd::{self, LockKind};
+use crate::lock::waiting::{Claim, Waiting};
 
 /// How often a waiter looks: the list holds the locks of the whole machine.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// How often it looks at the waiters of its own process.
+const OWN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a waiter knows about when to look.
 pub(super) struct DeadlockWatch {
     begun: Instant,
     next: Instant,
+    next_own: Instant,
+    /// Gives way to other handles of this process: one that keeps the order of locks need not, since the others are against it.
+    gives_way: bool,
+    /// The entry among the waiters of this process, once it sleeps.
+    entry: Option<Waiting>,
+    entered: bool,
 }
 
 impl DeadlockWatch {
-    pub fn start() -> DeadlockWatch {
+    pub fn start(gives_way: bool) -> DeadlockWatch {
         let begun = Instant::now();
-        DeadlockWatch { begun, next: begun + INTERVAL }
+        let next = begun + INTERVAL;
+        DeadlockWatch { begun, next, next_own: begun, gives_way, entry: None, entered: false }
     }
 
     /// Fails if whoever holds a lock that we want waits for one of ours; looks now and then only.
     pub fn look(&mut self, locks: &Locks, kind: LockKind, start: u64, len: u64) -> Result<(), LockError> {
         let now = Instant::now();
-        if now < self.next || !locks.holds_any() {
-            return Ok(());
+        let deadlock = Err(LockError::Deadlock { seconds: (now - self.begun).as_secs() });
+        if !self.entered {
+            self.entered = true;
+            self.entry = Waiting::enter(locks, Claim { kind, start, len });
         }
-        self.next = now + INTERVAL;
-        if locks.holder_waits_for_us(kind, start, len) {
-            return Err(LockError::Deadlock { seconds: (now - self.begun).as_secs() });
+        if self.gives_way && now >= self.next_own {
+            self.next_own = now + OWN_INTERVAL;
+            if self.entry.as_ref().is_some_and(Waiting::leave_circle) {
+                return deadlock;
+            }
+        }
+        if now >= self.next && locks.holds_any() {
+            self.next = now + INTERVAL;
+            if locks.holder_waits_for_us(kind, start, len) {
+                return deadlock;
+            }
         }
         Ok(())
     }

@@ -112,7 +112,7 @@ impl Locks {
         }
         let chains = u64::from(FREELIST_HEAD)..self.records_start();
         let give_up = Instant::now() + PATIENCE * 20;
-        let mut watch = DeadlockWatch::start();
+        let mut watch = DeadlockWatch::start(false);
         loop {
             let attempt = self
                 .lock_gradually(kind, chains.start, chains.end - chains.start, wait)
@@ -180,15 +180,15 @@ impl Locks {
 
     /// Marks a record as stood on: nobody frees it until [`Locks::leave_record`].
     pub(crate) fn stand_on_record(&self, at: Offset) -> Result<(), LockError> {
-        let mut records = self.records.borrow_mut();
-        if let Some((_, count)) = records.iter_mut().find(|(record, _)| *record == at) {
+        if let Some((_, count)) = self.records.borrow_mut().iter_mut().find(|(record, _)| *record == at) {
             *count += 1;
             return Ok(());
         }
         if !self.has_no_lock() && !self.holds_everything() {
+            // Whoever waits looks at all records that are stood on.
             self.lock_range(LockKind::Read, at.into(), 1, Wait::Yes, None)?;
         }
-        records.push((at, 1));
+        self.records.borrow_mut().push((at, 1));
         Ok(())
     }
 
@@ -233,6 +233,6 @@ impl Locks {
         let Some(file) = self.lock_file() else {
             return Ok(false);
         };
-        ofd::held_by_another(file, start, len).map_err(|source| LockError::Io { byte: start, source })
+        ofd::held_by_another(file, start, len).map_err(|cause| LockError::Io { byte: start, cause })
     }
 }

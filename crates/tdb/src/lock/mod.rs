@@ -7,7 +7,8 @@
 //! among others who wait behind us. So we try, and sleep a little: as long as it takes where the order is kept, in a
 //! queue of our own. Where a caller's own order decides (a second chain, all chains, an upgrade from read to write) we
 //! let go where we may, and give up after [`PATIENCE`]; where the caller is against the order, after
-//! [`AGAINST_ORDER`]. Whoever waits while it holds something looks for a deadlock with libtdb's processes ([`deadlock`]).
+//! [`AGAINST_ORDER`]. Whoever waits while it holds something looks for a deadlock with libtdb's processes ([`deadlock`]) and
+//! with other handles of its own process ([`waiting`]).
 
 mod deadlock;
 mod everything;
@@ -16,6 +17,7 @@ mod mutex_lock;
 pub(crate) mod ofd;
 pub(crate) mod proof;
 mod range;
+mod waiting;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fs::File;
@@ -367,7 +369,7 @@ impl Locks {
         if held == LockKind::Read && kind == LockKind::Write {
             match self.mutex_of(byte, 1) {
                 // A mutex is held alone already, so libtdb asks nothing here.
-                Some((area, list)) => area.upgrade(list).map_err(|source| LockError::Io { byte, source })?,
+                Some((area, list)) => area.upgrade(list).map_err(|cause| LockError::Io { byte, cause })?,
                 None => {
                     self.must_be_lockable(kind)?;
                     self.lock_range(kind, byte, 1, wait, Some(PATIENCE))?;

@@ -112,7 +112,7 @@ impl Locks {
             return Ok(());
         };
         let begun = Instant::now();
-        let mut watch = DeadlockWatch::start();
+        let mut watch = DeadlockWatch::start(patience.is_some());
         let mut nap = FIRST_NAP;
         loop {
             let error = match self.attempt(file, kind, start, len, Attempt::Once) {
@@ -145,7 +145,7 @@ impl Locks {
             Some(libc::EAGAIN | libc::EACCES) => Err(LockError::WouldBlock),
             Some(libc::EINTR) if self.interrupted() => Err(LockError::Interrupted),
             Some(libc::EINTR) => Ok(()),
-            _ => Err(LockError::Io { byte, source: error }),
+            _ => Err(LockError::Io { byte, cause: error }),
         }
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn open_another(core: &Core) -> Result<Core, OpenError> {
         let why = "a database in memory has one handle only; share it behind a mutex";
         return Err(OpenError::Options { path: path(), why });
     };
-    let file = open_again(file, core.read_only).map_err(|source| OpenError::Io { path: path(), source })?;
+    let file = open_again(file, core.read_only).map_err(|cause| OpenError::Io { path: path(), cause })?;
     let flags = core.flags.get();
     let mut options = core.options.clone();
     options.create = false;
@@ -34,7 +34,7 @@ pub(crate) fn open_another(core: &Core) -> Result<Core, OpenError> {
     other.flags.set(flags);
     if core.options.says_it_is_here() {
         let locked = other.lock_byte(LockByte::Active, LockKind::Read, Wait::Yes);
-        locked.map_err(|source| OpenError::Lock { path: path(), source })?;
+        locked.map_err(|cause| OpenError::Lock { path: path(), cause })?;
     }
     Ok(other)
 }
@@ -45,7 +45,7 @@ impl Core {
         if self.space.is_memory() || self.flags.get().has(Flags::INTERNAL) {
             return Ok(());
         }
-        let lock_error = |source| OpenError::Lock { path: self.name.clone(), source };
+        let lock_error = |cause| OpenError::Lock { path: self.name.clone(), cause };
         if self.locks.has_extra_locks() || self.locks.in_transaction() {
             let why = "locks or a transaction are held";
             return Err(lock_error(LockError::Conflict { why }));
@@ -59,7 +59,7 @@ impl Core {
             self.locks.forget();
             return Ok(());
         };
-        let io_error = |source| LockError::Io { byte: 0, source };
+        let io_error = |cause| LockError::Io { byte: 0, cause };
         let fresh = open_again(file, self.read_only).map_err(io_error)?;
         ofd::put_in_place_of(&fresh, file).map_err(io_error)?;
         self.locks.forget();
@@ -77,7 +77,7 @@ impl Core {
         let path = || self.name.clone();
         let mut header = [0; HEADER_SIZE];
         let read = storage.read_at(0, &mut header);
-        read.map_err(|source| OpenError::Io { path: path(), source })?;
+        read.map_err(|cause| OpenError::Io { path: path(), cause })?;
         let alike = Header::from_bytes(&header).is_some_and(|header| {
             let same = header.hash_size == self.hash_size && header.order == self.space.order();
             same && (!header.names_hash() || header.was_made_with(&self.hash))
@@ -93,7 +93,7 @@ impl Core {
         self.note_upheaval();
         self.freelist = FreelistMemory::default();
         let refreshed = self.space.refresh();
-        refreshed.map_err(|source| OpenError::Access { path: path(), source })?;
+        refreshed.map_err(|cause| OpenError::Access { path: path(), cause })?;
         Ok(former)
     }
 }

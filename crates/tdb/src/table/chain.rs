@@ -29,6 +29,7 @@ pub(crate) struct DeadSeen {
     pub fitting: Option<(Offset, Record)>,
 }
 
+#[cold]
 fn corrupt(offset: Offset, what: &'static str) -> AccessError {
     AccessError::Corrupt { offset, what }
 }
@@ -45,13 +46,17 @@ impl<B: Bytes> Table<'_, B> {
         let mut link = chain_head(hash % self.core.hash_size);
         let mut at = self.space.word(link)?;
         let mut steps = 0;
+        let limit = self.space.most_records();
         while at != 0 {
             let record = self.space.record(at)?;
             if record.hash == hash && self.holds_key(at, &record, key)? {
                 return Ok(Some(Found { at, link, record }));
             }
             steps += 1;
-            self.must_be_on_chain(at, &record, steps)?;
+            // The limit may be that of a file which has grown meanwhile.
+            if !record.is_of_chain() || steps > limit {
+                self.must_be_on_chain(at, &record, steps)?;
+            }
             link = at;
             at = record.next;
         }
@@ -70,13 +75,17 @@ impl<B: Bytes> Table<'_, B> {
         let mut link = chain_head(hash % self.core.hash_size);
         let mut at = self.space.word(link)?;
         let mut steps = 0;
+        let limit = self.space.most_records();
         while at != 0 {
             let record = self.space.record(at)?;
             if record.hash == hash && self.holds_key(at, &record, key)? {
                 return Ok((Some(Found { at, link, record }), dead));
             }
             steps += 1;
-            self.must_be_on_chain(at, &record, steps)?;
+            // The limit may be that of a file which has grown meanwhile.
+            if !record.is_of_chain() || steps > limit {
+                self.must_be_on_chain(at, &record, steps)?;
+            }
             dead.live += u32::from(record.magic == RECORD_USED);
             if record.magic == RECORD_DEAD {
                 dead.count += 1;
@@ -104,14 +113,13 @@ impl<B: Bytes> Table<'_, B> {
     }
 
     /// Fails unless this can be a record of a chain, `steps` from its head.
-    #[inline]
     pub(crate) fn must_be_on_chain(
         &self,
         at: Offset,
         record: &Record,
         steps: u32,
     ) -> Result<(), AccessError> {
-        if record.magic != RECORD_USED && record.magic != RECORD_DEAD {
+        if !record.is_of_chain() {
             return Err(corrupt(at, "a chain holds something that is no record"));
         }
         if steps > self.space.most_records() {

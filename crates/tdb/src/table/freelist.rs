@@ -78,11 +78,18 @@ struct Seen {
     uses_left: u32,
 }
 
+/// What a search along the list needs to know of a record.
+#[derive(Clone, Copy)]
+pub(crate) struct Free {
+    pub next: Offset,
+    pub record_len: Length,
+}
+
 /// A free record, and the word that points at it.
 struct Place {
     link: Offset,
     at: Offset,
-    record: Record,
+    record: Free,
 }
 
 /// The record length that `bytes` of key and value need.
@@ -140,10 +147,10 @@ impl<B: Bytes> Table<'_, B> {
         let known_short = if seen.uses_left > 0 && wanted >= seen.shorter_than { seen.at } else { 0 };
         let mut best: Option<Place> = None;
         let mut link = FREELIST_HEAD;
+        let mut at = self.space.word(link)?;
         let mut second = 0;
         let mut uses_left = SEEN_USES;
         for nth in 0..WINDOW {
-            let at = self.space.word(link)?;
             if nth == 1 {
                 second = at;
             }
@@ -165,6 +172,7 @@ impl<B: Bytes> Table<'_, B> {
                 }
             }
             link = at;
+            at = record.next;
         }
         if second != 0 && best.as_ref().is_none_or(|best| best.link == FREELIST_HEAD) {
             self.core.freelist.seen.set(Seen { at: second, shorter_than: wanted, uses_left });
@@ -201,18 +209,23 @@ impl<B: Bytes> Table<'_, B> {
         &self,
         link: Offset,
         limit: u32,
-        with: impl Fn(&Record) -> bool,
+        with: impl Fn(Free) -> bool,
     ) -> Result<(Offset, Offset, u32), AccessError> {
         let mut last = link;
+        let mut at = self.space.word(link)?;
         for skipped in 0..limit {
-            let at = self.space.word(last)?;
             self.must_be_sane_length(skipped, at)?;
-            if at == 0 || !with(&self.free_record(at)?) {
+            if at == 0 {
+                return Ok((last, at, skipped));
+            }
+            let record = self.free_record(at)?;
+            if !with(record) {
                 return Ok((last, at, skipped));
             }
             last = at;
+            at = record.next;
         }
-        Ok((last, self.space.word(last)?, limit))
+        Ok((last, at, limit))
     }
 
     /// Walks the whole list if that is paid for; says whether a record that is long enough is at its head now.
@@ -251,7 +264,7 @@ impl<B: Bytes> Table<'_, B> {
             return Ok((at, record.record_len));
         }
         let rest = record.record_len - wanted - RECORD_HEADER;
-        self.lengthen(at, &record, rest)?;
+        self.lengthen(at, record, rest)?;
         let at = at + RECORD_HEADER + rest;
         self.mark_taken(at, wanted)?;
         Ok((at, wanted))
@@ -267,9 +280,8 @@ impl<B: Bytes> Table<'_, B> {
     }
 
     /// Gives a free record another length; its place in the list stays.
-    fn lengthen(&self, at: Offset, record: &Record, record_len: Length) -> Result<(), AccessError> {
-        self.write_tailer(at, record_len)?;
-        self.space.set_record(at, &Record { record_len, ..*record })
+    fn lengthen(&self, at: Offset, record: Free, record_len: Length) -> Result<(), AccessError> {
+        self.write_free(at, record_len, record.next)
     }
 
     /// Writes the length of a record into its last 4 bytes.
@@ -289,7 +301,7 @@ impl<B: Bytes> Table<'_, B> {
         memory.free_bytes.set(memory.free_bytes.get() + u64::from(record_len));
         self.space.must_hold(at, RECORD_HEADER.saturating_add(record_len))?;
         if let Some((left_at, left)) = self.free_left_neighbour(at)? {
-            return self.lengthen(left_at, &left, left.record_len + RECORD_HEADER + record_len);
+            return self.lengthen(left_at, left, left.record_len + RECORD_HEADER + record_len);
         }
         let head_at = self.space.word(FREELIST_HEAD)?;
         if head_at == 0 {
@@ -318,7 +330,7 @@ impl<B: Bytes> Table<'_, B> {
     }
 
     /// The record before `at`, if its tailer and header agree that it is a free one that ends here.
-    fn free_left_neighbour(&self, at: Offset) -> Result<Option<(Offset, Record)>, AccessError> {
+    fn free_left_neighbour(&self, at: Offset) -> Result<Option<(Offset, Free)>, AccessError> {
         let first = self.core.first_record();
         if at < first + RECORD_HEADER + TAILER {
             return Ok(None);
@@ -330,39 +342,45 @@ impl<B: Bytes> Table<'_, B> {
         let left_at = at - total;
         let left = self.space.record(left_at)?;
         let ends_here = left.record_len.checked_add(RECORD_HEADER) == Some(total);
-        Ok((left.magic == RECORD_FREE && ends_here).then_some((left_at, left)))
+        let free = Free { next: left.next, record_len: left.record_len };
+        Ok((left.magic == RECORD_FREE && ends_here).then_some((left_at, free)))
     }
 
     /// The listed free record at `at`.
-    #[inline]
-    pub(crate) fn free_record(&self, at: Offset) -> Result<Record, AccessError> {
+    #[inline(always)]
+    pub(crate) fn free_record(&self, at: Offset) -> Result<Free, AccessError> {
         let record = self.space.record(at)?;
         let end = u64::from(at) + u64::from(RECORD_HEADER) + u64::from(record.record_len);
         let good = record.magic == RECORD_FREE
             && at >= self.core.first_record()
             && record.record_len >= TAILER
             && end <= u64::from(self.space.size());
-        if good { Ok(record) } else { self.odd_free_record(at, record) }
+        if good {
+            Ok(Free { next: record.next, record_len: record.record_len })
+        } else {
+            self.odd_free_record(at)
+        }
     }
 
     /// What to make of a listed record that does not look like a free one inside the file as last seen.
     #[cold]
-    fn odd_free_record(&self, at: Offset, mut record: Record) -> Result<Record, AccessError> {
+    #[inline(never)]
+    fn odd_free_record(&self, at: Offset) -> Result<Free, AccessError> {
+        let record = self.space.record(at)?;
         if record.magic == RECORD_USED {
             // A process was killed while it freed this record: it is on the list, and so it is free.
-            record.magic = RECORD_FREE;
-            self.space.set_record(at, &record)?;
-        }
-        if record.magic != RECORD_FREE {
+            self.space.set_record(at, &Record { magic: RECORD_FREE, ..record })?;
+        } else if record.magic != RECORD_FREE {
             return Err(AccessError::Corrupt { offset: at, what: "a record of the freelist is not free" });
         }
         if at < self.core.first_record() || record.record_len < TAILER {
             return Err(AccessError::Corrupt { offset: at, what: "a free record cannot be here" });
         }
         self.space.must_hold(at, RECORD_HEADER.saturating_add(record.record_len))?;
-        Ok(record)
+        Ok(Free { next: record.next, record_len: record.record_len })
     }
 
+    #[inline]
     pub(crate) fn must_be_sane_length(&self, length: u32, at: Offset) -> Result<(), AccessError> {
         if length > self.space.most_records() {
             return Err(AccessError::Corrupt { offset: at, what: "the freelist goes in a circle" });
@@ -383,7 +401,7 @@ impl<B: Bytes> Table<'_, B> {
         if let Some((left_at, left)) = self.free_left_neighbour(start)?
             && left_at == head_at
         {
-            return self.lengthen(left_at, &left, left.record_len + RECORD_HEADER + record_len);
+            return self.lengthen(left_at, left, left.record_len + RECORD_HEADER + record_len);
         }
         self.free_as_head(start, record_len, head_at)
     }

@@ -47,11 +47,12 @@ impl<B: Bytes> Table<'_, B> {
         let mut sweep = Sweep::read(self)?;
         let joined = sweep.join_neighbours()?;
         let records = joined.len() as u32;
-        let bytes = joined.iter().map(|(len, _)| u64::from(*len)).sum();
-        let mut long: Vec<_> = joined.into_iter().filter(|(len, _)| *len >= least).collect();
+        let bytes = joined.iter().map(|keyed| u64::from(keyed.key)).sum();
+        let mut long = joined;
+        long.retain(|keyed| keyed.key >= least);
         // By length, and among those of one length by place.
-        long.sort_unstable();
-        let best = long.get(long.partition_point(|(len, _)| *len < wanted)).map(|(_, nth)| *nth);
+        sort(&mut long);
+        let best = long.get(long.partition_point(|keyed| keyed.key < wanted)).map(|keyed| keyed.nth);
         let rest: Vec<u32> = layered(&long).filter(|nth| Some(*nth) != best).collect();
         for nth in best.iter().chain(&rest).rev() {
             sweep.place_first(*nth)?;
@@ -60,15 +61,51 @@ impl<B: Bytes> Table<'_, B> {
     }
 }
 
+/// A record, and the number that it is sorted by.
+#[derive(Clone, Copy)]
+struct Keyed {
+    key: u32,
+    nth: u32,
+}
+
+/// From so many on, counting beats comparing.
+const MANY: usize = 128;
+/// Bits of the key that are sorted by at once.
+const DIGIT: u32 = 11;
+
+/// Sorts by the keys; equal ones keep their order.
+fn sort(list: &mut Vec<Keyed>) {
+    if list.len() < MANY {
+        return list.sort_by_key(|keyed| keyed.key);
+    }
+    let most = list.iter().map(|keyed| keyed.key).max().unwrap_or(0);
+    let mut sorted = vec![Keyed { key: 0, nth: 0 }; list.len()];
+    for shift in (0..u32::BITS - most.leading_zeros()).step_by(DIGIT as usize) {
+        let digit = |keyed: &Keyed| (keyed.key >> shift) as usize % (1 << DIGIT);
+        let mut places = [0u32; 1 << DIGIT];
+        list.iter().for_each(|keyed| places[digit(keyed)] += 1);
+        let mut before = 0;
+        for place in &mut places {
+            before += std::mem::replace(place, before);
+        }
+        for keyed in &*list {
+            let place = &mut places[digit(keyed)];
+            sorted[*place as usize] = *keyed;
+            *place += 1;
+        }
+        std::mem::swap(list, &mut sorted);
+    }
+}
+
 /// The largest record first; then such that every [`WINDOW`] of them has short, middling and long ones.
-fn layered(by_size: &[(Length, u32)]) -> impl Iterator<Item = u32> {
+fn layered(by_size: &[Keyed]) -> impl Iterator<Item = u32> {
     let (largest, rest) = match by_size.split_last() {
         Some((largest, rest)) => (Some(*largest), rest),
         None => (None, by_size),
     };
     let height = rest.len().div_ceil(WINDOW as usize - 1).max(1);
     let layered = (0..height).flat_map(move |place| rest.iter().skip(place).step_by(height).copied());
-    largest.into_iter().chain(layered).map(|(_, nth)| nth)
+    largest.into_iter().chain(layered).map(|keyed| keyed.nth)
 }
 
 impl<'a, B: Bytes> Sweep<'a, B> {
@@ -94,27 +131,25 @@ impl<'a, B: Bytes> Sweep<'a, B> {
         if nth == NOBODY { 0 } else { self.records[nth as usize].at }
     }
 
-    /// Makes one record of each run of neighbours; returns those that are left, with their lengths.
-    fn join_neighbours(&mut self) -> Result<Vec<(Length, u32)>, AccessError> {
-        // The place above the index, in one number: these are sorted far faster than pairs.
-        let places = self.records.iter().zip(0u64..);
-        let mut by_place: Vec<u64> = places.map(|(listed, nth)| u64::from(listed.at) << 32 | nth).collect();
-        by_place.sort_unstable();
-        let mut left: Vec<(Length, u32)> = Vec::with_capacity(by_place.len());
+    /// Makes one record of each run of neighbours; returns those that are left, in the file's order, keyed by their lengths.
+    fn join_neighbours(&mut self) -> Result<Vec<Keyed>, AccessError> {
+        let places = self.records.iter().zip(0..);
+        let mut by_place: Vec<Keyed> = places.map(|(listed, nth)| Keyed { key: listed.at, nth }).collect();
+        sort(&mut by_place);
+        let mut left: Vec<Keyed> = Vec::with_capacity(by_place.len());
         let mut end = 0;
-        for packed in by_place {
-            let (at, nth) = ((packed >> 32) as Offset, packed as u32);
+        for Keyed { key: at, nth } in by_place {
             if at < end {
                 return Err(AccessError::Corrupt { offset: at, what: "free records overlap" });
             }
             let record_len = self.records[nth as usize].record_len;
             match left.last_mut() {
-                Some((run_len, run)) if at == end => {
+                Some(run) if at == end => {
                     self.unlink(nth)?;
-                    *run_len += record_len + RECORD_HEADER;
-                    self.lengthen(*run, *run_len)?;
+                    run.key += record_len + RECORD_HEADER;
+                    self.lengthen(run.nth, run.key)?;
                 }
-                _ => left.push((record_len, nth)),
+                _ => left.push(Keyed { key: record_len, nth }),
             }
             end = at + RECORD_HEADER + record_len;
         }
@@ -158,5 +193,27 @@ impl<'a, B: Bytes> Sweep<'a, B> {
         }
         self.first = nth;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    /// P7: the two ways to sort give one order, for keys of every width, and equal keys keep theirs.
+    #[test]
+    fn lists_short_and_long_are_sorted_and_equal_keys_keep_their_order() {
+        let mut random = fastrand::Rng::with_seed(testbed::seed("sorted"));
+        for width in [0, 1, 10, 11, 12, 22, 23, 32] {
+            for len in [0, 1, 2, MANY - 1, MANY, 5000] {
+                let keys = (0..len).map(|_| if width == 0 { 0 } else { random.u32(..) >> (32 - width) });
+                let mut list: Vec<Keyed> = keys.zip(0..).map(|(key, nth)| Keyed { key, nth }).collect();
+                let mut expected: Vec<(u32, u32)> = list.iter().map(|keyed| (keyed.key, keyed.nth)).collect();
+                expected.sort_unstable();
+                sort(&mut list);
+                let sorted: Vec<(u32, u32)> = list.iter().map(|keyed| (keyed.key, keyed.nth)).collect();
+                assert_eq!(sorted, expected, "{len} keys of {width} bits");
+            }
+        }
     }
 }

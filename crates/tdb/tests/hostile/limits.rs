@@ -180,8 +180,8 @@ fn a_full_disk_gives_errors_and_changes_nothing() {
 }
 
 fn must_say_no_room(error: &StoreError) {
-    let StoreError::Access(AccessError::Io { source, .. }) = error else { panic!("{error}") };
-    assert_eq!(source.raw_os_error(), Some(libc::ENOSPC), "{error}");
+    let StoreError::Access(AccessError::Io { cause, .. }) = error else { panic!("{error}") };
+    assert_eq!(cause.raw_os_error(), Some(libc::ENOSPC), "{error}");
     assert!(error.to_string().contains("No space left"), "{error}");
 }
 
@@ -199,8 +199,8 @@ fn a_read_only_file_system_can_be_read() {
     drop(database);
     assert_eq!(mount(&["-o", "remount,ro"], disk.path()), Ok(true));
     let error = Database::open(&path).expect_err("it cannot be written");
-    let OpenError::Io { source, .. } = &error else { panic!("{error}") };
-    assert_eq!(source.raw_os_error(), Some(libc::EROFS));
+    let OpenError::Io { cause, .. } = &error else { panic!("{error}") };
+    assert_eq!(cause.raw_os_error(), Some(libc::EROFS));
     let mut database = OpenOptions::new().read_only(true).open(&path).expect("it can be read");
     assert_eq!(database.fetch(b"key").expect("fetch").as_deref(), Some(&b"value"[..]));
     let stored = database.store(b"key", b"other", StoreMode::Replace);
