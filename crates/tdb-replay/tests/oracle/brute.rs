@@ -108,7 +108,7 @@ impl<'a> Search<'a> {
         if step.perhaps {
             next.push(new);
         }
-        if self.believes(step) {
+        if self.numbers {
             new.counter = new.counter.max(step.lo);
         }
         match &step.act {
@@ -116,9 +116,7 @@ impl<'a> Search<'a> {
             // The line's number is read later.
             Act::Read { version, .. } if new.counter > *version || *version > self.highest(step) => {}
             Act::Read { version, .. } => next.push(State { counter: *version, ..new }),
-            Act::Transaction(transaction) => {
-                self.transaction(new, transaction, self.believes(step), me, next)
-            }
+            Act::Transaction(transaction) => self.transaction(new, transaction, me, next),
             &Act::Wipe { exact } => {
                 if !self.kept_by_others(state, me, None) && model::may_wipe(&new.locks, me) {
                     self.wipe(new, step, exact, next);
@@ -144,17 +142,13 @@ impl<'a> Search<'a> {
     }
 
     fn highest(&self, step: &Step) -> u32 {
-        if self.believes(step) { step.hi } else { u32::MAX }
-    }
-
-    /// Whether the numbers of a step count.
-    fn believes(&self, step: &Step) -> bool {
-        self.numbers || step.exact
+        if self.numbers { step.hi } else { u32::MAX }
     }
 
     fn key_of(&self, act: &Act) -> Option<usize> {
         match act {
-            Act::LockChain { chain, .. } if !self.history.one_chain => Some(*chain),
+            // Of the keys of this chain, the first.
+            Act::LockChain { chain, .. } => Some(*chain),
             _ => None,
         }
     }
@@ -167,7 +161,8 @@ impl<'a> Search<'a> {
                 Act::Read { key, .. } => Some(key),
                 _ => None,
             });
-            other != me && kept.is_some_and(|kept| key.is_none_or(|key| key == kept))
+            let chain = |key| self.history.chain(key);
+            other != me && kept.is_some_and(|kept| key.is_none_or(|key| chain(key) == chain(kept)))
         })
     }
 
@@ -182,8 +177,7 @@ impl<'a> Search<'a> {
             let Some(found) = new.cells[key].meet(way.need) else { continue };
             let mut after = new;
             after.cells[key] = way.leaves.unwrap_or(found);
-            let counts =
-                way.leaves.is_some() && !step.perhaps && (self.believes(step) || step.version.is_some());
+            let counts = way.leaves.is_some() && !step.perhaps && (self.numbers || step.version.is_some());
             after.counter += u32::from(counts);
             if after.counter > self.highest(step) {
                 continue;
@@ -198,10 +192,10 @@ impl<'a> Search<'a> {
     }
 
     fn wipe(&self, mut new: State, step: &Step, exact: bool, next: &mut Vec<State>) {
-        if self.believes(step) && exact && new.counter != step.lo {
+        if self.numbers && exact && new.counter != step.lo {
             return;
         }
-        new.counter += u32::from(self.believes(step));
+        new.counter += u32::from(self.numbers);
         new.cells = [Cell::Absent; KEYS];
         next.push(new);
     }
@@ -240,15 +234,10 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn transaction(
-        &self,
-        new: State,
-        transaction: &Transaction,
-        believed: bool,
-        me: usize,
-        next: &mut Vec<State>,
-    ) {
-        if self.kept_by_others(&new, me, None) || (believed && new.counter != transaction.number) {
+    fn transaction(&self, new: State, transaction: &Transaction, me: usize, next: &mut Vec<State>) {
+        if self.kept_by_others(&new, me, None)
+            || (self.numbers && (new.counter != transaction.number || transaction.miscounts))
+        {
             return;
         }
         let mut inside =
@@ -260,7 +249,7 @@ impl<'a> Search<'a> {
             let changes = overlay.changes > 0;
             if transaction.end != End::Cancelled && model::may_transact(&new.locks, me, changes) {
                 let counted = (transaction.number + overlay.changes).max(transaction.until);
-                let counter = if believed && changes { counted } else { new.counter };
+                let counter = if self.numbers && changes { counted } else { new.counter };
                 next.push(State { cells: overlay.cells, counter, ..new });
             }
             if transaction.end != End::Committed && model::may_transact(&new.locks, me, false) {

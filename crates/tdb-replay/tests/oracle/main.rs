@@ -49,7 +49,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use fastrand::Rng;
-use history::{Beginning, Flag, History, Op, Trace};
+use history::{Flag, History, Op};
 use tdb_replay::verdict::Verdict;
 
 /// One history in so many is replayed in memory, on a file, and read from files.
@@ -111,61 +111,7 @@ fn dispute(history: &History, extra: Extra) -> (Verdict, Verdict, Option<Dispute
     } else {
         None
     };
-    (expected, said, found.filter(|dispute| !is_known(history, dispute)))
-}
-
-/// Disputes that are not settled yet: this list gets shorter until it is gone.
-fn is_known(history: &History, dispute: &Dispute) -> bool {
-    use Verdict::{Explained, Impossible, NumbersDisbelieved};
-    let has =
-        |what: fn(Op) -> bool| history.traces.iter().flat_map(|trace| &trace.lines).any(|line| what(line.op));
-    let exact = history
-        .traces
-        .iter()
-        .any(|trace| trace.exact || trace.lines.iter().any(|line| line.version.is_some()));
-    // A storev for inserting or modifying did what the store would have done, and its line does not say which.
-    let storev = has(is_conditional);
-    // A commit that nothing follows, or that a smaller number follows, may have failed.
-    let transactions = has(|op| op == Op::Start);
-    // Locks that were held while the number moved.
-    let locks = has(|op| {
-        matches!(
-            op,
-            Op::LockallTry { .. }
-                | Op::Unlockall { .. }
-                | Op::ChainlockTry { .. }
-                | Op::Chainunlock { .. }
-                | Op::TraverseStart { .. }
-        )
-    });
-    let reads = has(|op| {
-        matches!(
-            op,
-            Op::Lockall { write: false }
-                | Op::LockallTry { write: false, .. }
-                | Op::Chainlock { write: false, .. }
-                | Op::ChainlockTry { write: false, .. }
-        )
-    });
-    let recorded = history.traces.iter().any(Trace::is_recorded);
-    // By its times it may have been cleared in between, which the oracle does not know.
-    let begins_again = history.beginning == Beginning::ClearIfFirst
-        && history.traces.iter().skip(1).any(|trace| trace.opened == 0 && trace.opened_time.is_some());
-    match dispute {
-        // Readers under a lock for reading are taken as one step, though times may put another reader between them.
-        Dispute::Verdict(Explained, _) => storev || transactions || begins_again || (recorded && reads),
-        Dispute::Verdict(NumbersDisbelieved, _) => {
-            storev || transactions || locks || recorded || has(|op| op == Op::Wipe)
-        }
-        Dispute::Verdict(Impossible, _) => storev || exact || locks,
-        Dispute::End => storev || exact || locks,
-        Dispute::Replay { .. } => storev,
-        _ => false,
-    }
-}
-
-fn is_conditional(op: Op) -> bool {
-    matches!(op, Op::Storev { flag: Flag::Insert | Flag::Modify, .. })
+    (expected, said, found)
 }
 
 /// Whether every result can come true again: a store that replaces fails for reasons that are not in the trace.

@@ -133,22 +133,18 @@ fn operation(random: &mut Rng, classic: bool, number: u32) -> Op {
 
 /// Whether every line stands where libtdb can have written it.
 pub fn is_documented(history: &History) -> bool {
-    // Whether a wipe alone makes equal numbers say nothing is not written.
-    let wipes = history.traces.iter().flat_map(|trace| &trace.lines).any(|line| line.op == Op::Wipe);
-    let settled = !wipes || !history.has_no_numbers();
-    settled
-        && history.traces.iter().all(|trace| {
-            let mut place = Place::default();
-            let allowed = trace.lines.iter().all(|line| place.allows(history.classic, line.op));
-            let times = trace.opened_time.into_iter().chain(trace.lines.iter().filter_map(|line| line.time));
-            let mut called = 0;
-            let clock_runs = times.into_iter().all(|(call, answer)| {
-                called = called.max(call);
-                called <= answer
-            });
-            // Where a traversal without an end ended, and with it the refusals, is not written.
-            allowed && clock_runs && !(place.refused && place.walks.contains(&false))
-        })
+    history.traces.iter().all(|trace| {
+        let mut place = Place::default();
+        let allowed = trace.lines.iter().all(|line| place.allows(history.classic, line.op));
+        let times = trace.opened_time.into_iter().chain(trace.lines.iter().filter_map(|line| line.time));
+        let mut called = 0;
+        let clock_runs = times.into_iter().all(|(call, answer)| {
+            called = called.max(call);
+            called <= answer
+        });
+        // Where a traversal without an end ended, and with it the refusals, is not written.
+        allowed && clock_runs && !(place.refused && place.walks.contains(&false))
+    })
 }
 
 /// What is open at a line.
