@@ -1,5 +1,6 @@
 //! Traces of processes that died: what their recorder leaves, and whether what was under way happened.
 
+use history::solver::Limits;
 use tdb_replay::check::check;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::order::attempt::Question;
@@ -191,8 +192,9 @@ fn the_last_row_under_a_lock_that_is_given_up_is_run() {
         trace(&other, ""),
     ];
     let history = read(&texts).unwrap_or_else(|error| panic!("{error}"));
-    // By their times the two locks exclude each other; without them one has to be given up.
-    let without_times = Question { times: false, ..Question::default() };
+    // The two locks exclude each other; an order that was not proved gives one up.
+    let limits = Limits { states: 1 };
+    let without_times = Question { limits, times: false, ..Question::default() };
     let mut explained = explain(&history, Hashing::recorded(&history), without_times)
         .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));
     assert_eq!(explained.merged.given_up.iter().map(|group| group.trace).collect::<Vec<_>>(), [1]);

@@ -26,12 +26,17 @@ pub struct Question {
     pub times: bool,
     /// Whether no key existed before the traces began, although they do not say so.
     pub empty: bool,
+    /// On histories of so many rows or fewer nothing is said that is not proved, if the search of all keys can prove it.
+    pub proved_up_to: usize,
 }
 
+/// A history of so many rows is searched within a second or so, or not at all.
+const PROVED_UP_TO: usize = 1000;
+
 impl Default for Question {
-    /// Times count; the beginning is what the traces say.
+    /// Times count; the beginning is what the traces say; small histories are proved.
     fn default() -> Self {
-        Question { limits: Limits::default(), times: true, empty: false }
+        Question { limits: Limits::default(), times: true, empty: false, proved_up_to: PROVED_UP_TO }
     }
 }
 

@@ -9,7 +9,7 @@ use super::exclusion;
 use super::found;
 use super::guess::{Doubt, Finding, Guess, guess, note_undone};
 use super::joint::steps::Steps;
-use super::joint::{self, Believed, Demands, Order, Outcome};
+use super::joint::{self, Believed, Demands, Order, Outcome, follow};
 use super::merge::Merged;
 use super::solve::Effort;
 use super::units::UnitRow;
@@ -25,7 +25,7 @@ pub struct Explained {
     pub planted: Vec<Planted>,
     /// For each trace the row from which it says nothing.
     pub dead: Vec<u32>,
-    /// Lines whose plain numbers had to be set aside: the order explains the results, and not these numbers.
+    /// What this order does not explain: lines whose plain numbers had to be set aside, and searches for a better one that were given up.
     pub disbelieved: Vec<Contradiction>,
     /// What solving took.
     pub effort: Effort,
@@ -36,9 +36,13 @@ pub struct Explained {
 }
 
 impl Explained {
-    /// Explained, with or without all numbers.
+    /// Explained, with or without all numbers; or that this was not settled.
     pub fn verdict(&self) -> Verdict {
-        if self.disbelieved.is_empty() { Verdict::Explained } else { Verdict::NumbersDisbelieved }
+        match self.disbelieved.iter().any(|found| found.gave_up.is_some()) {
+            true => Verdict::GaveUp,
+            false if self.disbelieved.is_empty() => Verdict::Explained,
+            false => Verdict::NumbersDisbelieved,
+        }
     }
 }
 
@@ -73,7 +77,8 @@ impl Unexplained {
 /// Finds the order of `history` for a database that hashes as `target` says.
 pub fn explain(history: &History, target: Hashing, question: Question) -> Result<Explained, Unexplained> {
     let task = Task { history, target, question };
-    let is_small = history.traces.iter().map(|trace| trace.rows.len()).sum::<usize>() <= SMALL;
+    let rows = history.traces.iter().map(|trace| trace.rows.len()).sum::<usize>();
+    let is_small = rows <= question.proved_up_to;
     let broken = if question.times { exclusion::broken(history) } else { None };
     if !is_small && let Some(broken) = broken {
         return Err(Unexplained { contradictions: vec![broken] });
@@ -85,41 +90,60 @@ pub fn explain(history: &History, target: Hashing, question: Question) -> Result
     Judge { task, is_small }.judge(guess)
 }
 
-/// On histories of so few rows nothing is said that is not proved, if the search can.
-const SMALL: usize = 1000;
-
 struct Judge<'a> {
     task: Task<'a>,
     is_small: bool,
 }
 
+/// What is known of the order of a guess.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// Everything can happen in this order, as it says.
+    Whole,
+    /// It can, but perhaps some changes that may have been refused go another way.
+    Verdict,
+    /// It cannot, or that is not known.
+    None,
+}
+
 impl Judge<'_> {
     fn judge(&self, guess: Guess) -> Result<Explained, Unexplained> {
-        let in_doubt = matches!(guess.finding, Finding::Doubt(_));
+        let recorded = Hashing::recorded(self.task.history);
+        let in_doubt = match &guess.finding {
+            Finding::Order(merged) => self.task.target == recorded && !merged.given_up.is_empty(),
+            Finding::Doubt(_) => true,
+            Finding::None(_) => false,
+        };
         if !self.is_small && !in_doubt {
             return self.take(guess);
         }
-        let chains = Hashing::recorded(self.task.history).chains(self.task.history);
-        if self.is_proved(&guess, &chains) {
+        let chains = recorded.chains(self.task.history);
+        let proof = if self.is_small { self.proof(&guess, &chains) } else { Proof::None };
+        if proof == Proof::Whole {
             return self.take(guess);
         }
         let ends = guess.attempt.possible_ends(self.task.history);
         match Steps::read(self.task.history, &chains, &ends, self.task.question.times) {
-            Some(steps) => self.search(guess, &steps),
-            None => self.unsettled(guess, self.task.question.limits.states),
+            Some(steps) => self.search(guess, &steps, proof),
+            None => self.unsettled(guess, self.task.question.limits.states, proof),
         }
     }
 
     /// Whether everything can happen in the order of a guess.
-    fn is_proved(&self, guess: &Guess, chains: &[u32]) -> bool {
-        let Finding::Order(merged) = &guess.finding else { return false };
+    fn proof(&self, guess: &Guess, chains: &[u32]) -> Proof {
+        let Finding::Order(merged) = &guess.finding else { return Proof::None };
         let attempt = &guess.attempt;
-        // What is uncertain must end as the order says, too.
-        if !guess.disbelieved.is_empty() || attempt.units.rows.iter().any(UnitRow::is_uncertain) {
-            return false;
+        let ends = attempt.possible_ends(self.task.history);
+        if !guess.disbelieved.is_empty() || !merged.given_up.is_empty() || ends != attempt.dead {
+            return Proof::None;
         }
-        Steps::read(self.task.history, chains, &attempt.dead, self.task.question.times)
-            .is_some_and(|steps| joint::holds(&steps, self.demands(), &merged.ranks) == Some(true))
+        let steps = Steps::read(self.task.history, chains, &attempt.dead, self.task.question.times);
+        let holds = |steps: Steps| follow::holds(&steps, self.demands(), &attempt.units, &attempt.solution);
+        match steps.is_some_and(holds) {
+            true if attempt.units.rows.iter().any(UnitRow::is_uncertain) => Proof::Verdict,
+            true => Proof::Whole,
+            false => Proof::None,
+        }
     }
 
     fn demands(&self) -> Demands {
@@ -129,14 +153,14 @@ impl Judge<'_> {
     }
 
     /// Searches all keys at once, first with all numbers, then with the exact ones.
-    fn search(&self, mut guess: Guess, steps: &Steps) -> Result<Explained, Unexplained> {
+    fn search(&self, mut guess: Guess, steps: &Steps, proof: Proof) -> Result<Explained, Unexplained> {
         let demands = self.demands();
         let stuck = match joint::search(steps, demands) {
             Outcome::Found(order) => {
                 guess.disbelieved.clear();
                 return self.in_order(guess, steps, order);
             }
-            Outcome::GaveUp { bound } => return self.unsettled(guess, bound),
+            Outcome::GaveUp { bound } => return self.unsettled(guess, bound, proof),
             Outcome::Impossible { stuck } if demands.believed == Believed::None => {
                 return Err(impossible(guess, Kind::Cycle, stuck));
             }
@@ -147,7 +171,7 @@ impl Judge<'_> {
         }
         match joint::search(steps, Demands { believed: Believed::Exact, ..demands }) {
             Outcome::Found(order) => self.in_order(guess, steps, order),
-            Outcome::GaveUp { bound } => self.unsettled(guess, bound),
+            Outcome::GaveUp { bound } => self.unsettled(guess, bound, proof),
             Outcome::Impossible { stuck } => {
                 // Without any numbers it may be possible.
                 let without = joint::search(steps, Demands { believed: Believed::None, ..demands });
@@ -173,37 +197,65 @@ impl Judge<'_> {
                 Ok(self.explained(guess.attempt, merged, guess.disbelieved, guess.notes))
             }
             Finding::None(contradictions) => Err(Unexplained { contradictions }),
-            Finding::Doubt(_) => self.unsettled(guess, self.task.question.limits.states),
+            Finding::Doubt(_) => self.unsettled(guess, self.task.question.limits.states, Proof::None),
         }
     }
 
     /// What a guess is worth if the search has given up.
-    fn unsettled(&self, mut guess: Guess, bound: u64) -> Result<Explained, Unexplained> {
-        let against = match guess.finding {
+    fn unsettled(&self, mut guess: Guess, bound: u64, proof: Proof) -> Result<Explained, Unexplained> {
+        let gave_up = |found| Contradiction { gave_up: Some(bound), ..found };
+        let (merged, kind) = match guess.finding {
+            Finding::Doubt(Doubt::Cycle(rows)) => {
+                let found = Contradiction::of_rows(Kind::Cycle, rows);
+                return Err(Unexplained { contradictions: vec![gave_up(found)] });
+            }
+            Finding::Doubt(Doubt::Times(found)) => {
+                return Err(Unexplained { contradictions: vec![gave_up(found)] });
+            }
+            Finding::None(_) => return self.take(guess),
+            // An order obeys all windows, and there are numbers enough; only both together are not proved.
             Finding::Doubt(Doubt::Numbers(merged)) => {
-                // An order obeys all windows, and there are numbers enough; only both together are not proved.
                 guess.notes.push(format!(
                     "in this order not every change finds a number of its own; whether another order gives it one \
                      was not settled within {bound} states"
                 ));
-                return Ok(self.explained(guess.attempt, merged, guess.disbelieved, guess.notes));
+                (merged, None)
             }
-            Finding::Doubt(Doubt::Cycle(rows)) => Contradiction::of_rows(Kind::Cycle, rows),
-            Finding::Doubt(Doubt::Times(found)) => found,
-            _ => return self.take(guess),
+            Finding::Order(merged) if !merged.given_up.is_empty() => (merged, Some(Kind::Locks)),
+            Finding::Order(merged)
+                if proof == Proof::None && self.is_small && guess.disbelieved.is_empty() =>
+            {
+                (merged, Some(Kind::Cycle))
+            }
+            Finding::Order(merged) => (merged, None),
         };
-        Err(Unexplained { contradictions: vec![Contradiction { gave_up: Some(bound), ..against }] })
+        let locks = merged.given_up.iter().map(|of| {
+            let group = &self.task.history.traces[usize::from(of.trace)].groups[of.group as usize];
+            (of.trace, group.start)
+        });
+        guess.disbelieved.extend(kind.map(|kind| gave_up(Contradiction::of_rows(kind, locks))));
+        Ok(self.explained(guess.attempt, merged, guess.disbelieved, guess.notes))
     }
 
     /// The order of everything that a search found.
     fn in_order(&self, guess: Guess, steps: &Steps, order: Order) -> Result<Explained, Unexplained> {
         let history = self.task.history;
         let undone = note_undone(history, &guess.attempt.dead);
-        let attempt = found::attempt_of(history, guess.attempt, steps, order);
+        let attempt = found::attempt_of(history, &guess.attempt, steps, order);
         let mut notes = guess.notes;
+        let merged = match (attempt.merge(history), guess.finding) {
+            // The order of a guess is as good for a replay, if it gives up fewer locks.
+            (merged, Finding::Order(own) | Finding::Doubt(Doubt::Numbers(own)))
+                if merged.as_ref().is_ok_and(|merged| own.given_up.len() < merged.given_up.len())
+                    && !guess.attempt.units.rows.iter().any(UnitRow::is_uncertain) =>
+            {
+                return Ok(self.explained(guess.attempt, own, guess.disbelieved, notes));
+            }
+            (merged, _) => merged,
+        };
         notes.retain(|note| !undone.contains(note));
         notes.extend(note_undone(history, &attempt.dead));
-        match attempt.merge(history) {
+        match merged {
             Ok(merged) => Ok(self.explained(attempt, merged, guess.disbelieved, notes)),
             // Only locks can be in the way now: those of the target, or of a trace with itself.
             Err(error) => {

@@ -12,16 +12,25 @@ use super::joint::steps::{Act, Steps, refusal};
 use super::joint::transactions::Way;
 use super::solve::Solution;
 use super::touched::WIPED;
-use super::units::Units;
+use super::units::{UnitRow, Units};
 use crate::trace::History;
 
 /// The attempt that `order` is, in place of `attempt`.
-pub fn attempt_of(history: &History, attempt: Attempt, steps: &Steps, order: Order) -> Attempt {
-    let dead = ends(history, &attempt, steps, &order);
+pub fn attempt_of(history: &History, attempt: &Attempt, steps: &Steps, order: Order) -> Attempt {
+    let dead = ends(history, attempt, steps, &order);
     let mut units = attempt.units_with(history, &dead);
     let mut ids = Vec::with_capacity(units.rows.len());
+    let mut placed = vec![false; units.rows.len()];
     for taken in &order.taken {
         let of_row = units_of(&units, usize::from(taken.trace), taken.row);
+        // What was refused looked at nothing; a line's other moments are not its units'.
+        let says_something = |unit: &UnitRow| unit.asks() || !unit.keeps();
+        if of_row.is_empty() || placed[of_row.start] {
+            continue;
+        }
+        if taken.aside && units.rows[of_row.clone()].iter().any(says_something) {
+            continue;
+        }
         let Choice::Done(number) = taken.choice else { continue };
         match way_of(steps, taken.trace, taken.row, number) {
             Some(way) => units.rows[of_row.clone()]
@@ -33,10 +42,11 @@ pub fn attempt_of(history: &History, attempt: Attempt, steps: &Steps, order: Ord
             }
             None => {}
         }
+        placed[of_row.start] = true;
         ids.extend(of_row.map(|id| id as u32));
     }
     let solution = Solution::of_order(&units, &ids, order.initial);
-    Attempt { units, solution, dead, ..attempt }
+    Attempt { measure: attempt.measure, units, solution, chains: attempt.chains.clone(), dead }
 }
 
 fn action_of(way: &Way, key: u32) -> Action {

@@ -40,6 +40,76 @@ pub fn can_end_with(history: &History, values: &[Option<Vec<u8>>; KEYS]) -> bool
         .run(&|cells| cells.iter().zip(values).all(|(cell, value)| cell.allows(value.as_deref())))
 }
 
+/// The first line (of a trace) that cannot have the lock it needs if lines happen in the order of their `ranks`, by trace and line. The
+/// trace's process has every lock for certain that a line of it releases or that its tracer writes after it was taken.
+pub fn first_locked_out(history: &History, ranks: &[Vec<u32>]) -> Option<(usize, usize)> {
+    let steps = steps(history).ok()?;
+    let mut order: Vec<(u32, usize, usize)> = Vec::new();
+    for (trace, of_trace) in steps.iter().enumerate() {
+        let rank = |step: &Step| ranks[trace].get(step.line).or(ranks[trace].last()).copied();
+        order.extend(of_trace.iter().enumerate().map(|(nth, step)| (rank(step).unwrap_or(0), trace, nth)));
+    }
+    order.sort_unstable();
+    let mut locks = [Held::default(); 4];
+    for (_, me, nth) in order {
+        let step = &steps[me][nth];
+        let held = |surely: bool| surely || is_released(&steps[me][nth..]);
+        let free = match step.act {
+            Act::Touch { key, write, .. } => {
+                step.perhaps || model::touch(&mut locks, me, history.chain(key), write)
+            }
+            Act::LockChain { chain, write, surely } => {
+                !held(surely) || model::lock_chain(&mut locks, me, chain, write)
+            }
+            Act::LockAll { write, surely } => !held(surely) || model::lock_all(&mut locks, me, write),
+            Act::BeginWalk { write } => model::begin_walk(&mut locks, me, write),
+            Act::Wipe { .. } => step.perhaps || model::may_wipe(&locks, me),
+            Act::Transaction(_) => model::may_transact(&locks, me, false),
+            _ => {
+                release(&mut locks, me, &step.act);
+                true
+            }
+        };
+        if !free {
+            return Some((me, step.line));
+        }
+    }
+    None
+}
+
+/// Whether a later step releases what the first of these locks, rather than what was locked after it. One that nothing releases may never
+/// have been held.
+fn is_released(steps: &[Step]) -> bool {
+    let of = |act: &Act| match *act {
+        Act::LockChain { chain, .. } | Act::UnlockChain { chain } => Some(Some(chain)),
+        Act::LockAll { .. } | Act::UnlockAll => Some(None),
+        _ => None,
+    };
+    let Some(first) = steps.first().and_then(|step| of(&step.act)) else { return false };
+    let mut depth = 0;
+    for step in steps.iter().filter(|step| of(&step.act) == Some(first)) {
+        match step.act {
+            Act::LockChain { .. } | Act::LockAll { .. } => depth += 1,
+            _ => depth -= 1,
+        }
+        if depth == 0 {
+            return true;
+        }
+    }
+    false
+}
+
+fn release(locks: &mut Locks, me: usize, act: &Act) {
+    match *act {
+        Act::UnlockChain { chain } => drop(model::unlock_chain(locks, me, chain)),
+        Act::UnlockAll => drop(model::unlock_all(locks, me)),
+        Act::EndWalk { write } => model::end_walk(locks, me, write),
+        Act::Mark { chain, set } => model::mark(locks, me, chain, set),
+        Act::End => locks[me] = Held::default(),
+        _ => {}
+    }
+}
+
 type Cells = [Cell; KEYS];
 type Places = [u8; 4];
 
@@ -205,7 +275,9 @@ impl<'a> Search<'a> {
         let locks = &mut new.locks;
         let taken = match *act {
             Act::LockChain { chain, write, surely } => {
-                next.extend((!surely).then_some(unlocked));
+                // What it has already cannot be refused.
+                let fails = !surely && !model::has_chain(locks, me, chain, write);
+                next.extend(fails.then_some(unlocked));
                 model::lock_chain(locks, me, chain, write)
             }
             Act::UnlockChain { chain } => model::unlock_chain(locks, me, chain),

@@ -32,7 +32,7 @@
 //!
 //! `QUORATE_SEED` reruns a history, `QUORATE_ORACLE_HISTORIES` says how many there are, `QUORATE_LONG` makes them a million, and
 //! `QUORATE_ORACLE_SURVEY=n` goes on after a disagreement and shows the first n of each kind. `QUORATE_ORACLE_REPLAYS=n` replays one
-//! explained history in n, in memory and on a file.
+//! explained history in n, in memory and on a file. `QUORATE_ORACLE_AS_LARGE` asks the tool again as it judges large histories, without trying every order.
 
 mod brute;
 mod history;
@@ -56,6 +56,8 @@ use tdb_replay::verdict::Verdict;
 const IN_MEMORY: u64 = 20;
 const ON_FILE: u64 = 200;
 const FROM_FILES: u64 = 100;
+/// One history in so many may be given up: all of them are small.
+const MOST_GIVEN_UP: u64 = 10_000;
 
 /// The history of a seed, and whether it really happened.
 fn draw(seed: u64) -> (History, bool) {
@@ -81,6 +83,10 @@ enum Dispute {
     Replay { on_file: bool },
     /// A replay would end as no order does.
     End,
+    /// In the order found somebody has no lock.
+    Locks,
+    /// The oracle's verdict and the tool's if it may not try every order.
+    AsLarge(Verdict, Verdict),
     /// The same lines in files have another verdict.
     Files,
 }
@@ -88,6 +94,7 @@ enum Dispute {
 /// What else is done with a history.
 #[derive(Clone, Copy)]
 struct Extra {
+    as_large: bool,
     in_memory: bool,
     on_file: bool,
     from_files: bool,
@@ -102,6 +109,10 @@ fn dispute(history: &History, extra: Extra) -> (Verdict, Verdict, Option<Dispute
         Some(Dispute::Verdict(expected, said))
     } else if extra.from_files && tool::verdict_on_files(history) != said {
         Some(Dispute::Files)
+    } else if explained && tool::locks(history).is_err() {
+        Some(Dispute::Locks)
+    } else if extra.as_large && is_wrong_as_large(expected, tool::verdict_as_large(history)) {
+        Some(Dispute::AsLarge(expected, tool::verdict_as_large(history)))
     } else if explained && extra.in_memory && tool::end(history).is_err() {
         Some(Dispute::End)
     } else if explained && extra.in_memory && tool::replay(history, false).is_err() {
@@ -112,6 +123,10 @@ fn dispute(history: &History, extra: Extra) -> (Verdict, Verdict, Option<Dispute
         None
     };
     (expected, said, found)
+}
+
+fn is_wrong_as_large(expected: Verdict, said: Verdict) -> bool {
+    said != expected && said != Verdict::GaveUp
 }
 
 /// Whether every result can come true again: a store that replaces fails for reasons that are not in the trace.
@@ -151,6 +166,7 @@ fn judge(first: u64, count: u64, survey: Option<u64>) -> Seen {
 fn extra(nth: u64, replays: Option<u64>) -> Extra {
     let every = |one_in: u64| nth.is_multiple_of(one_in);
     Extra {
+        as_large: std::env::var_os("QUORATE_ORACLE_AS_LARGE").is_some(),
         in_memory: every(replays.unwrap_or(IN_MEMORY)),
         on_file: every(replays.unwrap_or(ON_FILE)),
         from_files: every(FROM_FILES),
@@ -194,6 +210,7 @@ fn shown_small(history: History, seed: u64, extra: Extra, found: Dispute) -> Str
     match found {
         Dispute::Replay { on_file } => text += &format!("{:?}\n", tool::replay(&small, on_file)),
         Dispute::End => text += &format!("{:?}\n", tool::end(&small)),
+        Dispute::Locks => text += &format!("{:?}\n", tool::locks(&small)),
         _ => {}
     }
     text
@@ -224,6 +241,9 @@ fn verdicts_are_those_of_trying_every_order() {
         eprintln!("{count:9} {found:?}");
     }
     assert!(seen.texts.is_empty(), "{}", seen.texts.join("\n"));
+    let gave_up: u64 =
+        seen.verdicts.iter().filter(|((_, said), _)| *said == Verdict::GaveUp).map(|(_, n)| n).sum();
+    assert!(gave_up <= count / MOST_GIVEN_UP, "{gave_up} of {count} were given up");
 }
 
 /// The oracle is right about what really happened.

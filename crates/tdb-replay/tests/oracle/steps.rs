@@ -97,6 +97,8 @@ pub enum Part {
 /// A step.
 #[derive(Clone, Debug)]
 pub struct Step {
+    /// The line that says it; of what no line says, the last one.
+    pub line: usize,
     pub act: Act,
     pub lo: u32,
     pub hi: u32,
@@ -122,6 +124,8 @@ struct Reader<'a> {
     steps: Vec<Step>,
     /// The number that was there at the last line.
     seen: u32,
+    /// The line that is read.
+    at: usize,
     /// Somebody died in a commit.
     died: bool,
     /// Lines that end a traversal, by the line that began it.
@@ -134,7 +138,7 @@ impl<'a> Reader<'a> {
     fn new(history: &'a History, trace: &'a Trace) -> Self {
         let (steps, taken) = (Vec::with_capacity(trace.lines.len() + 2), Vec::new());
         let died = history.traces.iter().any(Trace::died_in_a_commit);
-        Reader { history, trace, steps, seen: trace.opened, died, walk_ends: Vec::new(), taken }
+        Reader { history, trace, steps, seen: trace.opened, at: 0, died, walk_ends: Vec::new(), taken }
     }
 
     fn read(mut self) -> Result<Vec<Step>, Unreadable> {
@@ -146,6 +150,7 @@ impl<'a> Reader<'a> {
         }
         let mut at = 0;
         while at < self.trace.lines.len() {
+            self.at = at;
             if self.trace.lines[at].op == Op::Start {
                 at = self.transaction(at)?;
             } else {
@@ -164,7 +169,9 @@ impl<'a> Reader<'a> {
 
     fn push(&mut self, act: Act, lo: u32, hi: u32, line: Option<&Line>) {
         let (call, answer) = line.and_then(|line| line.time).unwrap_or((0, u64::MAX));
-        self.steps.push(Step { act, lo, hi, version: None, call, answer, perhaps: false });
+        let at = |line: &Line| self.trace.lines.iter().position(|other| std::ptr::eq(other, line));
+        let line = line.and_then(at).unwrap_or(self.at);
+        self.steps.push(Step { line, act, lo, hi, version: None, call, answer, perhaps: false });
     }
 
     /// A step whose line was written afterwards.

@@ -11,7 +11,9 @@
 //!
 //! * [`steps`]: lines as steps. [`transactions`]: a transaction's ways.
 //! * [`locks`]: who holds what. [`state`]: what a step makes of a state.
+//! * [`follow`]: the proof of an order that was found without this search.
 
+pub mod follow;
 pub mod locks;
 pub mod state;
 pub mod steps;
@@ -53,11 +55,13 @@ pub struct Taken {
     pub row: u32,
     /// How it went.
     pub choice: Choice,
+    /// It did nothing at that moment.
+    pub aside: bool,
 }
 
 /// One order of everything.
 pub struct Order {
-    /// What touched keys, in order. What did not happen is in it, too, with [`Choice::Skipped`].
+    /// What touched keys, or was refused, in order. What did not happen is in it, too, with [`Choice::Skipped`].
     pub taken: Vec<Taken>,
     /// What each key was before.
     pub initial: Vec<u32>,
@@ -84,16 +88,7 @@ const MOST_WORDS: u64 = 1 << 25;
 
 /// Looks for one order of all steps.
 pub fn search(steps: &Steps, demands: Demands) -> Outcome {
-    Search::new(steps, demands, None).run()
-}
-
-/// Whether everything can happen in the order that `ranks` gives the rows, by trace; none if that was not settled.
-pub fn holds(steps: &Steps, demands: Demands, ranks: &[Vec<u32>]) -> Option<bool> {
-    match Search::new(steps, demands, Some(ranks)).run() {
-        Outcome::Found(_) => Some(true),
-        Outcome::Impossible { .. } => Some(false),
-        Outcome::GaveUp { .. } => None,
-    }
+    Search::new(steps, demands).run()
 }
 
 const NONE: u32 = u32::MAX;
@@ -108,8 +103,6 @@ struct Node {
 struct Search<'a> {
     world: World<'a>,
     bound: u64,
-    /// By trace and step: the rank of the next row that must wait for its turn.
-    turns: Vec<Vec<u32>>,
     nodes: Vec<Node>,
     /// The least number with which each state was visited.
     seen: HashMap<Box<[u64]>, u32>,
@@ -119,13 +112,12 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(steps: &'a Steps, demands: Demands, ranks: Option<&[Vec<u32>]>) -> Search<'a> {
+    fn new(steps: &'a Steps, demands: Demands) -> Search<'a> {
         let world = World::new(steps, demands);
         let words = world.words() as u64;
         let bound = demands.states.min(MOST_WORDS / words);
-        let turns = ranks.map_or(Vec::new(), |ranks| turns(steps, ranks));
         let (nodes, seen, key) = Default::default();
-        Search { world, bound, turns, nodes, seen, key, furthest: (0, Vec::new()) }
+        Search { world, bound, nodes, seen, key, furthest: (0, Vec::new()) }
     }
 
     fn run(mut self) -> Outcome {
@@ -171,7 +163,7 @@ impl<'a> Search<'a> {
 
     /// Takes every step that does not get better by waiting.
     fn take_free_steps(&mut self, state: &mut State, node: &mut u32) {
-        while let Some(trace) = (0..state.heads.len()).find(|&trace| self.is_free(state, trace)) {
+        while let Some(trace) = (0..state.heads.len()).find(|&trace| self.world.is_free(state, trace)) {
             let choice = Choice::Done(0);
             self.world.take_free(state, trace);
             self.nodes.push(Node { before: *node, trace: trace as u16, choice });
@@ -179,25 +171,10 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn is_free(&self, state: &State, trace: usize) -> bool {
-        self.world.is_free(state, trace) && self.has_turn(state, trace)
-    }
-
     /// When the next step of a trace must be over; none if it cannot be taken now.
     fn due(&self, state: &State, trace: usize) -> Option<u64> {
         let step = self.world.step(state, trace)?;
-        (self.has_turn(state, trace) && self.world.may_start(state, step)).then(|| self.world.highest(step))
-    }
-
-    /// Whether no other trace has something left to do that belongs before the next step.
-    fn has_turn(&self, state: &State, trace: usize) -> bool {
-        let turn = |trace: usize| self.turns[trace].get(state.heads[trace] as usize).copied();
-        if self.turns.is_empty() {
-            return true;
-        }
-        let (Some(step), Some(own)) = (self.world.step(state, trace), turn(trace)) else { return true };
-        !is_ranked(&step.act)
-            || (0..state.heads.len()).all(|other| turn(other).is_none_or(|others| own <= others))
+        self.world.may_start(state, step).then(|| self.world.highest(step))
     }
 
     fn is_new(&mut self, state: &State) -> bool {
@@ -232,41 +209,12 @@ impl<'a> Search<'a> {
             let head: &mut usize = &mut heads[usize::from(trace)];
             let step = &self.world.steps.lanes[usize::from(trace)].steps[*head];
             *head += 1;
-            if matches!(step.act, Act::Touch { .. } | Act::Wipe { .. } | Act::Transaction(_)) {
-                taken.push(Taken { trace, row: step.row, choice });
+            if matches!(step.act, Act::Touch { .. } | Act::Wipe { .. } | Act::Transaction(_) | Act::Nothing) {
+                let aside = matches!(step.act, Act::Nothing);
+                taken.push(Taken { trace, row: step.row, choice, aside });
                 known.note(&step.act, choice);
             }
         }
         Order { taken, initial: known.beginning() }
     }
-}
-
-/// What must wait for its turn where an order is given.
-fn is_ranked(act: &Act) -> bool {
-    !matches!(
-        act,
-        Act::Nothing
-            | Act::Read { .. }
-            | Act::UnlockChain { .. }
-            | Act::UnlockAll
-            | Act::EndWalk { .. }
-            | Act::End
-            | Act::Mark { set: false, .. }
-    )
-}
-
-fn turns(steps: &Steps, ranks: &[Vec<u32>]) -> Vec<Vec<u32>> {
-    let of_lane = |(lane, ranks): (&steps::Lane, &Vec<u32>)| {
-        let mut next = u32::MAX;
-        let mut turns: Vec<u32> = Vec::with_capacity(lane.steps.len());
-        for step in lane.steps.iter().rev() {
-            if is_ranked(&step.act) {
-                next = ranks[step.row as usize];
-            }
-            turns.push(next);
-        }
-        turns.reverse();
-        turns
-    };
-    steps.lanes.iter().zip(ranks).map(of_lane).collect()
 }

@@ -124,7 +124,7 @@ impl<'a> World<'a> {
     }
 
     /// The number when a step of a trace is taken.
-    fn number_at(&self, state: &State, step: &Step) -> u32 {
+    pub fn number_at(&self, state: &State, step: &Step) -> u32 {
         if self.believes_all() { state.reached.max(step.low) } else { state.reached }
     }
 
