@@ -194,8 +194,19 @@ impl Attempt {
         self.measure.has_numbers()
     }
 
+    /// The same without the unfinished operations that the orders of the keys leave out: a replay must not run them.
+    pub fn without_undone(self, task: Task<'_>) -> Attempt {
+        let undone = self.undone(task.history);
+        if undone.is_empty() {
+            return self;
+        }
+        let mut dead = self.dead;
+        undone.into_iter().for_each(|number| dead[number] -= 1);
+        Attempt::new(task, dead, self.measure)
+    }
+
     /// Traces whose unfinished last operation, on one key, did not happen.
-    pub fn undone(&self, history: &History) -> Vec<usize> {
+    fn undone(&self, history: &History) -> Vec<usize> {
         if !history.traces.iter().any(|trace| trace.unfinished) {
             return Vec::new();
         }

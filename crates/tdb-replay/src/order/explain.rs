@@ -7,7 +7,7 @@
 use super::attempt::{Attempt, Measure, Question, Task};
 use super::exclusion;
 use super::found;
-use super::guess::{Doubt, Finding, Guess, guess, note_undone};
+use super::guess::{Doubt, Finding, Guess, guess};
 use super::joint::steps::Steps;
 use super::joint::{self, Believed, Demands, Order, Outcome, follow};
 use super::merge::Merged;
@@ -240,9 +240,8 @@ impl Judge<'_> {
     /// The order of everything that a search found.
     fn in_order(&self, guess: Guess, steps: &Steps, order: Order) -> Result<Explained, Unexplained> {
         let history = self.task.history;
-        let undone = note_undone(history, &guess.attempt.dead);
         let attempt = found::attempt_of(history, &guess.attempt, steps, order);
-        let mut notes = guess.notes;
+        let notes = guess.notes;
         let merged = match (attempt.merge(history), guess.finding) {
             // The order of a guess is as good for a replay, if it gives up fewer locks.
             (merged, Finding::Order(own) | Finding::Doubt(Doubt::Numbers(own)))
@@ -253,8 +252,6 @@ impl Judge<'_> {
             }
             (merged, _) => merged,
         };
-        notes.retain(|note| !undone.contains(note));
-        notes.extend(note_undone(history, &attempt.dead));
         match merged {
             Ok(merged) => Ok(self.explained(attempt, merged, guess.disbelieved, notes)),
             // Only locks can be in the way now: those of the target, or of a trace with itself.
@@ -273,6 +270,7 @@ impl Judge<'_> {
         disbelieved: Vec<Contradiction>,
         mut notes: Vec<String>,
     ) -> Explained {
+        notes.extend(note_undone(self.task.history, &attempt.dead));
         notes.extend(note_unwalked(self.task.history, &merged));
         let planted = attempt.solution.planted().map(|(key, value)| planted(&attempt, key, value)).collect();
         let effort = attempt.solution.effort;
@@ -308,6 +306,14 @@ fn planted(attempt: &Attempt, key: u32, value: u32) -> Planted {
         .or(units().next())
         .expect("a planted key has a unit that asks for it");
     Planted { key, value, trace: finder.trace, row: finder.row }
+}
+
+/// What was under way when its process died, and did not happen: the last row of a trace and no more.
+fn note_undone(history: &History, dead: &[u32]) -> Vec<String> {
+    let is_last = |&(number, &dead): &(usize, &u32)| dead as usize + 1 == history.traces[number].rows.len();
+    let cut = dead.iter().enumerate().filter(is_last);
+    let place = |number, row: u32| history.place(number, row as usize);
+    cut.map(|(number, &row)| format!("{}: this did not happen any more", place(number, row))).collect()
 }
 
 fn note_unwalked(history: &History, merged: &Merged) -> Option<String> {

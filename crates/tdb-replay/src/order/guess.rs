@@ -48,7 +48,7 @@ pub enum Doubt {
 pub fn guess(task: Task<'_>) -> Guess {
     let history = task.history;
     let measure = Measure::of(history, task.question.times);
-    let (first, mut notes) = settle_unfinished(task, measure);
+    let (first, mut notes) = (settle_unfinished(task, measure), Vec::new());
     if measure == Measure::Nothing {
         notes.push("no line shows another sequence number than the others: the numbers say nothing".into());
     }
@@ -65,7 +65,7 @@ pub fn guess(task: Task<'_>) -> Guess {
 }
 
 /// The first attempt, with all that was under way when its process died decided.
-fn settle_unfinished(task: Task<'_>, measure: Measure) -> (Attempt, Vec<String>) {
+fn settle_unfinished(task: Task<'_>, measure: Measure) -> Attempt {
     let history = task.history;
     let all = dead::none(history);
     let mut dead = all.clone();
@@ -94,14 +94,7 @@ fn settle_unfinished(task: Task<'_>, measure: Measure) -> (Attempt, Vec<String>)
             break;
         }
     }
-    let undone = best.undone(history);
-    if !undone.is_empty() {
-        let mut dead = best.dead.clone();
-        undone.into_iter().for_each(|number| dead[number] -= 1);
-        best = Attempt::new(task, dead, measure);
-    }
-    let notes = note_undone(history, &best.dead);
-    (best, notes)
+    best.without_undone(task)
 }
 
 /// What an attempt comes to: its order, if that holds; otherwise that of another one, or why there is none.
@@ -156,11 +149,11 @@ fn against_times(task: Task<'_>, attempt: &Attempt, merged: &Merged) -> Option<C
 
 /// Numbers and times together, or times alone where that is impossible.
 fn in_time(task: Task<'_>, dead: Vec<u32>, against: Contradiction, notes: Vec<String>) -> Guess {
-    let both = Attempt::new(task, dead.clone(), Measure::NumbersInTime);
+    let both = Attempt::new(task, dead.clone(), Measure::NumbersInTime).without_undone(task);
     if both.is_good() {
         return settle(task, both, notes);
     }
-    let alone = Attempt::new(task, dead, Measure::Times);
+    let alone = Attempt::new(task, dead, Measure::Times).without_undone(task);
     let contradictions = alone.contradictions();
     if !contradictions.is_empty() {
         let finding = Finding::None(contradictions);
@@ -177,13 +170,6 @@ fn in_time(task: Task<'_>, dead: Vec<u32>, against: Contradiction, notes: Vec<St
         Err(error) => Finding::Doubt(Doubt::Cycle(error.rows())),
     };
     Guess { attempt: alone, finding, disbelieved, notes }
-}
-
-/// What was under way when its process died and did not happen.
-pub fn note_undone(history: &History, dead: &[u32]) -> Vec<String> {
-    let cut = (0..dead.len()).filter(|&number| dead[number] + 1 == history.traces[number].rows.len() as u32);
-    let place = |number: usize| history.place(number, dead[number] as usize);
-    cut.map(|number| format!("{}: this did not happen any more", place(number))).collect()
 }
 
 fn note_tails(history: &History, dead: &[u32]) -> Vec<String> {
