@@ -348,7 +348,7 @@ fn a_step_that_waits_for_a_lock_it_did_not_meet_is_not_against_the_times() {
     let reader = ["1 tdb_fetch 1:62 = 1:31 #30+1 v1"];
     let open = |lines: &[&str]| format!("0 tdb_open 131 0x800 0x42 #0+1\n{}\n", lines.join("\n"));
     let history = read(&[open(&holder), open(&walker), open(&reader)]);
-    let limits = Limits { states: 1, ..Limits::default() };
+    let limits = Limits { states: 1 };
     let question = Question { limits, ..Question::default() };
     let explained = explain(&history, Hashing::recorded(&history), question)
         .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));

@@ -204,36 +204,42 @@ impl Judge<'_> {
     /// What a guess is worth if the search has given up.
     fn unsettled(&self, mut guess: Guess, bound: u64, proof: Proof) -> Result<Explained, Unexplained> {
         let gave_up = |found| Contradiction { gave_up: Some(bound), ..found };
-        let (merged, kind) = match guess.finding {
+        let unexplained = |found| Err(Unexplained { contradictions: vec![gave_up(found)] });
+        let (merged, unproved) = match guess.finding {
             Finding::Doubt(Doubt::Cycle(rows)) => {
-                let found = Contradiction::of_rows(Kind::Cycle, rows);
-                return Err(Unexplained { contradictions: vec![gave_up(found)] });
+                return unexplained(Contradiction::of_rows(Kind::Cycle, rows));
             }
-            Finding::Doubt(Doubt::Times(found)) => {
-                return Err(Unexplained { contradictions: vec![gave_up(found)] });
-            }
+            Finding::Doubt(Doubt::Times(found)) => return unexplained(found),
             Finding::None(_) => return self.take(guess),
             // An order obeys all windows, and there are numbers enough; only both together are not proved.
-            Finding::Doubt(Doubt::Numbers(merged)) => {
-                guess.notes.push(format!(
-                    "in this order not every change finds a number of its own; whether another order gives it one \
-                     was not settled within {bound} states"
-                ));
-                (merged, None)
-            }
-            Finding::Order(merged) if !merged.given_up.is_empty() => (merged, Some(Kind::Locks)),
+            Finding::Doubt(Doubt::Numbers(merged)) => (
+                merged,
+                Some(
+                    "in this order not every change finds a number of its own; whether another order gives it one",
+                ),
+            ),
             Finding::Order(merged)
-                if proof == Proof::None && self.is_small && guess.disbelieved.is_empty() =>
+                if self.is_small && proof == Proof::None && guess.disbelieved.is_empty() =>
             {
-                (merged, Some(Kind::Cycle))
+                (
+                    merged,
+                    Some(
+                        "this order keeps results, numbers, times and locks, each for itself; whether one keeps all of them",
+                    ),
+                )
             }
             Finding::Order(merged) => (merged, None),
         };
-        let locks = merged.given_up.iter().map(|of| {
-            let group = &self.task.history.traces[usize::from(of.trace)].groups[of.group as usize];
-            (of.trace, group.start)
-        });
-        guess.disbelieved.extend(kind.map(|kind| gave_up(Contradiction::of_rows(kind, locks))));
+        let as_recorded = self.task.target == Hashing::recorded(self.task.history);
+        if as_recorded && !merged.given_up.is_empty() {
+            let locks = merged.given_up.iter().map(|of| {
+                let group = &self.task.history.traces[usize::from(of.trace)].groups[of.group as usize];
+                (of.trace, group.start)
+            });
+            guess.disbelieved.push(gave_up(Contradiction::of_rows(Kind::Locks, locks)));
+        }
+        let note = |what: &str| format!("{what} was not settled within {bound} states");
+        guess.notes.extend(unproved.map(note));
         Ok(self.explained(guess.attempt, merged, guess.disbelieved, guess.notes))
     }
 

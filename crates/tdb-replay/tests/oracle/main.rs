@@ -5,30 +5,7 @@
 //! every order of its steps ([`steps`], [`model`], [`brute`]). What is explained is also replayed, and must end as some order
 //! does. A disagreement is made small ([`shrink`]) and printed as trace files, with both verdicts and its seed.
 //!
-//! What the oracle takes histories to mean:
-//!
-//! * **Plain numbers** bound an operation (R8): the number of the line before it from below, its own from above. A line that is
-//!   written before its work (unlocks, commits, wipes, `tdb_lockall`, ends) bounds it from below. No line's number is
-//!   smaller than that of the line before it, outside of transactions.
-//! * **Counting** (R32): each change of a key adds at least one to the counter, in the moment in which it happens, a commit at
-//!   least one for each of its changes, a wipe exactly from its line's number. The counter may also grow by itself (stores that
-//!   grow count twice, `tdb_increment_seqnum` has no line), and never falls.
-//! * **Exact numbers** (`#v`, `vN`): an operation that looked did so exactly at its version. One that changed something did so at its
-//!   version or before, and nobody touched its key until the counter was there. They are never disbelieved.
-//! * **Times**: what was answered before something else was called happened before it; a transaction lasts from its first line's call
-//!   to its last line's answer.
-//! * **No numbers**: if all lines show the same one and at least two traces changed something, or all are 0 and have times, numbers
-//!   say nothing.
-//! * **Locks** (R30, R37): who holds a lock keeps others out from one line to another. libtdb writes the line of a lock that waits
-//!   whether or not it got it, so that one which nothing releases may never have been held; our recorder (times, `#v`) writes
-//!   successes only. A change under one's own lock for reading makes that one for writing, until it is released. Operations take their
-//!   chain's lock while they run. A commit or a wipe needs all locks, a transaction excludes changes, traversals for
-//!   writing (classic: all) exclude transactions. What somebody else holds on a process's behalf (`_mark`) does not keep that process out.
-//! * **Transactions** are one step, at the number of their start; what numbers show inside is not checked. A nested one that is cancelled makes the outermost fail. A commit that is the last
-//!   thing libtdb's tracer wrote, or that is followed by a number that takes its count back, may have failed.
-//! * **The beginning**: nothing, if it is declared, truncated, internal or cleared; otherwise one value or none for each key.
-//! * A `tdb_storev` for inserting or modifying does what the store would do; its line does not say which. Walks by keys show that a key exists; their ends, and
-//!   the ends of traversals, show nothing; refused locks show nothing; changes in one's own traversal for reading are refused whatever is there.
+//! What a history means is in docs/ordering.md, "All keys together"; nothing else is shared with the tool.
 //!
 //! `QUORATE_SEED` reruns a history, `QUORATE_ORACLE_HISTORIES` says how many there are, `QUORATE_LONG` makes them a million, and
 //! `QUORATE_ORACLE_SURVEY=n` goes on after a disagreement and shows the first n of each kind. `QUORATE_ORACLE_REPLAYS=n` replays one

@@ -52,7 +52,7 @@ impl Follow<'_> {
             next.extend((0..self.turns.len()).filter_map(|trace| {
                 let step = self.world.step(&self.state, trace)?;
                 (self.has_turn(trace) && self.world.may_start(&self.state, step))
-                    .then(|| (self.world.number_at(&self.state, step), self.world.highest(step), trace))
+                    .then(|| (self.world.reaches(&self.state, step), self.world.due(step), trace))
             }));
             next.sort_unstable();
             if !next.iter().any(|&(_, _, trace)| self.take(trace)) {

@@ -174,7 +174,7 @@ impl<'a> Search<'a> {
     /// When the next step of a trace must be over; none if it cannot be taken now.
     fn due(&self, state: &State, trace: usize) -> Option<u64> {
         let step = self.world.step(state, trace)?;
-        self.world.may_start(state, step).then(|| self.world.highest(step))
+        self.world.may_start(state, step).then(|| self.world.due(step))
     }
 
     fn is_new(&mut self, state: &State) -> bool {

@@ -118,13 +118,37 @@ impl<'a> World<'a> {
         if self.believes_all() { step.high.into() } else { u64::MAX }
     }
 
+    /// When a step must be over, by its version, too.
+    pub fn due(&self, step: &Step) -> u64 {
+        self.version(step).map_or(u64::MAX, u64::from).min(self.highest(step))
+    }
+
+    /// The number once a step was taken, at least, as far as that does not depend on what it changes.
+    pub fn reaches(&self, state: &State, step: &Step) -> u32 {
+        let keeps = match step.act {
+            Act::Read { .. } => true,
+            Act::Touch { action, .. } => action.keeps(),
+            _ => false,
+        };
+        let version = self.version(step).filter(|_| keeps);
+        self.number_at(state, step).max(version.unwrap_or(0))
+    }
+
+    fn version(&self, step: &Step) -> Option<u32> {
+        let version = match step.act {
+            Act::Read { version, .. } => Some(version),
+            _ => step.version,
+        };
+        version.filter(|_| self.believed != Believed::None)
+    }
+
     /// Whether plain numbers count.
     fn believes_all(&self) -> bool {
         self.believed == Believed::All
     }
 
     /// The number when a step of a trace is taken.
-    pub fn number_at(&self, state: &State, step: &Step) -> u32 {
+    fn number_at(&self, state: &State, step: &Step) -> u32 {
         if self.believes_all() { state.reached.max(step.low) } else { state.reached }
     }
 
@@ -174,13 +198,15 @@ impl<'a> World<'a> {
         let Some(step) = self.step(state, trace) else { return };
         let mut new = state.clone();
         new.heads[trace] += 1;
-        if step.perhaps {
-            // It is tried last.
-            self.take(state, &new, trace, step, out);
-            out.push((Choice::Skipped, new));
-            return;
+        // Nobody need have seen what was under way on one key; what its line shows has happened, if nothing tells otherwise.
+        let first = step.perhaps && matches!(step.act, Act::Touch { .. });
+        if first {
+            out.push((Choice::Skipped, new.clone()));
         }
         self.take(state, &new, trace, step, out);
+        if step.perhaps && !first {
+            out.push((Choice::Skipped, new));
+        }
     }
 
     fn take(&self, state: &State, new: &State, trace: usize, step: &Step, out: &mut Vec<(Choice, State)>) {
