@@ -143,7 +143,8 @@ pub fn is_documented(history: &History) -> bool {
             called <= answer
         });
         // Where a traversal without an end ended, and with it the refusals, is not written.
-        allowed && clock_runs && !(place.refused && place.walks.contains(&false))
+        let ambiguous = place.mixed && !place.chains.is_empty();
+        allowed && clock_runs && !ambiguous && !(place.refused && place.walks.contains(&false))
     })
 }
 
@@ -158,6 +159,8 @@ struct Place {
     begins: bool,
     /// A change was refused in a traversal for reading.
     refused: bool,
+    /// A chain was locked for reading and for writing at once: which of the two an unlock gives back is not written.
+    mixed: bool,
     /// A transaction has ended and none has begun since: an end that follows may be a nested one's.
     ended: bool,
 }
@@ -191,9 +194,11 @@ impl Place {
             }
             Op::Unlockall { .. } => {
                 self.all.pop();
-                true
+                // A chain locked meanwhile is not locked afterwards; what its unlock does then is not written.
+                self.chains.is_empty()
             }
             Op::Chainlock { write, .. } | Op::ChainlockTry { write, done: true, .. } => {
+                self.mixed |= self.chains.contains(&!write);
                 self.chains.push(write);
                 (!write || !self.all.contains(&false)) && self.depth == 0
             }
