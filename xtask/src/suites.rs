@@ -31,6 +31,7 @@ pub fn crash() -> Result<()> {
 /// Random suites whose seeds are printed.
 pub fn sim() -> Result<()> {
     full(&["test", "--release", "-p", "history", "-p", "rx-proto", "-p", "sim", "--", "--nocapture"])?;
+    full(&["test", "--release", "-p", "tdb-replay", "--test", "oracle", "--", "--nocapture"])?;
     // Locks, page cache, snapshots and votes of one server, one interleaving after the other.
     full(&["test", "-p", "ubik", "--features", "controlled", "--lib", "schedules", "--", "--nocapture"])
 }

@@ -112,7 +112,8 @@ pub struct Search {
 impl Search {
     /// What is asked of the order.
     pub fn question(&self) -> Question {
-        Question { limits: Limits { states: self.states }, times: !self.no_times, empty: self.empty }
+        let limits = Limits { states: self.states };
+        Question { limits, times: !self.no_times, empty: self.empty, ..Question::default() }
     }
 }
 

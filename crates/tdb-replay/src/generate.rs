@@ -220,9 +220,13 @@ impl Files {
                 Call::Append { key, before: found.as_deref(), appended }
             }
             Kind::CancelledStore => {
-                let third = (end_ns - start_ns) / 3;
-                let part =
-                    |nth| Stamp { start_ns: start_ns + nth * third, duration_ns: third, version: None };
+                // The number was read at the end; so the first call lasts nearly until then.
+                let last = end_ns - 2;
+                let at = |start_ns, end_ns| Stamp { start_ns, duration_ns: end_ns - start_ns, version: None };
+                let part = |nth| match nth {
+                    0 => at(start_ns, last),
+                    nth => at(last + nth - 1, last + nth),
+                };
                 // A transaction counts its own changes for itself until it is cancelled.
                 let inside = seq.checked_add(1).ok_or(GenerateError::TooManyChanges)?;
                 return self.lines(

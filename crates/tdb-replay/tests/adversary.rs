@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use history::solver::Limits;
 use tdb_replay::engine::Engine;
 use tdb_replay::engine::libtdb::Libtdb;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
+use tdb_replay::order::attempt::Question;
 use tdb_replay::order::explain::explain;
 use tdb_replay::replay::worker::Point;
 use tdb_replay::replay::{Options, run};
 use tdb_replay::schedule::Schedule;
 use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance, source};
+use tdb_replay::verdict::Verdict;
 
 /// Replays a set once for each of `rounds` adversaries, in memory and on a file with its locks.
 fn with_adversaries(paths: &[PathBuf], seed: u64, rounds: u64) {
@@ -146,8 +149,13 @@ fn a_traversal_whose_lock_is_given_up_takes_none() {
         3 tdb_store 1:63 1:32 0x1 = 0\n3 tdb_traverse_end\n3 tdb_close\n";
     let texts = [stores, answers].map(str::as_bytes);
     let history = History::read_texts(&texts, Tolerance::default()).unwrap_or_else(|error| panic!("{error}"));
+    // No order has both; what is replayed is that of a search which gave up.
+    let unsettled = Question { limits: Limits { states: 1 }, ..Question::default() };
     let mut explained =
-        explain(&history, Hashing::recorded(&history), Default::default()).expect("it has an order");
+        explain(&history, Hashing::recorded(&history), unsettled).expect("each key has an order");
+    assert_eq!(explained.verdict(), Verdict::GaveUp);
+    let settled = explain(&history, Hashing::recorded(&history), Question::default());
+    assert_eq!(settled.map(|found| found.verdict()).ok(), Some(Verdict::NumbersDisbelieved));
     let given_up = explained.merged.given_up.clone();
     assert_eq!(given_up.iter().map(|group| group.trace).collect::<Vec<_>>(), [0]);
     let schedule = Schedule::new(&history, &mut explained);

@@ -1,5 +1,6 @@
 //! Small histories with a right verdict that a store, or a checker, could get wrong; each once was.
 
+use history::solver::Limits;
 use tdb_replay::check::check;
 use tdb_replay::check::report::Report;
 use tdb_replay::order::attempt::Question;
@@ -77,12 +78,17 @@ fn a_group_under_a_lock_reads_a_key_the_same_way_twice() {
         ("tdb_lockall", "tdb_unlockall"),
         ("tdb_lockall_read", "tdb_unlockall_read"),
     ] {
-        let (lock, unlock) = (format!("0 {lock}"), format!("1 {unlock}"));
-        let group = |second: &str| trace(&[&lock, "0 tdb_fetch 1:61 = NULL", second, &unlock]);
+        let lock = format!("0 {lock}");
+        let group = |second: &str| {
+            let unlock = format!("{} {unlock}", &second[..1]);
+            trace(&[&lock, "0 tdb_fetch 1:61 = NULL", second, &unlock])
+        };
         let other = trace(&["1 tdb_store 1:61 1:7a 0 = 0"]);
         let report = is(&[group("1 tdb_fetch 1:61 = 1:7a"), other.clone()], Verdict::Impossible);
         assert_eq!(places(&report)[..2], ["0:3", "0:4"], "{report}");
-        is(&[group("1 tdb_fetch 1:61 = NULL"), other], Verdict::Explained);
+        is(&[group("0 tdb_fetch 1:61 = NULL"), other.clone()], Verdict::Explained);
+        // The store took the number to 1, which it could not under the lock.
+        is(&[group("1 tdb_fetch 1:61 = NULL"), other], Verdict::NumbersDisbelieved);
     }
 }
 
@@ -327,4 +333,25 @@ fn numbers_inside_transactions_count_and_only_versions_are_exact() {
     let twice = "0 tdb_open 131 0x800 0x42 #3+1\n1 tdb_store 1:6b 1:61 0 = 0 #11+3 v1\n\
         1 tdb_store 1:6b 1:61 0 = 0 #15+3 v1\n1 tdb_close #20+1\n";
     is(&[twice.to_owned()], Verdict::Impossible);
+}
+
+/// R33: a walk waits in the merge for every lock that it may meet on another database. That later lines go first there says
+/// nothing against the times: they are kept by the positions, without a search of all keys.
+#[test]
+fn a_step_that_waits_for_a_lock_it_did_not_meet_is_not_against_the_times() {
+    let holder = [
+        "1 tdb_chainlock 1:61 #10+5",
+        "2 tdb_store 1:61 1:31 0x1 = 0 #90+5 v2",
+        "2 tdb_chainunlock 1:61 #100+1",
+    ];
+    let walker = ["1 tdb_store 1:62 1:31 0x1 = 0 #1+1 v1", "1 tdb_firstkey = 1:62 #20+2 v1"];
+    let reader = ["1 tdb_fetch 1:62 = 1:31 #30+1 v1"];
+    let open = |lines: &[&str]| format!("0 tdb_open 131 0x800 0x42 #0+1\n{}\n", lines.join("\n"));
+    let history = read(&[open(&holder), open(&walker), open(&reader)]);
+    let limits = Limits { states: 1 };
+    let question = Question { limits, ..Question::default() };
+    let explained = explain(&history, Hashing::recorded(&history), question)
+        .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));
+    assert_eq!((explained.verdict(), explained.timed), (Verdict::Explained, true));
+    assert_eq!(explained.merged.given_up, []);
 }

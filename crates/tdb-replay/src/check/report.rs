@@ -191,6 +191,11 @@ impl Contradiction {
                     "{key}gave up after {bound} states; there may be an order that agrees with the sequence numbers"
                 );
             }
+            (Some(bound), Kind::Locks) => {
+                return format!(
+                    "gave up after {bound} states; whether locks can have been held like this is not known"
+                );
+            }
             (Some(bound), _) => return format!("{key}gave up after {bound} states; an order may exist"),
             (None, Kind::Key) => "these operations have no order in which each result is true",
             (None, Kind::Times) => "these operations have no order that keeps their times",

@@ -8,13 +8,12 @@ use history::solver::{Beginning, Limits, Rules, Windows};
 use super::counting;
 use super::events::Input;
 use super::exact;
-use super::explain::Unexplained;
-use super::joint::{self, Believed, Demands, Outcome};
 use super::merge::{MergeError, Merged, merge};
 use super::solve::{LEFT_OUT, Solution, unwindowed};
 use super::times;
 use super::units::{UnitRow, Units};
 use crate::trace::chain::Hashing;
+use crate::trace::op::Op;
 use crate::trace::{History, Trace};
 use crate::verdict::{Contradiction, Kind};
 
@@ -27,12 +26,17 @@ pub struct Question {
     pub times: bool,
     /// Whether no key existed before the traces began, although they do not say so.
     pub empty: bool,
+    /// On histories of so many rows or fewer nothing is said that is not proved, if the search of all keys can prove it.
+    pub proved_up_to: usize,
 }
 
+/// A history of so many rows is searched within a second or so, or not at all.
+const PROVED_UP_TO: usize = 1000;
+
 impl Default for Question {
-    /// Times count; the beginning is what the traces say.
+    /// Times count; the beginning is what the traces say; small histories are proved.
     fn default() -> Self {
-        Question { limits: Limits::default(), times: true, empty: false }
+        Question { limits: Limits::default(), times: true, empty: false, proved_up_to: PROVED_UP_TO }
     }
 }
 
@@ -58,12 +62,17 @@ impl Measure {
         if !history.traces.iter().all(|trace| shows_only(trace, first_number(history))) {
             return Measure::Numbers;
         }
-        let timed = times && times::has_any(history);
+        let timed = times && history.traces.iter().all(is_timed);
         if timed && first_number(history) == 0 {
             return Measure::Times;
         }
         let changers = history.traces.iter().filter(|trace| changes(trace)).count();
         if changers < 2 { Measure::Numbers } else { Measure::Nothing }
+    }
+
+    /// Whether numbers count.
+    pub fn has_numbers(self) -> bool {
+        matches!(self, Measure::Numbers | Measure::NumbersInTime)
     }
 }
 
@@ -78,8 +87,20 @@ fn shows_only(trace: &Trace, number: u32) -> bool {
         && (0..trace.rows.len()).all(|row| trace.rows.version(row).is_none())
 }
 
+/// Whether every line has times.
+fn is_timed(trace: &Trace) -> bool {
+    let finished = trace.rows.len() - usize::from(trace.unfinished);
+    (0..finished).all(|row| trace.rows.stamp(row).is_some())
+}
+
+/// Whether a trace certainly changes something.
 fn changes(trace: &Trace) -> bool {
-    (0..trace.rows.len()).any(|row| crate::stat::keys::changes(trace.rows.row(row)))
+    let finished = trace.rows.len() - usize::from(trace.unfinished);
+    (0..finished).any(|row| {
+        let row = trace.rows.row(row);
+        let certain = row.op != Op::Storev || !matches!(row.store_flag(), 2 | 3);
+        row.op == Op::WipeAll || (certain && crate::stat::keys::changes(row))
+    })
 }
 
 /// `TDB_CLEAR_IF_FIRST` and `TDB_INTERNAL` of tdb.h.
@@ -130,9 +151,6 @@ impl Task<'_> {
     }
 }
 
-/// Histories of so few units are searched as a whole to be certain of their exact numbers.
-const SMALL: usize = 200;
-
 /// An attempt: units and the orders of their keys.
 pub struct Attempt {
     /// What was measured by.
@@ -173,11 +191,22 @@ impl Attempt {
 
     /// Whether places are measured by numbers.
     pub fn has_numbers(&self) -> bool {
-        matches!(self.measure, Measure::Numbers | Measure::NumbersInTime)
+        self.measure.has_numbers()
+    }
+
+    /// The same without the unfinished operations that the orders of the keys leave out: a replay must not run them.
+    pub fn without_undone(self, task: Task<'_>) -> Attempt {
+        let undone = self.undone(task.history);
+        if undone.is_empty() {
+            return self;
+        }
+        let mut dead = self.dead;
+        undone.into_iter().for_each(|number| dead[number] -= 1);
+        Attempt::new(task, dead, self.measure)
     }
 
     /// Traces whose unfinished last operation, on one key, did not happen.
-    pub fn undone(&self, history: &History) -> Vec<usize> {
+    fn undone(&self, history: &History) -> Vec<usize> {
         if !history.traces.iter().any(|trace| trace.unfinished) {
             return Vec::new();
         }
@@ -213,13 +242,21 @@ impl Attempt {
         }
     }
 
-    /// Why keys have no order.
-    pub fn unsolved(self) -> Unexplained {
-        let mut contradictions = self.solution.unsolved;
+    /// Results of transactions that exclude each other, or else why keys have no order.
+    pub fn contradictions(&self) -> Vec<Contradiction> {
+        if !self.units.violations.is_empty() {
+            return self.units.violations.clone();
+        }
+        let mut contradictions = self.solution.unsolved.clone();
         if self.measure == Measure::Times {
             contradictions.iter_mut().for_each(|found| found.kind = Kind::Times);
         }
-        Unexplained { contradictions }
+        contradictions
+    }
+
+    /// Whether any line has an exact number.
+    pub fn has_exact_numbers(&self) -> bool {
+        self.units.rows.iter().any(UnitRow::is_firm)
     }
 
     /// Lines whose numbers do not agree with those before them, or with the results of a key.
@@ -253,8 +290,19 @@ impl Attempt {
 
     /// The units as they were before windows followed the orders of keys.
     pub fn fresh_units(&self, history: &History) -> Units {
+        self.units_with(history, &self.dead)
+    }
+
+    /// The units if the traces say nothing from these rows on.
+    pub fn units_with(&self, history: &History, dead: &[u32]) -> Units {
         let chains = Hashing::recorded(history).chains(history);
-        placed(history, &chains, &self.dead, self.measure)
+        placed(history, &chains, dead, self.measure)
+    }
+
+    /// The row from which each trace says nothing, with what was under way at its end.
+    pub fn possible_ends(&self, history: &History) -> Vec<u32> {
+        let rows = history.traces.iter().map(|trace| trace.rows.len() as u32);
+        rows.zip(&self.dead).map(|(rows, &dead)| if dead + 1 >= rows { rows } else { dead }).collect()
     }
 
     /// Numbers that are contradicted by others, whatever the results are.
@@ -270,44 +318,12 @@ impl Attempt {
         found
     }
 
-    /// Why there is no order even if only exact numbers count, where that is known.
-    pub fn exact_contradiction(&self, task: Task<'_>, disbelieved: &[Contradiction]) -> Option<Unexplained> {
-        if !self.units.rows.iter().any(UnitRow::is_firm) {
-            return None;
+    /// Exact numbers that contradict each other, whatever the results are.
+    pub fn exact_miscounts(&self, history: &History) -> Vec<Contradiction> {
+        match self.has_exact_numbers() {
+            true => counting::sweep_exact(history, &self.units),
+            false => Vec::new(),
         }
-        let found = counting::sweep_exact(task.history, &self.units);
-        if !found.is_empty() {
-            return Some(Unexplained { contradictions: found });
-        }
-        if self.units.rows.len() > SMALL {
-            return None;
-        }
-        let named = disbelieved.first()?;
-        match self.search_jointly(task, Believed::Exact, 1) {
-            Outcome::Impossible => {
-                let found = Contradiction { kind: Kind::ExactNumbers, ..named.clone() };
-                Some(Unexplained { contradictions: vec![found] })
-            }
-            _ => None,
-        }
-    }
-
-    /// Searches all keys at once, with one in `share` of the states that the question allows.
-    pub fn search_jointly(&self, task: Task<'_>, believed: Believed, share: u64) -> Outcome {
-        let demands = Demands {
-            believed,
-            numbers: self.has_numbers(),
-            times: task.is_timed(),
-            empty: task.begins_empty(),
-            states: task.question.limits.states / share,
-        };
-        joint::search(task.history, &self.units, self.chains.len(), demands)
-    }
-
-    /// The same attempt with one order of everything.
-    pub fn with_order(self, order: &[u32], initial: Vec<u32>) -> Attempt {
-        let solution = Solution::of_order(&self.units, order, initial);
-        Attempt { solution, ..self }
     }
 }
 

@@ -1,16 +1,17 @@
 //! From a history to its order, or to the reason why it has none.
 //!
-//! Owns the attempts: as the traces say; then, if that explains nothing, without the tails of traces whose database
-//! died under them. What was assumed is in [`Explained::notes`].
+//! Owns the verdict. The quick way ([`super::guess`]) gives an order or a contradiction, of a history of any size. On a small history
+//! neither counts until it is proved: the order by going through it step by step, and the contradiction by the search of all keys
+//! ([`super::joint`]), which also has the word where the quick way is in doubt. What was assumed is in [`Explained::notes`].
 
 use super::attempt::{Attempt, Measure, Question, Task};
-use super::dead;
 use super::exclusion;
-use super::joint::{Believed, Outcome};
+use super::found;
+use super::guess::{Doubt, Finding, Guess, guess};
+use super::joint::steps::Steps;
+use super::joint::{self, Believed, Demands, Order, Outcome, follow};
 use super::merge::Merged;
 use super::solve::Effort;
-use super::times;
-use super::unfinished;
 use super::units::UnitRow;
 use crate::trace::History;
 use crate::trace::chain::Hashing;
@@ -24,7 +25,7 @@ pub struct Explained {
     pub planted: Vec<Planted>,
     /// For each trace the row from which it says nothing.
     pub dead: Vec<u32>,
-    /// Lines whose plain numbers had to be set aside: the order explains the results, and not these numbers.
+    /// What this order does not explain: lines whose plain numbers had to be set aside, and searches for a better one that were given up.
     pub disbelieved: Vec<Contradiction>,
     /// What solving took.
     pub effort: Effort,
@@ -35,9 +36,13 @@ pub struct Explained {
 }
 
 impl Explained {
-    /// Explained, with or without all numbers.
+    /// Explained, with or without all numbers; or that this was not settled.
     pub fn verdict(&self) -> Verdict {
-        self.disbelieved.iter().map(Contradiction::verdict).fold(Verdict::Explained, Verdict::worst)
+        match self.disbelieved.iter().any(|found| found.gave_up.is_some()) {
+            true => Verdict::GaveUp,
+            false if self.disbelieved.is_empty() => Verdict::Explained,
+            false => Verdict::NumbersDisbelieved,
+        }
     }
 }
 
@@ -67,247 +72,237 @@ impl Unexplained {
         let verdicts = self.contradictions.iter().map(Contradiction::verdict);
         verdicts.fold(Verdict::GaveUp, Verdict::worst)
     }
-
-    fn of(contradiction: Contradiction) -> Unexplained {
-        Unexplained { contradictions: vec![contradiction] }
-    }
 }
 
 /// Finds the order of `history` for a database that hashes as `target` says.
 pub fn explain(history: &History, target: Hashing, question: Question) -> Result<Explained, Unexplained> {
-    if question.times
-        && let Some(broken) = exclusion::broken(history)
-    {
-        return Err(Unexplained::of(broken));
-    }
     let task = Task { history, target, question };
-    let measure = Measure::of(history, question.times);
-    let (first, mut notes) = settle_unfinished(task, measure);
-    if measure == Measure::Nothing {
-        notes.push("no line shows another sequence number than the others: the numbers say nothing".into());
+    let rows = history.traces.iter().map(|trace| trace.rows.len()).sum::<usize>();
+    let is_small = rows <= question.proved_up_to;
+    let broken = if question.times { exclusion::broken(history) } else { None };
+    if !is_small && let Some(broken) = broken {
+        return Err(Unexplained { contradictions: vec![broken] });
     }
-    let tails: Vec<u32> = dead::tails(history).into_iter().zip(&first.dead).map(|(a, b)| a.min(*b)).collect();
-    if first.is_good() || tails == first.dead {
-        return Settle { task, notes }.attempt(first);
+    let mut guess = guess(task);
+    if let Some(broken) = broken {
+        guess.finding = Finding::None(vec![broken]);
     }
-    let second = Attempt::new(task, tails, measure);
-    if second.trouble() >= first.trouble() {
-        return Settle { task, notes }.attempt(first);
-    }
-    notes.extend(note_tails(history, &second.dead));
-    Settle { task, notes }.attempt(second)
+    Judge { task, is_small }.judge(guess)
 }
 
-/// The first attempt, with all that was under way when its process died decided.
-fn settle_unfinished(task: Task<'_>, measure: Measure) -> (Attempt, Vec<String>) {
-    let history = task.history;
-    let all = dead::none(history);
-    let mut dead = all.clone();
-    let mut open = Vec::new();
-    for number in unfinished::of_many_keys(history) {
-        match unfinished::is_refuted(history, number) {
-            true => dead[number] -= 1,
-            false => open.push(number),
-        }
-    }
-    let mut best = Attempt::new(task, dead, measure);
-    loop {
-        let before = best.trouble();
-        for &number in &open {
-            if best.is_good() {
-                break;
-            }
-            let mut dead = best.dead.clone();
-            dead[number] = if dead[number] == all[number] { all[number] - 1 } else { all[number] };
-            let other = Attempt::new(task, dead, measure);
-            if other.trouble() < best.trouble() {
-                best = other;
-            }
-        }
-        if best.trouble() == before {
-            break;
-        }
-    }
-    let undone = best.undone(history);
-    if !undone.is_empty() {
-        let mut dead = best.dead.clone();
-        undone.into_iter().for_each(|number| dead[number] -= 1);
-        best = Attempt::new(task, dead, measure);
-    }
-    let cut = (0..all.len()).filter(|&number| best.dead[number] < all[number]);
-    let place = |number: usize| history.place(number, best.dead[number] as usize);
-    let notes = cut.map(|number| format!("{}: this did not happen any more", place(number))).collect();
-    (best, notes)
-}
-
-/// What an attempt comes to.
-struct Settle<'a> {
+struct Judge<'a> {
     task: Task<'a>,
-    notes: Vec<String>,
+    is_small: bool,
 }
 
-/// Why one order of everything does not follow from the orders of the keys.
-enum Doubt {
-    /// These rows wait for each other.
-    Cycle(Vec<(u16, u32)>),
-    /// These operations are against their times.
-    Times(Contradiction),
-    /// There may be more changes than numbers.
-    Numbers,
+/// What is known of the order of a guess.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// Everything can happen in this order, as it says.
+    Whole,
+    /// It can, but perhaps some changes that may have been refused go another way.
+    Verdict,
+    /// It cannot, or that is not known.
+    None,
 }
 
-impl Settle<'_> {
-    /// The order of an attempt, if it holds; otherwise that of another one, or why there is none.
-    fn attempt(self, mut attempt: Attempt) -> Result<Explained, Unexplained> {
-        let history = self.task.history;
-        if !attempt.units.violations.is_empty() {
-            return Err(Unexplained { contradictions: attempt.units.violations });
-        }
-        if !attempt.solution.unsolved.is_empty() {
-            return Err(attempt.unsolved());
-        }
-        let mut disbelieved = attempt.disbelieved(self.task);
-        let checks_counting = disbelieved.is_empty() && attempt.has_numbers();
-        let (counted, merged) = attempt.count_and_merge(history, checks_counting);
-        let mut doubt = None;
-        if !counted {
-            // The orders chosen may be to blame, or the numbers alone.
-            attempt.units = attempt.fresh_units(history);
-            disbelieved = attempt.miscounts(history);
-            doubt = disbelieved.is_empty().then_some(Doubt::Numbers);
-        }
-        if disbelieved.iter().any(|found| found.kind == Kind::ExactNumbers) {
-            return Err(Unexplained { contradictions: disbelieved });
-        }
-        if !disbelieved.is_empty()
-            && let Some(found) = attempt.exact_contradiction(self.task, &disbelieved)
-        {
-            return Err(found);
-        }
-        let merged = match merged {
-            Ok(merged) => {
-                let against_times = || times::violation(history, &attempt.units, &attempt.solution, &merged);
-                let against_times = if self.task.is_timed() { against_times() } else { None };
-                doubt = against_times.map(Doubt::Times).or(doubt);
-                Some(merged)
-            }
-            Err(error) => {
-                doubt = Some(Doubt::Cycle(error.rows()));
-                None
-            }
+impl Judge<'_> {
+    fn judge(&self, guess: Guess) -> Result<Explained, Unexplained> {
+        let recorded = Hashing::recorded(self.task.history);
+        let in_doubt = match &guess.finding {
+            Finding::Order(merged) => self.task.target == recorded && !merged.given_up.is_empty(),
+            Finding::Doubt(_) => true,
+            Finding::None(_) => false,
         };
-        match (doubt, merged) {
-            (None, Some(merged)) => Ok(self.explained(attempt, merged, disbelieved)),
-            (Some(Doubt::Times(found)), _) if attempt.measure == Measure::Numbers => {
-                self.in_time(attempt.dead, found)
-            }
-            (doubt, merged) => self.jointly(attempt, merged, disbelieved, doubt),
+        if !self.is_small && !in_doubt {
+            return self.take(guess);
+        }
+        let chains = recorded.chains(self.task.history);
+        let proof = if self.is_small { self.proof(&guess, &chains) } else { Proof::None };
+        if proof == Proof::Whole {
+            return self.take(guess);
+        }
+        let ends = guess.attempt.possible_ends(self.task.history);
+        match Steps::read(self.task.history, &chains, &ends, self.task.question.times) {
+            Some(steps) => self.search(guess, &steps, proof),
+            None => self.unsettled(guess, self.task.question.limits.states, proof),
         }
     }
 
-    /// Numbers and times together, or times alone where that is impossible.
-    fn in_time(self, dead: Vec<u32>, against: Contradiction) -> Result<Explained, Unexplained> {
-        let both = Attempt::new(self.task, dead.clone(), Measure::NumbersInTime);
-        if both.is_good() {
-            return self.attempt(both);
+    /// Whether everything can happen in the order of a guess.
+    fn proof(&self, guess: &Guess, chains: &[u32]) -> Proof {
+        let Finding::Order(merged) = &guess.finding else { return Proof::None };
+        let attempt = &guess.attempt;
+        let ends = attempt.possible_ends(self.task.history);
+        if !guess.disbelieved.is_empty() || !merged.given_up.is_empty() || ends != attempt.dead {
+            return Proof::None;
         }
-        let alone = Attempt::new(self.task, dead, Measure::Times);
-        if !alone.solution.unsolved.is_empty() {
-            return Err(alone.unsolved());
+        let steps = Steps::read(self.task.history, chains, &attempt.dead, self.task.question.times);
+        let holds = |steps: Steps| follow::holds(&steps, self.demands(), &attempt.units, &attempt.solution);
+        match steps.is_some_and(holds) {
+            true if attempt.units.rows.iter().any(UnitRow::is_uncertain) => Proof::Verdict,
+            true => Proof::Whole,
+            false => Proof::None,
         }
-        let mut disbelieved = both.disbelieved(self.task);
-        disbelieved.extend(both.solution.unsolved.iter().cloned());
-        if both.units.rows.iter().any(UnitRow::is_firm) {
-            return self.jointly(both, None, disbelieved, Some(Doubt::Times(against)));
-        }
-        match alone.merge(self.task.history) {
-            Ok(merged) => Ok(self.explained(alone, merged, disbelieved)),
-            Err(error) => self.jointly(alone, None, disbelieved, Some(Doubt::Cycle(error.rows()))),
-        }
+    }
+
+    fn demands(&self) -> Demands {
+        let has_numbers = Measure::of(self.task.history, self.task.question.times).has_numbers();
+        let believed = if has_numbers { Believed::All } else { Believed::None };
+        Demands { believed, empty: self.task.begins_empty(), states: self.task.question.limits.states }
     }
 
     /// Searches all keys at once, first with all numbers, then with the exact ones.
-    fn jointly(
-        mut self,
-        attempt: Attempt,
-        merged: Option<Merged>,
-        mut disbelieved: Vec<Contradiction>,
-        doubt: Option<Doubt>,
-    ) -> Result<Explained, Unexplained> {
-        let against = match doubt {
-            Some(Doubt::Cycle(rows)) => Contradiction::of_rows(Kind::Cycle, rows),
-            Some(Doubt::Times(found)) => found,
-            Some(Doubt::Numbers) | None => Contradiction::of_rows(Kind::Cycle, []),
+    fn search(&self, mut guess: Guess, steps: &Steps, proof: Proof) -> Result<Explained, Unexplained> {
+        let demands = self.demands();
+        let stuck = match joint::search(steps, demands) {
+            Outcome::Found(order) => {
+                guess.disbelieved.clear();
+                return self.in_order(guess, steps, order);
+            }
+            Outcome::GaveUp { bound } => return self.unsettled(guess, bound, proof),
+            Outcome::Impossible { stuck } if demands.believed == Believed::None => {
+                return Err(impossible(guess, Kind::Cycle, stuck));
+            }
+            Outcome::Impossible { stuck } => stuck,
         };
-        if disbelieved.is_empty() {
-            // With an order at hand only the counting is in doubt, which is not worth much time.
-            let share = if merged.is_some() && against.kind != Kind::Times { 10 } else { 1 };
-            match attempt.search_jointly(self.task, Believed::All, share) {
-                Outcome::Found { order, initial } => {
-                    return self.in_order(attempt, &order, initial, disbelieved, against);
-                }
-                Outcome::Impossible if !attempt.has_numbers() => return Err(Unexplained::of(against)),
-                Outcome::Impossible => {
-                    disbelieved.push(Contradiction { kind: Kind::Numbers, ..against.clone() })
-                }
-                Outcome::GaveUp { bound } => {
-                    let Some(merged) = merged.filter(|_| against.kind != Kind::Times) else {
-                        return Err(Unexplained::of(Contradiction { gave_up: Some(bound), ..against }));
-                    };
-                    // An order obeys all windows, and there are numbers enough; only both together are not proved.
-                    self.notes.push(format!(
-                        "in this order not every change finds a number of its own; whether another order gives it one \
-                         was not settled within {bound} states"
-                    ));
-                    return Ok(self.explained(attempt, merged, disbelieved));
-                }
+        if guess.disbelieved.is_empty() {
+            guess.disbelieved.push(self.named(&guess, Kind::Numbers, stuck));
+        }
+        match joint::search(steps, Demands { believed: Believed::Exact, ..demands }) {
+            Outcome::Found(order) => self.in_order(guess, steps, order),
+            Outcome::GaveUp { bound } => self.unsettled(guess, bound, proof),
+            Outcome::Impossible { stuck } => {
+                // Without any numbers it may be possible.
+                let without = joint::search(steps, Demands { believed: Believed::None, ..demands });
+                let exact = matches!(without, Outcome::Found(_));
+                Err(impossible(guess, if exact { Kind::ExactNumbers } else { Kind::Cycle }, stuck))
             }
         }
-        match attempt.search_jointly(self.task, Believed::Exact, 1) {
-            Outcome::Found { order, initial } => {
-                self.in_order(attempt, &order, initial, disbelieved, against)
+    }
+
+    /// What is said of plain numbers that no order obeys.
+    fn named(&self, guess: &Guess, kind: Kind, stuck: Vec<(u16, u32)>) -> Contradiction {
+        match &guess.finding {
+            Finding::Doubt(Doubt::Cycle(rows)) => Contradiction::of_rows(kind, rows.iter().copied()),
+            Finding::Doubt(Doubt::Times(found)) => Contradiction { kind, ..found.clone() },
+            _ => Contradiction::of_rows(kind, stuck),
+        }
+    }
+
+    /// What a guess says, without a proof of its own.
+    fn take(&self, guess: Guess) -> Result<Explained, Unexplained> {
+        match guess.finding {
+            Finding::Order(merged) => {
+                Ok(self.explained(guess.attempt, merged, guess.disbelieved, guess.notes))
             }
-            Outcome::Impossible
-                if against.kind != Kind::Times && attempt.units.rows.iter().any(UnitRow::is_firm) =>
+            Finding::None(contradictions) => Err(Unexplained { contradictions }),
+            Finding::Doubt(_) => self.unsettled(guess, self.task.question.limits.states, Proof::None),
+        }
+    }
+
+    /// What a guess is worth if the search has given up.
+    fn unsettled(&self, mut guess: Guess, bound: u64, proof: Proof) -> Result<Explained, Unexplained> {
+        let gave_up = |found| Contradiction { gave_up: Some(bound), ..found };
+        let unexplained = |found| Err(Unexplained { contradictions: vec![gave_up(found)] });
+        let (merged, unproved) = match guess.finding {
+            Finding::Doubt(Doubt::Cycle(rows)) => {
+                return unexplained(Contradiction::of_rows(Kind::Cycle, rows));
+            }
+            Finding::Doubt(Doubt::Times(found)) => return unexplained(found),
+            Finding::None(_) => return self.take(guess),
+            // An order obeys all windows, and there are numbers enough; only both together are not proved.
+            Finding::Doubt(Doubt::Numbers(merged)) => (
+                merged,
+                Some(
+                    "in this order not every change finds a number of its own; whether another order gives it one",
+                ),
+            ),
+            Finding::Order(merged)
+                if self.is_small && proof == Proof::None && guess.disbelieved.is_empty() =>
             {
-                let named = disbelieved.into_iter().find(|found| !found.lines.is_empty());
-                Err(Unexplained::of(Contradiction { kind: Kind::ExactNumbers, ..named.unwrap_or(against) }))
+                (
+                    merged,
+                    Some(
+                        "this order keeps results, numbers, times and locks, each for itself; whether one keeps all of them",
+                    ),
+                )
             }
-            Outcome::Impossible => Err(Unexplained::of(against)),
-            Outcome::GaveUp { bound } => {
-                Err(Unexplained::of(Contradiction { gave_up: Some(bound), ..against }))
-            }
+            Finding::Order(merged) => (merged, None),
+        };
+        let as_recorded = self.task.target == Hashing::recorded(self.task.history);
+        if as_recorded && !merged.given_up.is_empty() {
+            let locks = merged.given_up.iter().map(|of| {
+                let group = &self.task.history.traces[usize::from(of.trace)].groups[of.group as usize];
+                (of.trace, group.start)
+            });
+            guess.disbelieved.push(gave_up(Contradiction::of_rows(Kind::Locks, locks)));
         }
+        let note = |what: &str| format!("{what} was not settled within {bound} states");
+        guess.notes.extend(unproved.map(note));
+        Ok(self.explained(guess.attempt, merged, guess.disbelieved, guess.notes))
     }
 
     /// The order of everything that a search found.
-    fn in_order(
-        self,
-        attempt: Attempt,
-        order: &[u32],
-        initial: Vec<u32>,
-        disbelieved: Vec<Contradiction>,
-        against: Contradiction,
-    ) -> Result<Explained, Unexplained> {
-        let attempt = attempt.with_order(order, initial);
-        match attempt.merge(self.task.history) {
-            Ok(merged) => Ok(self.explained(attempt, merged, disbelieved)),
+    fn in_order(&self, guess: Guess, steps: &Steps, order: Order) -> Result<Explained, Unexplained> {
+        let history = self.task.history;
+        let attempt = found::attempt_of(history, &guess.attempt, steps, order);
+        let notes = guess.notes;
+        let merged = match (attempt.merge(history), guess.finding) {
+            // The order of a guess is as good for a replay, if it gives up fewer locks.
+            (merged, Finding::Order(own) | Finding::Doubt(Doubt::Numbers(own)))
+                if merged.as_ref().is_ok_and(|merged| own.given_up.len() < merged.given_up.len())
+                    && !guess.attempt.units.rows.iter().any(UnitRow::is_uncertain) =>
+            {
+                return Ok(self.explained(guess.attempt, own, guess.disbelieved, notes));
+            }
+            (merged, _) => merged,
+        };
+        match merged {
+            Ok(merged) => Ok(self.explained(attempt, merged, guess.disbelieved, notes)),
             // Only locks can be in the way now: those of the target, or of a trace with itself.
-            Err(_) => {
+            Err(error) => {
                 let gave_up = Some(self.task.question.limits.states);
-                Err(Unexplained::of(Contradiction { gave_up, ..against }))
+                let found = Contradiction { gave_up, ..Contradiction::of_rows(Kind::Locks, error.rows()) };
+                Err(Unexplained { contradictions: vec![found] })
             }
         }
     }
 
-    fn explained(self, attempt: Attempt, merged: Merged, disbelieved: Vec<Contradiction>) -> Explained {
-        let mut notes = self.notes;
+    fn explained(
+        &self,
+        attempt: Attempt,
+        merged: Merged,
+        disbelieved: Vec<Contradiction>,
+        mut notes: Vec<String>,
+    ) -> Explained {
+        notes.extend(note_undone(self.task.history, &attempt.dead));
         notes.extend(note_unwalked(self.task.history, &merged));
         let planted = attempt.solution.planted().map(|(key, value)| planted(&attempt, key, value)).collect();
         let effort = attempt.solution.effort;
         let timed = self.task.is_timed();
         Explained { merged, planted, effort, disbelieved, timed, dead: attempt.dead, notes }
     }
+}
+
+/// Why a history is impossible, in the words of the guess if it found as much.
+fn impossible(guess: Guess, kind: Kind, stuck: Vec<(u16, u32)>) -> Unexplained {
+    let found = match guess.finding {
+        Finding::None(found) => found,
+        Finding::Doubt(Doubt::Times(found)) => vec![found],
+        Finding::Doubt(Doubt::Cycle(rows)) => vec![Contradiction::of_rows(kind, rows)],
+        _ => Vec::new(),
+    };
+    let mut found: Vec<Contradiction> =
+        found.into_iter().filter(|found| found.verdict() == Verdict::Impossible).collect();
+    if found.is_empty() {
+        let named = guess.disbelieved.into_iter().find(|found| !found.lines.is_empty());
+        found.push(match named {
+            Some(named) if kind == Kind::ExactNumbers => Contradiction { kind, ..named },
+            _ => Contradiction::of_rows(kind, stuck),
+        });
+    }
+    Unexplained { contradictions: found }
 }
 
 fn planted(attempt: &Attempt, key: u32, value: u32) -> Planted {
@@ -319,6 +314,14 @@ fn planted(attempt: &Attempt, key: u32, value: u32) -> Planted {
     Planted { key, value, trace: finder.trace, row: finder.row }
 }
 
+/// What was under way when its process died, and did not happen: the last row of a trace and no more.
+fn note_undone(history: &History, dead: &[u32]) -> Vec<String> {
+    let is_last = |&(number, &dead): &(usize, &u32)| dead as usize + 1 == history.traces[number].rows.len();
+    let cut = dead.iter().enumerate().filter(is_last);
+    let place = |number, row: u32| history.place(number, row as usize);
+    cut.map(|(number, &row)| format!("{}: this did not happen any more", place(number, row))).collect()
+}
+
 fn note_unwalked(history: &History, merged: &Merged) -> Option<String> {
     let first = merged.unwalked.first()?;
     let place = history.place(usize::from(first.trace), first.row as usize);
@@ -327,17 +330,4 @@ fn note_unwalked(history: &History, merged: &Merged) -> Option<String> {
         "{place}: of {count} walks, this is the first, only what they showed is looked up: chains that they may \
          not have met are locked meanwhile"
     ))
-}
-
-fn note_tails(history: &History, dead: &[u32]) -> Vec<String> {
-    let cut = (0..)
-        .zip(&history.traces)
-        .zip(dead)
-        .filter(|((_, trace), dead)| **dead as usize + usize::from(trace.unfinished) < trace.rows.len());
-    cut.map(|((number, trace), &dead)| {
-        let rows = trace.rows.len() as u32 - dead;
-        let place = history.place(number, dead as usize);
-        format!("{place}: every call fails from here on, as if the database had died: {rows} operations say nothing")
-    })
-    .collect()
 }

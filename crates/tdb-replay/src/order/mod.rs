@@ -17,7 +17,7 @@
 //! * [`exclusion`]: locks that cannot have been held together.
 //! * [`unfinished`]: what was under way when its process died.
 //! * [`times`]: what times say of the order.
-//! * [`dead`], [`attempt`], [`explain`]: from traces to the order, with what had to be assumed.
+//! * [`dead`], [`attempt`], [`guess`], [`found`], [`explain`]: from traces to the order, with what had to be assumed.
 
 pub mod attempt;
 pub mod clock;
@@ -28,6 +28,8 @@ pub mod events;
 pub mod exact;
 mod exclusion;
 pub mod explain;
+mod found;
+mod guess;
 pub mod held;
 pub mod joint;
 pub mod keys;

@@ -108,40 +108,45 @@ pub fn narrow(history: &History, units: &mut Units) {
     }
 }
 
-/// Two operations on keys whose order is against their times, if there are any: the first of them was called after the
+/// Two operations on keys whose positions are against their times, if there are any: the first of them was called after the
 /// second was answered.
+///
+/// Positions count, not the places in `merged`: that keeps events waiting for every lock that they *may* meet on another
+/// database, which lets later ones go first. Within an even cell are only reads, which may go in the order of their times;
+/// within an odd one the merged order has the order of the key.
 pub fn violation(
     history: &History,
     units: &Units,
     solution: &Solution,
     merged: &Merged,
 ) -> Option<Contradiction> {
-    let mut timed = vec![None; merged.events as usize];
-    for (unit, &turn) in units.rows.iter().zip(&solution.turns) {
-        let (trace, row) = (usize::from(unit.trace), unit.row as usize);
-        let place = &mut timed[merged.ranks[trace][row] as usize];
-        if turn != LEFT_OUT && place.is_none() {
-            *place = of(&history.traces[trace], row).map(|times| (times, unit.trace, unit.row));
-        }
-    }
+    let mut timed: Vec<_> = (units.rows.iter().zip(&solution.turns).zip(&solution.cells))
+        .filter(|((_, turn), _)| **turn != LEFT_OUT)
+        .filter_map(|((unit, _), &cell)| {
+            let (trace, row) = (usize::from(unit.trace), unit.row as usize);
+            let times = of(&history.traces[trace], row)?;
+            let within = if cell % 2 == 0 { times.0 } else { merged.ranks[trace][row].into() };
+            Some(((cell, within), times, unit.trace, unit.row))
+        })
+        .collect();
+    timed.sort_unstable();
     let mut latest: Option<(u64, u16, u32)> = None;
-    for ((start, end), trace, row) in timed.into_iter().flatten() {
+    for (_, (start, end), trace, row) in timed {
         if let Some((called, other, other_row)) = latest.filter(|&(called, ..)| end < called) {
-            let line = |trace, row, why: String| Line { trace, row, why };
-            let lines = vec![
-                line(other, other_row, format!("was called at {called} ns and must come before #2")),
-                line(
-                    trace,
-                    row,
-                    format!("was answered at {end} ns, before #1 was called; do the clocks differ?"),
-                ),
-            ];
-            let minimal = false;
-            return Some(Contradiction { kind: Kind::Times, key: None, gave_up: None, lines, minimal });
+            return Some(against(called, (other, other_row), end, (trace, row)));
         }
         if latest.is_none_or(|(called, ..)| called < start) {
             latest = Some((start, trace, row));
         }
     }
     None
+}
+
+fn against(called: u64, first: (u16, u32), answered: u64, second: (u16, u32)) -> Contradiction {
+    let line = |(trace, row), why: String| Line { trace, row, why };
+    let lines = vec![
+        line(first, format!("was called at {called} ns and must come before #2")),
+        line(second, format!("was answered at {answered} ns, before #1 was called; do the clocks differ?")),
+    ];
+    Contradiction { kind: Kind::Times, key: None, gave_up: None, lines, minimal: false }
 }

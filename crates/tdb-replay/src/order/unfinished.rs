@@ -19,8 +19,7 @@ pub fn of_many_keys(history: &History) -> impl Iterator<Item = usize> + '_ {
 }
 
 fn last_op(trace: &Trace) -> Option<Op> {
-    let recorded = trace.rows.has_versions() || trace.rows.is_timed();
-    let may_be_unfinished = trace.unfinished || !trace.closed && !recorded;
+    let may_be_unfinished = trace.unfinished || !trace.closed && !trace.is_recorded();
     let last = trace.rows.len().checked_sub(1).filter(|_| may_be_unfinished)?;
     Some(trace.rows.op(last))
 }

@@ -64,6 +64,11 @@ impl UnitRow {
         self.action
     }
 
+    /// It went this way.
+    pub(super) fn set_action(&mut self, action: Action) {
+        self.action = action;
+    }
+
     /// The row that took the lock under which it ran.
     pub fn lock(&self) -> Option<u32> {
         (self.lock != NONE).then_some(self.lock)
@@ -146,7 +151,7 @@ impl Units {
     /// `chains` are the keys' chains in the recorded database.
     pub fn build(history: &History, chains: &[u32], dead: &[u32]) -> Units {
         let mut units = Units::default();
-        let taken_back = history.traces.iter().any(died_in_a_transaction);
+        let taken_back = died_in_a_commit(history);
         for (number, trace) in history.traces.iter().enumerate() {
             units.starts.push(units.rows.len() as u32);
             let end = dead[number] as usize;
@@ -159,6 +164,7 @@ impl Units {
                 last: trace.opened.seq,
                 runs: HashMap::new(),
                 last_row: None,
+                lowest: Lowest::of(history, trace),
                 exact: trace.rows.has_versions() && !trace.rows.is_timed(),
                 taken_back,
                 today: history.dialect == Dialect::Today,
@@ -170,9 +176,69 @@ impl Units {
     }
 }
 
-/// Whether a trace ends in the middle of a transaction.
-fn died_in_a_transaction(trace: &Trace) -> bool {
-    trace.unfinished || trace.groups.iter().any(|group| group.is_transaction() && group.open)
+/// Whether a process may have died in a commit: the numbers that it had written are taken back, after others may have seen them.
+pub(super) fn died_in_a_commit(history: &History) -> bool {
+    let died = |trace: &Trace| {
+        let last = trace.rows.len().wrapping_sub(1) as u32;
+        let ends_in = |group: &Group| group.is_transaction() && (group.open || group.end == last);
+        !trace.closed
+            && trace.groups.iter().any(ends_in)
+            && (trace.unfinished || !trace.is_recorded() || trace.groups.iter().any(|group| group.open))
+    };
+    history.traces.iter().any(died)
+}
+
+/// The numbers that certainly were there, where a process died in a commit: libtdb's tracer reads them without a lock, so one that is
+/// followed by smaller ones was taken back. Our recorder shows none of these.
+pub(super) struct Lowest(Vec<u32>);
+
+impl Lowest {
+    /// Those of a trace.
+    pub(super) fn of(history: &History, trace: &Trace) -> Lowest {
+        if trace.is_recorded() || !died_in_a_commit(history) {
+            return Lowest(Vec::new());
+        }
+        let mut least = u32::MAX;
+        let mut lowest: Vec<u32> = (0..trace.rows.len())
+            .rev()
+            .map(|row| {
+                least = least.min(trace.rows.seq(row));
+                least
+            })
+            .collect();
+        lowest.reverse();
+        Lowest(lowest)
+    }
+
+    /// That of a row which shows `number`.
+    pub(super) fn of_row(&self, row: usize, number: u32) -> u32 {
+        self.0.get(row).map_or(number, |&least| least)
+    }
+}
+
+/// The first row of a transaction, after its first one, whose number does not count the changes before it, and what it should be at least.
+/// Numbers inside a transaction are its own: they count its changes from the number of its start. Refused changes do not count, and a
+/// nested transaction may take its numbers back: nothing is said of one that has these.
+pub(super) fn inner_miscount(trace: &Trace, start: usize, end: usize) -> Option<(usize, u32)> {
+    let rows = &trace.rows;
+    let inner = |op: Op| matches!(op, Op::TransactionStart | Op::TransactionCancel | Op::TraverseReadStart);
+    if (start + 1..end).any(|index| inner(rows.op(index))) {
+        return None;
+    }
+    let counts = |meaning: Meaning| !meaning.action.keeps() && !meaning.uncertain;
+    let mut least = rows.seq(start);
+    // The line of what was under way when its process died has no number.
+    let shown = end + 1 - usize::from(trace.unfinished && end + 1 == rows.len());
+    for index in start + 1..shown {
+        let row = rows.row(index);
+        least = least.saturating_add(u32::from(meaning(row, false).is_some_and(counts)));
+        if row.seq < least {
+            return Some((index, least));
+        }
+        // Its line is written first.
+        least = least.saturating_add(u32::from(row.op == Op::WipeAll));
+    }
+    None
 }
 
 /// What a row needs and leaves, windows aside.
@@ -236,11 +302,12 @@ struct Builder<'a> {
     runs: HashMap<(u32, u32), (u32, u64, u64)>,
     /// The row that shows it; none if that is the line that opened the database.
     last_row: Option<u32>,
+    lowest: Lowest,
     /// The numbers of the trace's lines are exact.
     exact: bool,
     /// Today's tracer wrote the trace: numbers count inside transactions.
     today: bool,
-    /// A process died in a transaction: what it wrote of numbers may have been seen before it was taken back.
+    /// A process died in a commit: whoever asks for the number may have been told one that was taken back.
     taken_back: bool,
 }
 
@@ -325,6 +392,7 @@ impl Builder<'_> {
 
     /// Notes that `number` was reached by row `index`.
     fn reach(&mut self, index: usize, number: u32) {
+        let number = self.lowest.of_row(index, number);
         if number > self.last {
             (self.last, self.last_row) = (number, Some(index as u32));
         }
@@ -336,13 +404,12 @@ impl Builder<'_> {
         if self.trace.unfinished && index + 1 == self.trace.rows.len() {
             return;
         }
-        if row.seq < self.last && self.taken_back {
-            (self.last, self.last_row) = (row.seq, Some(index as u32));
-        } else if row.seq < self.last {
+        if row.seq < self.last {
             self.miscount(index, format!("shows {} after {} was reached", row.seq, self.last));
             return;
         }
-        if row.op == Op::GetSeqnum && row.b == 1 && !(self.last..=row.seq).contains(&row.a) {
+        let most = if self.taken_back { u32::MAX } else { row.seq };
+        if row.op == Op::GetSeqnum && row.b == 1 && !(self.last..=most).contains(&row.a) {
             let (answer, low) = (row.a.cast_signed(), self.last);
             self.miscount(index, format!("answers {answer} while the number was {low} to {}", row.seq));
         }
@@ -352,26 +419,13 @@ impl Builder<'_> {
         }
     }
 
-    /// Looks at the numbers inside a transaction, which are its own: they count its changes from the number of its start.
+    /// Looks at the numbers inside a transaction.
     fn look_inside(&mut self, start: usize, end: usize) {
-        let rows = &self.trace.rows;
-        let inner =
-            |op: Op| matches!(op, Op::TransactionStart | Op::TransactionCancel | Op::TraverseReadStart);
-        if (start + 1..end).any(|index| inner(rows.op(index))) {
-            // Refused changes do not count, and a nested transaction may take its numbers back.
-            return;
-        }
-        let mut least = rows.seq(start);
-        for index in start + 1..=end {
-            let row = rows.row(index);
-            let counts = |meaning: Meaning| !meaning.action.keeps() && !meaning.uncertain;
-            least = least.saturating_add(u32::from(meaning(row, false).is_some_and(counts)));
-            if row.seq < least {
-                self.last_row = Some(start as u32);
-                self.last = rows.seq(start);
-                let why = format!("shows {}, and by the changes inside it is {least} at least", row.seq);
-                return self.miscount(index, why);
-            }
+        if let Some((index, least)) = inner_miscount(self.trace, start, end) {
+            self.last_row = Some(start as u32);
+            self.last = self.trace.rows.seq(start);
+            let shown = self.trace.rows.seq(index);
+            self.miscount(index, format!("shows {shown}, and by the changes inside it is {least} at least"));
         }
     }
 

@@ -94,7 +94,7 @@ impl Told<'_> {
             self.rows.op(row),
             Op::LockallNonblock | Op::LockallReadNonblock | Op::ChainlockNonblock | Op::ChainlockReadNonblock
         );
-        says || self.only_successes || self.rows.stamp(row).is_some()
+        says || self.only_successes
     }
 
     /// Whether something got a chain for writing that all records locked for reading would have kept from it. (In a

@@ -67,8 +67,18 @@ pub struct Trace {
     pub closed: bool,
     /// Its last row was under way when its process died: nobody knows whether it happened.
     pub unfinished: bool,
+    /// Its first line says that its numbers are exact.
+    pub exact: bool,
     /// The largest number that the database had in this process's time, where a later life of it says so.
     pub last_number: u32,
+}
+
+impl Trace {
+    /// Whether our own recorder wrote it, which writes lines of successful calls only, and afterwards; libtdb's tracer writes some
+    /// before the work.
+    pub fn is_recorded(&self) -> bool {
+        self.exact || self.unfinished || self.opened_stamp.is_some() || self.rows.is_timed()
+    }
 }
 
 /// All traces of one database.
@@ -464,6 +474,7 @@ impl<'a> Reader<'a> {
             lines: self.line,
             closed: self.closed,
             unfinished: self.unfinished,
+            exact: self.exact,
             last_number: u32::MAX,
         })
     }
@@ -477,7 +488,8 @@ impl<'a> Reader<'a> {
             expected: bad.expected,
             found: bad.found,
         })?;
-        let only_successes = self.exact || self.unfinished;
+        let only_successes =
+            self.exact || self.unfinished || self.opened_stamp.is_some() || self.rows.is_timed();
         held::Told { rows: &self.rows, opened, spread, only_successes }.settle(&mut groups);
         Ok(groups)
     }

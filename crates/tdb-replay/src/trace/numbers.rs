@@ -13,6 +13,7 @@ use tdb_trace::Op;
 
 use super::Trace;
 use super::columns::{NONE, Row};
+use super::structure::GroupKind;
 
 /// `TDB_CLEAR_IF_FIRST` of tdb.h.
 const CLEAR_IF_FIRST: u32 = 1;
@@ -102,10 +103,18 @@ fn by_time(traces: &[Trace]) -> Vec<usize> {
     lives
 }
 
-/// Whether `trace` had seen the number move before `time`.
+/// Whether `trace` had seen the number move before `time`. What a transaction shows is its own.
 fn had_moved(trace: &Trace, time: u64) -> bool {
     let rows = &trace.rows;
-    let row = (0..rows.len()).find(|&row| rows.seq(row) > 0);
+    let mut inside = trace.groups.iter().filter(|group| group.is_transaction()).peekable();
+    let row = (0..rows.len()).find(|&row| {
+        while inside.next_if(|group| (group.end as usize) < row).is_some() {}
+        let shows = inside.peek().is_none_or(|group| {
+            let committed = group.kind == GroupKind::Transaction { committed: true };
+            row <= group.start as usize || (row == group.end as usize && committed)
+        });
+        shows && rows.seq(row) > 0
+    });
     row.and_then(|row| rows.stamp(row)).is_some_and(|stamp| stamp.end_ns() < time)
 }
 

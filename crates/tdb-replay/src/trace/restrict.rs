@@ -57,6 +57,7 @@ impl History {
                 opened_stamp: trace.opened_stamp,
                 lines: rows.len() as u32 + 1,
                 unfinished: trace.unfinished && keep.last() == Some(&true),
+                exact: trace.exact,
                 closed: trace.closed && !rows.is_empty() && rows.op(rows.len() - 1) == Op::Close,
                 rows,
                 groups,

@@ -40,6 +40,76 @@ pub fn can_end_with(history: &History, values: &[Option<Vec<u8>>; KEYS]) -> bool
         .run(&|cells| cells.iter().zip(values).all(|(cell, value)| cell.allows(value.as_deref())))
 }
 
+/// The first line (of a trace) that cannot have the lock it needs if lines happen in the order of their `ranks`, by trace and line. The
+/// trace's process has every lock for certain that a line of it releases or that its tracer writes after it was taken.
+pub fn first_locked_out(history: &History, ranks: &[Vec<u32>]) -> Option<(usize, usize)> {
+    let steps = steps(history).ok()?;
+    let mut order: Vec<(u32, usize, usize)> = Vec::new();
+    for (trace, of_trace) in steps.iter().enumerate() {
+        let rank = |step: &Step| ranks[trace].get(step.line).or(ranks[trace].last()).copied();
+        order.extend(of_trace.iter().enumerate().map(|(nth, step)| (rank(step).unwrap_or(0), trace, nth)));
+    }
+    order.sort_unstable();
+    let mut locks = [Held::default(); 4];
+    for (_, me, nth) in order {
+        let step = &steps[me][nth];
+        let held = |surely: bool| surely || is_released(&steps[me][nth..]);
+        let free = match step.act {
+            Act::Touch { key, write, .. } => {
+                step.perhaps || model::touch(&mut locks, me, history.chain(key), write)
+            }
+            Act::LockChain { chain, write, surely } => {
+                !held(surely) || model::lock_chain(&mut locks, me, chain, write)
+            }
+            Act::LockAll { write, surely } => !held(surely) || model::lock_all(&mut locks, me, write),
+            Act::BeginWalk { write } => model::begin_walk(&mut locks, me, write),
+            Act::Wipe { .. } => step.perhaps || model::may_wipe(&locks, me),
+            Act::Transaction(_) => model::may_transact(&locks, me, false),
+            _ => {
+                release(&mut locks, me, &step.act);
+                true
+            }
+        };
+        if !free {
+            return Some((me, step.line));
+        }
+    }
+    None
+}
+
+/// Whether a later step releases what the first of these locks, rather than what was locked after it. One that nothing releases may never
+/// have been held.
+fn is_released(steps: &[Step]) -> bool {
+    let of = |act: &Act| match *act {
+        Act::LockChain { chain, .. } | Act::UnlockChain { chain } => Some(Some(chain)),
+        Act::LockAll { .. } | Act::UnlockAll => Some(None),
+        _ => None,
+    };
+    let Some(first) = steps.first().and_then(|step| of(&step.act)) else { return false };
+    let mut depth = 0;
+    for step in steps.iter().filter(|step| of(&step.act) == Some(first)) {
+        match step.act {
+            Act::LockChain { .. } | Act::LockAll { .. } => depth += 1,
+            _ => depth -= 1,
+        }
+        if depth == 0 {
+            return true;
+        }
+    }
+    false
+}
+
+fn release(locks: &mut Locks, me: usize, act: &Act) {
+    match *act {
+        Act::UnlockChain { chain } => drop(model::unlock_chain(locks, me, chain)),
+        Act::UnlockAll => drop(model::unlock_all(locks, me)),
+        Act::EndWalk { write } => model::end_walk(locks, me, write),
+        Act::Mark { chain, set } => model::mark(locks, me, chain, set),
+        Act::End => locks[me] = Held::default(),
+        _ => {}
+    }
+}
+
 type Cells = [Cell; KEYS];
 type Places = [u8; 4];
 
@@ -108,7 +178,7 @@ impl<'a> Search<'a> {
         if step.perhaps {
             next.push(new);
         }
-        if self.believes(step) {
+        if self.numbers {
             new.counter = new.counter.max(step.lo);
         }
         match &step.act {
@@ -116,9 +186,7 @@ impl<'a> Search<'a> {
             // The line's number is read later.
             Act::Read { version, .. } if new.counter > *version || *version > self.highest(step) => {}
             Act::Read { version, .. } => next.push(State { counter: *version, ..new }),
-            Act::Transaction(transaction) => {
-                self.transaction(new, transaction, self.believes(step), me, next)
-            }
+            Act::Transaction(transaction) => self.transaction(new, transaction, me, next),
             &Act::Wipe { exact } => {
                 if !self.kept_by_others(state, me, None) && model::may_wipe(&new.locks, me) {
                     self.wipe(new, step, exact, next);
@@ -144,17 +212,13 @@ impl<'a> Search<'a> {
     }
 
     fn highest(&self, step: &Step) -> u32 {
-        if self.believes(step) { step.hi } else { u32::MAX }
-    }
-
-    /// Whether the numbers of a step count.
-    fn believes(&self, step: &Step) -> bool {
-        self.numbers || step.exact
+        if self.numbers { step.hi } else { u32::MAX }
     }
 
     fn key_of(&self, act: &Act) -> Option<usize> {
         match act {
-            Act::LockChain { chain, .. } if !self.history.one_chain => Some(*chain),
+            // Of the keys of this chain, the first.
+            Act::LockChain { chain, .. } => Some(*chain),
             _ => None,
         }
     }
@@ -167,7 +231,8 @@ impl<'a> Search<'a> {
                 Act::Read { key, .. } => Some(key),
                 _ => None,
             });
-            other != me && kept.is_some_and(|kept| key.is_none_or(|key| key == kept))
+            let chain = |key| self.history.chain(key);
+            other != me && kept.is_some_and(|kept| key.is_none_or(|key| chain(key) == chain(kept)))
         })
     }
 
@@ -182,8 +247,7 @@ impl<'a> Search<'a> {
             let Some(found) = new.cells[key].meet(way.need) else { continue };
             let mut after = new;
             after.cells[key] = way.leaves.unwrap_or(found);
-            let counts =
-                way.leaves.is_some() && !step.perhaps && (self.believes(step) || step.version.is_some());
+            let counts = way.leaves.is_some() && !step.perhaps && (self.numbers || step.version.is_some());
             after.counter += u32::from(counts);
             if after.counter > self.highest(step) {
                 continue;
@@ -198,10 +262,10 @@ impl<'a> Search<'a> {
     }
 
     fn wipe(&self, mut new: State, step: &Step, exact: bool, next: &mut Vec<State>) {
-        if self.believes(step) && exact && new.counter != step.lo {
+        if self.numbers && exact && new.counter != step.lo {
             return;
         }
-        new.counter += u32::from(self.believes(step));
+        new.counter += u32::from(self.numbers);
         new.cells = [Cell::Absent; KEYS];
         next.push(new);
     }
@@ -211,7 +275,9 @@ impl<'a> Search<'a> {
         let locks = &mut new.locks;
         let taken = match *act {
             Act::LockChain { chain, write, surely } => {
-                next.extend((!surely).then_some(unlocked));
+                // What it has already cannot be refused.
+                let fails = !surely && !model::has_chain(locks, me, chain, write);
+                next.extend(fails.then_some(unlocked));
                 model::lock_chain(locks, me, chain, write)
             }
             Act::UnlockChain { chain } => model::unlock_chain(locks, me, chain),
@@ -240,15 +306,10 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn transaction(
-        &self,
-        new: State,
-        transaction: &Transaction,
-        believed: bool,
-        me: usize,
-        next: &mut Vec<State>,
-    ) {
-        if self.kept_by_others(&new, me, None) || (believed && new.counter != transaction.number) {
+    fn transaction(&self, new: State, transaction: &Transaction, me: usize, next: &mut Vec<State>) {
+        if self.kept_by_others(&new, me, None)
+            || (self.numbers && (new.counter != transaction.number || transaction.miscounts))
+        {
             return;
         }
         let mut inside =
@@ -260,7 +321,7 @@ impl<'a> Search<'a> {
             let changes = overlay.changes > 0;
             if transaction.end != End::Cancelled && model::may_transact(&new.locks, me, changes) {
                 let counted = (transaction.number + overlay.changes).max(transaction.until);
-                let counter = if believed && changes { counted } else { new.counter };
+                let counter = if self.numbers && changes { counted } else { new.counter };
                 next.push(State { cells: overlay.cells, counter, ..new });
             }
             if transaction.end != End::Committed && model::may_transact(&new.locks, me, false) {

@@ -134,6 +134,23 @@ pub enum Op {
 }
 
 impl Op {
+    /// Whether its line has a version, outside of a transaction.
+    pub fn has_version(self) -> bool {
+        matches!(
+            self,
+            Op::Fetch { .. }
+                | Op::Exists { .. }
+                | Op::Parse { .. }
+                | Op::Store { .. }
+                | Op::Storev { .. }
+                | Op::Append { .. }
+                | Op::Delete { .. }
+                | Op::Callback { .. }
+                | Op::Firstkey(Some(_))
+                | Op::Nextkey(_, Some(_))
+        )
+    }
+
     /// Whether its line says that it changed something.
     pub fn changes(self) -> bool {
         match self {
@@ -206,6 +223,35 @@ impl Trace {
             || self.under_way.is_some()
             || self.lines.iter().any(|line| line.time.is_some())
     }
+
+    /// Whether it says that its numbers are versions, and a line has one.
+    fn has_exact_numbers(&self) -> bool {
+        let mut depth = 0;
+        self.exact
+            && self.lines.iter().any(|line| {
+                match line.op {
+                    Op::Start => depth += 1,
+                    Op::Commit | Op::Cancel => depth -= 1,
+                    _ => {}
+                }
+                depth == 0 && line.op.has_version()
+            })
+    }
+
+    /// Whether its process may have died in a commit, and took back numbers that others had seen.
+    pub fn died_in_a_commit(&self) -> bool {
+        let (mut depth, mut last) = (0, None);
+        for line in &self.lines {
+            match line.op {
+                Op::Start => depth += 1,
+                Op::Commit | Op::Cancel => depth -= i32::from(depth > 0),
+                _ => {}
+            }
+            last = Some(line.op);
+        }
+        let committed = matches!(last, Some(Op::Commit | Op::Cancel)) && !self.is_recorded();
+        last != Some(Op::Close) && (depth > 0 || committed || self.under_way == Some(Op::Commit))
+    }
 }
 
 impl History {
@@ -229,7 +275,7 @@ impl History {
         let first = self.traces.first().map_or(0, |trace| trace.opened);
         let same = |trace: &Trace| {
             let plain = |line: &Line| line.number == first && line.version.is_none();
-            trace.opened == first && !trace.exact && trace.lines.iter().all(plain)
+            trace.opened == first && !trace.has_exact_numbers() && trace.lines.iter().all(plain)
         };
         let timed = |trace: &Trace| trace.lines.iter().all(|line| line.time.is_some());
         let clients = first == 0 && self.traces.iter().all(timed);

@@ -172,6 +172,11 @@ pub fn touch(locks: &mut Locks, me: usize, chain: usize, write: bool) -> bool {
     free
 }
 
+/// Whether a process has a lock of a chain that another one of it adds nothing to.
+pub fn has_chain(locks: &Locks, me: usize, chain: usize, write: bool) -> bool {
+    locks[me].chain[chain] > 0 && (locks[me].chain_write[chain] || !write)
+}
+
 /// Takes the lock of a chain; whether it can.
 pub fn lock_chain(locks: &mut Locks, me: usize, chain: usize, write: bool) -> bool {
     let free = touch(locks, me, chain, write);

@@ -133,22 +133,19 @@ fn operation(random: &mut Rng, classic: bool, number: u32) -> Op {
 
 /// Whether every line stands where libtdb can have written it.
 pub fn is_documented(history: &History) -> bool {
-    // Whether a wipe alone makes equal numbers say nothing is not written.
-    let wipes = history.traces.iter().flat_map(|trace| &trace.lines).any(|line| line.op == Op::Wipe);
-    let settled = !wipes || !history.has_no_numbers();
-    settled
-        && history.traces.iter().all(|trace| {
-            let mut place = Place::default();
-            let allowed = trace.lines.iter().all(|line| place.allows(history.classic, line.op));
-            let times = trace.opened_time.into_iter().chain(trace.lines.iter().filter_map(|line| line.time));
-            let mut called = 0;
-            let clock_runs = times.into_iter().all(|(call, answer)| {
-                called = called.max(call);
-                called <= answer
-            });
-            // Where a traversal without an end ended, and with it the refusals, is not written.
-            allowed && clock_runs && !(place.refused && place.walks.contains(&false))
-        })
+    history.traces.iter().all(|trace| {
+        let mut place = Place::default();
+        let allowed = trace.lines.iter().all(|line| place.allows(history.classic, line.op));
+        let times = trace.opened_time.into_iter().chain(trace.lines.iter().filter_map(|line| line.time));
+        let mut called = 0;
+        let clock_runs = times.into_iter().all(|(call, answer)| {
+            called = called.max(call);
+            called <= answer
+        });
+        // Where a traversal without an end ended, and with it the refusals, is not written.
+        let ambiguous = place.mixed && !place.chains.is_empty();
+        allowed && clock_runs && !ambiguous && !(place.refused && place.walks.contains(&false))
+    })
 }
 
 /// What is open at a line.
@@ -162,6 +159,8 @@ struct Place {
     begins: bool,
     /// A change was refused in a traversal for reading.
     refused: bool,
+    /// A chain was locked for reading and for writing at once: which of the two an unlock gives back is not written.
+    mixed: bool,
     /// A transaction has ended and none has begun since: an end that follows may be a nested one's.
     ended: bool,
 }
@@ -195,9 +194,11 @@ impl Place {
             }
             Op::Unlockall { .. } => {
                 self.all.pop();
-                true
+                // A chain locked meanwhile is not locked afterwards; what its unlock does then is not written.
+                self.chains.is_empty()
             }
             Op::Chainlock { write, .. } | Op::ChainlockTry { write, done: true, .. } => {
+                self.mixed |= self.chains.contains(&!write);
                 self.chains.push(write);
                 (!write || !self.all.contains(&false)) && self.depth == 0
             }

@@ -5,15 +5,14 @@
 //! * `lo` and `hi`: plain numbers bound a step (R8). A line that is written once its work is done had its moment no earlier than the
 //!   number of the line before it and no later than its own: `lo <= number before`, `number after <= hi`. One that is written before
 //!   (`tdb_lockall`, unlocks, commits, the ends of traversals, `tdb_close`) has its moment at its own number or later.
-//!   In a trace that says `#v` they are believed always.
-//! * a version: a step that looked did so exactly at that number. One that changed did so at that number or before, and kept its
+//! * a version (in a trace that says `#v`, the number of each line that could have one): a step that looked did so exactly at that number. One that changed did so at that number or before, and kept its
 //!   key's chain locked until the number was the version: that is a step of its own, [`Act::Read`].
 //! * `call` and `answer`: its moment lies between them.
 //!
 //! A transaction is one step, at exactly the number of its start: nobody else changes anything until its end. The numbers inside are
 //! its own, and some tracers repeat the start's. A wipe happens at exactly its number.
 
-use crate::history::{History, Key, Line, Op, Trace, Value};
+use crate::history::{Flag, History, Key, Line, Op, Trace, Value};
 use crate::model::{Cell, Need, Ways};
 
 /// What happens in a step.
@@ -72,6 +71,8 @@ pub struct Transaction {
     pub number: u32,
     /// The number of its last line, to which a commit leads at least.
     pub until: u32,
+    /// Its numbers do not count its changes.
+    pub miscounts: bool,
     pub parts: Vec<Part>,
     pub end: End,
 }
@@ -96,6 +97,8 @@ pub enum Part {
 /// A step.
 #[derive(Clone, Debug)]
 pub struct Step {
+    /// The line that says it; of what no line says, the last one.
+    pub line: usize,
     pub act: Act,
     pub lo: u32,
     pub hi: u32,
@@ -104,8 +107,6 @@ pub struct Step {
     pub answer: u64,
     /// It may not have happened.
     pub perhaps: bool,
-    /// Its trace's numbers are exact, and believed always.
-    pub exact: bool,
 }
 
 /// A line that has no place in its trace, and why.
@@ -121,8 +122,12 @@ struct Reader<'a> {
     history: &'a History,
     trace: &'a Trace,
     steps: Vec<Step>,
-    /// The largest number that was seen.
+    /// The number that was there at the last line.
     seen: u32,
+    /// The line that is read.
+    at: usize,
+    /// Somebody died in a commit.
+    died: bool,
     /// Lines that end a traversal, by the line that began it.
     walk_ends: Vec<(usize, usize, bool)>,
     /// Locks that were taken and not released: of which chain, however it was locked, or of all for writing or not.
@@ -132,13 +137,20 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn new(history: &'a History, trace: &'a Trace) -> Self {
         let (steps, taken) = (Vec::with_capacity(trace.lines.len() + 2), Vec::new());
-        Reader { history, trace, steps, seen: trace.opened, walk_ends: Vec::new(), taken }
+        let died = history.traces.iter().any(Trace::died_in_a_commit);
+        Reader { history, trace, steps, seen: trace.opened, at: 0, died, walk_ends: Vec::new(), taken }
     }
 
     fn read(mut self) -> Result<Vec<Step>, Unreadable> {
         self.walk_ends = walks(self.trace)?;
+        if let Some((call, answer)) = self.trace.opened_time {
+            self.push(Act::Nothing, self.seen, self.seen, None);
+            let step = self.steps.last_mut().expect("it was just pushed");
+            (step.call, step.answer) = (call, answer);
+        }
         let mut at = 0;
         while at < self.trace.lines.len() {
+            self.at = at;
             if self.trace.lines[at].op == Op::Start {
                 at = self.transaction(at)?;
             } else {
@@ -157,35 +169,42 @@ impl<'a> Reader<'a> {
 
     fn push(&mut self, act: Act, lo: u32, hi: u32, line: Option<&Line>) {
         let (call, answer) = line.and_then(|line| line.time).unwrap_or((0, u64::MAX));
-        self.steps.push(Step {
-            act,
-            lo,
-            hi,
-            version: None,
-            call,
-            answer,
-            perhaps: false,
-            exact: self.trace.exact,
-        });
+        let at = |line: &Line| self.trace.lines.iter().position(|other| std::ptr::eq(other, line));
+        let line = line.and_then(at).unwrap_or(self.at);
+        self.steps.push(Step { line, act, lo, hi, version: None, call, answer, perhaps: false });
     }
 
     /// A step whose line was written afterwards.
     fn after(&mut self, act: Act, line: &Line) {
         self.push(act, self.seen, line.number, Some(line));
-        self.seen = line.number;
+        self.seen = self.was_there(line);
+    }
+
+    /// The number that was certainly there when a line was written. libtdb's tracer may have read one that was taken back.
+    fn was_there(&self, line: &Line) -> u32 {
+        let taken_back = self.died && !self.trace.is_recorded();
+        let from = self.trace.lines.iter().position(|other| std::ptr::eq(other, line)).unwrap_or(0);
+        let later = self.trace.lines[from..].iter().map(|line| line.number).min();
+        later.filter(|_| taken_back).unwrap_or(line.number)
+    }
+
+    /// The same for a line that has nothing to do with keys.
+    fn aside(&mut self, act: Act, line: &Line) {
+        self.after(act, line);
+        self.reads_number(line);
     }
 
     /// The moment when a line's number was read: with times, that was before it was answered.
     fn reads_number(&mut self, line: &Line) {
         if line.time.is_some() {
-            self.push(Act::Nothing, line.number, line.number, Some(line));
+            self.push(Act::Nothing, self.seen, line.number, Some(line));
         }
     }
 
     /// A step whose line was written before.
     fn before(&mut self, act: Act, line: &Line) {
         self.after(Act::Nothing, line);
-        self.push(act, line.number, u32::MAX, Some(line));
+        self.push(act, self.seen, u32::MAX, Some(line));
     }
 
     fn in_read_walk(&self, at: usize) -> bool {
@@ -212,11 +231,14 @@ impl<'a> Reader<'a> {
             Op::GetSeqnum(answer) => {
                 // Its answer lies between the numbers of its line and of the line before it.
                 self.push(Act::Nothing, self.seen, answer, Some(line));
-                self.push(Act::Nothing, answer, line.number, Some(line));
-                self.seen = line.number;
+                // Whoever asks may be told a number that is taken back.
+                if !self.died {
+                    self.push(Act::Nothing, answer, line.number, Some(line));
+                }
+                self.seen = self.was_there(line);
             }
             Op::TraverseStart { write } if write || self.history.classic => {
-                self.after(Act::BeginWalk { write }, line);
+                self.aside(Act::BeginWalk { write }, line);
             }
             Op::Close => {
                 if at + 1 < self.trace.lines.len() {
@@ -246,7 +268,7 @@ impl<'a> Reader<'a> {
 
     fn touch(&mut self, line: &Line, (key, ways, write): (Key, Ways, bool)) {
         let version =
-            if self.trace.exact && is_versioned(line.op) { Some(line.number) } else { line.version };
+            if self.trace.exact && line.op.has_version() { Some(line.number) } else { line.version };
         self.after(Act::Touch { key, ways, write }, line);
         let Some(version) = version else { return };
         let last = self.steps.len() - 1;
@@ -261,13 +283,13 @@ impl<'a> Reader<'a> {
             Op::Lockall { write } => {
                 self.taken.push((None, write));
                 match self.trace.is_recorded() {
-                    true => self.after(Act::LockAll { write, surely: true }, line),
+                    true => self.aside(Act::LockAll { write, surely: true }, line),
                     false => self.before(Act::LockAll { write, surely: false }, line),
                 }
             }
             Op::LockallTry { write, done: true } => {
                 self.taken.push((None, write));
-                self.after(Act::LockAll { write, surely: true }, line);
+                self.aside(Act::LockAll { write, surely: true }, line);
             }
             Op::Unlockall { write } => {
                 self.release(None, write)?;
@@ -277,7 +299,7 @@ impl<'a> Reader<'a> {
                 let chain = self.history.chain(key);
                 let surely = self.trace.is_recorded() || !matches!(line.op, Op::Chainlock { .. });
                 self.taken.push((Some(chain), false));
-                self.after(Act::LockChain { chain, write, surely }, line);
+                self.aside(Act::LockChain { chain, write, surely }, line);
             }
             Op::Chainunlock { key, .. } => {
                 let chain = self.history.chain(key);
@@ -290,7 +312,7 @@ impl<'a> Reader<'a> {
             }
             Op::LockallMark { set } => self.before(Act::Mark { chain: None, set }, line),
             // Refused locks, what found no key, traversals that take no lock, repacks.
-            _ => self.after(Act::Nothing, line),
+            _ => self.aside(Act::Nothing, line),
         }
         Ok(())
     }
@@ -311,7 +333,7 @@ impl<'a> Reader<'a> {
         if lines[start..=last].iter().any(|line| line.op == Op::Close) {
             return Err(Unreadable("a line after tdb_close".into()));
         }
-        self.push(Act::Nothing, self.seen, number, Some(&lines[start]));
+        self.push(Act::Nothing, self.seen.max(number), number, Some(&lines[start]));
         let mut parts = Vec::new();
         for (at, line) in lines.iter().enumerate().take(last + 1).skip(start + 1) {
             parts.push(match line.op {
@@ -324,7 +346,13 @@ impl<'a> Reader<'a> {
             self.inside(line.op)?;
         }
         self.push(
-            Act::Transaction(Transaction { number, until: lines[last].number, parts, end }),
+            Act::Transaction(Transaction {
+                number,
+                until: lines[last].number,
+                miscounts: !self.history.classic && miscounts(&lines[start..=last]),
+                parts,
+                end,
+            }),
             number,
             u32::MAX,
             None,
@@ -373,9 +401,17 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Which lines have a version in a trace of the exact form.
-fn is_versioned(op: Op) -> bool {
-    !matches!(op, Op::Firstkey(None) | Op::Nextkey(_, None))
+/// Whether the numbers inside a transaction do not count its changes, which today's tracer's do. Nothing is said of nested ones, and of
+/// traversals, in which changes are refused.
+fn miscounts(lines: &[Line]) -> bool {
+    let inner = |op| matches!(op, Op::Start | Op::Cancel | Op::TraverseStart { write: false });
+    let (mut least, mut wrong) = (lines[0].number, false);
+    for line in &lines[1..] {
+        least += u32::from(line.op.changes() && line.op != Op::Wipe);
+        wrong |= line.number < least;
+        least += u32::from(line.op == Op::Wipe);
+    }
+    wrong && lines.len() > 1 && !lines[1..lines.len() - 1].iter().any(|line| inner(line.op))
 }
 
 /// The key of an operation, how it can have gone, and whether its own lock is for writing.
@@ -386,12 +422,12 @@ fn touched(history: &History, op: Op, in_read_walk: bool) -> Option<(Key, Ways, 
         Op::Exists { key, there } | Op::Parse { key, there } => look(key, Need::there(there)),
         Op::Callback { key, found } => look(key, Need::Word(found)),
         Op::Firstkey(Some(key)) | Op::Nextkey(_, Some(key)) => look(key, Need::Present),
-        // In a traversal for reading changes are refused before they look.
-        Op::Store { key, done: false, .. } | Op::Delete { key, done: false } if in_read_walk => {
-            look(key, Need::Nothing)
-        }
+        // In a traversal for reading changes are refused before they look or lock. A store that replaces whatever is there fails for
+        // reasons that nobody knows.
+        Op::Store { done: false, .. } | Op::Delete { done: false, .. } if in_read_walk => None,
+        Op::Store { flag: Flag::Replace, done: false, .. } => None,
         Op::Store { key, value, flag, done } => Some((key, Ways::store(value, flag, done), true)),
-        Op::Storev { key, .. } if in_read_walk => look(key, Need::Nothing),
+        Op::Storev { .. } if in_read_walk => None,
         Op::Storev { key, value, flag } => Some((key, Ways::storev(value, flag), true)),
         Op::Delete { key, done: true } => Some((key, Ways::change(Need::Present, Cell::Absent), true)),
         Op::Delete { key, done: false } => Some((key, Ways::look(Need::Absent), true)),

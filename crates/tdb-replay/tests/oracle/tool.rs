@@ -1,5 +1,6 @@
 //! What `quorate check` and `quorate replay` say of a history, through the library entry points that they use.
 
+use history::solver::Limits;
 use tdb_replay::check::check;
 use tdb_replay::engine::Engine;
 use tdb_replay::engine::memory::Memory;
@@ -12,8 +13,8 @@ use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{self, Tolerance, source};
 use tdb_replay::verdict::Verdict;
 
-use crate::brute::can_end_with;
-use crate::history::{Beginning, History, KEYS};
+use crate::brute::{can_end_with, first_locked_out};
+use crate::history::{Beginning, History, KEYS, Op};
 use crate::write::texts;
 
 fn read(history: &History) -> Option<trace::History> {
@@ -29,6 +30,28 @@ fn question(history: &History) -> Question {
 /// The tool's verdict.
 pub fn verdict(history: &History) -> Verdict {
     read(history).map_or(Verdict::Unreadable, |read| check(&read, question(history)).verdict())
+}
+
+/// Its verdict on the same history if it may not try every order, as on a large one.
+pub fn verdict_as_large(history: &History) -> Verdict {
+    let question = Question { limits: Limits { states: 1 }, proved_up_to: 0, ..question(history) };
+    read(history).map_or(Verdict::Unreadable, |read| check(&read, question).verdict())
+}
+
+/// What is wrong with the order that the tool found: a line that cannot have its lock where it is.
+pub fn locks(history: &History) -> Result<(), String> {
+    let read = read(history).ok_or("it cannot be read")?;
+    let explained = explain(&read, Hashing::recorded(&read), question(history))
+        .map_err(|failure| format!("{failure:?}"))?;
+    let runs = history.traces.iter().any(|trace| trace.lines.iter().any(|line| line.op == Op::Callbackfn));
+    // Lines of callbacks are rows together; and what was not held as it was recorded is counted in the report.
+    if runs || !explained.merged.given_up.is_empty() || !explained.merged.unwalked.is_empty() {
+        return Ok(());
+    }
+    match first_locked_out(history, &explained.merged.ranks) {
+        None => Ok(()),
+        Some((trace, line)) => Err(format!("p{trace}: line {} has no lock in the order found", line + 2)),
+    }
 }
 
 /// The tool's verdict on the same history in files.

@@ -72,8 +72,19 @@ impl Simulation<'_> {
         }
     }
 
-    /// Something that begins or ends a lock, a transaction or a traversal.
+    /// Something that begins or ends a lock, a transaction or a traversal; or, under a lock of a chain for reading, a change
+    /// there, which makes that one for writing.
     fn scope(&mut self, me: usize, key: Key) -> Op {
+        if let Some(&(Some(held), false)) = self.processes[me].locks.last()
+            && self.random.u32(..3) == 0
+        {
+            let value = self.word();
+            let flag = [Flag::Replace, Flag::Insert][self.random.usize(..2)];
+            return match self.random.bool() {
+                true => Op::Store { key: held, value, flag, done: true },
+                false => Op::Delete { key: held, done: true },
+            };
+        }
         let write = self.random.u32(..3) > 0;
         let process = &self.processes[me];
         if let Some(&(held, write)) = process.locks.last()
