@@ -213,13 +213,17 @@ impl Writer {
         self.take_office(&base)?;
         let now = self.clock.now();
         let (outcomes, changes, noted) = self.in_image(&base, now, items)?;
-        let Some(changes) = changes else {
-            return Ok(outcomes);
-        };
-        if base.length() == 0 {
-            transaction.write(&pages::empty_image()?).map_err(not_written)?;
+        match changes {
+            Some(changes) => {
+                if base.length() == 0 {
+                    transaction.write(&pages::empty_image()?).map_err(not_written)?;
+                }
+                pages::write(&mut transaction, &changes).map_err(not_written)?;
+            }
+            None if base.is_certain() => return Ok(outcomes),
+            // What was read may not stay. It does if an empty commit after it does.
+            None => {}
         }
-        pages::write(&mut transaction, &changes).map_err(not_written)?;
         let office = self.office.take();
         let version = transaction.commit(COMMIT).map_err(not_committed)?;
         self.office = office.map(|mut office| {
@@ -231,7 +235,8 @@ impl Writer {
 
     /// A sync site that finds another version than it left has been none meanwhile, or never before.
     fn take_office(&mut self, base: &View) -> Result<(), Failed> {
-        if self.office.as_ref().is_some_and(|office| office.version == base.version()) {
+        let same = self.office.as_ref().is_some_and(|office| office.version == base.version());
+        if same && base.is_certain() {
             return Ok(());
         }
         self.office = None;
@@ -240,7 +245,9 @@ impl Writer {
         let clock = keyspace.totals().clock;
         self.clock.observe(clock);
         let timetable = Timetable::of(&keyspace)?;
-        self.office = Some(Office { version: base.version(), timetable, clock });
+        // What is not decided has no version yet; only the commit of what comes next gives it one.
+        let version = if base.is_certain() { base.version() } else { Version::NONE };
+        self.office = Some(Office { version, timetable, clock });
         Ok(())
     }
 
@@ -313,5 +320,105 @@ fn not_committed(error: CommitError) -> Failed {
         CommitError::Failed(WriteError::NotSyncSite { sync_site }) => Failed::NotHere(sync_site),
         CommitError::Failed(error) => Failed::Undone(error.to_string()),
         CommitError::Undecided { .. } => Failed::Undecided(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+#[path = "../../ubik/tests/shared/gate.rs"]
+mod gate;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::sync::mpsc::channel;
+
+    use kv::{Body, Step};
+    use rx::security::NullSecurity;
+    use rx::{Port, PortConfig};
+    use ubik::addresses::Addresses;
+    use ubik::locks::Held;
+    use ubik::over_rx::{RxTransport, Services};
+    use ubik::site::Config;
+    use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerKind};
+    use ubik_proto::profile::Profile;
+
+    use super::gate::GatedStore;
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// The writer of a cell of one.
+    fn writer(store: &GatedStore) -> Writer {
+        let member = Member { address: 1, kind: ServerKind::Voter, dialect: Dialect::Quorate };
+        let cell = Cell::new(vec![member], 1).unwrap();
+        let (me, profile) = (cell.me(), Profile::brisk());
+        let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let port = Arc::new(Port::open(any, PortConfig::default()).unwrap());
+        let addresses = Arc::new(Addresses::new([(me, port.local_addr().unwrap())].into(), vec![1]));
+        let (services, security) = (Services::STOCK, Arc::new(NullSecurity));
+        let transport = RxTransport::new(
+            port.clone(),
+            services,
+            cell.clone(),
+            addresses.clone(),
+            security.clone(),
+            &profile,
+        );
+        let config = Config { cell, profile, cache_pages: 20, bootstrap: false };
+        let server = Server::start(config, Arc::new(store.clone()), Arc::new(transport)).unwrap();
+        let peers = Peers::new(port.dialer(), addresses, services.application, security);
+        Writer {
+            server: Arc::new(server),
+            me,
+            queue: Arc::default(),
+            peers: Arc::new(peers),
+            clock: Arc::new(CellClock::new()),
+            quota: 1 << 30,
+            patience: PATIENCE,
+            image: OpenImage::new(),
+            office: None,
+        }
+    }
+
+    fn item(text: &str) -> Item {
+        let words = text.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        let protocol = resp::Version::Resp3;
+        let step = Step { database: 0, body: Body::Command(words), watched: Vec::new(), protocol };
+        Item::new(step, Box::new(|_| {}), None)
+    }
+
+    /// S5, U34, U35: what a step read over a commit that is not decided may not stay, so a step that changed nothing is answered
+    /// only when a commit after that one is decided. (It was answered at once.)
+    #[test]
+    fn a_step_that_changes_nothing_waits_for_what_it_read() {
+        let store = GatedStore::default();
+        let mut writer = writer(&store);
+        while writer.carry_out_here(&[item("set k 1")]).is_err() {
+            std::thread::yield_now();
+        }
+        let closed = store.close();
+        let server = writer.server.clone();
+        let mut other = server.begin_write(PATIENCE).unwrap();
+        let mut byte = [0];
+        other.read(&mut byte).unwrap();
+        other.seek(0);
+        other.write(&byte).unwrap();
+        let pending = other.submit();
+        store.await_sync();
+        std::thread::scope(|scope| {
+            let (answered, answer) = channel();
+            scope.spawn(move || answered.send(writer.carry_out_here(&[item("set k 2 nx")]).is_ok()));
+            let waiting = || {
+                let held = &mut Held::thread_entry();
+                server.site().with_replica(held, |replica| replica.role().map_or(0, |role| role.waiting()))
+            };
+            while waiting() == 0 {
+                assert!(answer.try_recv().is_err(), "answered before the commit below it was decided");
+                std::thread::yield_now();
+            }
+            drop(closed);
+            assert!(answer.recv().unwrap());
+        });
+        pending.wait(PATIENCE).unwrap();
     }
 }

@@ -299,13 +299,14 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Completes the transaction and lets the next writer begin; what becomes of it [`Submitted::wait`] tells.
+    /// Completes the transaction and lets the next writer begin, without waiting for anything; what becomes of it
+    /// [`Submitted::wait`] tells.
     pub fn submit(mut self) -> Submitted {
         let (turn, overlay) =
             self.open.take().expect("submit takes the transaction, so this is the first time");
         let mut held = Held::thread_entry();
         let effects = turn.shared.site.commit(&mut held, turn.client, overlay.finish());
-        turn.shared.carry_out(&mut held, effects);
+        turn.shared.carry_out_aside(&mut held, effects);
         Submitted(turn)
     }
 

@@ -308,9 +308,9 @@ impl Shared {
         }
     }
 
-    /// As [`Shared::carry_out`], for threads that have others waiting: those that carry a peer's calls, the next of which may be
+    /// As [`Shared::carry_out`], for threads that have other things to do than to wait for the disk: an application's, and those that carry a peer's calls, the next of which may be
     /// the commit that this server's disk is to do as well.
-    fn carry_out_aside(&self, held: &mut Held<'_, Nothing>, effects: Vec<Effect>) {
+    pub(crate) fn carry_out_aside(&self, held: &mut Held<'_, Nothing>, effects: Vec<Effect>) {
         if let Some(work) = self.carry_out_but_disk(held, effects) {
             // The receiver lives as long as its thread, which ends only when the server stops.
             let _ = self.disk.send(work);

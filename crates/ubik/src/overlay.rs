@@ -20,11 +20,13 @@ use crate::snapshot::{Changed, Snapshot};
 pub struct View {
     base: Snapshot,
     pending: Vec<Arc<Changed>>,
+    certain: bool,
 }
 
 impl From<Snapshot> for View {
+    /// What readers see.
     fn from(base: Snapshot) -> Self {
-        View { base, pending: Vec::new() }
+        View { base, pending: Vec::new(), certain: true }
     }
 }
 
@@ -32,7 +34,19 @@ impl View {
     /// This view with `later` changes over it.
     pub(crate) fn with(mut self, later: Arc<Changed>) -> Self {
         self.pending.push(later);
+        self.certain = false;
         self
+    }
+
+    /// What is here and not shown to readers, since it may not stay.
+    pub(crate) fn undecided(base: Snapshot) -> Self {
+        View { certain: false, ..View::from(base) }
+    }
+
+    /// Whether all of it is decided. What was read of any other view may never have been: nobody may be told of it before a
+    /// transaction that was made over it, be it one without changes, is committed.
+    pub fn is_certain(&self) -> bool {
+        self.certain
     }
 
     /// The version at the bottom: what is pending has none yet.

@@ -113,6 +113,11 @@ impl SyncSite {
         self.writer.is_some() || self.commit.is_some() || self.group.is_some()
     }
 
+    /// How many complete transactions wait for the commit that is under way.
+    pub fn waiting(&self) -> usize {
+        self.group.as_ref().map_or(0, |group| group.clients.len())
+    }
+
     pub(crate) fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let leases = self.leases_until.map(|until| until + Duration::from_micros(1));
         let again = self.begin_again.values().map(Beginner::deadline).min();

@@ -411,6 +411,7 @@ fn writers_go_on_while_a_commit_is_under_way() {
         let mut bytes = [0; 4];
         transaction.read(&mut bytes).unwrap();
         assert_eq!(bytes.iter().filter(|&&byte| byte == b'1').count(), usize::from(nth) - 1);
+        assert_eq!(transaction.base().is_certain(), nth == 1, "whether something is undecided");
         transaction.seek(u64::from(nth) - 1);
         transaction.write(b"1").unwrap();
         submitted.push(transaction.submit());

@@ -2,6 +2,7 @@
 
 use ubik_proto::recovery::Busy;
 use ubik_proto::remote::{MAX_GROUP_BYTES, MAX_TRANSACTION_BYTES};
+use ubik_proto::version::Version;
 
 use super::{PATIENT_TRANSFERS, SyncSite};
 use crate::effect::{ClientEvent, ClientId, Effect, WriteError};
@@ -20,10 +21,11 @@ impl SyncSite {
     }
 
     /// What the next writer begins with: what is here, and all that will have been committed before it.
-    fn next_view(&self, tail: Snapshot) -> View {
+    fn next_view(&self, visible: Option<Version>, tail: Snapshot) -> View {
         let under_way = self.commit.as_ref().filter(|commit| !commit.labels).map(|commit| &commit.pages);
         let waiting = self.group.as_ref().map(|group| &group.pages);
-        under_way.into_iter().chain(waiting).cloned().fold(View::from(tail), View::with)
+        let here = if visible == Some(tail.version()) { View::from(tail) } else { View::undecided(tail) };
+        under_way.into_iter().chain(waiting).cloned().fold(here, View::with)
     }
 }
 
@@ -74,7 +76,7 @@ impl Replica {
             return false;
         };
         role.writer = Some(client);
-        let view = role.next_view(self.database.tail());
+        let view = role.next_view(self.database.visible_version(), self.database.tail());
         cx.tell(client, ClientEvent::WriteBegun(view));
         true
     }
