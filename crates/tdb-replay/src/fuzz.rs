@@ -3,8 +3,11 @@
 //! Owns the properties that hold of any bytes: they are refused with an error or read; what was read can be counted,
 //! cut and printed; what is printed reads back as the same; and an order is found, or not, without a panic.
 
+use std::io::Read;
+
 use history::solver::Limits;
 use tdb_trace::Call;
+use tdb_trace::packed::{PackedText, with_records};
 use tdb_trace::print::line;
 
 use crate::check::check;
@@ -59,6 +62,22 @@ pub fn trace(bytes: &[u8]) {
     // Only today's dialect is printed, and lines that do not tell are read as classic.
     if history.dialect == Dialect::Today && again.dialect == Dialect::Today {
         assert_eq!(print(&again), printed);
+    }
+}
+
+/// Bytes as the records of a packed trace, whole, cut short and with a ring that was never written: read to the end or
+/// refused, in text that is no longer than hexadecimal makes it, and that text is a trace or is refused.
+pub fn packed(bytes: &[u8]) {
+    for (ring, head) in [(64, bytes.len()), (64, bytes.len() / 2), (128, bytes.len() + 32)] {
+        let file = with_records(ring, head as u64, bytes);
+        let mut text = Vec::new();
+        let read = PackedText::new(&*file).and_then(|mut packed| packed.read_to_end(&mut text));
+        if let Err(error) = &read {
+            assert!(error.to_string().starts_with("damaged packed trace: "), "{error}");
+        }
+        // A record of a few bytes has a line of a few words.
+        assert!(text.len() <= 200 * (bytes.len() + usize::from(ring)), "{} bytes of text", text.len());
+        trace(&text);
     }
 }
 

@@ -31,3 +31,13 @@ fn the_corpus_and_its_neighbours_are_read_or_refused() {
     }
     assert!(files >= 6, "only {files} files in the corpus");
 }
+
+/// R2: the same for bytes that are said to be records of a packed trace: random ones, most of them small.
+#[test]
+fn bytes_of_a_packed_trace_are_read_or_refused() {
+    let mut random = fastrand::Rng::with_seed(testbed::seed("packed"));
+    for length in 0..400 {
+        let bytes: Vec<u8> = (0..length).map(|_| random.u8(..) >> random.u8(..8)).collect();
+        tdb_replay::fuzz::packed(&bytes);
+    }
+}

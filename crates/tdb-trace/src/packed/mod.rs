@@ -31,3 +31,20 @@ const HEAD_AT: usize = 16;
 const DRAINED_AT: usize = 24;
 /// Where the end of a record stands that says what is under way, if that is beyond the head.
 const ANNOUNCED_AT: usize = 32;
+
+/// A packed trace with an empty ring of `ring` bytes, whose records are these bytes, `head` of them being said to be there.
+/// For tests: whatever the bytes, [`PackedText`] reads them or refuses them.
+#[doc(hidden)]
+pub fn with_records(ring: u16, head: u64, records: &[u8]) -> Vec<u8> {
+    let mut file = vec![0; PAGE + usize::from(ring)];
+    file[..MAGIC.len()].copy_from_slice(&MAGIC);
+    file[LAYOUT_AT..][..4].copy_from_slice(&LAYOUT.to_le_bytes());
+    file[RING_AT..][..4].copy_from_slice(&u32::from(ring).to_le_bytes());
+    for at in [HEAD_AT, DRAINED_AT] {
+        file[at..][..8].copy_from_slice(&head.to_le_bytes());
+    }
+    let announced = head.saturating_add(u64::from(ring) / 2);
+    file[ANNOUNCED_AT..][..8].copy_from_slice(&announced.to_le_bytes());
+    file.extend_from_slice(records);
+    file
+}
