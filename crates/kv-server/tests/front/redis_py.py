@@ -40,7 +40,12 @@ def transactions(client):
             raise AssertionError("the key was changed")
         except redis.WatchError:
             pass
-    assert client.transaction(lambda pipe: pipe.incr("p"), "p") == [10]
+
+    def increment(pipeline):
+        pipeline.multi()
+        pipeline.incr("p")
+
+    assert client.transaction(increment, "p") == [10]
 
 
 def messages(client):

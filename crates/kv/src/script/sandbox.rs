@@ -173,10 +173,16 @@ fn guard(lua: &Lua, globals: &Table) -> mlua::Result<Function> {
     prepare.call(globals)
 }
 
+/// `xpcall` is `pcall`, then the handler. Lua's own runs the handler where the error is raised; for the end of the time
+/// that is inside the hook, where no hook runs, and a handler that loops would never end.
 const GUARD: &str = r#"
-local globals = ...
-local pcall, error, setmetatable, tostring = pcall, error, setmetatable, tostring
+local pcall, error, setmetatable, tostring, select = pcall, error, setmetatable, tostring, select
+local function handled(handler, fine, ...)
+    if fine then return true, ... end
+    return false, select(2, pcall(handler, ...))
+end
 return function(globals)
+    globals.xpcall = function(f, handler) return handled(handler, pcall(f)) end
     setmetatable(globals, {
         __index = function(_, name)
             error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
