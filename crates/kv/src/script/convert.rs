@@ -65,7 +65,7 @@ fn write(
     }
     match value {
         Value::String(text) => reply.string(&text.as_bytes()),
-        Value::Integer(number) => reply.integer(*number as i64),
+        Value::Integer(number) => reply.integer(*number),
         Value::Number(number) => reply.integer(*number as i64),
         Value::Boolean(true) => reply.integer(1),
         Value::Table(table) => return write_table(table, reply, depth, values, most),

@@ -366,7 +366,8 @@ mod tests {
     /// S20: patterns mean what they mean to Lua: the cases are of its manual, and were compared with its interpreter.
     #[test]
     fn patterns_mean_what_they_mean_to_lua() {
-        let cases: [(&str, &str, Option<(usize, usize)>); 24] = [
+        type Case = (&'static str, &'static str, Option<(usize, usize)>);
+        let cases: [Case; 24] = [
             ("hello", "l+", Some((2, 4))),
             ("hello", "^l", None),
             ("hello", "o$", Some((4, 5))),
