@@ -121,6 +121,7 @@ fn quorate() -> PathBuf {
 
 fn start_ours(lab: &mut Lab, node: usize) {
     let arguments = [
+        "afs",
         "serve",
         "--stand",
         "--database",
@@ -284,7 +285,8 @@ fn large() -> Figures {
     let mut lab = Lab::new(3, &[], false).expect("namespaces");
     put_large(&lab.nodes[0]);
     std::fs::copy(lab.nodes[0].path("var/db/prdb.DB0"), lab.nodes[1].path("var/db/prdb.DB0")).expect("room");
-    let arguments = ["serve", "--stand", "--database", "prdb", "--no-auth", "--registers-at", REGISTERS_AT];
+    let arguments =
+        ["afs", "serve", "--stand", "--database", "prdb", "--no-auth", "--registers-at", REGISTERS_AT];
     let arguments =
         [&arguments[..], &["--cache-pages", "1000", "--ours", "all", "--timing", "brisk"]].concat();
     let begun = Instant::now();

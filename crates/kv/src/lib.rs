@@ -7,10 +7,11 @@
 //!
 //! * [`step`]: what the front end hands over, and to whom; [`carry_out`](mod@carry_out): how one is carried out
 //! * [`command`]: the table of commands, and what each does
+//! * `script`: commands that are programs, with the feature `scripts`
 //! * [`keyspace`]: keys, their expiry and revisions, within one transaction
 //! * [`entry`], [`fields`]: what a record holds
 //! * [`records`]: the records themselves; [`image`]: those of a TDB image
-//! * [`memory`]: a store in one process's memory
+//! * [`memory`]: a store in one process's memory; [`status`]: what a store is at present
 //! * `number`, [`pattern`]: texts that commands read
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,9 @@ pub mod memory;
 mod number;
 pub mod pattern;
 pub mod records;
+#[cfg(feature = "scripts")]
+pub mod script;
+pub mod status;
 pub mod step;
 
 pub use carry_out::{carry_out, read};
@@ -34,4 +38,5 @@ pub use image::{Image, View};
 pub use keyspace::{Clocks, Keyspace};
 pub use memory::Memory;
 pub use records::Records;
+pub use status::{Standing, Status};
 pub use step::{Body, Done, Step, StepError, Store, Watched};

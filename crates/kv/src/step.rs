@@ -6,6 +6,8 @@
 
 use resp::Version;
 
+use crate::status::Status;
+
 /// One command, or the commands between MULTI and EXEC: one atomic step, the reads in it included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -85,4 +87,9 @@ pub trait Store: Send + Sync {
 
     /// How many databases there are: SELECT takes numbers below it.
     fn databases(&self) -> usize;
+
+    /// What this store is at present; that of a single process unless it says otherwise. It does not block.
+    fn status(&self) -> Status {
+        Status::default()
+    }
 }

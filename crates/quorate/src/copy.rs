@@ -20,8 +20,8 @@ use ubik_proto::messages::VoteCall;
 use ubik_proto::version::Version;
 
 use crate::Outcome;
+use crate::afs::serve::cell::parse_database;
 use crate::failure::Failure;
-use crate::serve::cell::parse_database;
 
 /// Copy a database from a running server, OpenAFS's or ours, as a file that a server can start with.
 ///

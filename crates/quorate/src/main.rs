@@ -6,12 +6,14 @@
 //! * [`stat`], [`check`], [`order`], [`reduce`], [`slice`](mod@slice), [`generate`]: traces counted, explained, put in order, cut,
 //!   made up.
 //! * [`clients`]: histories of other stores' clients; [`picture`]: a history drawn around its contradiction.
-//! * [`serve`]: replicas of databases; [`status`]: what a database server is and knows; [`copy`]: its database as a file.
+//! * [`serve`]: a server of the service; [`service`]: its keys, locks and passwords.
+//! * [`afs`]: replicas of databases of AFS; [`status`]: what a database server is and knows; [`copy`]: its database as a file.
 //! * [`rx`]: questions to Rx servers, and measurements.
 //! * [`tdb`]: tools for TDB files; [`shell_support`]: completions and man pages.
 //! * [`unfinished`]: what must not be left half-made.
 #![forbid(unsafe_code)]
 
+mod afs;
 mod check;
 mod clients;
 mod copy;
@@ -24,6 +26,7 @@ mod reduce;
 mod replay;
 mod rx;
 mod serve;
+mod service;
 mod shell_support;
 mod slice;
 mod stat;
@@ -31,6 +34,7 @@ mod status;
 mod tdb;
 mod unfinished;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -56,10 +60,19 @@ enum Command {
     Slice(slice::Arguments),
     Generate(generate::Arguments),
     Serve(serve::Arguments),
+    Get(service::keys::Get),
+    Set(service::keys::Set),
+    Delete(service::keys::Delete),
+    List(service::keys::List),
+    Lock(service::lock::Arguments),
+    HashPassword(service::password::Arguments),
     Status(status::Arguments),
     Copy(copy::Arguments),
     Completions(shell_support::Completions),
     Man(shell_support::Man),
+    /// Take part in cells of OpenAFS's database servers.
+    #[command(subcommand)]
+    Afs(afs::Command),
     /// Tools for TDB files: dump, restore, backup, check, repack, rescue, keys, info, shell.
     #[command(subcommand)]
     Tdb(tdb::Command),
@@ -69,7 +82,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let outcome = match Arguments::parse_from(with_old_spellings(std::env::args_os().collect())).command {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Stat(arguments) => stat::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
@@ -79,6 +92,16 @@ fn main() -> ExitCode {
         Command::Slice(arguments) => slice::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Get(arguments) => service::keys::get(&arguments),
+        Command::Set(arguments) => service::keys::set(&arguments),
+        Command::Delete(arguments) => service::keys::delete(&arguments),
+        Command::List(arguments) => service::keys::list(&arguments),
+        Command::Lock(arguments) => match service::lock::run(&arguments) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
+        Command::HashPassword(arguments) => service::password::run(&arguments),
+        Command::Afs(command) => afs::run(&command),
         Command::Status(arguments) => status::run(&arguments),
         Command::Copy(arguments) => copy::run(&arguments),
         Command::Completions(arguments) => arguments.run(),
@@ -90,6 +113,19 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// `quorate serve --database ...` is what `quorate afs serve` was called until the service took the name.
+fn with_old_spellings(mut words: Vec<OsString>) -> Vec<OsString> {
+    let is_database =
+        |word: &OsString| word == "--database" || word.as_encoded_bytes().starts_with(b"--database=");
+    if words.get(1).is_some_and(|word| word == "serve") && words.iter().any(is_database) {
+        failure::note(
+            "`quorate serve --database` is now `quorate afs serve --database`; the old form goes with the next release",
+        );
+        words.insert(1, "afs".into());
+    }
+    words
 }
 
 /// What a subcommand comes to.

@@ -1,232 +1,300 @@
-//! `quorate serve` and `quorate status` as processes: what they refuse and why, one server that serves, a clean end.
+//! `quorate serve` as a process, with the tools that speak to it: what it refuses, what it keeps, how it ends.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
-use rx::security::NullSecurity;
-use rx::{Port, PortConfig};
 use tempfile::TempDir;
-use ubik::client::{Client, Patience};
-use ubik::over_rx::Services;
 
-const ADDRESS: &str = "127.0.77.201";
-
-/// A configuration directory with these files, in a folder that is also the databases'.
-fn folder(files: &[(&str, &[u8])]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, content) in files {
-        fs::write(folder.path().join(name), content).unwrap();
-    }
-    folder
-}
-
-fn one_server() -> TempDir {
-    folder(&[("ThisCell", b"one.cell\n"), ("CellServDB", format!(">one.cell\n{ADDRESS}\n").as_bytes())])
-}
-
-fn serve(folder: &Path, arguments: &[&str]) -> Command {
+fn quorate(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-    let folder = folder.display().to_string();
-    command.args(["serve", "--config-dir", &folder, "--database-dir", &folder]).args(arguments);
+    command.args(arguments);
     command
 }
 
-fn refused(folder: &TempDir, arguments: &[&str]) -> (i32, String) {
-    let Output { status, stderr, .. } = serve(folder.path(), arguments).output().unwrap();
-    (status.code().unwrap(), String::from_utf8(stderr).unwrap())
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// S14: every bad file and argument is refused with what, where and what to do, before anything is started.
-#[test]
-fn what_is_wrong_is_said_with_its_place_and_remedy() {
-    let plain = &["--database", "prdb", "--no-auth"];
-    let list = |text: &str| folder(&[("ThisCell", b"one.cell\n"), ("CellServDB", text.as_bytes())]);
-    let cases: [(TempDir, &[&str], i32, &str); 12] = [
-        (folder(&[]), plain, 2, "ThisCell: No such file"),
-        (folder(&[("ThisCell", b"one.cell\n")]), plain, 2, "CellServDB: No such file"),
-        (list(">one.cell\n127.0.0\n"), plain, 2, "CellServDB:2: \"127.0.0\" is no server"),
-        (list(">other\n127.0.0.1\n"), plain, 2, "add a line `>one.cell`"),
-        (list(">one.cell\n10.99.0.9\n"), plain, 2, "is this machine's; add it there"),
-        (list(">one.cell\n127.0.77.1\n127.0.77.2\n"), plain, 2, "say which with --address"),
-        (
-            list(&format!(">one.cell\n{ADDRESS}\n{ADDRESS}\n")),
-            &["--database", "prdb", "--no-auth", "--address", ADDRESS],
-            2,
-            "is listed twice",
-        ),
-        (one_server(), &["--database", "prdb"], 2, "serve without keys by --no-auth"),
-        (one_server(), &["--database", "nothing", "--no-auth"], 2, "give prdb, vldb, budb, or NAME:PORT"),
-        (
-            one_server(),
-            &["--database", "prdb", "--no-auth", "--ours", "10.0.0.1"],
-            2,
-            "CellServDB lists no server of that address",
-        ),
-        (
-            list(&format!(">one.cell\n{ADDRESS}\n10.99.0.9\n")),
-            &["--database", "prdb", "--no-auth", "--timing", "brisk"],
-            2,
-            "10.99.0.9 is OpenAFS's",
-        ),
-        (
-            list(&format!(">one.cell\n{ADDRESS}\n10.99.0.9\n")),
-            &["--database", "prdb", "--database", "more:7002", "--no-auth"],
-            2,
-            "where OpenAFS's servers cannot find it",
-        ),
-    ];
-    for (folder, arguments, code, words) in cases {
-        let (found, message) = refused(&folder, arguments);
-        assert!(found == code && message.contains(words), "{found} {message:?}, not {code} {words:?}");
+/// A running server, which is killed when the test ends.
+struct Running {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    address: String,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Running {
+        let mut child = quorate(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut running = Running { child, log, address: String::new() };
+        let line = running.wait_for("clients connect to ");
+        running.address = line.split(' ').next_back().unwrap().trim_matches('"').to_owned();
+        running
     }
-    let torn = one_server();
-    let keys = torn.path().join("KeyFileExt");
-    fs::write(&keys, [0, 0, 0, 1, 0]).unwrap();
-    fs::set_permissions(&keys, fs::Permissions::from_mode(0o644)).unwrap();
-    let (code, message) = refused(&torn, &["--database", "prdb"]);
-    assert!(code == 2 && message.contains("any user can read"), "{message}");
-    fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
-    let (code, message) = refused(&torn, &["--database", "prdb"]);
-    assert!(code == 2 && message.contains("ends within key 1"), "{message}");
-    let other = one_server();
-    fs::write(other.path().join("prdb.DB0"), "no database at all, but some text").unwrap();
-    let (code, message) = refused(&other, plain);
-    assert!(code == 3 && message.contains("prdb.DB0"), "{message}");
-    let taken = UdpSocket::bind((ADDRESS, 0)).unwrap();
-    let database = format!("table:{}", taken.local_addr().unwrap().port());
-    let (code, message) = refused(&one_server(), &["--database", &database, "--no-auth"]);
-    assert!(code == 3 && message.contains("is another server running there?"), "{message}");
-}
 
-struct Running(Child);
+    fn alone(data: &Path) -> Running {
+        let data = data.display().to_string();
+        Running::start(&["serve", "--data", &data, "--listen", "127.0.0.1:0", "--page", "127.0.0.1:0"])
+    }
+
+    /// The next line of the log with these words.
+    fn wait_for(&mut self, words: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "the log ended without {words:?}:\n{seen}");
+            if line.contains(words) {
+                return line.trim_end().to_owned();
+            }
+            seen.push_str(&line);
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Runs a tool of ours against it.
+    fn tool(&self, arguments: &[&str]) -> Output {
+        quorate(arguments).env("QUORATE_SERVER", &self.address).output().unwrap()
+    }
+
+    fn answers(&self, arguments: &[&str]) -> String {
+        let output = self.tool(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
-fn status(port: u16, nth: u16) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-    command.args(["status", ADDRESS, &port.to_string(), "--json", "--patience-secs", "1"]);
-    command.args(["--nth", &nth.to_string()]).output().unwrap()
-}
-
-/// S9, U24, U40, U57: three databases in one process, two of them on one port; the only server of a cell serves at once, tells all
-/// its addresses, says how it is, and ends at SIGTERM with everything written.
+/// S2, S14: every bad configuration is refused before anything is started, with the line or key, what is wrong, and what to do.
 #[test]
-fn a_single_server_serves_says_so_and_ends_cleanly() {
-    let folder = one_server();
-    let free = || UdpSocket::bind((ADDRESS, 0)).unwrap().local_addr().unwrap().port();
-    let ports = [free(), free()];
-    let served = [(ports[0], 0, "one"), (ports[1], 0, "two"), (ports[1], 1, "three")];
-    let mut arguments = vec!["--no-auth", "--registers-at", "0", "--address", ADDRESS];
-    arguments.extend(["--other-address", "127.0.77.202"]);
-    let databases = served.map(|(port, _, name)| format!("{name}:{port}"));
-    databases.iter().for_each(|database| arguments.extend(["--database", database]));
-    let silent = status(ports[0], 0);
-    assert_eq!(silent.status.code(), Some(4), "nobody is there yet");
-    let mut running = Running(serve(folder.path(), &arguments).stderr(Stdio::piped()).spawn().unwrap());
-    for (index, (port, nth, _)) in served.into_iter().enumerate() {
-        let local = Arc::new(Port::open("127.0.0.1:0".parse().unwrap(), PortConfig::default()).unwrap());
-        let server: SocketAddr = format!("{ADDRESS}:{port}").parse().unwrap();
-        let patience = Patience { silence: Duration::from_secs(1), ..Patience::default() };
-        let Services { vote, application, .. } = Services::nth(nth);
-        let client =
-            Client::new(local, vec![server], application, Arc::new(NullSecurity), patience).with_votes(vote);
-        client.write_register(3, 33 + index as u64).unwrap();
-        let told = status(port, nth);
-        let json: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
-        assert!(told.status.success() && json["is_sync_site"] == true, "{json:#}");
+fn bad_configurations_are_refused_with_place_and_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quorate.toml");
+    let cases = [
+        ("", ":1: missing field `data`"),
+        ("data = \"d\"\n[clients]\nlisen = []\n", ":3: unknown key `lisen`; did you mean `listen`?"),
+        ("data = \"d\"\nfrobnicate = 1\n", ":2: unknown key `frobnicate`, expected one of"),
+        ("data = \"d\"\ndatabases = \"two\"\n", ":2: invalid type"),
+        ("data = \"d\"\n[clients\n", ":2: "),
+        ("data = \"d\"\ndatabases = 0\n", "databases = 0 is out of range"),
+        ("data = \"d\"\n[clients]\nlisten = []\n", "nobody could connect"),
+        ("data = \"d\"\n[clients]\nlisten = [\"localhost\"]\n", ":3: "),
+        ("data = \"d\"\n[clients]\nlisten-tls = [\"127.0.0.1:0\"]\n", "add tls.certificate"),
+        (
+            "data = \"d\"\n[limits]\nrequest-bytes = 1\n",
+            "limits.request-bytes = 1 is out of range: at least 1024",
+        ),
+        ("data = \"d\"\n[limits]\nidle-timeout-secs = 999999999999\n", "out of range"),
+        ("data = \"d\"\n[log]\nlevel = \"inof\"\n", ":3: unknown value `inof`; did you mean `info`?"),
+        ("data = \"d\"\n[users.alice]\npassword = \"x\"\n", ":4: "),
+        (
+            "data = \"d\"\n[cell]\nserver = \"x\"\nservers = { a = \"127.0.0.1:7000\" }\n",
+            "is not among cell.servers (a)",
+        ),
+        (
+            "data = \"d\"\n[cell]\nserver = \"a\"\nservers = { a = \"127.0.0.1:7000\", b = \"127.0.0.1:7001\" }\n",
+            "a and b have the same address",
+        ),
+        ("data = \"d\"\n[cell]\nserver = \"a\"\nservers = { a = \"10.0.0.1:7000\" }\n", "give cell.key-file"),
+    ];
+    for (config, words) in cases {
+        fs::write(&path, config).unwrap();
+        let output = quorate(&["serve", "--check", "--config"]).arg(&path).output().unwrap();
+        let said = text(&output.stderr);
+        let place = format!("{}:", path.display());
+        let is_placed = said.contains(&place) && said.contains(words) && said.lines().count() == 1;
+        // A missing field is said of the table, not of a line.
+        let is_placed =
+            is_placed || (words.contains("missing field") && said.contains("missing field `data`"));
+        let named = config.contains("password")
+            && said.contains("unknown key `password`; did you mean `password-hash`?");
+        assert!(output.status.code() == Some(2) && (is_placed || named), "{config:?}: {said}");
     }
-    let copied = folder.path().join("copy");
-    let copy = |nth: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-        let database = format!("any:{}", ports[1]);
-        command.args(["copy", ADDRESS, &database, "--nth", nth, "--no-auth", "--from", ADDRESS]);
-        command.arg(&copied).output().unwrap()
-    };
-    let Output { status, stdout, stderr } = copy("1");
-    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
-    assert!(String::from_utf8_lossy(&stdout).contains(": version "));
-    let again = copy("1");
-    assert!(again.status.code() == Some(2) && String::from_utf8_lossy(&again.stderr).contains("exists"));
-    let id = running.0.id().to_string();
-    assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
-    assert_eq!(running.0.wait().unwrap().code(), Some(0));
-    for (index, (.., name)) in served.into_iter().enumerate() {
-        let bytes = fs::read(folder.path().join(format!("{name}.DB0"))).unwrap();
-        assert_eq!(bytes[64 + 24..64 + 32], (33 + index as u64).to_be_bytes());
-        if name == "three" {
-            assert_eq!(fs::read(&copied).unwrap(), bytes, "the copy is the database, label and all");
-        }
-    }
-}
-
-/// A key file with one AES-128 key of this version, that only its owner can read.
-fn write_keys(path: &Path, version: u32) {
-    let words = [1, 16, 2, version, 17, 16];
-    let mut bytes: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
-    bytes.extend([7; 16]);
-    fs::write(path, bytes).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-/// Waits until the log holds these words.
-fn await_log(running: &mut Running, log: &Path, words: &str) {
-    loop {
-        let said = fs::read_to_string(log).unwrap_or_default();
-        if said.contains(words) {
-            return;
-        }
-        assert!(running.0.try_wait().unwrap().is_none(), "the server ended: {said}");
-        // Nothing tells when another process writes.
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn signal(running: &Running, name: &str) {
-    let id = running.0.id().to_string();
-    assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
-}
-
-/// U54, U56, X12: SIGHUP reads keys and the list of servers again and opens the log file anew; bad files change nothing, and
-/// the server goes on. A server of OpenAFS's databases says that it never stands. (SIGHUP killed it once.)
-#[test]
-fn a_server_rereads_its_files_and_says_what_it_is() {
-    let folder = one_server();
-    let file = |name: &str| folder.path().join(name);
-    let (keys, log) = (file("KeyFileExt"), file("log"));
-    write_keys(&keys, 1);
-    let database = format!("prdb:{}", UdpSocket::bind((ADDRESS, 0)).unwrap().local_addr().unwrap().port());
-    let log_argument = log.display().to_string();
-    let mut command = serve(folder.path(), &["--database", &database, "--log-file", &log_argument]);
-    let mut running = Running(command.spawn().unwrap());
-    await_log(&mut running, &log, "it never stands for sync site");
-    write_keys(&keys, 2);
-    fs::write(file("CellServDB"), format!(">one.cell\n{ADDRESS}\n10.0.0.9\n")).unwrap();
-    fs::rename(&log, file("log.old")).unwrap();
-    signal(&running, "HUP");
-    await_log(&mut running, &log, "this server presents key version 2");
-    await_log(&mut running, &log, "CellServDB lists 10.0.0.9, 127.0.77.201 now; this server keeps the list");
-    let year = fs::read_to_string(&log).unwrap().split('-').next().unwrap().parse::<u32>().unwrap();
-    assert!(year >= 2026, "times are readable");
-    fs::write(&keys, [0, 0, 0, 1, 0]).unwrap();
-    fs::write(file("CellServDB"), ">other\n").unwrap();
-    signal(&running, "HUP");
-    await_log(
-        &mut running,
-        &log,
-        "ends within key 1; it may be damaged, or no KeyFileExt at all; the keys that were read before stay in use",
+    let missing = quorate(&["serve", "--config", "/nowhere/quorate.toml"]).output().unwrap();
+    assert!(
+        missing.status.code() == Some(2)
+            && text(&missing.stderr).contains("/nowhere/quorate.toml: No such file")
     );
-    await_log(&mut running, &log, "the list that was read before stays in use");
-    signal(&running, "TERM");
-    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+    for arguments in [&["serve"][..], &["serve", "--config", "a", "--data", "b"]] {
+        assert_eq!(quorate(arguments).output().unwrap().status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+/// S2: docs/configuration.md has every key: those that the program itself lists when it meets an unknown one.
+#[test]
+fn every_key_is_documented() {
+    let page = fs::read_to_string(testbed::repository().join("docs/configuration.md")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quorate.toml");
+    for table in ["", "clients", "tls", "users.NAME", "limits", "page", "log", "cell"] {
+        let (head, prefix) = if table.is_empty() {
+            (String::new(), String::new())
+        } else {
+            (format!("[{table}]"), format!("{table}."))
+        };
+        fs::write(&path, format!("{head}\nzzzzzzzzzz = 1\n")).unwrap();
+        let output = quorate(&["serve", "--check", "--config"]).arg(&path).output().unwrap();
+        let said = text(&output.stderr);
+        let (_, list) = said.split_once("expected ").unwrap();
+        for key in list.split('`').skip(1).step_by(2) {
+            let has_table = table.is_empty() && page.contains(&format!("| `{key}."));
+            assert!(
+                has_table || page.contains(&format!("| `{prefix}{key}` |")),
+                "{prefix}{key} is not documented"
+            );
+        }
+    }
+}
+
+/// S2, S15: what only starting can tell is refused, too: addresses that are taken, users without a hash, the open network.
+#[test]
+fn what_cannot_be_started_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quorate.toml");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let holder = std::net::TcpListener::bind(taken).unwrap();
+    let listen =
+        |address: &str| format!("data = \"d\"\n[page]\nlisten = []\n[clients]\nlisten = [\"{address}\"]\n");
+    let cases = [
+        (listen(&taken.to_string()), "is another server running there?"),
+        (listen("0.0.0.0:0"), "without-authentication = true"),
+        (listen("127.0.0.1:0") + "[users.alice]\npassword-hash = \"secret\"\n", "quorate hash-password"),
+        (listen("127.0.0.1:0") + "[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n", "c.pem"),
+        ("data = \"quorate.toml/inside\"\n[clients]\nlisten = [\"127.0.0.1:0\"]\n".to_owned(), "data folder"),
+    ];
+    for (config, words) in cases {
+        fs::write(&path, &config).unwrap();
+        let output = quorate(&["serve", "--config"]).arg(&path).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(3) && said.contains(words), "{config}: {said}");
+    }
+    drop(holder);
+}
+
+/// S3, S7: a server without configuration keeps what it was told, through SIGTERM and SIGKILL; the tools say what is there.
+#[test]
+fn one_server_keeps_its_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Running::alone(folder.path());
+    assert_eq!(server.answers(&["set", "greeting", "hello"]), "");
+    assert_eq!(server.answers(&["get", "greeting"]), "hello\n");
+    assert_eq!(server.tool(&["set", "greeting", "again", "--if-absent"]).status.code(), Some(1));
+    server.answers(&["set", "other", "1", "--expires-secs", "1000"]);
+    let missing = server.tool(&["get", "greeting", "nothing"]);
+    assert!(missing.status.code() == Some(1) && text(&missing.stdout) == "hello\n");
+    server.signal("TERM");
+    server.wait_for("stopped");
+    assert!(server.child.wait().unwrap().success());
+    let server = Running::alone(folder.path());
+    assert_eq!(server.answers(&["list", "g*"]), "greeting\n");
+    server.answers(&["set", "late", "written"]);
+    server.signal("KILL");
+    drop(server);
+    let server = Running::alone(folder.path());
+    assert_eq!(server.answers(&["get", "late"]), "written\n");
+    assert_eq!(server.answers(&["delete", "late", "greeting", "nothing"]), "2\n");
+}
+
+/// S2, S26: SIGHUP reads users and the log level again and says so; what needs a restart is named; a bad file changes nothing.
+#[test]
+fn a_server_rereads_its_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quorate.toml");
+    let hash = hash("secret");
+    let config = |user: &str, more: &str| {
+        format!(
+            "data = \"data\"\n{more}\n[clients]\nlisten = [\"127.0.0.1:0\"]\n[page]\nlisten = []\n[log]\nformat = \
+             \"json\"\n[users.{user}]\npassword-hash = \"{hash}\"\n"
+        )
+    };
+    fs::write(&path, config("alice", "")).unwrap();
+    let mut server = Running::start(&["serve", "--config", &path.display().to_string()]);
+    server.address = server.address.trim_end_matches(['"', '}']).split('"').next().unwrap().to_owned();
+    let get = |server: &Running, user: &str| {
+        let mut tool = quorate(&["get", "a", "--user", user]);
+        tool.env("QUORATE_SERVER", &server.address).env("QUORATE_PASSWORD", "secret").output().unwrap()
+    };
+    assert!(text(&server.tool(&["get", "a"]).stderr).contains("NOAUTH"));
+    assert_eq!(get(&server, "alice").status.code(), Some(1), "it may look, and the key is not there");
+    fs::write(&path, config("bob", "databases = 2")).unwrap();
+    server.signal("HUP");
+    server.wait_for("SIGHUP: 1 users");
+    server.wait_for("they need a restart");
+    assert!(text(&get(&server, "alice").stderr).contains("WRONGPASS"));
+    assert_eq!(get(&server, "bob").status.code(), Some(1));
+    fs::write(&path, "nonsense").unwrap();
+    server.signal("HUP");
+    server.wait_for("nothing has changed");
+    assert_eq!(get(&server, "bob").status.code(), Some(1));
+}
+
+fn hash(password: &str) -> String {
+    let mut tool = quorate(&["hash-password"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    tool.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+    text(&tool.wait_with_output().unwrap().stdout).trim_end().to_owned()
+}
+
+/// S7, S18: a command runs under a lock that others respect, with a token that grows; its exit code is passed on.
+#[test]
+fn a_command_runs_under_a_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::alone(folder.path());
+    let print =
+        ["lock", "backup", "--", "sh", "-c", "echo $QUORATE_LOCK_NAME $QUORATE_LOCK_REVISION; exit 7"];
+    let token = || {
+        let output = server.tool(&print);
+        assert_eq!(output.status.code(), Some(7), "{}", text(&output.stderr));
+        text(&output.stdout).trim_end().strip_prefix("backup ").unwrap().parse::<u64>().unwrap()
+    };
+    let (first, second) = (token(), token());
+    assert!(second > first, "{second} is not greater than {first}");
+    assert_eq!(server.tool(&["get", "backup"]).status.code(), Some(1), "it was released");
+    server.answers(&["set", "backup", "somebody else"]);
+    let refused = server.tool(&print);
+    assert!(refused.status.code() == Some(1) && text(&refused.stderr).contains("held by others"));
+    assert_eq!(server.answers(&["get", "backup"]), "somebody else\n");
+    let absent = server.tool(&["lock", "free", "--", "/nowhere/program"]);
+    assert_eq!(absent.status.code(), Some(2));
+    assert_eq!(server.tool(&["get", "free"]).status.code(), Some(1), "it was released");
+}
+
+/// S7: a command whose lock is taken away is stopped, and the exit code says so.
+#[test]
+fn a_command_whose_lock_is_lost_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::alone(folder.path());
+    let started = folder.path().join("started");
+    let script = format!("touch {}; exec sleep 1000", started.display());
+    let mut lock = quorate(&["lock", "job", "--ttl-secs", "1", "--", "sh", "-c", &script]);
+    let lock = lock.env("QUORATE_SERVER", &server.address).stderr(Stdio::piped()).spawn().unwrap();
+    while !started.exists() {
+        std::thread::yield_now();
+    }
+    server.answers(&["set", "job", "thief"]);
+    let output = lock.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert_eq!(server.answers(&["get", "job"]), "thief\n");
+}
+
+/// The form from before the service still works, and says what it is called now.
+#[test]
+fn the_old_spelling_of_afs_serve_works_with_a_notice() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().display().to_string();
+    let output = quorate(&["serve", "--config-dir", &data, "--database", "prdb"]).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(said.contains("is now `quorate afs serve") && said.contains("ThisCell"), "{said}");
+    assert_eq!(output.status.code(), Some(2));
 }

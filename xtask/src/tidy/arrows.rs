@@ -14,6 +14,7 @@ const LOW: &[(&str, &[&str])] = &[
     ("resp", &[]),
     ("client-history", &["history"]),
     ("kv", &["resp", "tdb"]),
+    ("kv-server", &["kv", "resp"]),
     ("testbed", &[]),
 ];
 

@@ -20,6 +20,9 @@ const BANNED: &[(&str, &str)] = &[
     ("dude", "who it is"),
 ];
 
+/// Names that others gave to their crates.
+const FOREIGN: &[&str] = &["http_body_util", "hyper_util"];
+
 /// Endings of type names that say nothing.
 const EMPTY_TYPE_NAMES: &[&str] = &["Manager", "Helper", "Util", "Utils", "Misc", "Handle"];
 
@@ -94,7 +97,7 @@ fn names(file: &File, complaints: &mut Vec<String>) {
         for name in
             code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|name| !name.is_empty())
         {
-            if let Some(instead) = banned_in(name) {
+            if let Some(instead) = banned_in(name).filter(|_| !FOREIGN.contains(&name)) {
                 complaints.push(format!("{}:{number}: the name `{name}`: use {instead}", file.path));
             }
         }

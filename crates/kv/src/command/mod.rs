@@ -20,6 +20,8 @@ use resp::ReplyWriter;
 
 use crate::error::CommandError;
 use crate::keyspace::Keyspace;
+#[cfg(feature = "scripts")]
+use crate::script;
 
 /// What a command gets: all its strings, its name first.
 pub type Arguments<'a> = &'a [&'a [u8]];
@@ -69,6 +71,8 @@ commands! {
     "DEL" -2 WRITES ALL keys::del;
     "DELEX" -2 WRITES ONE keys::delex;
     "DELIFEQ" 3 WRITES ONE keys::delifeq;
+    "EVAL" -3 WRITES NO_KEYS script::eval;
+    "EVAL_RO" -3 READS NO_KEYS script::eval_ro;
     "EXISTS" -2 READS ALL keys::exists;
     "EXPIRE" -3 WRITES ONE expiry::expire;
     "EXPIREAT" -3 WRITES ONE expiry::expireat;
@@ -169,6 +173,24 @@ pub fn run(
     keyspace.begin_command();
     let written = reply.bytes().len();
     (command.carry_out)(keyspace, arguments, reply).inspect_err(|_| reply.truncate(written))
+}
+
+/// What answers scripts in a build without them.
+#[cfg(not(feature = "scripts"))]
+mod script {
+    use super::{Arguments, CommandError, Keyspace, Outcome, ReplyWriter};
+    use crate::error::refused;
+
+    const ABSENT: CommandError =
+        refused("ERR this build of the service does not have scripts (feature `scripts`)");
+
+    pub fn eval(_: &mut Keyspace<'_>, _: Arguments<'_>, _: &mut ReplyWriter) -> Outcome {
+        Err(ABSENT)
+    }
+
+    pub fn eval_ro(_: &mut Keyspace<'_>, _: Arguments<'_>, _: &mut ReplyWriter) -> Outcome {
+        Err(ABSENT)
+    }
 }
 
 #[cfg(test)]

@@ -76,6 +76,7 @@ impl Cluster {
         let quorate = quorate.as_str();
         let serve = [
             quorate,
+            "afs",
             "serve",
             "--database-dir",
             &folder,

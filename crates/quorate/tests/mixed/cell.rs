@@ -100,7 +100,7 @@ impl Cell {
     }
 
     fn start_ours_with(&mut self, node: usize, more: &[&str]) {
-        let mut arguments = [&["serve", "--database", self.service.database], more].concat();
+        let mut arguments = [&["afs", "serve", "--database", self.service.database], more].concat();
         if !self.service.keys {
             arguments.push("--no-auth");
         }

@@ -1,0 +1,9 @@
+//! Tools for the service's keys: they speak to its servers as any client does.
+//!
+//! * `client`: one connection, of whichever server answers
+//! * `keys`: get, set, delete, list; `lock`: a command run under a lock; `password`: the hash of one
+
+mod client;
+pub mod keys;
+pub mod lock;
+pub mod password;
