@@ -364,3 +364,36 @@ fn what_needs_a_lock_is_not_done_while_another_holds_it() {
         assert!(explain(&history, Hashing::recorded(&history), Default::default()).is_ok(), "{start}");
     }
 }
+
+/// R15, R16: where only numbers say who was first, what takes no lock for longer than its own number does not stand behind another
+/// process's lock: here a traversal for reading or a cancelled transaction, and what it read or was read after it.
+#[test]
+fn what_holds_no_lock_goes_before_a_lock_at_the_same_number() {
+    let locker = trace(&[
+        "1 tdb_lockall",
+        "2 tdb_store 1:61 1:32 0x1 = 0",
+        "3 tdb_store 1:62 1:32 0x1 = 0",
+        "3 tdb_unlockall",
+    ]);
+    let traverses = [
+        "1 tdb_store 1:61 1:31 0x1 = 0",
+        "1 tdb_traverse_read_start",
+        "1 traverse 1:61 = 1:31",
+        "4 tdb_fetch 1:62 = 1:32",
+        "4 tdb_traverse_end = 1",
+        "4 tdb_store 1:63 1:31 0x1 = 0",
+    ];
+    let cancels = [
+        "1 tdb_store 1:61 1:31 0x1 = 0",
+        "1 tdb_transaction_start",
+        "2 tdb_store 1:63 1:31 0x1 = 0",
+        "3 tdb_store 1:63 1:32 0x1 = 0",
+        "4 tdb_store 1:63 1:33 0x1 = 0",
+        "4 tdb_transaction_cancel",
+        "1 tdb_fetch 1:61 = 1:31",
+        "4 tdb_store 1:63 1:31 0x1 = 0",
+    ];
+    for reader in [trace(&traverses), trace(&cancels)] {
+        replay("what_holds_no_lock_goes_before_a_lock_at_the_same_number", &[locker.clone(), reader]);
+    }
+}

@@ -213,7 +213,8 @@ impl<'a> Walker<'a> {
             Some(group) => {
                 event.scope = if group.taken { self.scope(group) } else { None };
                 let cell = self.lock_cell(row);
-                (cell, 1 + self.width(cell, group))
+                // What takes no lock must not keep its own next lines behind another's lock.
+                (cell, event.scope.map_or(0, |_| 1 + self.width(cell, group)))
             }
             None => {
                 event.moment = self.moment(row, &event);
@@ -238,10 +239,8 @@ impl<'a> Walker<'a> {
         let changes = self.input.units.rows[event.units()].iter().any(|unit| unit.advances());
         event.end = group.end.min(self.rows - 1);
         event.moment = Some(Momentary::Transaction { changes });
-        let seq = self.trace.rows.seq(event.row as usize);
-        let width =
-            u64::from(self.trace.rows.seq(event.end as usize).saturating_sub(seq)).max(u64::from(changes));
-        (2 * u64::from(seq) + u64::from(changes), width + 1)
+        // Over in its cell, it keeps nobody out of the next one.
+        (2 * u64::from(self.trace.rows.seq(event.row as usize)) + u64::from(changes), 0)
     }
 
     fn scope(&self, group: &Group) -> Option<Scope> {
