@@ -324,7 +324,7 @@ fn killed_processes(form: &str, seed: u64) {
     }
 }
 
-/// R2, R4, R20: processes are killed in the middle; what each had written is there, and what was under way is decided.
+/// R2, R4, R15, R16, R20: processes are killed in the middle; what each had written is there, and what was under way is decided.
 #[test]
 fn traces_of_killed_processes_are_explained_and_replay() {
     killed_processes("extended", testbed::seed("traces_of_killed_processes_are_explained_and_replay"));
