@@ -233,9 +233,9 @@ fn quorate(arguments: &[&str], paths: &[&Path]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_quorate")).args(arguments).args(paths).output().unwrap()
 }
 
-/// The traces in `folder` have an order, also by their times, and replay as recorded. Gives the replay's report; none where
-/// replays are not asked for.
-fn must_be_explained(folder: &Path, replays: bool) -> Option<serde_json::Value> {
+/// The traces in `folder` have an order, also by their times, and replay as recorded, with every lock that was held. Gives the
+/// replay's report.
+fn must_be_explained(folder: &Path) -> serde_json::Value {
     let traces = folder.join("traces");
     let kept = |output: &Output| {
         let mut kept = folder.as_os_str().to_owned();
@@ -247,9 +247,6 @@ fn must_be_explained(folder: &Path, replays: bool) -> Option<serde_json::Value> 
     let checked = quorate(&["check", "--json"], &[&traces]);
     if !checked.status.success() {
         kept(&checked);
-    }
-    if !replays {
-        return None;
     }
     let scratch = folder.join("scratch.tdb");
     let on = |engines: &str| {
@@ -265,13 +262,13 @@ fn must_be_explained(folder: &Path, replays: bool) -> Option<serde_json::Value> 
     }
     let all: serde_json::Value = serde_json::from_slice(&replayed.stdout).unwrap();
     for engine in all["engines"].as_array().unwrap() {
-        assert_eq!(engine["mismatches"], 0, "{all}");
+        for nothing in ["mismatches", "planted", "locks_given_up"] {
+            if engine[nothing] != 0 {
+                kept(&replayed);
+            }
+        }
     }
-    let report = all["engines"][0].clone();
-    for nothing in ["mismatches", "planted"] {
-        assert_eq!(report[nothing], 0, "{nothing}: {report}");
-    }
-    Some(report)
+    all["engines"][0].clone()
 }
 
 fn sixteen_processes(form: &str, seed: u64) {
@@ -282,20 +279,9 @@ fn sixteen_processes(form: &str, seed: u64) {
         let workers: Vec<Child> =
             (0..16).map(|_| start(folder.path(), form, random.u64(..), count)).collect();
         workers.into_iter().for_each(must_have_worked);
-        let report = must_be_explained(folder.path(), true).expect("a replay");
-        must_keep_locks(form, &report);
+        let report = must_be_explained(folder.path());
         assert_eq!(report["traces"], 16);
         assert!(report["operations"].as_u64() > Some(16 * u64::from(count) / 2), "{report}");
-    }
-}
-
-/// At most one lock in a thousand operations had to be given up. Without times more may be: which of two locks at one number
-/// was first is then a guess.
-fn must_keep_locks(form: &str, report: &serde_json::Value) {
-    if form.ends_with("extended") {
-        let given_up = report["locks_given_up"].as_u64().expect("a count");
-        let operations = report["operations"].as_u64().expect("a count");
-        assert!(given_up * 1000 <= operations, "{report}");
     }
 }
 
@@ -323,10 +309,6 @@ fn sixteen_processes_recorded_as_bytes_are_explained_and_replay() {
 fn killed_processes(form: &str, seed: u64) {
     let mut random = Rng::with_seed(seed);
     let rounds = if long() { 300 } else { 2 };
-    if !long() {
-        let why = "open fault (docs/requirements.md, R15): some differ from the recording; QUORATE_LONG=1 runs them";
-        testbed::skip(&format!("the replay of killed processes' traces ({form})"), why);
-    }
     for _ in 0..rounds {
         let folder = tempfile::tempdir().unwrap();
         let mut workers: Vec<Child> =
@@ -338,13 +320,11 @@ fn killed_processes(form: &str, seed: u64) {
             worker.kill().unwrap();
             worker.wait().unwrap();
         }
-        if let Some(report) = must_be_explained(folder.path(), long()) {
-            must_keep_locks(form, &report);
-        }
+        must_be_explained(folder.path());
     }
 }
 
-/// R2, R4, R20: processes are killed in the middle; what each had written is there, and what was under way is decided.
+/// R2, R4, R15, R16, R20: processes are killed in the middle; what each had written is there, and what was under way is decided.
 #[test]
 fn traces_of_killed_processes_are_explained_and_replay() {
     killed_processes("extended", testbed::seed("traces_of_killed_processes_are_explained_and_replay"));

@@ -364,3 +364,38 @@ fn what_needs_a_lock_is_not_done_while_another_holds_it() {
         assert!(explain(&history, Hashing::recorded(&history), Default::default()).is_ok(), "{start}");
     }
 }
+
+/// R15, R16: where only numbers say who was first, a lock of all chains that is kept beyond its number comes after what others did at
+/// this number: here in a traversal for reading or for writing, or after a cancelled transaction.
+#[test]
+fn a_lock_of_all_chains_comes_after_what_others_did_at_its_number() {
+    let locker = trace(&[
+        "1 tdb_lockall",
+        "2 tdb_store 1:61 1:32 0x1 = 0",
+        "3 tdb_store 1:62 1:32 0x1 = 0",
+        "3 tdb_unlockall",
+    ]);
+    let traverses = [
+        "1 tdb_store 1:61 1:31 0x1 = 0",
+        "1 tdb_traverse_read_start",
+        "1 traverse 1:61 = 1:31",
+        "4 tdb_fetch 1:62 = 1:32",
+        "4 tdb_traverse_end = 1",
+        "4 tdb_store 1:63 1:31 0x1 = 0",
+    ];
+    let cancels = [
+        "1 tdb_store 1:61 1:31 0x1 = 0",
+        "1 tdb_transaction_start",
+        "2 tdb_store 1:63 1:31 0x1 = 0",
+        "3 tdb_store 1:63 1:32 0x1 = 0",
+        "4 tdb_store 1:63 1:33 0x1 = 0",
+        "4 tdb_transaction_cancel",
+        "1 tdb_fetch 1:61 = 1:31",
+        "4 tdb_store 1:63 1:31 0x1 = 0",
+    ];
+    let writes = traverses.map(|line| line.replace("traverse_read_start", "traverse_start"));
+    let writes = writes.each_ref().map(String::as_str);
+    for reader in [trace(&traverses), trace(&writes), trace(&cancels)] {
+        replay("a_lock_of_all_chains_comes_after_what_others_did_at_its_number", &[locker.clone(), reader]);
+    }
+}

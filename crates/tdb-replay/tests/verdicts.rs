@@ -346,10 +346,28 @@ fn a_step_that_waits_for_a_lock_it_did_not_meet_is_not_against_the_times() {
     ];
     let walker = ["1 tdb_store 1:62 1:31 0x1 = 0 #1+1 v1", "1 tdb_firstkey = 1:62 #20+2 v1"];
     let reader = ["1 tdb_fetch 1:62 = 1:31 #30+1 v1"];
-    let open = |lines: &[&str]| format!("0 tdb_open 131 0x800 0x42 #0+1\n{}\n", lines.join("\n"));
-    let history = read(&[open(&holder), open(&walker), open(&reader)]);
-    let limits = Limits { states: 1 };
-    let question = Question { limits, ..Question::default() };
+    is_in_time_without_a_search(&[&holder, &walker, &reader]);
+}
+
+/// R33: a transaction has no version, but its number is as exact: what was called after it was answered comes after it.
+#[test]
+fn what_was_called_after_a_commit_comes_after_it() {
+    let commits = [
+        "1 tdb_store 1:62 1:31 0x1 = 0 #1+1 v1",
+        "1 tdb_transaction_start #10+1",
+        "2 tdb_store 1:63 1:31 0x1 = 0 #11+1",
+        "2 tdb_transaction_commit #12+1",
+        "2 tdb_transaction_start #14+1",
+        "3 tdb_store 1:63 1:32 0x1 = 0 #15+1",
+        "3 tdb_transaction_commit #16+1",
+    ];
+    is_in_time_without_a_search(&[&commits, &["4 tdb_store 1:61 1:31 0x1 = 0 #30+1 v4"]]);
+}
+
+fn is_in_time_without_a_search(traces: &[&[&str]]) {
+    let open = |lines: &&[&str]| format!("0 tdb_open 131 0x800 0x42 #0+1\n{}\n", lines.join("\n"));
+    let history = read(&traces.iter().map(open).collect::<Vec<_>>());
+    let question = Question { limits: Limits { states: 1 }, ..Question::default() };
     let explained = explain(&history, Hashing::recorded(&history), question)
         .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));
     assert_eq!((explained.verdict(), explained.timed), (Verdict::Explained, true));

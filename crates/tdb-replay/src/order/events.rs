@@ -31,8 +31,9 @@ pub struct Input<'a> {
     pub lone_steps: bool,
 }
 
-/// Which of two events goes first: the one in the smaller cell. Within a cell, operations go before locks and narrow
-/// locks before wide ones; where lines have times, the one that began earlier goes first, or had its lock earlier.
+/// Which of two events goes first: the one in the smaller cell. Within a cell, operations go before locks and locks that keep
+/// out little before those that keep out much; where lines have times, the one that began earlier goes first, or had its
+/// lock earlier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Priority {
     cell: u64,
@@ -213,7 +214,7 @@ impl<'a> Walker<'a> {
             Some(group) => {
                 event.scope = if group.taken { self.scope(group) } else { None };
                 let cell = self.lock_cell(row);
-                (cell, 1 + self.width(cell, group))
+                (cell, event.scope.map_or(0, |scope| self.tie(scope, cell, group)))
             }
             None => {
                 event.moment = self.moment(row, &event);
@@ -238,10 +239,8 @@ impl<'a> Walker<'a> {
         let changes = self.input.units.rows[event.units()].iter().any(|unit| unit.advances());
         event.end = group.end.min(self.rows - 1);
         event.moment = Some(Momentary::Transaction { changes });
-        let seq = self.trace.rows.seq(event.row as usize);
-        let width =
-            u64::from(self.trace.rows.seq(event.end as usize).saturating_sub(seq)).max(u64::from(changes));
-        (2 * u64::from(seq) + u64::from(changes), width + 1)
+        // Over in its cell, it keeps nobody out of the next one.
+        (2 * u64::from(self.trace.rows.seq(event.row as usize)) + u64::from(changes), 0)
     }
 
     fn scope(&self, group: &Group) -> Option<Scope> {
@@ -348,9 +347,18 @@ impl<'a> Walker<'a> {
         2 * u64::from(next.seq.saturating_sub(u32::from(moved)).max(seq))
     }
 
-    fn width(&self, cell: u64, group: &Group) -> u64 {
+    /// Of locks at one number, without times. One that is kept beyond it keeps out what others do at this number, so it goes
+    /// after those that are not, the more of others it keeps out the later: a lock of all chains after all others.
+    fn tie(&self, scope: Scope, cell: u64, group: &Group) -> u64 {
         let end = 2 * u64::from(self.trace.rows.seq(group.end as usize));
-        end.saturating_sub(cell) / 2
+        let width = end.saturating_sub(cell) / 2;
+        let class = match scope {
+            _ if width == 0 => 1,
+            Scope::Transaction { .. } => 2,
+            Scope::Chain { .. } => 3,
+            Scope::All { .. } => 4,
+        };
+        (class << 32) + width
     }
 }
 

@@ -10,6 +10,8 @@
 use super::merge::Merged;
 use super::solve::{LEFT_OUT, Solution};
 use super::units::Units;
+use crate::trace::op::Op;
+use crate::trace::structure::GroupKind;
 use crate::trace::{History, Trace};
 use crate::verdict::{Contradiction, Kind, Line};
 
@@ -88,14 +90,17 @@ pub fn narrow(history: &History, units: &mut Units) {
         let mut inside = trace.groups.iter().filter(|group| group.is_transaction()).peekable();
         for row in 0..trace.rows.len() {
             while inside.next_if(|group| (group.end as usize) < row).is_some() {}
-            // What a transaction shows is its own.
-            if inside.peek().is_some_and(|group| (group.start as usize) < row) {
+            // What a transaction shows is its own, until it is committed.
+            if let Some(group) = inside.peek().filter(|group| (group.start as usize) < row)
+                && (group.end as usize != row || group.kind != GroupKind::Transaction { committed: true })
+            {
                 continue;
             }
-            if let Some(stamp) = trace.rows.stamp(row) {
-                plain.push((stamp.end_ns(), trace.rows.seq(row)));
-                exact.extend(stamp.version.map(|version| (stamp.end_ns(), version)));
-            }
+            let Some(stamp) = trace.rows.stamp(row) else { continue };
+            let number = trace.rows.seq(row);
+            plain.push((stamp.end_ns(), number));
+            let version = if has_exact_number(trace, row) { Some(number) } else { stamp.version };
+            exact.extend(version.map(|version| (stamp.end_ns(), version)));
         }
     }
     let (plain, exact) = (Reached::of(plain), Reached::of(exact));
@@ -106,6 +111,12 @@ pub fn narrow(history: &History, units: &mut Units) {
             unit.low = unit.low.max(reached.before(start));
         }
     }
+}
+
+/// Whether a row has no version because its own number is one: it holds every lock ([`super::exact`]).
+fn has_exact_number(trace: &Trace, row: usize) -> bool {
+    let alone = matches!(trace.rows.op(row), Op::WipeAll | Op::TransactionStart | Op::TransactionCommit);
+    alone && trace.rows.has_versions()
 }
 
 /// Two operations on keys whose positions are against their times, if there are any: the first of them was called after the
