@@ -30,14 +30,14 @@ impl Default for Latency {
 impl Latency {
     /// One more that took so long.
     pub fn observe(&self, took: Duration) {
-        self.buckets[bucket(took.as_secs_f64())].fetch_add(1, Ordering::Relaxed);
+        self.buckets[place(took.as_secs_f64())].fetch_add(1, Ordering::Relaxed);
         self.total_micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
     }
 
     /// What was counted.
     pub fn counts(&self) -> Counts {
         Counts {
-            buckets: self.buckets.each_ref().map(|bucket| bucket.load(Ordering::Relaxed)),
+            buckets: self.buckets.each_ref().map(|count| count.load(Ordering::Relaxed)),
             total_micros: self.total_micros.load(Ordering::Relaxed),
         }
     }
@@ -88,9 +88,9 @@ fn bound_secs(at: usize) -> f64 {
     FIRST_SECS * std::f64::consts::SQRT_2.powi(at as i32)
 }
 
-fn bucket(secs: f64) -> usize {
-    let place = ((secs / FIRST_SECS).log2() * 2.0 - 1e-9).ceil();
-    (place.max(0.0) as usize).min(BUCKETS - 1)
+fn place(secs: f64) -> usize {
+    let steps = ((secs / FIRST_SECS).log2() * 2.0 - 1e-9).ceil();
+    (steps.max(0.0) as usize).min(BUCKETS - 1)
 }
 
 #[cfg(test)]
