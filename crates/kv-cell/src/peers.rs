@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kv::{Step, StepError};
 use rx::admission::{Admission, Begins, Share};
@@ -25,6 +25,10 @@ use crate::wire::{MOST_BYTES, Outcomes, decode_outcomes, decode_steps, encode_ou
 const SILENCE: Duration = Duration::from_secs(3);
 /// The longest that a call may take while its server is alive.
 const LONGEST: Duration = Duration::from_secs(60);
+/// How long a server may take to say that it is there.
+const PROBE: Duration = Duration::from_millis(600);
+/// A server that answered so short a time ago is taken to be there still.
+const FRESH: Duration = Duration::from_millis(100);
 /// The procedure: steps in, outcomes out.
 const CARRY_OUT: u32 = 1;
 
@@ -34,7 +38,17 @@ pub struct Peers {
     addresses: Arc<Addresses>,
     service: ServiceId,
     security: Arc<dyn SecurityClass>,
-    connections: Mutex<HashMap<ServerId, Arc<Connection>>>,
+    links: Mutex<HashMap<ServerId, Link>>,
+}
+
+/// Connections to a server, and when it answered last.
+#[derive(Clone)]
+struct Link {
+    connection: Arc<Connection>,
+    /// The same, and less patient: for the question whether the server is there.
+    probe: Arc<Connection>,
+    /// `None` before the first time.
+    heard: Option<Instant>,
 }
 
 /// What became of steps that were to be sent.
@@ -55,20 +69,23 @@ impl Peers {
         service: ServiceId,
         security: Arc<dyn SecurityClass>,
     ) -> Peers {
-        Peers { dialer, addresses, service, security, connections: Mutex::default() }
+        Peers { dialer, addresses, service, security, links: Mutex::default() }
     }
 
     /// Has `items` carried out at `to`, in order.
+    ///
+    /// What is sent to a server that has died is undecided, and a client cannot do much with that. So a server that was not
+    /// heard of just now is asked first whether it is there.
     pub fn carry_out(&self, to: ServerId, items: &[Item]) -> Sent {
-        let request = encode_steps(items.iter().map(|item| &item.step));
-        let Some(connection) = self.connection(to) else {
-            return Sent::Unsent(format!("{to} has no address"));
+        let Some(link) = self.link(to) else {
+            return Sent::Unsent("the sync site has no address".to_owned());
         };
-        let answered = call(&connection, &request);
-        if answered.is_err() {
-            self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(&to);
+        let is_fresh = link.heard.is_some_and(|heard| heard.elapsed() < FRESH);
+        if !is_fresh && let Err(failure) = self.call(to, &link, &link.probe, &encode_steps([].into_iter())) {
+            return Sent::Unsent(format!("the sync site does not answer ({failure})"));
         }
-        match answered {
+        let request = encode_steps(items.iter().map(|item| &item.step));
+        match self.call(to, &link, &link.connection, &request) {
             Ok(reply) => match decode_outcomes(&reply) {
                 Ok(outcomes) if outcomes.len() == items.len() => Sent::Answered(outcomes),
                 _ => Sent::Lost("the sync site's answer cannot be read".to_owned()),
@@ -78,17 +95,39 @@ impl Peers {
         }
     }
 
-    fn connection(&self, to: ServerId) -> Option<Arc<Connection>> {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = connections.get(&to).filter(|known| known.failure().is_none()) {
+    /// Makes a call; connections on which one fails are given up.
+    fn call(
+        &self,
+        to: ServerId,
+        link: &Link,
+        on: &Connection,
+        request: &[u8],
+    ) -> Result<Vec<u8>, CallFailure> {
+        let answered = call(on, request);
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if answered.is_ok() {
+            links.insert(to, Link { heard: Some(Instant::now()), ..link.clone() });
+        } else {
+            links.remove(&to);
+        }
+        answered
+    }
+
+    fn link(&self, to: ServerId) -> Option<Link> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_sound = |link: &&Link| link.connection.failure().is_none() && link.probe.failure().is_none();
+        if let Some(known) = links.get(&to).filter(is_sound) {
             return Some(known.clone());
         }
-        let timeouts = Timeouts { dead: SILENCE, hard_dead: Some(LONGEST), ..Timeouts::default() };
-        let address = self.addresses.current(to)?;
-        let opened = self.dialer.connect(address, self.service, &*self.security, timeouts)?;
-        let opened = Arc::new(opened);
-        connections.insert(to, opened.clone());
-        Some(opened)
+        let (connection, probe) = (self.connect(to, SILENCE, LONGEST)?, self.connect(to, PROBE, PROBE)?);
+        let link = Link { connection: Arc::new(connection), probe: Arc::new(probe), heard: None };
+        links.insert(to, link.clone());
+        Some(link)
+    }
+
+    fn connect(&self, to: ServerId, dead: Duration, hard_dead: Duration) -> Option<Connection> {
+        let timeouts = Timeouts { dead, hard_dead: Some(hard_dead), ..Timeouts::default() };
+        self.dialer.connect(self.addresses.current(to)?, self.service, &*self.security, timeouts)
     }
 }
 

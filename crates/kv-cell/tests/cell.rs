@@ -3,6 +3,8 @@
 
 mod shared;
 
+use std::time::{Duration, Instant};
+
 use kv::StepError;
 use resp::Value;
 use shared::{Three, alone, ask, ok, one, submit, text};
@@ -101,5 +103,29 @@ fn keys_expire_everywhere_at_once() {
     assert_eq!(ask(three.cell(0), "set l v px 50"), Ok(ok()));
     while ask(three.cell(1), "dbsize") != Ok(Value::Integer(0)) {
         std::thread::yield_now();
+    }
+}
+
+/// S17: the cell's clock goes on with another sync site: a key neither ends early nor begins its time anew.
+#[test]
+fn a_key_keeps_its_time_through_an_election() {
+    const LASTS: Duration = Duration::from_millis(9_000);
+    let mut three = Three::start();
+    assert_eq!(ask(three.cell(0), "set warm up"), Ok(ok()));
+    let first = three.sync_site();
+    let other = (first + 1) % 3;
+    let begun = Instant::now();
+    assert_eq!(ask(three.cell(other), &format!("set k v px {}", LASTS.as_millis())), Ok(ok()));
+    three.stop(first);
+    let mut left = LASTS.as_millis() as i64;
+    loop {
+        let Ok(Value::Integer(now)) = ask(three.cell(other), "pttl k") else { continue };
+        if now == -2 {
+            assert!(begun.elapsed() >= LASTS, "not early");
+            break;
+        }
+        // It may be late by what nobody has seen of the clock, never by all of the time that has gone.
+        assert!(now <= left, "{now} after {left}: its time began anew");
+        left = now;
     }
 }
