@@ -447,11 +447,6 @@ impl Power {
         matches!(self.standing, Standing::SyncSite { .. }) && self.mandate_end().is_some_and(|end| now < end)
     }
 
-    /// "Am I sync site and is this the version I vouch for", in one step (U16).
-    pub fn vouches_for(&self, now: Moment, version: Version) -> bool {
-        self.holds_mandate(now) && self.claim.version == version
-    }
-
     fn probe(&mut self, now: Moment, commands: &mut Vec<Command>) {
         let interval = self.profile.probe;
         for to in self.cell.peers() {

@@ -161,18 +161,41 @@ impl<L, T> DerefMut for Guard<'_, L, T> {
 mod tests {
     use super::*;
 
-    /// U15, U30, U38: application cache, database, votes: taken in this order, all three are held at once. The other
-    /// orders do not compile, as the examples at the head of this file show.
+    /// A pair of levels; of the two answers to [`Probe::allows`] the compiler takes the first that applies.
+    struct Probe<A, B>(PhantomData<(A, B)>);
+
+    impl<A: Before<B>, B> Probe<A, B> {
+        fn allows(&self) -> bool {
+            true
+        }
+    }
+
+    trait Otherwise {
+        fn allows(&self) -> bool {
+            false
+        }
+    }
+
+    impl<A, B> Otherwise for Probe<A, B> {}
+
+    macro_rules! allowed_after {
+        ($held:ty: $($next:ty),+) => { [$(Probe::<$held, $next>(PhantomData).allows()),+] };
+    }
+
+    /// U15, U30, U38: of any two locks the compiler lets exactly one be taken while the other is held: application cache,
+    /// database, votes; and none is taken twice.
     #[test]
-    fn locks_are_taken_downwards() {
-        let cache = Ordered::<AppCache, _>::new(1);
-        let database = Ordered::<DatabaseLock, _>::new(2);
-        let power = Ordered::<PowerLock, _>::new(3);
-        let mut held = Held::thread_entry();
-        let mut cached = cache.lock(&mut held);
-        let (one, held) = cached.parts();
-        let mut opened = database.lock(held);
-        let (two, held) = opened.parts();
-        assert_eq!((*one, *two, *power.lock(held)), (1, 2, 3));
+    fn only_lower_locks_are_taken_while_one_is_held() {
+        let table = [
+            allowed_after!(Nothing: Nothing, AppCache, DatabaseLock, PowerLock),
+            allowed_after!(AppCache: Nothing, AppCache, DatabaseLock, PowerLock),
+            allowed_after!(DatabaseLock: Nothing, AppCache, DatabaseLock, PowerLock),
+            allowed_after!(PowerLock: Nothing, AppCache, DatabaseLock, PowerLock),
+        ];
+        for (held, row) in table.iter().enumerate() {
+            for (next, &allowed) in row.iter().enumerate() {
+                assert_eq!(allowed, held < next, "level {next} while level {held} is held");
+            }
+        }
     }
 }
