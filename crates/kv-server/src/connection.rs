@@ -130,7 +130,10 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
             let deadline = self.deadline(unsent > 0);
             tokio::select! {
                 () = client.kill.notified() => return End::Killed,
-                () = self.pipeline.ready() => self.pipeline.take(&mut self.output),
+                // Replies wait where they are while the client has others to read.
+                () = self.pipeline.ready(), if unsent < SENDING => {
+                    self.pipeline.take(&mut self.output, self.sent + SENDING);
+                }
                 written = self.writing.write(&self.output[self.sent..]), if unsent > 0 => {
                     if let Err(end) = self.wrote(written) {
                         return end;

@@ -83,7 +83,7 @@ impl Pipeline {
     pub async fn drain(&mut self, output: &mut Vec<u8>) {
         while !self.slots.is_empty() {
             self.ready().await;
-            self.take(output);
+            self.take(output, usize::MAX);
         }
     }
 
@@ -102,9 +102,11 @@ impl Pipeline {
         }
     }
 
-    /// Puts the replies that are known into `output`.
-    pub fn take(&mut self, output: &mut Vec<u8>) {
-        while let Some(Slot::Ready(reply)) = self.slots.front() {
+    /// Puts the replies that are known into `output`, until it has `enough` bytes.
+    pub fn take(&mut self, output: &mut Vec<u8>, enough: usize) {
+        while output.len() < enough
+            && let Some(Slot::Ready(reply)) = self.slots.front()
+        {
             output.extend_from_slice(reply);
             self.slots.pop_front();
         }

@@ -88,7 +88,7 @@ impl Default for Limits {
             clients: 10_000,
             request_bytes: 64 << 20,
             string_bytes: 16 << 20,
-            pipeline: 1024,
+            pipeline: 128,
             transaction_commands: 100_000,
             output_bytes: 64 << 20,
             total_bytes: 1 << 30,
