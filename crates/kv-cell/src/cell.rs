@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kv::keyspace::Totals;
+use kv::status::Status;
 use kv::{Done, Step, StepError, Store};
 use rx::{Port, PortConfig};
 use ubik::addresses::Addresses;
@@ -27,6 +28,7 @@ use crate::peers::{Peers, StepService};
 use crate::queue::{Item, Queue};
 use crate::reader::Reader;
 use crate::settings::{Membership, OpenError, Settings};
+use crate::standing::{self, Happenings};
 use crate::wire::LARGEST_STEP;
 use crate::writer::Writer;
 
@@ -38,7 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A running server. It stops when dropped.
 pub struct Cell {
     replicas: Vec<Replica>,
+    cell: ubik_proto::cell::Cell,
     names: Vec<String>,
+    happenings: Happenings,
     /// After the replicas: their last calls go out by it.
     _port: Arc<Port>,
 }
@@ -49,10 +53,12 @@ pub struct Cell {
 /// The settings make no cell, the port is taken, or a database cannot be opened.
 pub fn open(settings: &Settings) -> Result<Arc<Cell>, OpenError> {
     let members = settings.membership()?;
+    let happenings = Happenings::default();
+    let settings = &Settings { log: happenings.before(settings.log.clone()), ..settings.clone() };
     let port = Arc::new(Port::open(SocketAddr::V4(members.own), PortConfig::default())?);
     let start = |nth| Replica::start(settings, &members, &port, nth);
     let replicas = (0..settings.databases as u16).map(start).collect::<Result<_, _>>()?;
-    Ok(Arc::new(Cell { replicas, names: members.names, _port: port }))
+    Ok(Arc::new(Cell { replicas, cell: members.cell, names: members.names, happenings, _port: port }))
 }
 
 /// What a server knows of one of its databases.
@@ -113,6 +119,14 @@ impl Store for Cell {
 
     fn databases(&self) -> usize {
         self.replicas.len()
+    }
+
+    /// Of the first database: each is elected on its own, and most cells have one.
+    fn status(&self) -> Status {
+        match self.replicas.first() {
+            Some(first) => standing::status(&first.server, &self.cell, &self.names, &self.happenings),
+            None => Status::default(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 //! * `reader`: how reads are answered
 //! * `peers`, `wire`: steps sent to the sync site, and taken from other servers
 //! * `pages`: the image in the Ubik database
+//! * `standing`: what this server knows of itself and the others
 //! * `clock`: what expiry is counted on; `observer`: what keeps it going at a follower
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ mod peers;
 mod queue;
 mod reader;
 mod settings;
+mod standing;
 mod timetable;
 mod wire;
 mod writer;

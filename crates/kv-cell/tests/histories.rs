@@ -17,6 +17,9 @@ use shared::{Three, ask};
 
 const REGISTERS: u32 = 6;
 
+/// Client, register, what was asked and what came of it, call, end.
+type Done = (u64, u32, Asked, Outcome, u64, u64);
+
 /// What all clients share.
 struct Work {
     begun: Instant,
@@ -26,7 +29,7 @@ struct Work {
     values: AtomicU64,
     clients: AtomicU64,
     written: AtomicU64,
-    done: Mutex<Vec<(u64, u32, Asked, Outcome, u64, u64)>>,
+    done: Mutex<Vec<Done>>,
 }
 
 #[derive(Clone, Copy)]

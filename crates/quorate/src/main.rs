@@ -2,6 +2,7 @@
 //!
 //! * [`failure`]: how a subcommand ends when it does not end well, and with which exit code.
 //! * [`input`]: the traces that a subcommand is given.
+//! * [`demo`]: servers, a kill and a verdict, on this machine.
 //! * [`replay`]: traces run again.
 //! * [`stat`], [`check`], [`order`], [`reduce`], [`slice`](mod@slice), [`generate`]: traces counted, explained, put in order, cut,
 //!   made up.
@@ -17,6 +18,7 @@ mod afs;
 mod check;
 mod clients;
 mod copy;
+mod demo;
 mod failure;
 mod generate;
 mod input;
@@ -51,6 +53,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
     Replay(replay::Arguments),
     Stat(stat::Arguments),
     Check(check::Arguments),
@@ -83,6 +86,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse_from(with_old_spellings(std::env::args_os().collect())).command {
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Stat(arguments) => stat::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
