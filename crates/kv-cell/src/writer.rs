@@ -210,11 +210,6 @@ impl Writer {
             not_begun(error)
         })?;
         let base = transaction.base().clone();
-        // What steps are answered from must be committed, as what a reader sees is; and only this thread writes, so that is
-        // otherwise only after a commit that took too long to be waited for.
-        if !base.is_committed() {
-            return Err(Failed::Undone("an earlier commit is not decided yet".to_owned()));
-        }
         self.take_office(&base)?;
         let now = self.clock.now();
         let (outcomes, changes, noted) = self.in_image(&base, now, items)?;

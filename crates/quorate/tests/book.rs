@@ -17,7 +17,8 @@ fn follow(page: &str, folder: &Path) {
     assert!(!blocks.is_empty(), "{page} has no commands");
     let program = Path::new(env!("CARGO_BIN_EXE_quorate")).parent().unwrap();
     let path = std::env::var("PATH").unwrap_or_default();
-    let script = format!("set -eu\n{}", blocks.join("\n"));
+    // Servers that a page starts end with it, also if a command fails.
+    let script = format!("set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{}", blocks.join("\n"));
     let output = Command::new("bash")
         .args(["-c", &script])
         .current_dir(folder)
@@ -40,6 +41,13 @@ fn a_reader_can_record_and_replay() {
     for made in ["recorded", "report.html", "contradiction.html", "small"] {
         assert!(folder.path().join(made).exists(), "{made} is missing");
     }
+}
+
+/// S5, S16: the tutorial's three servers take writes and reads, lose one of them and get it back.
+#[test]
+fn a_reader_can_run_three_servers() {
+    let folder = tempfile::tempdir().unwrap();
+    follow("tutorials/three-servers.md", folder.path());
 }
 
 /// T7: the commands for Samba's databases work on one.

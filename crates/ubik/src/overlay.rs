@@ -54,11 +54,6 @@ impl View {
         self.base.version()
     }
 
-    /// Whether everything in it is committed: nothing is pending.
-    pub fn is_committed(&self) -> bool {
-        self.pending.is_empty()
-    }
-
     /// How many bytes there are.
     pub fn length(&self) -> u64 {
         self.pending.last().map_or(self.base.length(), |top| top.length)

@@ -36,7 +36,7 @@ use log::ServiceLog;
 
 docs/configuration.md has every key of the file. Signals:
   SIGHUP   read users, certificates and the log level again
-  SIGTERM  answer what was read, hand over, stop
+  SIGTERM  answer what was read, then stop
 The form for cells of OpenAFS's servers is `quorate afs serve`.")]
 pub struct Arguments {
     /// Configuration file (TOML)
