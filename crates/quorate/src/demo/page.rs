@@ -23,12 +23,13 @@ const STYLE: &str = "
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 62rem;
   margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 1.6rem 0 .3rem; }
-svg { width: 100%; height: auto; display: block; } pre { overflow-x: auto; font-size: .85rem; }
+svg { width: 100%; height: auto; display: block; } pre { white-space: pre-wrap; font-size: .85rem; }
+.dotted { border-left: 2px dotted var(--mark); padding-left: .4em; }
 .scroll { overflow-x: auto; } .scroll svg { min-width: 34rem; }
 text { fill: var(--faint); font-size: 12px; } .axis { stroke: var(--line); } .mark { stroke: var(--mark); stroke-dasharray: 3 3; }
 .a { fill: var(--a); } .b { fill: var(--b); } .c { fill: var(--c); }
 .key span { margin-right: 1.2rem; white-space: nowrap; } .key i { display: inline-block; width: .8em; height: .8em; margin-right: .4em; }
-table { border-collapse: collapse; } td { padding: .15rem .8rem .15rem 0; vertical-align: top; } td:first-child { text-align: right; color: var(--faint); }
+table { border-collapse: collapse; } td { padding: .15rem .8rem .15rem 0; vertical-align: top; } td:first-child { text-align: right; white-space: nowrap; color: var(--faint); }
 ";
 
 /// The page; it needs nothing beside itself.
@@ -46,9 +47,10 @@ pub fn html(finding: &Finding, commands: &[Done], notes: &[Note], text: &str) ->
         }
     );
     let key = |name: &&str| format!("<span><i style=\"background: var(--{name})\"></i>server {name}</span>");
-    let _ = writeln!(out, "<p class=\"key\">{}</p>", NAMES.iter().map(key).collect::<String>());
+    let servers = NAMES.iter().map(key).collect::<String>();
+    let _ = writeln!(out, "<p class=\"key\">{servers}<span class=\"dotted\">an event, listed below</span></p>");
     for (title, reads) in [("Writes acknowledged", false), ("Reads answered", true)] {
-        let _ = writeln!(out, "<h2>{title}, each {} ms</h2>", BAR.as_millis());
+        let _ = writeln!(out, "<h2>{title} in each {} ms</h2>", BAR.as_millis());
         let wanted =
             |done: &&Done| done.outcome == Outcome::Ok && matches!(done.asked, Asked::Read(_)) == reads;
         let wanted: Vec<&Done> = commands.iter().filter(wanted).collect();
