@@ -54,7 +54,7 @@ struct Object {
 /// Reads the plain form; blank lines count for nothing.
 ///
 /// # Errors
-/// A line is no operation, returns before it is called, or overlaps an earlier one of its client.
+/// A line is not an operation, returns before it is called, or overlaps an earlier one of its client.
 pub fn read(text: &str) -> Result<History, ReadError> {
     let mut history = History::default();
     for (number, line) in (1..).zip(text.lines()) {

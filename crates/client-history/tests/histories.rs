@@ -121,7 +121,7 @@ fn the_spellings_of_jepsen_are_read() {
     assert_eq!(lines, [1, 3]);
 }
 
-/// R2: what is no history is refused with its line.
+/// R2: what is not a history is refused with its line.
 #[test]
 fn what_is_no_history_is_refused_with_its_line() {
     let plain = Options::default();

@@ -53,7 +53,7 @@ fn check_contradiction(units: &[Unit], rules: &Rules, contradiction: &Contradict
     let kept: Vec<u32> = contradiction.conflicts.iter().map(|conflict| conflict.unit).collect();
     assert!(contradiction.minimal, "{}", drawing(units));
     let possible = |kept: &[u32]| oracle::is_possible_when_forgetting(units, kept, rules);
-    assert!(!possible(&kept), "{kept:?} is no contradiction {rules:?}: {}", drawing(units));
+    assert!(!possible(&kept), "{kept:?} is not a contradiction {rules:?}: {}", drawing(units));
     for nth in 0..kept.len() {
         let mut without = kept.clone();
         without.remove(nth);

@@ -46,7 +46,7 @@ pub enum OpenError {
         "{0} has address {1}, which other machines reach: give the cell a key file, or loopback addresses (127.0.0.1, 127.0.0.2 ...)"
     )]
     NoKey(String, Ipv4Addr),
-    /// The list is no cell.
+    /// The list is not a cell.
     #[error(transparent)]
     Cell(#[from] CellError),
     /// The keys cannot be used.

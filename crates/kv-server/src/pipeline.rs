@@ -87,7 +87,7 @@ impl Pipeline {
         }
     }
 
-    /// Waits until the next reply is known; for ever if there is none. Nothing is lost if the wait is given up.
+    /// Waits until the next reply is known; forever if there is none. Nothing is lost if the wait is given up.
     pub async fn ready(&mut self) {
         match self.slots.front_mut() {
             None => std::future::pending().await,

@@ -72,7 +72,7 @@ pub struct Limits {
     pub total_bytes: usize,
     /// How long a connection may take no byte of its replies before it is cut off.
     pub output_timeout: Duration,
-    /// How long a connection may be silent; `None`: for ever.
+    /// How long a connection may be silent; `None`: forever.
     pub idle_timeout: Option<Duration>,
     /// How long a connection may take to authenticate, the TLS handshake included.
     pub authentication_timeout: Duration,

@@ -17,7 +17,7 @@ use crate::step::{Body, Step, StepError};
 
 /// Carries `step` out in a transaction that may hold others; returns the bytes of the reply.
 ///
-/// A command that is refused has an error as its reply, which is no failure of the step: the others of a transaction
+/// A command that is refused has an error as its reply, which is not a failure of the step: the others of a transaction
 /// are carried out, as Redis does.
 ///
 /// # Errors

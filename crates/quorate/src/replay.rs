@@ -39,7 +39,7 @@ use crate::input::{Search, Traces, end_with, find_order, print_json, show};
 ///
 /// Each TRACE is what one process did to one database, as libtdb writes it when tracing is compiled in; give all traces
 /// of one database together. They are put into one order that explains every recorded result, then run again, one
-/// worker for each, on a new database at SCRATCH. No worker can block another for ever: the order has the locks in it.
+/// worker for each, on a new database at SCRATCH. No worker can block another forever: the order has the locks in it.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -156,7 +156,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         beside.mismatches()
     };
     if mismatches > 0 {
-        return Err(Failure::no(format!("{mismatches} results were not the recorded ones")));
+        return Err(Failure::no(format!("{mismatches} results differ from the recording")));
     }
     end_with(verdict)
 }

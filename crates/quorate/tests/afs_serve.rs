@@ -50,7 +50,7 @@ fn what_is_wrong_is_said_with_its_place_and_remedy() {
     let cases: [(TempDir, &[&str], i32, &str); 12] = [
         (folder(&[]), plain, 2, "ThisCell: No such file"),
         (folder(&[("ThisCell", b"one.cell\n")]), plain, 2, "CellServDB: No such file"),
-        (list(">one.cell\n127.0.0\n"), plain, 2, "CellServDB:2: \"127.0.0\" is no server"),
+        (list(">one.cell\n127.0.0\n"), plain, 2, "CellServDB:2: \"127.0.0\" is not a server"),
         (list(">other\n127.0.0.1\n"), plain, 2, "add a line `>one.cell`"),
         (list(">one.cell\n10.99.0.9\n"), plain, 2, "is this machine's; add it there"),
         (list(">one.cell\n127.0.77.1\n127.0.77.2\n"), plain, 2, "say which with --address"),

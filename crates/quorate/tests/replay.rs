@@ -270,7 +270,7 @@ fn a_saved_order_is_used_for_its_traces_only() {
     assert!(!scratch.exists());
 }
 
-/// R22: a terminal is told what is going on, unless it wants quiet; whatever is no terminal is not.
+/// R22: a terminal is told what is going on, unless it wants quiet; whatever is not a terminal is not.
 #[test]
 fn progress_is_for_terminals() {
     let place = Place::new();

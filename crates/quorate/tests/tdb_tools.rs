@@ -16,7 +16,7 @@ fn run(program: &str, folder: &Path, arguments: &[&str], input: &str) -> Output 
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    // A program that ends before it has read everything is no failure of the test's.
+    // A program that ends before it has read everything is not a failure of the test's.
     let _ = child.stdin.take().expect("stdin is piped").write_all(input.as_bytes());
     child.wait_with_output().expect("the program ends")
 }
@@ -109,7 +109,7 @@ fn rescue_saves_what_damage_has_spared() {
     assert_eq!(text(&quorate(folder, &["keys", "saved.tdb"], "").stdout).lines().count(), 100);
 }
 
-/// T7: space that a crash has left at the end is no damage, and is named; repack makes it free.
+/// T7: space that a crash has left at the end is not damage, and is named; repack makes it free.
 #[test]
 fn check_names_the_bytes_that_belong_to_nothing() {
     let folder = folder_with_database();
@@ -131,7 +131,7 @@ fn check_names_the_bytes_that_belong_to_nothing() {
 fn wrong_use_is_one_clear_line_and_leaves_nothing_behind() {
     let folder = folder_with_database();
     let folder = folder.path();
-    fs::write(folder.join("text"), "this is no database, only some text that is long enough\n".repeat(20))
+    fs::write(folder.join("text"), "this is not a database, only some text that is long enough\n".repeat(20))
         .unwrap();
     fs::write(folder.join("short"), &fs::read(folder.join("a.tdb")).unwrap()[..300]).unwrap();
     fs::write(folder.join("empty"), "").unwrap();

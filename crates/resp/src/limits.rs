@@ -45,10 +45,10 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// A request's count of strings is no number, or over [`Limits::elements`].
+    /// A request's count of strings is not a number, or over [`Limits::elements`].
     #[error("Protocol error: invalid multibulk length")]
     Count,
-    /// A string's length is no number, negative, or over [`Limits::string_bytes`].
+    /// A string's length is not a number, negative, or over [`Limits::string_bytes`].
     #[error("Protocol error: invalid bulk length")]
     Length,
     /// A string of a request does not begin with `$`.

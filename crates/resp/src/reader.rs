@@ -226,7 +226,7 @@ impl Aggregate {
                 }
                 Some(Value::Map(pairs))
             }
-            // An attribute: it lies before the value that it is about, and is no element of what is around both.
+            // An attribute: it lies before the value that it is about, and is not an element of what is around both.
             _ => None,
         }
     }

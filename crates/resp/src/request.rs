@@ -127,7 +127,7 @@ impl Requests {
         if self.start * 2 >= self.buffer.len() {
             self.buffer.drain(..self.start);
             self.start = 0;
-            // What one huge request needed is not kept for ever.
+            // What one huge request needed is not kept forever.
             if self.buffer.capacity() > KEPT && self.buffer.len() < KEPT / 2 {
                 self.buffer.shrink_to(KEPT);
             }

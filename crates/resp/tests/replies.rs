@@ -100,7 +100,7 @@ fn attributes_are_passed_over() {
     assert_eq!(read(written).unwrap(), [Value::Array(vec![Value::Integer(1), Value::Integer(2)])]);
 }
 
-/// S25: what is no reply, or larger than allowed, is refused; nesting cannot exhaust the stack.
+/// S25: what is not a reply, or larger than allowed, is refused; nesting cannot exhaust the stack.
 #[test]
 fn broken_and_oversized_replies_are_refused() {
     assert_eq!(read(b"?\r\n"), Err(ProtocolError::Type(b'?')));

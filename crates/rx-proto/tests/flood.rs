@@ -152,7 +152,7 @@ fn strangers_that_are_really_there_hold_no_more_than_the_bound() {
     let mut most = 0;
     for round in 1..=40u32 {
         for number in 0..3000u32 {
-            // Calls with a hole after the first packet, calls that go on for ever, and calls that are whole.
+            // Calls with a hole after the first packet, calls that go on forever, and calls that are whole.
             let (call, seq, is_last) = match number % 3 {
                 0 => (1, if round == 1 { 1 } else { round + 1 }, false),
                 1 => (1, round, false),

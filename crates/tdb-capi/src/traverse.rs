@@ -112,7 +112,7 @@ pub unsafe extern "C" fn tdb_firstkey(tdb: *mut Context) -> Datum {
     // SAFETY: C's promise: an open context.
     unsafe {
         with_database(tdb, Datum::NULL, |_, database| {
-            // The end of a walk is no error, but looks like one: only the code tells.
+            // The end of a walk is not an error, but looks like one: only the code tells.
             database.set_last_error(ErrorCode::Success);
             key_or_null(database.first_key())
         })

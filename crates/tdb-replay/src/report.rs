@@ -362,7 +362,7 @@ impl Report {
         let WaitReport { unsatisfied, parked, seconds } = &self.waits;
         writeln!(
             out,
-            "waits      {unsatisfied} had to wait, {parked} slept, {seconds:.3} s in all workers together"
+            "waits      {unsatisfied} blocked, {parked} slept, {seconds:.3} s in all workers together"
         )
     }
 

@@ -37,7 +37,7 @@ impl TracePlan {
                 self.split.insert(start);
                 self.skip.insert(start);
             }
-            // The last row of one that its process's death released is no release.
+            // The last row of one that its process's death released is not a release.
             _ if open => self.skip.extend([start]),
             _ => self.skip.extend([start, end]),
         }

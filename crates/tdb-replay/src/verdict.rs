@@ -146,7 +146,7 @@ mod tests {
             let same = Verdict::ALL.into_iter().filter(|other| other.exit_code() == one.exit_code());
             assert_eq!(same.count(), 1, "{one}");
         }
-        // Wrong use, which is no verdict.
+        // Wrong use, which is not a verdict.
         assert!(Verdict::ALL.iter().all(|verdict| verdict.exit_code() != 2));
     }
 

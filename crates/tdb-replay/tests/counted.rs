@@ -88,7 +88,7 @@ fn locks_transactions_and_traversals_are_measured() {
     assert_eq!((traversals.read, traversals.write, traversals.visited.max), (1, 0, 2));
 }
 
-/// R25: traces without times have no durations, and no operation at all is no error.
+/// R25: traces without times have no durations, and no operation at all is not an error.
 #[test]
 fn plain_and_empty_traces_have_statistics() {
     let found = statistics(&["0 tdb_open 131 0x1 0x42\n0 tdb_close\n"]);

@@ -264,7 +264,7 @@ fn a_store_that_failed_for_no_reason_of_its_own_is_not_run() {
     replay("a_store_that_failed_for_no_reason_of_its_own_is_not_run", &[fails]);
 }
 
-/// R10, R37: under a lock for reading others read meanwhile, so what is done under it is no single step for them.
+/// R10, R37: under a lock for reading others read meanwhile, so what is done under it is not a single step for them.
 #[test]
 fn readers_come_between_the_operations_under_a_read_lock() {
     let test = "readers_come_between_the_operations_under_a_read_lock";

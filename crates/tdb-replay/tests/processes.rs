@@ -137,7 +137,7 @@ impl Session for FragileSession {
     }
 }
 
-/// R20: a worker that dies, however it does, ends the run with its name, and nobody waits for it for ever.
+/// R20: a worker that dies, however it does, ends the run with its name, and nobody waits for it forever.
 #[test]
 fn a_worker_that_dies_ends_the_run() {
     let first = "0 tdb_open 7 0x0 0x42\n1 tdb_store 1:61 1:31 0x1 = 0\n2 tdb_store 1:61 1:32 0x1 = 0\n\
@@ -154,7 +154,7 @@ fn a_worker_that_dies_ends_the_run() {
     };
     for (accident, told) in [
         (Accident::Abort, "the worker of 0 was killed by signal 6"),
-        (Accident::Panic, "the worker of 0 failed, which is a fault in this program"),
+        (Accident::Panic, "the worker of 0 panicked; this is a bug in quorate"),
         (Accident::Exit, "the worker of 0 ended with exit code 7"),
         (Accident::Error, "0:4: an accident"),
     ] {

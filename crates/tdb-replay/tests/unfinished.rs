@@ -64,7 +64,7 @@ fn what_stands_behind_a_dead_process_is_told_from_its_lines() {
     for text in
         [trace(&["1 tdb_close"], "? tdb_delete 1:61 = 0 #7+?\n"), "\0\0\0".into(), trace(&lines, "?x")]
     {
-        read(&[text]).err().unwrap_or_else(|| panic!("this is no trace"));
+        read(&[text]).err().unwrap_or_else(|| panic!("this is not a trace"));
     }
 }
 
@@ -119,7 +119,7 @@ fn a_commit_that_was_under_way_happened_whole_or_not() {
     assert_eq!(notes.len(), 1, "{notes:?}");
 }
 
-/// R6: what is done under a lock for reading is no single step: others read meanwhile.
+/// R6: what is done under a lock for reading is not a single step: others read meanwhile.
 #[test]
 fn readers_under_a_lock_do_not_exclude_each_other() {
     let locked = trace(

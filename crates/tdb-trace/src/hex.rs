@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    /// R2: every byte that is no lower-case digit is refused, in the fast path and in the slow one.
+    /// R2: every byte that is not a lower-case digit is refused, in the fast path and in the slow one.
     #[test]
     fn what_is_no_digit_is_refused() {
         for length in 1..20 {

@@ -92,7 +92,7 @@ mod tests {
         }
     }
 
-    /// R2, R4: what is no stamp is refused, and so is a time that could not be doubled.
+    /// R2, R4: what is not a stamp is refused, and so is a time that could not be doubled.
     #[test]
     fn what_is_no_stamp_is_refused() {
         let wrong: &[&str] = &[

@@ -129,7 +129,7 @@ pub struct Cell {
     stands: bool,
 }
 
-/// Why a list of servers is no cell.
+/// Why a list of servers is not a cell.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum CellError {
     /// Too many for the wire and the vote tables.

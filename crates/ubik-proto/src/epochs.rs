@@ -24,7 +24,7 @@ const FREE_CEILING: u32 = CLOCK_CEILING + (1 << 20);
 /// clocks, which must not fall behind, and they take no clock farther off than this for one.
 const MIXED_AHEAD: u32 = 3600;
 
-/// The epoch of a wall clock, in seconds since 1970; 0 for what is no time.
+/// The epoch of a wall clock, in seconds since 1970; 0 for what is not a time.
 pub fn by_clock(wall: i64) -> u32 {
     wall.clamp(0, i64::from(CLOCK_CEILING)) as u32
 }
@@ -93,7 +93,7 @@ impl Allowance {
 mod tests {
     use super::*;
 
-    /// U48: a voter that is asked for ever more, as often as anybody likes, has not reached the end after ten years.
+    /// U48: a voter that is asked forever more, as often as anybody likes, has not reached the end after ten years.
     #[test]
     fn nobody_can_use_the_epochs_up() {
         let mut allowance = Allowance::new(3, Duration::from_secs(75), Moment::START);

@@ -30,7 +30,7 @@ pub enum Refusal {
     LowerAsks,
     /// This server is a clone and has no vote to give.
     IsClone,
-    /// The start of the round is no time.
+    /// The start of the round is not a time.
     BadStart,
 }
 

@@ -117,7 +117,7 @@ fn a_voter_whose_clock_was_set_counts_for_nothing() {
     assert_eq!(stepped(4), [true; 3], "less than a step");
     assert_eq!(stepped(80), [true, false, true]);
     assert_eq!(stepped(-80), [true, false, true]);
-    // An answer that is given again and again, since no beacon travels, is no vote: its clock stands.
+    // An answer that is given again and again, since no beacon travels, is not a vote: its clock stands.
     let stands = |_, now: Now| (WALL + (now.moment.as_micros() as i64 / 1_000_000 - 1000).min(100)) as i32;
     assert!(!matches!(reign_by(at, stands, 95).0.standing(), Standing::SyncSite { .. }));
     let set_here = |seconds| {

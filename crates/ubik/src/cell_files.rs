@@ -27,7 +27,7 @@ pub enum CellFileError {
     #[error("{0} holds no cell name; write the cell's name into it, on one line")]
     NoName(PathBuf),
     /// A line that is neither a cell nor a server.
-    #[error("{path}:{line}: {text:?} is no server; expected an IPv4 address, or [address] for a clone")]
+    #[error("{path}:{line}: {text:?} is not a server; expected an IPv4 address, or [address] for a clone")]
     Line {
         /// Which file.
         path: PathBuf,
@@ -153,7 +153,9 @@ mod tests {
             message(" \n", LIST).ends_with("holds no cell name; write the cell's name into it, on one line")
         );
         assert!(message("x", LIST).contains("has no cell \"x\""));
-        assert!(message("other.example", LIST).contains("CellServDB:2: \"no address at all\" is no server"));
+        assert!(
+            message("other.example", LIST).contains("CellServDB:2: \"no address at all\" is not a server")
+        );
         assert!(message("x", ">x\n").contains("has no servers"));
         let missing = read(Path::new("/nonexistent")).unwrap_err().to_string();
         assert!(missing.starts_with("cannot read /nonexistent/ThisCell"), "{missing}");

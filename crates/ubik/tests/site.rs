@@ -450,7 +450,7 @@ fn beacons_pass_a_held_database_lock() {
 }
 
 /// U29: when no server answers, the client is told that there is no quorum and that nothing happened, not what went wrong
-/// on the wire; and a sync site is no follower to ask for its version.
+/// on the wire; and a sync site is not a follower to ask for its version.
 #[test]
 fn a_failed_call_is_no_quorum_to_the_client() {
     let mut play = Play::established();

@@ -1,6 +1,6 @@
 //! What a state of the search can do next.
 //!
-//! Owns the look-ahead (a step is no choice if it makes another late, or a value unreadable that is still needed)
+//! Owns the look-ahead (a step is not a choice if it makes another late, or a value unreadable that is still needed)
 //! and the preference among choices. What the look-ahead refuses cannot lead to an order, so refusing it keeps the
 //! search complete; preference only decides what is tried first.
 
@@ -69,7 +69,7 @@ impl Choices {
             }
             let step = &problem.steps[head as usize];
             self.consider(problem, state, heads, process, step, false, &outlook);
-            // Leaving out a process's very last step is no choice: a state with only such steps is finished.
+            // Leaving out a process's very last step is not a choice: a state with only such steps is finished.
             if let Some(other) = problem.alternative(step)
                 && !(head + 1 == end && problem.droppable(step))
             {

@@ -56,7 +56,7 @@ impl Time {
     /// The moment on the cell's clock; a date is converted now, and a later step of wall clocks moves it no more.
     ///
     /// # Errors
-    /// `text` is no integer, or too far away; `command` is named.
+    /// `text` is not an integer, or too far away; `command` is named.
     pub fn read(self, text: &[u8], clocks: Clocks, command: &str) -> Result<i64, CommandError> {
         let number = number::integer(text)?;
         let invalid =

@@ -411,7 +411,7 @@ mod tests {
         assert_eq!(captures, [Capture::Text(0, 3), Capture::Place(0), Capture::Text(4, 9)]);
     }
 
-    /// S20: malformed patterns are errors, and a pattern that would take for ever ends when it is told to.
+    /// S20: malformed patterns are errors, and a pattern that would take forever ends when it is told to.
     #[test]
     fn bad_and_endless_patterns_end() {
         for pattern in ["%", "[a", "[", "(a", "a)", "%b", "%bx", "%1", "%f", "[%", "[^"] {

@@ -74,7 +74,7 @@ enum Failure {
     Lua(mlua::Error),
     /// It raised this, which is the reply as it is.
     Raised(String),
-    /// Its text is no script.
+    /// Its text is not a script.
     Text(mlua::Error),
 }
 

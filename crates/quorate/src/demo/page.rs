@@ -48,7 +48,8 @@ pub fn html(finding: &Finding, commands: &[Done], notes: &[Note], text: &str) ->
     );
     let key = |name: &&str| format!("<span><i style=\"background: var(--{name})\"></i>server {name}</span>");
     let servers = NAMES.iter().map(key).collect::<String>();
-    let _ = writeln!(out, "<p class=\"key\">{servers}<span class=\"dotted\">an event, listed below</span></p>");
+    let _ =
+        writeln!(out, "<p class=\"key\">{servers}<span class=\"dotted\">an event, listed below</span></p>");
     for (title, reads) in [("Writes acknowledged", false), ("Reads answered", true)] {
         let _ = writeln!(out, "<h2>{title} in each {} ms</h2>", BAR.as_millis());
         let wanted =

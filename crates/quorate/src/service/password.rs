@@ -12,7 +12,7 @@ use crate::failure::Failure;
 #[command(after_help = "Example: read -rs p; printf %s \"$p\" | quorate hash-password")]
 pub struct Arguments {}
 
-/// More than this is no password.
+/// More than this is not a password.
 const LONGEST: u64 = 1024;
 
 /// Reads the first line, prints its hash.

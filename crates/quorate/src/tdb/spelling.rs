@@ -42,7 +42,7 @@ fn hex_byte(digits: &[u8]) -> Result<u8, String> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
     match (digit(digits[0]), digit(digits[1])) {
         (Some(high), Some(low)) => Ok(high << 4 | low),
-        _ => Err(format!("`{}` is no pair of hexadecimal digits", String::from_utf8_lossy(digits))),
+        _ => Err(format!("`{}` is not a pair of hexadecimal digits", String::from_utf8_lossy(digits))),
     }
 }
 

@@ -40,7 +40,7 @@ impl Connection {
         match self.security.open(position, header.checksum, &mut payload, context.unix_time) {
             Ok(()) => self.on_opened(header, payload, context),
             Err(AbortCode::RXKAD_EXPIRED) => self.fail(AbortCode::RXKAD_EXPIRED, true),
-            // Damaged, or not from the peer: as good as lost, but not for ever.
+            // Damaged, or not from the peer: as good as lost, but not forever.
             Err(code) => {
                 context.counters.refused_packets = context.counters.refused_packets.wrapping_add(1);
                 self.refused += 1;

@@ -24,7 +24,7 @@ impl Endpoint {
         local: Option<IpAddr>,
         packet: &Packet<'_>,
     ) {
-        // Answers must not be answered, or two endpoints could keep each other busy for ever.
+        // Answers must not be answered, or two endpoints could keep each other busy forever.
         if !packet.header.client_initiated() {
             return;
         }

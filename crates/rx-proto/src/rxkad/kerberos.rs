@@ -222,7 +222,7 @@ fn xor_into(block: &mut [u8; BLOCK], other: &[u8; BLOCK]) {
 }
 
 /// The DES-like key for rxkad from a ticket's session key of another type: HMAC-MD5 in counter mode
-/// (NIST SP 800-108) with label `rxkad`, the first result that is no weak DES key.
+/// (NIST SP 800-108) with label `rxkad`, the first result that is not a weak DES key.
 pub fn derive_session_key(key: &[u8]) -> Option<SessionKey> {
     (1..=u8::MAX).find_map(|counter| {
         let mut mac = Hmac::<Md5>::new_from_slice(key).ok()?;

@@ -35,7 +35,7 @@ pub fn named(names: &[&str]) -> Vec<(String, Vec<Datagram>)> {
 fn read(path: &std::path::Path) -> Vec<Datagram> {
     let bytes = std::fs::read(path).unwrap();
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-    assert_eq!((word(0), word(20)), (0xa1b2_c3d4, 276), "{path:?} is no pcap with LINUX_SLL2");
+    assert_eq!((word(0), word(20)), (0xa1b2_c3d4, 276), "{path:?} is not a pcap with LINUX_SLL2");
     let mut at = 24;
     let mut found = Vec::new();
     while at < bytes.len() {

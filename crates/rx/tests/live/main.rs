@@ -103,7 +103,7 @@ fn ask_everything(port: &Port, security: &dyn SecurityClass) {
     );
 }
 
-/// A server that is no sync site tells the version of its database.
+/// A server that is not a sync site tells the version of its database.
 fn ask_version_without_quorum(
     server: openafs::Server,
     folders: &Folders,
@@ -307,7 +307,7 @@ fn bulk_and_small_calls_survive_twenty_percent_loss() {
 fn serve_until_killed() {
     let port = Port::open(SERVER.parse().unwrap(), PortConfig::default()).unwrap();
     port.serve(measure::measurement::SERVICE, vec![Arc::new(NullSecurity)], measure::service());
-    // Not for ever, should nobody be left to kill us.
+    // Not forever, should nobody be left to kill us.
     std::thread::sleep(Duration::from_secs(300));
 }
 

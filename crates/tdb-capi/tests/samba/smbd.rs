@@ -11,7 +11,7 @@ use crate::library::{Stage, Which, printed};
 /// Root's password on the server.
 const PASSWORD: &str = "pw";
 
-/// After so many seconds smbtorture gives a test up: a client that waits for an answer for ever is the fault to be found.
+/// After so many seconds smbtorture gives a test up: a client that waits for an answer forever is the fault to be found.
 /// The longest test takes three minutes on a busy machine.
 const TIME_LIMIT_SECS: u32 = 600;
 

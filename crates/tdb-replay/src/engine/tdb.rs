@@ -39,7 +39,7 @@ pub struct TdbFile {
 }
 
 /// What ends waits for locks: a number that the engine looks at while it waits, one for each file that is in use. The engine
-/// wants it to live for ever, so they are used again.
+/// wants it to live forever, so they are used again.
 struct Flag(&'static AtomicI32);
 
 /// The flags that nobody uses.

@@ -2,7 +2,7 @@
 //!
 //! Owns the open traversals of the merge. In a callback the engine holds a lock on the record that it shows, and a
 //! commit, a wipe or the lock of all chains needs every record. A callback that waits for another trace while one of
-//! those of another trace stands between the traversal's start and end could wait for ever, so such a traversal is
+//! those of another trace stands between the traversal's start and end could wait forever, so such a traversal is
 //! split: it is run to its end first, and what its callbacks did is done afterwards.
 //!
 //! A commit that belongs before the traversal may still be under way when the traversal starts: nothing else keeps the two

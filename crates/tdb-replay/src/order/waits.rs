@@ -40,7 +40,7 @@ impl Waits {
     pub fn settle(&mut self, trace: usize, row: u32, traversals: &mut Traversals) {
         self.needs.take(&mut self.scratch);
         self.open_traversals_wait(trace, row, traversals);
-        // What was known before is no deeper than the trace's own rows.
+        // What was known before is not deeper than the trace's own rows.
         let mut depth = self.depths[trace];
         // Latest first: what the latest has seen makes earlier ones superfluous.
         self.scratch.sort_unstable_by_key(|&(_, mark)| Reverse(mark.rank));

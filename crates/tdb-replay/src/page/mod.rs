@@ -79,7 +79,7 @@ impl Page<'_> {
         let report = self.report;
         let verdict = match (report.checked, report.mismatches) {
             (false, _) => "results were not compared".to_owned(),
-            (true, 0) => format!("all {} results were the recorded ones", grouped(report.compared)),
+            (true, 0) => format!("all {} results match the recording", grouped(report.compared)),
             (true, some) => format!("{} of {} results differed", grouped(some), grouped(report.compared)),
         };
         let class = if report.checked && report.mismatches == 0 { "good" } else { "bad" };
@@ -127,7 +127,7 @@ impl Page<'_> {
         writeln!(
             out,
             "<p>The order has {} steps; the longest chain of steps that must follow one another has {}, so at most \
-             <b>{parallel:.1}</b> can run at once on average. {} waits had to wait, {} in all workers together.</p>",
+             <b>{parallel:.1}</b> can run at the same time on average. {} waits blocked, {} in all workers together.</p>",
             grouped(order.events.into()),
             grouped(order.critical_path.into()),
             grouped(self.report.waits.unsatisfied),

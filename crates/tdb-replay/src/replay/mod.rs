@@ -1,6 +1,6 @@
 //! Runs a schedule on an engine, one worker a trace, and compares every result.
 //!
-//! Owns the workers' start and end. Why they cannot block each other for ever is docs/ordering.md; nothing here backs off
+//! Owns the workers' start and end. Why they cannot block each other forever is docs/ordering.md; nothing here backs off
 //! or runs twice, and should they stand still all the same, a watchdog ends the run.
 //!
 //! * [`turn`]: progress, and waiting for it: of [`threads`], and [`shared`] by workers that are a [`process`] each.
@@ -108,8 +108,8 @@ pub enum RunError {
         /// Who waits for whom.
         stuck: Vec<Stuck>,
     },
-    /// A worker panicked: a fault in this program.
-    #[error("a worker failed; this is a fault in this program")]
+    /// A worker panicked: a bug in quorate.
+    #[error("a worker panicked; this is a bug in quorate")]
     Panicked,
 }
 

@@ -218,7 +218,7 @@ impl Child {
             return Err(Death(format!("was killed by signal {}", libc::WTERMSIG(status))));
         }
         if libc::WEXITSTATUS(status) == FAILED {
-            return Err(Death("failed, which is a fault in this program".into()));
+            return Err(Death("panicked; this is a bug in quorate".into()));
         }
         let sent = read.and_then(|_| Ok(serde_json::from_slice::<Sent>(&bytes)?));
         match sent {

@@ -150,7 +150,7 @@ impl<'a> Worker<'a> {
         session.foresee(self.key(rows.row(row + 2 * AHEAD).key));
         let soon = rows.row(row + AHEAD);
         session.approach(self.key(soon.key));
-        // Where it is no value, nothing is lost.
+        // Where it is not a value, nothing is lost.
         self.history.records.values.approach(soon.a);
     }
 

@@ -1,7 +1,7 @@
 //! Which tracer wrote a history, and what its appends mean.
 //!
 //! The classic tracer writes `tdb_append KEY APPENDED = NEW`, today's `tdb_append KEY OLD = APPENDED`. Nothing in the
-//! file says which it is, but an APPENDED that is no end of NEW can only be an OLD, and some operations exist in
+//! file says which it is, but an APPENDED that is not an end of NEW can only be an OLD, and some operations exist in
 //! today's dialect only. After [`settle`] every append row has the value before in `a` and the value after in `b`.
 
 use tdb_trace::{Op, Opened};

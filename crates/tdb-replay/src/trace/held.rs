@@ -6,7 +6,7 @@
 //! which shows in what it adds). Against that stand the rules of the library, under which a call must have failed
 //! whatever the program did afterwards: docs/ordering.md, "Locks that were not taken", lists them.
 //!
-//! A lock that may not have been held is no constraint for anybody. Nothing is lost by that: every order that obeys
+//! A lock that may not have been held is not a constraint for anybody. Nothing is lost by that: every order that obeys
 //! it also explains the history without it.
 
 use tdb_trace::{Op, Opened};

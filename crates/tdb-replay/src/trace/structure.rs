@@ -77,7 +77,7 @@ pub fn groups(rows: &Columns, spread: Spread<'_>) -> Result<Vec<Group>, (usize, 
     Ok(groups)
 }
 
-/// What may begin, end or be a step of a group that is no transaction.
+/// What may begin, end or be a step of a group that is not a transaction.
 const PAIRED: Ops = Ops::of(&[
     Op::TraverseStart,
     Op::TraverseReadStart,

@@ -68,7 +68,7 @@ impl Locks {
     /// Waits for a range as long as it takes.
     ///
     /// Not by sleeping in the kernel for the range itself: it queues classic waiters behind us, and then looks for no
-    /// deadlock among them, so processes of libtdb that run into one would wait for ever instead of being refused.
+    /// deadlock among them, so processes of libtdb that run into one would wait forever instead of being refused.
     /// Ours sleep for a byte that only this engine locks, and whoever has that tries for the range.
     fn lock_in_turn(
         &self,
@@ -82,7 +82,7 @@ impl Locks {
             self.judge(error, start)?;
         }
         let locked = self.lock_patiently(kind, start, len, None);
-        // Fails only if the descriptor is no file.
+        // Fails only if the descriptor is not a file.
         let _ = ofd::unlock(file, turn, 1);
         locked
     }
@@ -157,7 +157,7 @@ impl Locks {
         if let Some((area, list)) = self.mutex_of(start, len) {
             self.given_back(area.unlock(list));
         } else if let Some(file) = self.lock_file() {
-            // Unlocking a range of an open file fails only if the descriptor is no file.
+            // Unlocking a range of an open file fails only if the descriptor is not a file.
             let _ = ofd::unlock(file, start, len);
         }
     }

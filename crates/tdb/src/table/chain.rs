@@ -120,7 +120,7 @@ impl<B: Bytes> Table<'_, B> {
         steps: u32,
     ) -> Result<(), AccessError> {
         if !record.is_of_chain() {
-            return Err(corrupt(at, "a chain holds something that is no record"));
+            return Err(corrupt(at, "a chain holds something that is not a record"));
         }
         if steps > self.space.most_records() {
             return Err(corrupt(at, "a chain goes in a circle"));

@@ -40,7 +40,7 @@ impl Peer {
             return Ok(peer);
         }
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        // With the header there, the program is wrong, and that is no reason to skip.
+        // With the header there, the program is wrong, and that is not a reason to skip.
         assert!(said.contains("tdb.h: No such file"), "peer.c does not compile: {said}");
         Err("libtdb's header is not installed".to_owned())
     }

@@ -93,7 +93,7 @@ pub trait PhysicalStore: Send + Sync {
     /// life was receiving is removed.
     ///
     /// # Errors
-    /// Those of the medium, or `InvalidData` if the file is no database.
+    /// Those of the medium, or `InvalidData` if the file is not a database.
     fn open(&self) -> io::Result<(Arc<dyn StoreFile>, Option<Version>)>;
     /// Replaces the log by `bytes` (its header included) and makes them safe.
     ///

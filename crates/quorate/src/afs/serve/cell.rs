@@ -71,7 +71,9 @@ pub fn read(arguments: &Arguments, log: &LogFile) -> Result<Setting, Failure> {
     let databases = databases(arguments, &cell)?;
     if !arguments.database_dir.is_dir() {
         let directory = arguments.database_dir.display();
-        return Err(Failure::system(format!("{directory} is no directory; make it, or give --database-dir")));
+        return Err(Failure::system(format!(
+            "{directory} is not a directory; make it, or give --database-dir"
+        )));
     }
     let (classes, keys) = classes(arguments, log)?;
     Ok(Setting {
@@ -146,7 +148,7 @@ pub fn parse_database(text: &str) -> Result<Database, Failure> {
     match port {
         Some(port) if plain => Ok(Database { name: name.to_owned(), port, nth_on_port: 0, stands: true }),
         _ => Err(Failure::input(format!(
-            "{text:?} is no database: give prdb, vldb, budb, or NAME:PORT with a name of letters and digits"
+            "{text:?} is not a database: give prdb, vldb, budb, or NAME:PORT with a name of letters and digits"
         ))),
     }
 }
