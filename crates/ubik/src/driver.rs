@@ -109,7 +109,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the database in `store`, makes everything ready, and starts the threads. Put its [`Server::peers`] into the
+    /// Opens the database in `store`, makes everything ready, and starts the threads. Put its [`Server::peer_service`] into the
     /// services that peers call.
     ///
     /// # Errors
