@@ -19,8 +19,9 @@ fn follow(page: &str, folder: &Path) {
     let path = std::env::var("PATH").unwrap_or_default();
     // Servers that a page starts end with it, also if a command fails.
     let script = format!("set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{}", blocks.join("\n"));
-    let output = Command::new("bash")
-        .args(["-c", &script])
+    // A page that waits for something that never comes is a fault, not a hang.
+    let output = Command::new("timeout")
+        .args(["300", "bash", "-c", &script])
         .current_dir(folder)
         .env("PATH", format!("{}:{path}", program.display()))
         .output()
