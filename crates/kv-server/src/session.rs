@@ -79,6 +79,12 @@ pub struct Transaction {
 /// AUTH may fail so often on one connection.
 const WRONG_PASSWORDS: u32 = 8;
 
+/// Whether a request is a line of HTTP. A web page can make a browser send one here, and commands in its body must not be
+/// carried out.
+fn is_of_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:")
+}
+
 impl Session {
     /// A connection that has said nothing yet.
     pub fn new(shared: Arc<Shared>, client: Arc<Client>) -> Session {
@@ -146,6 +152,10 @@ impl Session {
     }
 
     fn dispatch(&mut self, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Result<Next, Refusal> {
+        if is_of_http(arguments[0]) {
+            self.closing = true;
+            return Err("ERR this port speaks the Redis protocol, not HTTP; the connection ends".into());
+        }
         let own = command::find(arguments[0]);
         if self.user.is_none() && !own.is_some_and(|own| own.for_strangers) {
             return Err("NOAUTH Authentication required.".into());

@@ -105,7 +105,7 @@ fn a_script_that_fails_changes_nothing() {
         ("redis.call('del', KEYS[1]) redis.call({})", "must be strings or integers"),
         ("redis.call('del', KEYS[1]) redis.call()", "at least one argument"),
         ("redis.call('del', KEYS[1]) local t = {} t[1] = t return t", "nests too deep"),
-        ("this is not a lua", "Error compiling script"),
+        ("this is not Lua", "Error compiling script"),
     ];
     for (script, words) in failing {
         let refused = service.refused(script);

@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
-use crate::client::{Front, PATIENCE, ok, settings, text};
+use crate::client::{Front, PATIENCE, error, ok, settings, text};
 
 fn users(passwords: &[(&str, &str)]) -> BTreeMap<String, String> {
     let hash = |password: &str| match password {
@@ -248,5 +248,21 @@ fn bad_certificates_are_refused() {
         let started = Server::start(settings, Arc::new(Memory::new(1).unwrap()), Arc::new(|_, _| ()));
         let error = started.err().expect("it is refused").to_string();
         assert!(error.contains(words), "{error}");
+    }
+}
+
+/// S15: what a browser sends at the will of a web page ends the connection before commands in its body are carried out.
+#[test]
+fn commands_in_a_request_of_a_browser_are_not_carried_out() {
+    let front = Front::start();
+    for request in [
+        "POST / HTTP/1.1\r\nHost: here\r\n\r\nSET a 1\r\n",
+        "GET / HTTP/1.1\r\nhost: here\r\n\r\nSET a 1\r\n",
+    ] {
+        let mut client = front.connect();
+        client.send(request.as_bytes());
+        let replies: Vec<_> = std::iter::from_fn(|| client.next()).map(error).collect();
+        assert!(replies.last().is_some_and(|last| last.contains("not HTTP")), "{replies:?}");
+        assert_eq!(front.connect().ask("EXISTS a"), Value::Integer(0));
     }
 }
