@@ -94,7 +94,8 @@ fn solve(solver: &mut Solver, units: &[Unit], check: &Check) -> Answer {
         Promise::Linearizable => Windows::Require,
         Promise::SequentialPerKey => Windows::Ignore,
     };
-    match solver.solve(units, &Rules { beginning: check.beginning, windows, limits: check.limits }) {
+    let rules = Rules { beginning: check.beginning, windows, limits: check.limits };
+    match solver.solve(units, &rules) {
         Ok(order) => Answer::Witness(witness(units, &order)),
         Err(Failure::GaveUp { bound }) => Answer::GaveUp { bound },
         Err(Failure::Impossible(mut contradiction)) => {

@@ -48,6 +48,34 @@ fn the_solver_agrees_with_trying_every_order() {
     assert!(possible > HISTORIES / 4, "only {possible} were possible: the random histories are no test");
 }
 
+/// R32: an order in which every unit that advances has a cell of its own is found where there is one, and nowhere else.
+#[test]
+fn orders_with_a_cell_for_each_agree_with_trying_every_order() {
+    let test = "orders_with_a_cell_for_each_agree_with_trying_every_order";
+    let mut random = fastrand::Rng::with_seed(testbed::seed(test));
+    let mut solver = Solver::new();
+    let (mut found, mut only_shared) = (0, 0);
+    for round in 0..HISTORIES {
+        let shape = Shape::random(&mut random);
+        let units = random_units(&mut random, &shape);
+        let rules = all_rules(&mut random)[0];
+        let expected = oracle::is_possible_apart(&units, rules.beginning);
+        let order = solver.order_apart(&units, &rules);
+        assert_eq!(order.is_some(), expected, "round {round}: {rules:?} {}", drawing(&units));
+        let Some(order) = order else {
+            only_shared += u64::from(oracle::is_possible_in_windows(&units, rules.beginning));
+            continue;
+        };
+        oracle::check_order(&units, &order);
+        let advancing =
+            order.sequence.iter().zip(order.cells).filter(|(unit, _)| units[**unit as usize].advances);
+        let cells: Vec<u64> = advancing.map(|(_, cell)| *cell).collect();
+        assert!(cells.is_sorted_by(|one, next| one < next), "round {round}: {cells:?} {}", drawing(&units));
+        found += 1;
+    }
+    assert!(found > HISTORIES / 8 && only_shared > 5, "no test: {found}, {only_shared}");
+}
+
 /// R7: a contradiction is impossible by itself, and without any one of its units it is not.
 fn check_contradiction(units: &[Unit], rules: &Rules, contradiction: &Contradiction) {
     let kept: Vec<u32> = contradiction.conflicts.iter().map(|conflict| conflict.unit).collect();

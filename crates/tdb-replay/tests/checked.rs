@@ -66,6 +66,20 @@ fn true_histories_are_explained() {
     }
 }
 
+/// R32, R33: where one key's changes take every number, an order is found that gives each change its own, and nothing stays unsettled.
+#[test]
+fn a_dense_key_is_explained_with_a_number_for_each_change() {
+    for seed in seeds("dense_key") {
+        let shape = Shape { processes: 16, operations: 4000, keys: 1, seed, ..Shape::default() };
+        let (folder, _) = write(&Order { shape, violation: None, extended: false, zstd: false });
+        let history = read(folder.path());
+        let verdict = verdict(&history);
+        let report = Report::of(&history, &verdict);
+        assert_eq!(verdict.verdict(), Verdict::Explained, "seed {seed}: {report}");
+        assert!(report.notes.is_empty(), "seed {seed}: {report}");
+    }
+}
+
 /// R28: each kind of violation is found, in the plain form and in the extended one, and on the key where it is.
 #[test]
 fn planted_violations_are_found() {

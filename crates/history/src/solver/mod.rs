@@ -177,11 +177,29 @@ impl Solver {
         }
         match self.attempt_all(units, rules, forced) {
             Verdict::Found { effort, windows_obeyed, windows_gave_up } => {
-                let initial = self.lay_out(units, rules, windows_obeyed);
+                let initial = self.lay_out(units, rules, windows_obeyed, false);
                 let (sequence, cells) = (self.sequence.as_slice(), self.cells.as_slice());
                 Ok(Order { sequence, cells, initial, windows_obeyed, windows_gave_up, effort })
             }
             verdict => Err(self.explain(units, rules, verdict)),
+        }
+    }
+
+    /// An order inside the windows in which every unit that advances takes an odd cell of its own, if one is found within the bound. In
+    /// the orders of [`Solver::solve`] units that follow each other may share one.
+    ///
+    /// # Panics
+    /// As [`Solver::solve`].
+    pub fn order_apart(&mut self, units: &[Unit], rules: &Rules) -> Option<Order<'_>> {
+        assert!(units.is_sorted_by_key(|unit| unit.process), "units must stand process by process");
+        let forced = forced::order(units, &mut self.forced);
+        match self.attempt_with(units, rules, WindowUse::Apart, forced) {
+            Verdict::Found { effort, .. } => {
+                let initial = self.lay_out(units, rules, true, true);
+                let (sequence, cells) = (self.sequence.as_slice(), self.cells.as_slice());
+                Some(Order { sequence, cells, initial, windows_obeyed: true, windows_gave_up: false, effort })
+            }
+            Verdict::Impossible | Verdict::GaveUp => None,
         }
     }
 
@@ -263,7 +281,7 @@ impl Solver {
         for value in beginnings(rules.beginning) {
             match self.attempt(units, value, windows, forced, &rules.limits) {
                 Attempt::Found(effort) => {
-                    let windows_obeyed = windows == WindowUse::Obey;
+                    let windows_obeyed = windows != WindowUse::Ignore;
                     return Verdict::Found { effort, windows_obeyed, windows_gave_up: false };
                 }
                 Attempt::GaveUp => gave_up = true,
@@ -281,7 +299,7 @@ impl Solver {
         forced: bool,
         limits: &Limits,
     ) -> Attempt {
-        if windows == WindowUse::Obey && forced {
+        if windows != WindowUse::Ignore && forced {
             return match forced::first_unmet(units, &self.forced, start) {
                 None => {
                     self.sequence.clone_from(&self.forced);
@@ -325,7 +343,7 @@ impl Solver {
     }
 
     /// Computes the cells of the sequence found, and the initial state that it implies.
-    fn lay_out(&mut self, units: &[Unit], rules: &Rules, windows_obeyed: bool) -> Initial {
+    fn lay_out(&mut self, units: &[Unit], rules: &Rules, windows_obeyed: bool, apart: bool) -> Initial {
         self.cells.clear();
         let mut cell = 0;
         for &index in &self.sequence {
@@ -333,6 +351,7 @@ impl Solver {
             cell = cell.max(unit.window.earliest) | u64::from(unit.advances);
             debug_assert!(!windows_obeyed || cell <= unit.window.latest, "unit {index} outside its window");
             self.cells.push(cell);
+            cell += u64::from(apart && unit.advances);
         }
         match rules.beginning {
             Beginning::Absent | Beginning::Value(ValueId::ABSENT) => Initial::Absent,

@@ -14,6 +14,8 @@ pub(super) const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WindowUse {
     Obey,
+    /// They count, and every advancing unit takes an odd cell of its own.
+    Apart,
     Ignore,
 }
 
@@ -44,6 +46,8 @@ pub(super) struct Step {
     pub alternative: u32,
     /// It, or a unit of it, takes an odd cell.
     pub advances: bool,
+    /// Cells that it takes besides, where every advancing unit takes one of its own: up to the even one after the last.
+    pub beyond: u64,
 }
 
 impl Step {
@@ -56,7 +60,7 @@ impl Step {
     /// The cell after it, entered at `cell`.
     #[inline]
     pub fn after(&self, cell: u64) -> u64 {
-        (cell | u64::from(self.advances)).max(self.earliest)
+        (cell | u64::from(self.advances)).saturating_add(self.beyond).max(self.earliest)
     }
 }
 
@@ -75,11 +79,14 @@ pub(super) struct Problem {
     pub uses: Uses,
     /// Whether windows count.
     pub obeys: bool,
+    /// Whether every advancing unit takes an odd cell of its own.
+    pub apart: bool,
 }
 
 impl Problem {
     /// Compiles `units` (process by process) for a search that begins in state `start`.
     pub fn compile(&mut self, units: &[Unit], start: u32, windows: WindowUse) {
+        self.apart = windows == WindowUse::Apart;
         self.number_values(units, start);
         self.steps.clear();
         self.alternatives.clear();
@@ -92,7 +99,7 @@ impl Problem {
             at = self.add_step(units, at, windows);
         }
         self.processes.push(self.steps.len() as u32);
-        self.obeys = windows == WindowUse::Obey;
+        self.obeys = windows != WindowUse::Ignore;
         self.tighten(windows);
         let start = if start == UNKNOWN_PRESENT { start } else { self.known(ValueId(start)) };
         self.uses.compile(
@@ -210,12 +217,13 @@ impl Problem {
             end: range.end as u32,
             alternative: NONE,
             advances: false,
+            beyond: 0,
         };
         for unit in units[range].iter().filter(|unit| counts(unit)) {
             let joined = Action { need: step.need, effect: step.effect }.then(self.local(unit));
             (step.need, step.effect) = (joined.need, joined.effect);
-            if windows == WindowUse::Obey {
-                pass(&mut step, unit);
+            if windows != WindowUse::Ignore {
+                pass(&mut step, unit, self.apart);
             }
         }
         step
@@ -238,7 +246,8 @@ impl Problem {
                     must_advance &= other.advances;
                 }
                 // Limits are for entering; the next step is entered where this one ends.
-                deadline = even_out(deadline, must_advance).min(limit);
+                let beyond = if step.alternative == NONE { step.beyond } else { 0 };
+                deadline = even_out(deadline.saturating_sub(beyond), must_advance).min(limit);
                 patience = even_out(patience, step.advances).min(patient).min(deadline);
                 hint = if useless { spread(at - begin, end - begin) } else { hint.min(step.hint) };
                 let step = &mut self.steps[at];
@@ -291,7 +300,7 @@ impl Index {
 const INDEX_FROM: usize = 64;
 
 /// Lets `step` go on through the window of `unit`.
-fn pass(step: &mut Step, unit: &Unit) {
+fn pass(step: &mut Step, unit: &Unit, apart: bool) {
     if step.limit == u64::MAX && step.earliest == 0 {
         step.opens = unit.window.earliest | u64::from(unit.advances);
     }
@@ -301,8 +310,13 @@ fn pass(step: &mut Step, unit: &Unit) {
     if step.earliest > unit.window.latest {
         step.need = NEVER;
     }
+    let taken_before = step.beyond + u64::from(step.beyond > 0 && unit.advances);
     // Entered at an even cell, a step that has advanced by now is one cell further.
-    step.limit = step.limit.min(even_out(unit.window.latest, step.advances));
+    step.limit = step.limit.min(even_out(unit.window.latest.saturating_sub(taken_before), step.advances));
+    if apart && unit.advances {
+        step.earliest += 1;
+        step.beyond = taken_before + 1;
+    }
 }
 
 /// The last cell that something which takes an odd cell can be entered at.

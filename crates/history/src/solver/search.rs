@@ -8,7 +8,7 @@
 use super::Limits;
 use super::choice::{Choice, Choices};
 use super::layer::{Layer, State, head_hash};
-use super::problem::Problem;
+use super::problem::{NONE, Problem};
 use crate::action::{KEEP, meet};
 use crate::register::Unit;
 
@@ -65,6 +65,8 @@ pub(super) struct Search {
     prepared: Choices,
     is_prepared: bool,
     heads: Vec<u32>,
+    /// When and for how many cells heads are due, while that is looked at.
+    due: Vec<(u64, u64)>,
     ranking: Vec<(u64, u32, u32)>,
     progress: Progress,
 }
@@ -168,7 +170,7 @@ impl Search {
         let hash = self.heads.iter().fold(0u64, |sum, &head| sum.wrapping_add(head_hash(head)));
         let value = problem.start(start);
         let mut state = State { value, node: ROOT, cell: 0, hash, done: 0, strays: 0 };
-        if !settle(problem, &mut state, &mut self.heads, &mut self.nodes) {
+        if !settle(problem, &mut state, &mut self.heads, &mut self.nodes, &mut self.due) {
             return false;
         }
         self.current.push(state, &self.heads);
@@ -223,7 +225,7 @@ impl Search {
             self.progress.states += 1;
             child.strays += u32::from(nth > 1);
             take_choice(problem, choice, &mut child, &mut self.heads, &mut self.nodes);
-            if !settle(problem, &mut child, &mut self.heads, &mut self.nodes)
+            if !settle(problem, &mut child, &mut self.heads, &mut self.nodes, &mut self.due)
                 || !self.can_go_on(problem, &child)
             {
                 self.nodes.truncate(kept);
@@ -364,11 +366,20 @@ fn pass_head(state: &mut State, head: &mut u32, mark: u32, nodes: &mut Vec<Node>
 /// Both lose nothing. Waiting: every head can still be entered at the cell waited for, and so can what follows it
 /// (deadlines are tightened), so any order from here can be shifted. Reading: a read whose need holds now and that
 /// moves no cell can be brought forward in any order from here.
-fn settle(problem: &Problem, state: &mut State, heads: &mut [u32], nodes: &mut Vec<Node>) -> bool {
+fn settle(
+    problem: &Problem,
+    state: &mut State,
+    heads: &mut [u32],
+    nodes: &mut Vec<Node>,
+    due: &mut Vec<(u64, u64)>,
+) -> bool {
     loop {
         let (deadline, patience) = read_all(problem, state, heads, nodes);
         if state.cell > deadline {
             return false;
+        }
+        if problem.apart {
+            return have_cells(problem, state.cell, heads, due);
         }
         // Something else may need the odd cell before an even limit.
         let wait = if patience.is_multiple_of(2) { patience.saturating_sub(1) } else { patience };
@@ -377,6 +388,25 @@ fn settle(problem: &Problem, state: &mut State, heads: &mut [u32], nodes: &mut V
         }
         state.cell = wait;
     }
+}
+
+/// Whether heads that take cells of their own find them before they are due, the earliest first.
+fn have_cells(problem: &Problem, cell: u64, heads: &[u32], due: &mut Vec<(u64, u64)>) -> bool {
+    let advancing = heads.iter().zip(&problem.processes[1..]).filter(|&(head, end)| head < end);
+    due.clear();
+    due.extend(
+        advancing
+            .map(|(&head, _)| &problem.steps[head as usize])
+            .filter(|step| step.beyond > 0 && step.alternative == NONE)
+            .map(|step| (step.deadline, step.beyond)),
+    );
+    due.sort_unstable();
+    let mut reached = cell;
+    due.iter().all(|&(deadline, beyond)| {
+        let fits = reached <= deadline;
+        reached = (reached | 1) + beyond;
+        fits
+    })
 }
 
 /// Does every read that can be done at once; the least deadline and patience of the heads after that.

@@ -10,8 +10,8 @@ use history::solver::{Beginning, Rules, Windows};
 /// Whether an order exists under the rules.
 pub fn is_possible(units: &[Unit], rules: &Rules) -> bool {
     match rules.windows {
-        Windows::Require => any_beginning(units, rules.beginning, true),
-        Windows::Ignore => any_beginning(units, rules.beginning, false),
+        Windows::Require => any_beginning(units, rules.beginning, InWindows::Yes),
+        Windows::Ignore => any_beginning(units, rules.beginning, InWindows::No),
         Windows::Prefer => {
             // Inside all windows or inside those that are firm: the first is the second, and more.
             let firm = |unit: &Unit| match unit.firm {
@@ -19,17 +19,29 @@ pub fn is_possible(units: &[Unit], rules: &Rules) -> bool {
                 false => Unit { window: Window::ANYWHERE, advances: false, ..*unit },
             };
             let units: Vec<Unit> = units.iter().map(firm).collect();
-            any_beginning(&units, rules.beginning, true)
+            any_beginning(&units, rules.beginning, InWindows::Yes)
         }
     }
 }
 
 /// Whether an order inside the windows exists.
 pub fn is_possible_in_windows(units: &[Unit], beginning: Beginning) -> bool {
-    any_beginning(units, beginning, true)
+    any_beginning(units, beginning, InWindows::Yes)
 }
 
-fn any_beginning(units: &[Unit], beginning: Beginning, windows: bool) -> bool {
+/// Whether an order inside the windows exists in which no two units that advance share a cell.
+pub fn is_possible_apart(units: &[Unit], beginning: Beginning) -> bool {
+    any_beginning(units, beginning, InWindows::Apart)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum InWindows {
+    Yes,
+    Apart,
+    No,
+}
+
+fn any_beginning(units: &[Unit], beginning: Beginning, windows: InWindows) -> bool {
     let mut starts = vec![];
     match beginning {
         Beginning::Absent => starts.push(0),
@@ -71,7 +83,7 @@ fn groups_by_process(units: &[Unit]) -> Vec<Vec<Vec<Unit>>> {
     processes
 }
 
-fn from_here(groups: &[Vec<Vec<Unit>>], at: &mut [usize], value: u32, cell: u64, windows: bool) -> bool {
+fn from_here(groups: &[Vec<Vec<Unit>>], at: &mut [usize], value: u32, cell: u64, windows: InWindows) -> bool {
     if (0..groups.len()).all(|p| at[p] == groups[p].len()) {
         return true;
     }
@@ -100,7 +112,7 @@ fn from_here(groups: &[Vec<Vec<Unit>>], at: &mut [usize], value: u32, cell: u64,
     false
 }
 
-fn perform(form: &[Unit], mut value: u32, mut cell: u64, windows: bool) -> Option<(u32, u64)> {
+fn perform(form: &[Unit], mut value: u32, mut cell: u64, windows: InWindows) -> Option<(u32, u64)> {
     for unit in form {
         let met = match unit.need {
             Need::Anything => true,
@@ -112,7 +124,7 @@ fn perform(form: &[Unit], mut value: u32, mut cell: u64, windows: bool) -> Optio
         if !met {
             return None;
         }
-        if windows {
+        if windows != InWindows::No {
             cell = cell.max(unit.window.earliest);
             if unit.advances && cell.is_multiple_of(2) {
                 cell += 1;
@@ -120,6 +132,7 @@ fn perform(form: &[Unit], mut value: u32, mut cell: u64, windows: bool) -> Optio
             if cell > unit.window.latest {
                 return None;
             }
+            cell += u64::from(windows == InWindows::Apart && unit.advances);
         }
         if let Effect::Put(ValueId(written)) = unit.effect {
             value = written;

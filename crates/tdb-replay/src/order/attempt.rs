@@ -269,9 +269,13 @@ impl Attempt {
     }
 
     /// Whether every change finds a number under the orders of the keys, if that `counts`; and the one order.
-    pub fn count_and_merge(&mut self, history: &History, counts: bool) -> (bool, Result<Merged, MergeError>) {
+    pub fn count_and_merge(&mut self, task: Task<'_>, counts: bool) -> (bool, Result<Merged, MergeError>) {
+        let history = task.history;
         if !counts {
             return (true, self.merge(history));
+        }
+        for key in counting::short_of_numbers(&self.units, &self.solution) {
+            self.solution.set_apart(&self.units, key, task.rules(self.measure));
         }
         if !counting::follow_orders(&mut self.units, &self.solution) {
             return (false, self.merge(history));

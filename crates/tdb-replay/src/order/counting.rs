@@ -230,6 +230,20 @@ fn counts(trace: &Trace, unit: &UnitRow, wipes_count: bool) -> bool {
         && (wipes_count || trace.rows.op(unit.row as usize) != Op::WipeAll)
 }
 
+/// The keys in whose order not every change finds a number after those of the changes before it.
+pub fn short_of_numbers(units: &Units, solution: &Solution) -> Vec<u32> {
+    let is_short = |key: &u32| {
+        let ids = solution.of_key(*key).iter();
+        let mut reached = 0;
+        ids.filter(|&&id| solution.turns[id as usize] != LEFT_OUT).any(|&id| {
+            let unit = &units.rows[id as usize];
+            reached = reached.max(unit.low).saturating_add(u32::from(unit.advances()));
+            reached > unit.high
+        })
+    };
+    solution.chosen.iter().copied().filter(is_short).collect()
+}
+
 /// Makes the windows of changes consistent with the orders of their keys, where windows left a choice: a change begins
 /// after the changes before it, and is due before those after it and before whoever sees it. False if that leaves one of
 /// them no number.

@@ -112,7 +112,7 @@ fn settle(task: Task<'_>, mut attempt: Attempt, notes: Vec<String>) -> Guess {
     }
     let mut disbelieved = attempt.disbelieved(task);
     let checks_counting = disbelieved.is_empty() && attempt.has_numbers();
-    let (counted, merged) = attempt.count_and_merge(history, checks_counting);
+    let (counted, merged) = attempt.count_and_merge(task, checks_counting);
     if !counted {
         // The orders chosen may be to blame, or the numbers alone.
         attempt.units = attempt.fresh_units(history);

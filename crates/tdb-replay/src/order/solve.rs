@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use history::register::{Effect, Initial, Unit, ValueId};
-use history::solver::{Failure, Method, Rules, Solver, Windows};
+use history::solver::{Failure, Method, Order, Rules, Solver, Windows};
 
 use super::units::Units;
 use crate::near;
@@ -158,6 +158,23 @@ impl Solution {
         Solution { by_key, starts, cells, turns, initial, unsolved, unwindowed, chosen, ranked: true, effort }
     }
 
+    /// Looks for an order of a key in which every change takes a number of its own, and keeps it if there is one.
+    pub fn set_apart(&mut self, units: &Units, key: u32, rules: Rules) {
+        let range = self.starts[key as usize] as usize..self.starts[key as usize + 1] as usize;
+        let mut ids = self.by_key[range.clone()].to_vec();
+        ids.sort_unstable();
+        let (mut solver, mut problem) = (Solver::new(), Vec::new());
+        problem_of(units, &ids, &mut problem);
+        let Some(found) = solver.order_apart(&problem, &rules) else { return };
+        ids.iter().for_each(|&id| self.turns[id as usize] = LEFT_OUT);
+        self.initial[key as usize] = value_before(found.initial);
+        self.effort.states += found.effort.states;
+        place(&found, &problem, &mut ids, |id, cell, turn| {
+            (self.cells[id], self.turns[id]) = (cell, turn);
+        });
+        self.by_key[range].copy_from_slice(&ids);
+    }
+
     /// The units of a key, in order.
     pub fn of_key(&self, key: u32) -> &[u32] {
         &self.by_key[self.starts[key as usize] as usize..self.starts[key as usize + 1] as usize]
@@ -237,7 +254,6 @@ struct Work<'a> {
     solver: Solver,
     rules: Rules,
     problem: Vec<Unit>,
-    order: Vec<u32>,
     done: Done,
 }
 
@@ -250,7 +266,6 @@ impl<'a> Work<'a> {
             solver: Solver::new(),
             rules,
             problem: Vec::new(),
-            order: Vec::new(),
             done: Done {
                 effort: Effort::default(),
                 unsolved: Vec::new(),
@@ -288,12 +303,20 @@ impl<'a> Work<'a> {
         problem_of(self.units, ids, &mut self.problem);
         let effort = &mut self.done.effort;
         effort.keys += 1;
-        let found = match self.solver.solve(&self.problem, &self.rules) {
-            Ok(found) => found,
-            Err(failure) => {
-                self.done.unsolved.push(contradiction(Kind::Key, key, failure, &self.problem, self.units));
-                return None;
-            }
+        let apart = match is_dense(&self.problem) && self.rules.windows != Windows::Ignore {
+            true => self.solver.order_apart(&self.problem, &self.rules),
+            false => None,
+        };
+        let found = match apart {
+            Some(found) => found,
+            None => match self.solver.solve(&self.problem, &self.rules) {
+                Ok(found) => found,
+                Err(failure) => {
+                    let found = contradiction(Kind::Key, key, failure, &self.problem, self.units);
+                    self.done.unsolved.push(found);
+                    return None;
+                }
+            },
         };
         effort.states += found.effort.states;
         effort.without_windows += u32::from(!found.windows_obeyed);
@@ -305,37 +328,44 @@ impl<'a> Work<'a> {
             Method::Greedy => effort.greedy += 1,
             Method::Search => effort.searched += 1,
         }
-        let initial = match found.initial {
-            Initial::Absent => ABSENT,
-            Initial::Planted(ValueId(value)) => value,
-            // Nothing ever looked at the value, so any will do.
-            Initial::Present => EMPTY,
-        };
-        self.order.clear();
-        let mut written = 0;
-        for ((turn, &index), &cell) in (0..).zip(found.sequence).zip(found.cells) {
-            let Unit { id, effect, .. } = self.problem[index as usize];
-            let keeps = effect == Effect::Keep;
-            self.places.cells[id as usize].store(cell, Ordering::Relaxed);
-            self.places.turns[id as usize].store(if keeps { written } else { turn }, Ordering::Relaxed);
-            if !keeps {
-                written = turn + 1;
-            }
-            self.order.push(id);
-        }
-        self.lay_out(ids);
+        let initial = value_before(found.initial);
+        let places = self.places;
+        place(&found, &self.problem, ids, |id, cell, turn| {
+            places.cells[id].store(cell, Ordering::Relaxed);
+            places.turns[id].store(turn, Ordering::Relaxed);
+        });
         Some(initial)
     }
+}
 
-    /// Puts the key's units in order; those that did not take effect go last.
-    fn lay_out(&mut self, ids: &mut [u32]) {
-        let order = &mut self.order;
-        if order.len() < ids.len() {
-            let mut taken = order.clone();
-            taken.sort_unstable();
-            order.extend(ids.iter().filter(|id| taken.binary_search(id).is_err()));
+/// Puts the units of a key in the order found, those that did not take effect last, and gives `put` the cell and the turn of each.
+fn place(found: &Order<'_>, problem: &[Unit], ids: &mut [u32], mut put: impl FnMut(usize, u64, u32)) {
+    let mut written = 0;
+    for ((turn, &index), &cell) in (0..).zip(found.sequence).zip(found.cells) {
+        let Unit { id, effect, .. } = problem[index as usize];
+        let keeps = effect == Effect::Keep;
+        put(id as usize, cell, if keeps { written } else { turn });
+        if !keeps {
+            written = turn + 1;
         }
-        ids.copy_from_slice(order);
+    }
+    let happened = found.sequence.iter().map(|&index| problem[index as usize].id);
+    if found.sequence.len() < ids.len() {
+        let mut taken: Vec<u32> = happened.clone().collect();
+        taken.sort_unstable();
+        let left_out: Vec<u32> = ids.iter().copied().filter(|id| taken.binary_search(id).is_err()).collect();
+        ids[taken.len()..].copy_from_slice(&left_out);
+    }
+    ids.iter_mut().zip(happened).for_each(|(place, id)| *place = id);
+}
+
+/// The value of a key before the traces began.
+fn value_before(initial: Initial) -> u32 {
+    match initial {
+        Initial::Absent => ABSENT,
+        Initial::Planted(ValueId(value)) => value,
+        // Nothing ever looked at the value, so any will do.
+        Initial::Present => EMPTY,
     }
 }
 
@@ -350,6 +380,22 @@ pub(crate) fn problem_of(units: &Units, ids: &[u32], problem: &mut Vec<Unit>) {
         let joined = ids.get(index + 1).is_some_and(|&next| row.joins(&units.rows[next as usize]));
         problem.push(row.unit(id, joined));
     }
+}
+
+/// Keys with fewer units are always solved without regard to who takes which number, which is seldom wrong.
+const DENSE_FROM: usize = 64;
+
+/// Whether the changes of a key take most of the numbers between its first and its last, so that hardly an order gives each one of its own
+/// by chance.
+fn is_dense(problem: &[Unit]) -> bool {
+    if problem.len() < DENSE_FROM {
+        return false;
+    }
+    let changes = || problem.iter().filter(|unit| unit.advances);
+    let first = changes().map(|unit| unit.window.earliest).min().unwrap_or(0);
+    let last = changes().map(|unit| unit.window.latest).max().unwrap_or(0);
+    // Two cells for each number.
+    last.saturating_sub(first) < 4 * changes().count() as u64
 }
 
 /// Keys whose disbelieved numbers are named line by line.
