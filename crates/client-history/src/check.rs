@@ -4,6 +4,7 @@
 //! outcome is unknown says nothing either; any other unknown operation happened once at some time after its call, or
 //! never. Registers are independent of each other, so each is checked alone.
 
+use hashbrown::HashSet;
 use history::linearizability::{self, Answer, Call, Promise};
 use history::register::{Effect, Need, ValueId};
 use history::solver::{Beginning, Limits};
@@ -21,6 +22,46 @@ pub enum Verdict {
     GaveUp,
     /// It is proved that this cannot be.
     Impossible,
+}
+
+/// What would explain that there is no order, if it is not the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// This operation (index) found a value that no operation writes: a client's history may be missing.
+    Unwritten(u32),
+    /// Each client's own order can be kept on every register, the times of all cannot: clocks may differ.
+    Clocks,
+}
+
+/// What would explain the findings of `checked`, if anything: what each register's first operation of that kind found.
+pub fn hints(history: &History, checked: &Checked, limits: Limits) -> Vec<Hint> {
+    if checked.verdict() != Verdict::Impossible {
+        return Vec::new();
+    }
+    let wrote = |operation: &Operation| match operation.action {
+        Action::Write(value) | Action::Cas(_, value) => Some((operation.key, value)),
+        Action::Read(_) => None,
+    };
+    let written: HashSet<(u32, Value)> = history.operations.iter().filter_map(wrote).collect();
+    let initial = history.initial.unwrap_or(Value::ABSENT);
+    let is_unwritten = |&&index: &&u32| {
+        let operation = &history.operations[index as usize];
+        let found = match operation.action {
+            Action::Read(value) | Action::Cas(value, _) => value,
+            Action::Write(_) => return false,
+        };
+        operation.outcome == Outcome::Ok && found != initial && !written.contains(&(operation.key, found))
+    };
+    let unwritten =
+        checked.findings.iter().filter_map(|finding| finding.operations.iter().find(is_unwritten));
+    let hints: Vec<Hint> = unwritten.map(|&index| Hint::Unwritten(index)).collect();
+    if !hints.is_empty() {
+        return hints;
+    }
+    match check_for(history, limits, Promise::SequentialPerKey).verdict() {
+        Verdict::Explained => vec![Hint::Clocks],
+        _ => Vec::new(),
+    }
 }
 
 /// What was found about one register.
@@ -58,6 +99,10 @@ impl Checked {
 
 /// Checks every register of `history`.
 pub fn check(history: &History, limits: Limits) -> Checked {
+    check_for(history, limits, Promise::Linearizable)
+}
+
+fn check_for(history: &History, limits: Limits, promise: Promise) -> Checked {
     let mut calls = Vec::new();
     let mut sources = Vec::new();
     let clients =
@@ -74,7 +119,7 @@ pub fn check(history: &History, limits: Limits) -> Checked {
         None | Some(Value::ABSENT) => Beginning::Absent,
         Some(value) => Beginning::Value(id(value)),
     };
-    let check = linearizability::Check { promise: Promise::Linearizable, beginning, limits };
+    let check = linearizability::Check { promise, beginning, limits };
     let mut checked = Checked::default();
     linearizability::check(&calls, &check, |key, answer| match answer {
         Answer::Witness(order) => {

@@ -20,7 +20,7 @@ pub mod plain;
 mod prefix;
 pub mod write;
 
-pub use check::{Checked, Finding, Verdict, check};
+pub use check::{Checked, Finding, Hint, Verdict, check, hints};
 pub use operation::{Action, History, Lines, Operation, Outcome};
 pub use prefix::{Prefix, longest_explained};
 pub use write::write;

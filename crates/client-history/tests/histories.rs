@@ -1,6 +1,6 @@
 //! Histories of other stores' clients: read in three forms, judged, written back.
 
-use client_history::{Form, History, Options, Verdict, check, longest_explained, read, write};
+use client_history::{Form, Hint, History, Options, Verdict, check, hints, longest_explained, read, write};
 use history::solver::Limits;
 
 fn verdict(text: &str, form: Form) -> Verdict {
@@ -42,6 +42,24 @@ fn a_lost_update_and_a_stale_read_are_impossible() {
     lines.sort_unstable();
     assert!(finding.minimal);
     assert_eq!(lines, [1, 4, 6], "both writes were answered in this order, and the read shows the first");
+}
+
+/// R39: a value that nobody wrote, and clocks that differ, are hints beside the verdict; a lost update is neither.
+#[test]
+fn what_else_would_explain_a_contradiction_is_said() {
+    let hints_of = |text: &str, form: Form| {
+        let history = read(text, form, &Options::default()).unwrap();
+        let checked = check(&history, Limits::default());
+        hints(&history, &checked, Limits::default())
+    };
+    assert_eq!(hints_of(LOST_UPDATE, Form::Lines), []);
+    assert_eq!(hints_of(STALE_READ, Form::Edn), [Hint::Clocks]);
+    let unwritten = r#"{"client": "a", "op": "write", "value": 1, "call": 0, "return": 10}
+{"client": "b", "op": "read", "value": 7, "call": 20, "return": 30}
+"#;
+    assert_eq!(hints_of(unwritten, Form::Lines), [Hint::Unwritten(1)]);
+    let fine = r#"{"client": "a", "op": "write", "value": 1, "call": 0, "return": 10}"#;
+    assert_eq!(hints_of(fine, Form::Lines), []);
 }
 
 /// R40: what comes before the contradiction is explained, in an order of its operations.

@@ -4,7 +4,7 @@ mod oracle;
 mod random;
 
 use history::contradiction::Contradiction;
-use history::register::Unit;
+use history::register::{Effect, Need, Unit, ValueId, Window};
 use history::solver::{Beginning, Failure, Rules, Solver, Windows};
 use random::{Shape, drawing, random_units};
 
@@ -76,6 +76,38 @@ fn orders_with_a_cell_for_each_agree_with_trying_every_order() {
     assert!(found > HISTORIES / 8 && only_shared > 5, "no test: {found}, {only_shared}");
 }
 
+/// R36: explaining is bounded: a ring in which each waits for the one before needs a test for each unit, and is named as a whole where
+/// there is no patience for that.
+#[test]
+fn a_contradiction_that_takes_long_to_make_minimal_is_named_as_it_is() {
+    const RING: u32 = 100;
+    let unit = |nth: u32| Unit {
+        process: nth,
+        id: nth,
+        need: Need::Exactly(ValueId(10 + nth)),
+        effect: Effect::Put(ValueId(10 + (nth + 1) % RING)),
+        window: Window::ANYWHERE,
+        firm: true,
+        advances: false,
+        joined: false,
+        uncertain: false,
+    };
+    let units: Vec<Unit> = (0..RING).map(unit).collect();
+    let rules = Rules { beginning: Beginning::Absent, windows: Windows::Require, ..Rules::default() };
+    let named = |mut solver: Solver| match solver.solve(&units, &rules) {
+        Err(Failure::Impossible(contradiction)) => (contradiction.conflicts.len(), contradiction.minimal),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(named(Solver::with_patience(u64::MAX)), (RING as usize, true));
+    assert_eq!(named(Solver::with_patience(10_000)), (RING as usize, false));
+    let few = &units[..2];
+    let contradiction = match Solver::with_patience(10_000).solve(few, &rules) {
+        Err(Failure::Impossible(contradiction)) => contradiction,
+        other => panic!("{other:?}"),
+    };
+    assert!(contradiction.minimal && contradiction.conflicts.len() == 1, "{contradiction:?}");
+}
+
 /// R7: a contradiction is impossible by itself, and without any one of its units it is not.
 fn check_contradiction(units: &[Unit], rules: &Rules, contradiction: &Contradiction) {
     let kept: Vec<u32> = contradiction.conflicts.iter().map(|conflict| conflict.unit).collect();
@@ -92,7 +124,7 @@ fn check_contradiction(units: &[Unit], rules: &Rules, contradiction: &Contradict
 fn all_rules(random: &mut fastrand::Rng) -> Vec<Rules> {
     let beginning = match random.u8(0..4) {
         0 => Beginning::Absent,
-        1 => Beginning::Value(history::register::ValueId(random.u32(0..4))),
+        1 => Beginning::Value(ValueId(random.u32(0..4))),
         _ => Beginning::Unknown,
     };
     let windows = [Windows::Prefer, Windows::Require, Windows::Ignore];

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use tdb_replay::check::check;
+use tdb_replay::check::hints::hints;
 use tdb_replay::check::report::Report;
 
 use crate::Outcome;
@@ -21,7 +22,7 @@ use crate::picture::write_page;
 /// before something else was called comes before it (linearizability).
 ///
 /// If there is no order, the operations that exclude each other are named by file and line; `quorate reduce` cuts the
-/// history down to them.
+/// history down to them. Hints name what else would explain them: a trace that is missing or was given twice, a clock that differs.
 ///
 /// A file named *.edn, *.json or *.jsonl is the history of any store's clients: registers that are read, written and
 /// compared-and-set. It is checked for linearizability, register by register (docs/client-histories.md).
@@ -56,8 +57,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
         return clients::check(file, &arguments.clients, limits, arguments.json, arguments.html.as_deref());
     }
     let history = arguments.traces.read_for_verdict(arguments.json)?;
-    let checked = check(&history, arguments.search.question());
-    let report = Report::of(&history, &checked);
+    let question = arguments.search.question();
+    let checked = check(&history, question);
+    let mut report = Report::of(&history, &checked);
+    report.hints = hints(&history, checked.contradictions(), checked.verdict(), question);
     if let Some(file) = &arguments.html {
         write_page(file, &picture::of(&history, &checked))?;
     }

@@ -2,6 +2,7 @@
 
 use history::solver::Limits;
 use tdb_replay::check::check;
+use tdb_replay::check::hints::hints;
 use tdb_replay::check::report::Report;
 use tdb_replay::order::attempt::Question;
 use tdb_replay::order::explain::explain;
@@ -372,4 +373,58 @@ fn is_in_time_without_a_search(traces: &[&[&str]]) {
         .unwrap_or_else(|failure| panic!("{}", tdb_replay::report::explain_failure(&history, &failure)));
     assert_eq!((explained.verdict(), explained.timed), (Verdict::Explained, true));
     assert_eq!(explained.merged.given_up, []);
+}
+
+/// What is said of traces that have no order, beside the verdict.
+#[track_caller]
+fn hinted(texts: &[String], expected: Verdict) -> Vec<String> {
+    let history = read(texts);
+    let checked = check(&history, Question::default());
+    assert_eq!(checked.verdict(), expected, "{}", Report::of(&history, &checked));
+    hints(&history, checked.contradictions(), checked.verdict(), Question::default())
+}
+
+/// R39: a trace that is given twice makes changes twice; that is said, and nothing of a history that is explained.
+#[test]
+fn a_trace_given_twice_is_a_hint() {
+    let adds = trace(&["1 tdb_store 1:6b 1:61 0x2 = 0", "2 tdb_store 1:6b 1:62 0 = 0"]);
+    let reads = trace(&["2 tdb_fetch 1:6b = 1:62"]);
+    assert_eq!(hinted(&[adds.clone(), reads.clone()], Verdict::Explained), [""; 0]);
+    let said = hinted(&[adds.clone(), reads, adds], Verdict::Impossible);
+    assert_eq!(said, ["0 and 2 are the same, line by line; was one trace given twice?"]);
+}
+
+/// R39: a value that nobody wrote, or numbers that nobody's changes account for, are what a missing trace leaves.
+#[test]
+fn a_missing_trace_is_a_hint() {
+    let whole = [
+        exact(&["1 tdb_store 1:6b 1:61 0 = 0"]),
+        exact(&["1 tdb_fetch 1:6b = 1:61", "2 tdb_delete 1:6b = 0"]),
+    ];
+    let reader = exact(&["2 tdb_fetch 1:6b = NULL", "2 tdb_fetch 1:6b = 1:7a"]);
+    assert_eq!(hinted(&whole, Verdict::Explained), [""; 0]);
+    let said = hinted(&[&whole[..], std::slice::from_ref(&reader)].concat(), Verdict::Impossible);
+    assert_eq!(
+        said,
+        ["2:3 shows a value that no trace wrote; a trace may be missing, or the database held it before"]
+    );
+    let far = exact(&["9 tdb_fetch 1:6b = NULL", "9 tdb_fetch 1:6b = 1:7a"]);
+    let said = hinted(&[&whole[..], &[far]].concat(), Verdict::Impossible);
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[1].starts_with("the sequence number went from 0 to 9, further than"), "{said:?}");
+    let cleared = opened("0x800 0x242 #v", &["1 tdb_store 1:6c 1:61 0 = 0"]);
+    let said = hinted(&[cleared, exact(&["1 tdb_fetch 1:6b = 1:7a"])], Verdict::Impossible);
+    assert_eq!(said, ["1:2 shows a value that no trace wrote; a trace may be missing"]);
+}
+
+/// R39: if one trace's times alone stand against an order, its clock is the suspect.
+#[test]
+fn a_skewed_clock_is_a_hint() {
+    let open = |lines: &[&str]| format!("0 tdb_open 131 0x800 0x42 #0+1\n{}\n", lines.join("\n"));
+    let store = |times: &str| open(&[&format!("1 tdb_store 1:6b 1:61 0 = 0 {times} v1")]);
+    let reads = ["0 tdb_fetch 1:6b = NULL #300+10 v0", "1 tdb_fetch 1:6b = 1:61 #500+10 v1"];
+    let others = [open(&reads), open(&["0 tdb_fetch 1:6b = NULL #320+10 v0"])];
+    assert_eq!(hinted(&[&others[..], &[store("#400+10")]].concat(), Verdict::Explained), [""; 0]);
+    let said = hinted(&[&others[..], &[store("#100+10")]].concat(), Verdict::Impossible);
+    assert_eq!(said, ["without the times of 2 there is an order; its clock may differ"]);
 }

@@ -35,7 +35,8 @@ pub struct Contradiction {
 pub struct Conflict {
     /// Index of the unit in the input.
     pub unit: u32,
-    /// The units of the contradiction that leave what this one needs (indexes in the input).
+    /// The units of the contradiction that leave what this one needs (indexes in the input). None of a contradiction of hundreds, nor
+    /// `spoiled_by` or `why`.
     pub served_by: Vec<u32>,
     /// The units of the contradiction that take away what this one needs.
     pub spoiled_by: Vec<u32>,
@@ -47,10 +48,17 @@ impl Contradiction {
     /// Describes the units `kept` (indexes into `units`), which are impossible together.
     pub(crate) fn of(units: &[Unit], kept: &[u32], minimal: bool) -> Self {
         let background = background(units, kept);
-        let conflicts = kept.iter().map(|&unit| describe(units, kept, unit, &background)).collect();
+        let describe = |&unit: &u32| match kept.len() <= DESCRIBED {
+            true => describe(units, kept, unit, &background),
+            false => Conflict { unit, served_by: vec![], spoiled_by: vec![], why: String::new() },
+        };
+        let conflicts = kept.iter().map(describe).collect();
         Contradiction { conflicts, minimal }
     }
 }
+
+/// Of more units than this nobody would read the parts that they play, and finding these takes the square of their number.
+const DESCRIBED: usize = 200;
 
 fn describe(units: &[Unit], kept: &[u32], unit: u32, background: &[ValueId]) -> Conflict {
     let need = units[unit as usize].need;

@@ -3,6 +3,9 @@
 //! Owns the order of attempts, which is fixed, so that the same history gives the same contradiction: a window around
 //! the place where the search was stuck, doubled until it is impossible, then halves, quarters and at last single
 //! units left out while the rest stays impossible.
+//!
+//! All tests of one solver share its patience ([`Solver::patience`]), so a contradiction of a large history is named after seconds, with more
+//! units than it needs if there was no time to find out.
 
 use super::forget::after_forgetting;
 use crate::register::Unit;
@@ -30,8 +33,14 @@ impl<'a> Shrinker<'a> {
 
     /// Whether the kept units (ascending indexes) are impossible though all others are forgotten.
     pub fn is_impossible(&mut self, kept: &[u32]) -> bool {
+        if self.solver.patience == 0 {
+            self.unsettled = true;
+            return false;
+        }
         let left = after_forgetting(self.units, kept);
-        match self.solver.settle(&left, &self.rules) {
+        let (settled, work) = self.solver.settle(&left, &self.rules);
+        self.solver.patience = self.solver.patience.saturating_sub(work + self.units.len() as u64);
+        match settled {
             Settled::Possible => false,
             Settled::Impossible => true,
             Settled::Unknown => {

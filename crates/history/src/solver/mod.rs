@@ -133,6 +133,18 @@ pub enum Failure {
     },
 }
 
+/// That no order was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No order exists under the rules.
+    Impossible,
+    /// The bound was reached before the answer was known.
+    GaveUp {
+        /// The bound, in states.
+        bound: u64,
+    },
+}
+
 /// What one attempt came to.
 enum Attempt {
     Found(Effort),
@@ -152,12 +164,27 @@ pub struct Solver {
     firm: Vec<Unit>,
     /// The cell at which the first attempt failed.
     stuck_at: Option<u64>,
+    /// Units looked at by all attempts, and processes' next units by all states of their searches.
+    work: u64,
+    /// Of such work, what is left for explaining why keys have no order.
+    pub(crate) patience: u64,
 }
+
+/// The patience of a solver: some seconds.
+const PATIENCE: u64 = 100_000_000;
 
 impl Solver {
     /// A solver with empty buffers.
+    ///
+    /// All explanations that one solver gives are bounded together, by some seconds of work: when it is used up a
+    /// [`Contradiction`] has more units than it needs and says that it may not be minimal.
     pub fn new() -> Self {
-        Self::default()
+        Solver { patience: PATIENCE, ..Self::default() }
+    }
+
+    /// A solver whose explanations are bounded by so much work, in units that are looked at.
+    pub fn with_patience(patience: u64) -> Self {
+        Solver { patience, ..Self::default() }
     }
 
     /// Finds an order for the units of one key.
@@ -167,22 +194,53 @@ impl Solver {
     /// # Panics
     /// If the units are not sorted by process, or a value id is above [`ValueId::LARGEST`].
     pub fn solve(&mut self, units: &[Unit], rules: &Rules) -> Result<Order<'_>, Failure> {
+        match self.look(units, rules) {
+            (Verdict::Found { effort, windows_obeyed, windows_gave_up }, _) => {
+                Ok(self.found(units, rules, effort, windows_obeyed, windows_gave_up))
+            }
+            (_, Some(kept)) => Err(self.shrink(units, rules, kept)),
+            (verdict, None) => Err(self.explain(units, rules, verdict)),
+        }
+    }
+
+    /// As [`Solver::solve`], but does not look for the units that contradict each other.
+    ///
+    /// # Panics
+    /// As [`Solver::solve`].
+    pub fn decide(&mut self, units: &[Unit], rules: &Rules) -> Result<Order<'_>, Refusal> {
+        match self.look(units, rules).0 {
+            Verdict::Found { effort, windows_obeyed, windows_gave_up } => {
+                Ok(self.found(units, rules, effort, windows_obeyed, windows_gave_up))
+            }
+            Verdict::Impossible => Err(Refusal::Impossible),
+            Verdict::GaveUp => Err(Refusal::GaveUp { bound: rules.limits.states }),
+        }
+    }
+
+    fn found(
+        &mut self,
+        units: &[Unit],
+        rules: &Rules,
+        effort: Effort,
+        windows_obeyed: bool,
+        windows_gave_up: bool,
+    ) -> Order<'_> {
+        let initial = self.lay_out(units, rules, windows_obeyed, false);
+        let (sequence, cells) = (self.sequence.as_slice(), self.cells.as_slice());
+        Order { sequence, cells, initial, windows_obeyed, windows_gave_up, effort }
+    }
+
+    /// What all attempts come to, and the units of a pattern that settles it before any attempt.
+    fn look(&mut self, units: &[Unit], rules: &Rules) -> (Verdict, Option<Vec<u32>>) {
         assert!(units.is_sorted_by_key(|unit| unit.process), "units must stand process by process");
         let forced = forced::order(units, &mut self.forced);
         if units.len() >= SUSPECT_FROM
             && !forced
             && let Some(kept) = self.suspect(units, rules)
         {
-            return Err(self.shrink(units, rules, kept));
+            return (Verdict::Impossible, Some(kept));
         }
-        match self.attempt_all(units, rules, forced) {
-            Verdict::Found { effort, windows_obeyed, windows_gave_up } => {
-                let initial = self.lay_out(units, rules, windows_obeyed, false);
-                let (sequence, cells) = (self.sequence.as_slice(), self.cells.as_slice());
-                Ok(Order { sequence, cells, initial, windows_obeyed, windows_gave_up, effort })
-            }
-            verdict => Err(self.explain(units, rules, verdict)),
-        }
+        (self.attempt_all(units, rules, forced), None)
     }
 
     /// An order inside the windows in which every unit that advances takes an odd cell of its own, if one is found within the bound. In
@@ -203,14 +261,16 @@ impl Solver {
         }
     }
 
-    /// Only whether there is an order.
-    pub(crate) fn settle(&mut self, units: &[Unit], rules: &Rules) -> Settled {
+    /// Only whether there is an order, and the work that it took.
+    pub(crate) fn settle(&mut self, units: &[Unit], rules: &Rules) -> (Settled, u64) {
+        let before = self.work;
         let forced = forced::order(units, &mut self.forced);
-        match self.attempt_all(units, rules, forced) {
+        let settled = match self.attempt_all(units, rules, forced) {
             Verdict::Found { .. } => Settled::Possible,
             Verdict::Impossible => Settled::Impossible,
             Verdict::GaveUp => Settled::Unknown,
-        }
+        };
+        (settled, units.len() as u64 + (self.work - before))
     }
 
     /// Looks for a small contradiction around the place where the search was stuck. Finding one settles also what
@@ -229,8 +289,12 @@ impl Solver {
 
     /// A small pattern of units that is impossible by itself, if there is one.
     fn suspect(&mut self, units: &[Unit], rules: &Rules) -> Option<Vec<u32>> {
+        // Few sets of few units: they decide keys that a search would take long for, and do not count as explaining.
+        let patience = std::mem::replace(&mut self.patience, u64::MAX);
         let mut shrinker = Shrinker::new(units, rules, self);
-        suspects(units).into_iter().find(|kept| shrinker.is_impossible(kept))
+        let found = suspects(units).into_iter().find(|kept| shrinker.is_impossible(kept));
+        self.patience = patience;
+        found
     }
 
     fn shrink(&mut self, units: &[Unit], rules: &Rules, kept: Vec<u32>) -> Failure {
@@ -327,6 +391,8 @@ impl Solver {
             }
         };
         let outcome = self.search.run(&self.problem, start, limits);
+        // A state looks at what each process does next.
+        self.work += (units.len() + self.search.states() as usize * self.problem.process_count()) as u64;
         if outcome != Outcome::Found {
             self.stuck_at.get_or_insert(self.search.stuck_at());
         }

@@ -390,7 +390,7 @@ fn settle(
     }
 }
 
-/// Whether heads that take cells of their own find them before they are due, the earliest first.
+/// Whether heads that take cells of their own find them before they must be over, the first one due first.
 fn have_cells(problem: &Problem, cell: u64, heads: &[u32], due: &mut Vec<(u64, u64)>) -> bool {
     let advancing = heads.iter().zip(&problem.processes[1..]).filter(|&(head, end)| head < end);
     due.clear();
@@ -398,14 +398,13 @@ fn have_cells(problem: &Problem, cell: u64, heads: &[u32], due: &mut Vec<(u64, u
         advancing
             .map(|(&head, _)| &problem.steps[head as usize])
             .filter(|step| step.beyond > 0 && step.alternative == NONE)
-            .map(|step| (step.deadline, step.beyond)),
+            .map(|step| ((step.deadline | 1).saturating_add(step.beyond), step.beyond)),
     );
     due.sort_unstable();
     let mut reached = cell;
-    due.iter().all(|&(deadline, beyond)| {
-        let fits = reached <= deadline;
+    due.iter().all(|&(end, beyond)| {
         reached = (reached | 1) + beyond;
-        fits
+        reached <= end
     })
 }
 

@@ -104,7 +104,8 @@ pub fn check(
         history => history?,
     };
     let checked = client_history::check(&history, limits);
-    let report = Report::of(path, &history, &checked);
+    let hints = client_history::hints(&history, &checked, limits);
+    let report = Report::of(path, &history, &checked, &hints);
     if let Some(file) = html {
         write_page(file, &picture::of(path, &history, &checked, limits))?;
     }

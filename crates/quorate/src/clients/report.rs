@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use client_history::{Checked, History, Operation, Outcome};
+use client_history::{Checked, Hint, History, Operation, Outcome};
 use serde::Serialize;
 use tdb_replay::verdict::Verdict;
 
@@ -16,6 +16,7 @@ pub struct Report {
     unknown: usize,
     registers: u32,
     findings: Vec<Finding>,
+    hints: Vec<String>,
     #[serde(skip)]
     path: String,
 }
@@ -26,7 +27,11 @@ struct Finding {
     minimal: bool,
     gave_up_after_states: Option<u64>,
     operations: Vec<Named>,
+    more_operations: usize,
 }
+
+/// Operations of one finding that are named, the earliest ones.
+const MOST_OPERATIONS: usize = 30;
 
 /// An operation of a contradiction.
 #[derive(Serialize)]
@@ -43,7 +48,7 @@ struct Named {
 
 impl Report {
     /// What `checked` says of the history in `path`.
-    pub fn of(path: &Path, history: &History, checked: &Checked) -> Report {
+    pub fn of(path: &Path, history: &History, checked: &Checked, hints: &[Hint]) -> Report {
         let findings = checked.findings.iter().map(|finding| {
             let mut operations: Vec<Named> = finding
                 .operations
@@ -51,7 +56,10 @@ impl Report {
                 .map(|&operation| Named::of(history, &history.operations[operation as usize]))
                 .collect();
             operations.sort_by_key(|operation| (operation.call, operation.line));
+            let more_operations = operations.len().saturating_sub(MOST_OPERATIONS);
+            operations.truncate(MOST_OPERATIONS);
             Finding {
+                more_operations,
                 register: history.key_text(finding.key).to_owned(),
                 minimal: finding.minimal,
                 gave_up_after_states: finding.gave_up,
@@ -69,6 +77,7 @@ impl Report {
             unknown: history.operations.iter().filter(unknown).count(),
             registers: history.keys(),
             findings: findings.collect(),
+            hints: hints.iter().map(|&hint| in_words(path, history, hint)).collect(),
             path: path.display().to_string(),
         }
     }
@@ -108,7 +117,24 @@ impl fmt::Display for Report {
         for finding in &self.findings {
             finding.fmt(out, &self.path)?;
         }
-        Ok(())
+        self.hints.iter().try_for_each(|hint| writeln!(out, "  hint: {hint}"))
+    }
+}
+
+fn in_words(path: &Path, history: &History, hint: Hint) -> String {
+    match hint {
+        Hint::Unwritten(index) => {
+            let line = history.operations[index as usize].lines.call;
+            format!(
+                "{}:{line}: no operation writes the value that was found; part of the history may be missing, or the register \
+                 held it before (--initial)",
+                path.display()
+            )
+        }
+        Hint::Clocks => {
+            "without times there is an order that keeps each client's own; the clients' clocks may differ"
+                .into()
+        }
     }
 }
 
@@ -127,6 +153,9 @@ impl Finding {
             let outcome = if *outcome == "ok" { String::new() } else { format!(", {outcome}") };
             writeln!(out, "    {path}:{line}: client {client}: {operation} [{call} to {end}{outcome}]")?;
         }
-        Ok(())
+        match self.more_operations {
+            0 => Ok(()),
+            more => writeln!(out, "    and {more} more operations"),
+        }
     }
 }

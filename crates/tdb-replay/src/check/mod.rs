@@ -5,7 +5,9 @@
 //! answered before something else was called before it? [`crate::order::explain`] answers it.
 //!
 //! * [`report`]: the verdict in words and as JSON.
+//! * [`hints`]: what else would explain a contradiction.
 
+pub mod hints;
 pub mod report;
 
 use crate::order::attempt::Question;

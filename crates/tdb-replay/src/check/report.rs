@@ -36,6 +36,8 @@ pub struct Report {
     pub contradictions: Vec<Contradiction>,
     /// Contradictions beyond those.
     pub more_contradictions: usize,
+    /// What would explain them, if it is not the store.
+    pub hints: Vec<String>,
 }
 
 /// Operations that exclude each other.
@@ -101,6 +103,7 @@ impl Report {
             notes: history.warnings.clone(),
             more_contradictions: found.len() - contradictions.len(),
             contradictions,
+            hints: Vec::new(),
         }
     }
 }
@@ -177,7 +180,7 @@ impl Display for Report {
         if self.more_contradictions > 0 {
             writeln!(out, "and {} more", self.more_contradictions)?;
         }
-        Ok(())
+        self.hints.iter().try_for_each(|hint| writeln!(out, "hint: {hint}"))
     }
 }
 
@@ -207,7 +210,12 @@ impl Contradiction {
             }
             (None, Kind::ExactNumbers) => "the exact sequence numbers of these lines contradict each other",
         };
-        let end = if self.operations.is_empty() { "" } else { ":" };
+        let end = match self.operations.len() {
+            0 => "",
+            1 | 2 => ":",
+            _ if self.minimal => ":",
+            _ => " (perhaps not all of them are needed for that):",
+        };
         format!("{key}{what}{end}")
     }
 }

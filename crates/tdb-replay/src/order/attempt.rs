@@ -9,7 +9,7 @@ use super::counting;
 use super::events::Input;
 use super::exact;
 use super::merge::{MergeError, Merged, merge};
-use super::solve::{LEFT_OUT, Solution, unwindowed};
+use super::solve::{LEFT_OUT, Solution, unsolved, unwindowed};
 use super::times;
 use super::units::{UnitRow, Units};
 use crate::trace::chain::Hashing;
@@ -214,7 +214,7 @@ impl Attempt {
             |number: usize| history.traces[number].unfinished.then(|| self.dead[number].wrapping_sub(1));
         let Solution { turns, unsolved, .. } = &self.solution;
         // Of keys without an order nothing is known.
-        let solved = |key: u32| unsolved.binary_search_by_key(&Some(key), |unsolved| unsolved.key).is_err();
+        let solved = |key: u32| unsolved.binary_search_by_key(&key, |unsolved| unsolved.key).is_err();
         let units = self.units.rows.iter().zip(turns);
         units
             .filter(|&(unit, &turn)| turn == LEFT_OUT && solved(unit.key))
@@ -243,11 +243,11 @@ impl Attempt {
     }
 
     /// Results of transactions that exclude each other, or else why keys have no order.
-    pub fn contradictions(&self) -> Vec<Contradiction> {
+    pub fn contradictions(&self, task: Task<'_>) -> Vec<Contradiction> {
         if !self.units.violations.is_empty() {
             return self.units.violations.clone();
         }
-        let mut contradictions = self.solution.unsolved.clone();
+        let mut contradictions = unsolved(&self.units, &self.solution, task.rules(self.measure));
         if self.measure == Measure::Times {
             contradictions.iter_mut().for_each(|found| found.kind = Kind::Times);
         }

@@ -106,7 +106,7 @@ fn settle(task: Task<'_>, mut attempt: Attempt, notes: Vec<String>) -> Guess {
         disbelieved,
         notes,
     };
-    let contradictions = attempt.contradictions();
+    let contradictions = attempt.contradictions(task);
     if !contradictions.is_empty() {
         return none(attempt, contradictions, Vec::new(), notes);
     }
@@ -154,13 +154,13 @@ fn in_time(task: Task<'_>, dead: Vec<u32>, against: Contradiction, notes: Vec<St
         return settle(task, both, notes);
     }
     let alone = Attempt::new(task, dead, Measure::Times).without_undone(task);
-    let contradictions = alone.contradictions();
+    let contradictions = alone.contradictions(task);
     if !contradictions.is_empty() {
         let finding = Finding::None(contradictions);
         return Guess { attempt: alone, finding, disbelieved: Vec::new(), notes };
     }
     let mut disbelieved = both.disbelieved(task);
-    disbelieved.extend(both.solution.unsolved.iter().cloned());
+    disbelieved.extend(both.contradictions(task));
     if both.has_exact_numbers() {
         let finding = Finding::Doubt(Doubt::Times(against));
         return Guess { attempt: both, finding, disbelieved, notes };

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use history::register::{Effect, Initial, Unit, ValueId};
-use history::solver::{Failure, Method, Order, Rules, Solver, Windows};
+use history::solver::{Failure, Method, Order, Refusal, Rules, Solver, Windows};
 
 use super::units::Units;
 use crate::near;
@@ -53,6 +53,15 @@ pub struct Unwindowed {
     pub gave_up: bool,
 }
 
+/// A key for which no order was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsolved {
+    /// The key.
+    pub key: u32,
+    /// Whether there is none, or that is not known.
+    pub refusal: Refusal,
+}
+
 /// In a turn's place: the unit takes no part.
 pub const LEFT_OUT: u32 = u32::MAX;
 
@@ -71,7 +80,7 @@ pub struct Solution {
     /// The value that each key had before the traces began.
     pub initial: Vec<u32>,
     /// Keys without an order, in ascending order; the others' orders stand.
-    pub unsolved: Vec<Contradiction>,
+    pub unsolved: Vec<Unsolved>,
     /// Keys whose order does not obey the sequence numbers, in ascending order.
     pub unwindowed: Vec<Unwindowed>,
     /// Keys whose windows left a choice, in ascending order.
@@ -116,7 +125,7 @@ impl Solution {
             unwindowed.extend(one.unwindowed);
             chosen.extend(one.chosen);
         }
-        unsolved.sort_unstable_by_key(|unsolved: &Contradiction| unsolved.key);
+        unsolved.sort_unstable_by_key(|unsolved: &Unsolved| unsolved.key);
         unwindowed.sort_unstable_by_key(|unwindowed: &Unwindowed| unwindowed.key);
         chosen.sort_unstable();
         let cells = places.cells.into_iter().map(AtomicU64::into_inner).collect();
@@ -242,7 +251,7 @@ fn parts<'a>(starts: &[u32], mut by_key: &'a mut [u32], mut initial: &'a mut [u3
 /// What one worker found, beside orders.
 struct Done {
     effort: Effort,
-    unsolved: Vec<Contradiction>,
+    unsolved: Vec<Unsolved>,
     unwindowed: Vec<Unwindowed>,
     chosen: Vec<u32>,
 }
@@ -309,11 +318,10 @@ impl<'a> Work<'a> {
         };
         let found = match apart {
             Some(found) => found,
-            None => match self.solver.solve(&self.problem, &self.rules) {
+            None => match self.solver.decide(&self.problem, &self.rules) {
                 Ok(found) => found,
-                Err(failure) => {
-                    let found = contradiction(Kind::Key, key, failure, &self.problem, self.units);
-                    self.done.unsolved.push(found);
+                Err(refusal) => {
+                    self.done.unsolved.push(Unsolved { key, refusal });
                     return None;
                 }
             },
@@ -398,8 +406,32 @@ fn is_dense(problem: &[Unit]) -> bool {
     last.saturating_sub(first) < 4 * changes().count() as u64
 }
 
-/// Keys whose disbelieved numbers are named line by line.
+/// Keys of which the lines that contradict each other are named.
 const NAMED: usize = 10;
+
+/// For keys without an order: the lines that contradict each other, of the first ones.
+pub(crate) fn unsolved(units: &Units, solution: &Solution, rules: Rules) -> Vec<Contradiction> {
+    let mut solver = Solver::new();
+    let mut problem = Vec::new();
+    let (mut impossible, mut given_up) = (0, 0);
+    let name = |&Unsolved { key, refusal }: &Unsolved| {
+        let (count, gave_up) = match refusal {
+            Refusal::Impossible => (&mut impossible, None),
+            Refusal::GaveUp { bound } => (&mut given_up, Some(bound)),
+        };
+        *count += 1;
+        if *count > NAMED {
+            return Contradiction { key: Some(key), gave_up, ..Contradiction::of_rows(Kind::Key, []) };
+        }
+        let mut ids = solution.of_key(key).to_vec();
+        ids.sort_unstable();
+        problem_of(units, &ids, &mut problem);
+        let failure =
+            solver.solve(&problem, &rules).err().unwrap_or(Failure::GaveUp { bound: rules.limits.states });
+        contradiction(Kind::Key, key, failure, &problem, units)
+    };
+    solution.unsolved.iter().map(name).collect()
+}
 
 /// For keys whose order does not obey the sequence numbers: the lines whose numbers and results contradict each other.
 pub(crate) fn unwindowed(units: &Units, solution: &Solution, rules: Rules) -> Vec<Contradiction> {

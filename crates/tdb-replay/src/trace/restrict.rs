@@ -3,7 +3,7 @@
 //! Owns the renumbering: a part has its own interners, so that working on a small part of a large history costs what
 //! the part costs. Rows keep the line numbers that they have in their files.
 
-use tdb_trace::{BadLine, Op};
+use tdb_trace::{BadLine, Op, Stamp};
 
 use super::chain::{Hashing, Spread};
 use super::columns::{ABSENT, ABSENT_OR_EMPTY, Columns, EMPTY, NONE, Row};
@@ -20,11 +20,31 @@ impl History {
         self.restricted_and(keep, |_, _, row| row)
     }
 
+    /// The same history, as if trace `number` did not say when anything happened; none if the rest does not allow that.
+    pub(crate) fn without_times_of(&self, number: usize) -> Option<History> {
+        let at_any_time = |stamp: Stamp| Stamp { start_ns: 0, duration_ns: u64::MAX / 4, ..stamp };
+        let all: Vec<Vec<bool>> = self.traces.iter().map(|trace| vec![true; trace.rows.len()]).collect();
+        let stamp = |of: usize, stamp: Stamp| if of == number { at_any_time(stamp) } else { stamp };
+        let mut history = self.part(&all, |_, _, row| row, stamp).ok()?;
+        let trace = &mut history.traces[number];
+        trace.opened_stamp = trace.opened_stamp.map(at_any_time);
+        Some(history)
+    }
+
     /// The same, with each row (of a trace, with a number) changed before it is taken.
     pub(crate) fn restricted_and(
         &self,
         keep: &[Vec<bool>],
         change: impl Fn(usize, usize, Row) -> Row,
+    ) -> Result<History, (usize, usize, BadLine)> {
+        self.part(keep, change, |_, stamp| stamp)
+    }
+
+    fn part(
+        &self,
+        keep: &[Vec<bool>],
+        change: impl Fn(usize, usize, Row) -> Row,
+        stamp: impl Fn(usize, Stamp) -> Stamp,
     ) -> Result<History, (usize, usize, BadLine)> {
         let hashing = Hashing::recorded(self);
         let mut part = History {
@@ -41,7 +61,7 @@ impl History {
                 let row =
                     moved(change(number, index, trace.rows.row(index)), &self.records, &mut part.records);
                 rows.push(trace.rows.line(index), row);
-                rows.push_stamp(trace.rows.stamp(index));
+                rows.push_stamp(trace.rows.stamp(index).map(|of| stamp(number, of)));
                 if let Some(version) = trace.rows.version(index) {
                     rows.set_version(rows.len() - 1, version);
                 }
