@@ -11,25 +11,21 @@ pub mod time;
 pub mod version;
 
 pub mod cell;
-pub mod epochs;
 pub mod profile;
 pub mod quorum;
 
 pub mod code;
-pub mod debug;
 pub mod messages;
 pub mod xdr;
 
-pub mod promise;
-pub mod vote;
-
-pub mod beacon;
-pub mod power;
+pub mod election;
 
 pub mod recovery;
 
 pub mod remote;
 
 pub mod log;
+
+pub mod stock;
 
 pub mod plant;

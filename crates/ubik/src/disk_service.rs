@@ -101,7 +101,7 @@ impl Replica {
     ) {
         let done = done.map_err(|error| self.disk_failed(cx, &error));
         if done.is_ok() {
-            cx.power().version_moved(old, new);
+            cx.election().version_moved(old, new);
             if planted(Fault::FollowerShowsPending) {
                 self.database.reveal();
             }
@@ -119,7 +119,7 @@ impl Replica {
         call: &DiskCall,
     ) -> Result<(), AbortCode> {
         let ours = self.cell.server(from).dialect == Dialect::Quorate;
-        let record = cx.power().voter().promise_record();
+        let record = cx.election().voter().promise_record();
         let other_epoch = call.transaction().is_some_and(|id| ours && id.epoch != record.max_epoch);
         if (self.role.is_some() || record.to != Some(from) || other_epoch) && !planted(Fault::NoFence) {
             return Err(AbortCode::OUT_OF_SYNC);
@@ -135,7 +135,8 @@ impl Replica {
     fn check_not_behind(&mut self, cx: &mut Context<'_, '_>, from: ServerId) -> Result<(), AbortCode> {
         let foreign = self.cell.server(from).dialect == Dialect::OpenAfs;
         let own = self.database.version();
-        let named = cx.power().voter().following().filter(|site| site.host == from).map(|site| site.version);
+        let named =
+            cx.election().voter().following().filter(|site| site.host == from).map(|site| site.version);
         if foreign && named.is_some_and(|named| named > own) && !planted(Fault::BegunBehind) {
             return Err(AbortCode::NO_QUORUM);
         }
@@ -148,7 +149,7 @@ impl Replica {
         self.database.reveal();
         // A beacon that was sent before the commit may have said the version before it since.
         let before = Version::new(tail.epoch, tail.counter.saturating_sub(1));
-        cx.power().version_moved(before, tail);
+        cx.election().version_moved(before, tail);
     }
 
     /// Whether `from` may replace this server's database by one of `version`: asked before its first byte is received, so
@@ -163,7 +164,7 @@ impl Replica {
         version: Version,
     ) -> Result<(), AbortCode> {
         let ours = self.cell.server(from).dialect == Dialect::Quorate;
-        let record = cx.power().voter().promise_record();
+        let record = cx.election().voter().promise_record();
         if (self.role.is_some() || record.to != Some(from)) && !planted(Fault::NoFence) {
             return Err(AbortCode::OUT_OF_SYNC);
         }

@@ -1,6 +1,6 @@
 //! What a server does to the world, and what the world tells it.
 //!
-//! [`crate::site::Site`] carries out nothing itself: it returns [`Effect`]s in the order in which they must happen. The
+//! [`crate::server_state::ServerState`] carries out nothing itself: it returns [`Effect`]s in the order in which they must happen. The
 //! driver of the shipped server and the simulator both carry them out and bring back what comes of them.
 
 use std::io;
@@ -8,8 +8,8 @@ use std::io;
 use thiserror::Error;
 use ubik_proto::cell::ServerId;
 use ubik_proto::code::AbortCode;
+use ubik_proto::election::Command;
 use ubik_proto::messages::DiskCall;
-use ubik_proto::power::Command;
 use ubik_proto::version::Version;
 
 use crate::disk_work::DiskWork;
@@ -33,7 +33,7 @@ pub struct AnswerId(pub u64);
 #[derive(Debug)]
 pub enum Effect {
     /// Of votes and beacons.
-    Power(Command),
+    Election(Command),
     /// Call a peer; answer with `on_reply`.
     Call {
         /// Whom.

@@ -8,9 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use ubik_proto::cell::{Cell, Dialect, ServerId, ServerSet};
+use ubik_proto::election::{Election, Event, Standing};
 use ubik_proto::messages::DiskCall;
 use ubik_proto::plant::{Fault, planted};
-use ubik_proto::power::{Event, Power, Standing};
 use ubik_proto::profile::Profile;
 use ubik_proto::remote::Remote;
 use ubik_proto::time::{Moment, Now};
@@ -21,9 +21,9 @@ use crate::disk_work::{DiskDone, DiskWork};
 use crate::effect::{
     AnswerId, CallError, CallToken, ClientEvent, ClientId, Effect, ReadError, ReadKind, Reply, WriteError,
 };
-use crate::locks::{DatabaseLock, Guard, Held, Ordered, PowerLock};
+use crate::locks::{DatabaseLock, ElectionLock, Guard, Held, Ordered};
 use crate::phys::Replacement;
-use crate::site::Outbox;
+use crate::server_state::Outbox;
 use crate::snapshot::Snapshot;
 use crate::sync_site::{Purpose, SyncSite};
 
@@ -31,7 +31,7 @@ use crate::sync_site::{Purpose, SyncSite};
 pub struct Context<'a, 'h> {
     /// Read after the database lock was taken.
     pub now: Now,
-    power: &'a Ordered<PowerLock, Power>,
+    election: &'a Ordered<ElectionLock, Election>,
     held: &'a mut Held<'h, DatabaseLock>,
     /// What is to be done, in order.
     pub effects: Vec<Effect>,
@@ -42,11 +42,11 @@ impl<'a, 'h> Context<'a, 'h> {
     /// The context of one event.
     pub fn new(
         now: Now,
-        power: &'a Ordered<PowerLock, Power>,
+        election: &'a Ordered<ElectionLock, Election>,
         held: &'a mut Held<'h, DatabaseLock>,
         outbox: Option<&'a Outbox>,
     ) -> Self {
-        Context { now, power, held, effects: Vec::new(), outbox }
+        Context { now, election, held, effects: Vec::new(), outbox }
     }
 
     /// Lets the calls that were decided leave, in that order; without an outbox they leave with the rest.
@@ -57,8 +57,8 @@ impl<'a, 'h> Context<'a, 'h> {
     }
 
     /// The votes, locked; let go of it before any I/O.
-    pub fn power(&mut self) -> Guard<'_, PowerLock, Power> {
-        self.power.lock(self.held)
+    pub fn election(&mut self) -> Guard<'_, ElectionLock, Election> {
+        self.election.lock(self.held)
     }
 
     pub(crate) fn tell(&mut self, client: ClientId, event: ClientEvent) {
@@ -215,7 +215,7 @@ impl Replica {
     /// The promise went to another server, or to the same in another epoch. The event may be late: look at the promise.
     fn follows(&mut self, cx: &mut Context<'_, '_>) {
         let running = self.remote.current().unwrap_or_default();
-        if let Some(host) = cx.power().voter().promised_to() {
+        if let Some(host) = cx.election().voter().promised_to() {
             self.remote.check_stale(host, running);
         }
     }
@@ -231,7 +231,7 @@ impl Replica {
         self.remote.check_stale(host, transaction);
         let established =
             version.epoch == transaction.epoch || self.cell.server(host).dialect == Dialect::OpenAfs;
-        let listened_to = cx.power().voter().promised_to() == Some(host);
+        let listened_to = cx.election().voter().promised_to() == Some(host);
         if established && listened_to && version == self.database.version() && self.database.is_pending() {
             self.database.reveal();
         }
@@ -240,7 +240,7 @@ impl Replica {
     fn elected(&mut self, cx: &mut Context<'_, '_>, epoch: u32) {
         self.drop_role(cx);
         // The event may come after that of the mandate's end, from another thread.
-        if cx.power().standing() != (Standing::SyncSite { epoch }) {
+        if cx.election().standing() != (Standing::SyncSite { epoch }) {
             return;
         }
         self.remote.clear();
@@ -266,7 +266,7 @@ impl Replica {
 
     pub(crate) fn sync_site(&self, cx: &mut Context<'_, '_>) -> Option<ServerId> {
         let now = cx.now.moment;
-        cx.power().sync_site(now)
+        cx.election().sync_site(now)
     }
 
     /// A peer answered a call.
@@ -276,7 +276,7 @@ impl Replica {
         };
         if matches!(reply, Err(CallError::Unreachable)) {
             let now = cx.now;
-            cx.power().on_peer_failed(now, call.to);
+            cx.election().on_peer_failed(now, call.to);
         }
         if self.role.as_ref().is_some_and(|role| role.epoch() == call.epoch) {
             self.peer_answered(cx, call, reply);
@@ -319,8 +319,8 @@ impl Replica {
         let now = cx.now.moment;
         let visible = self.database.visible();
         let (serves, leased) = {
-            let power = cx.power();
-            (power.holds_mandate(now), power.voter().may_read(now))
+            let election = cx.election();
+            (election.holds_mandate(now), election.voter().may_read(now))
         };
         let established = self.role.as_ref().is_some_and(SyncSite::is_established);
         if established && serves {
@@ -382,8 +382,8 @@ impl Replica {
     pub(crate) fn note_disk_failure(&mut self, cx: &mut Context<'_, '_>, error: &dyn std::fmt::Display) {
         let now = cx.now;
         cx.effects.push(Effect::DiskFailed(error.to_string()));
-        let commands = cx.power().resign(now);
-        cx.effects.extend(commands.into_iter().map(Effect::Power));
+        let commands = cx.election().resign(now);
+        cx.effects.extend(commands.into_iter().map(Effect::Election));
     }
 
     /// The cell.
@@ -408,10 +408,10 @@ impl Replica {
 
     /// The peers that are up and have promised this mandate.
     pub(crate) fn voted(&self, cx: &mut Context<'_, '_>) -> ServerSet {
-        let power = cx.power();
+        let election = cx.election();
         self.cell
             .peers()
-            .filter(|&id| power.has_vote_of(id) || planted(Fault::VersionsOfTheUnbound))
+            .filter(|&id| election.has_vote_of(id) || planted(Fault::VersionsOfTheUnbound))
             .collect()
     }
 }

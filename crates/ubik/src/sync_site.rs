@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use ubik_proto::cell::{Cell, Dialect, ServerId, ServerSet};
 use ubik_proto::code::AbortCode;
+use ubik_proto::election::Claim;
 use ubik_proto::messages::DiskCall;
 use ubik_proto::plant::{Fault, planted};
-use ubik_proto::power::Claim;
 use ubik_proto::recovery::{Busy, Progress, Recovery, Verdict, verdict};
 use ubik_proto::time::Moment;
 use ubik_proto::version::{TransactionId, Version};
@@ -289,7 +289,7 @@ impl Replica {
 
     /// A peer is known to hold `version`, if it is still bound to this mandate.
     fn peer_holds(&mut self, cx: &mut Context<'_, '_>, peer: ServerId, version: Version) {
-        let bound = cx.power().has_vote_of(peer);
+        let bound = cx.election().has_vote_of(peer);
         let Some(role) = &mut self.role else { return };
         role.recovery.holds(peer, version);
         if let Some(commit) = &mut role.commit
@@ -336,7 +336,7 @@ impl Replica {
     /// Whether this server's own promise is still its own, in this mandate's epoch: asked under the database lock before
     /// it does anything that counts as its vote for a version (`docs/ubik-protocol.md`, Fence).
     fn is_bound_to_self(&self, cx: &mut Context<'_, '_>) -> bool {
-        let record = cx.power().voter().promise_record();
+        let record = cx.election().voter().promise_record();
         let epoch = self.role.as_ref().map(SyncSite::epoch);
         record.to == Some(self.cell.me()) && Some(record.max_epoch) == epoch
     }
@@ -378,8 +378,8 @@ impl Replica {
         let now = cx.now.moment;
         let bound = self.is_bound_to_self(cx);
         let (mandate, quorum) = {
-            let power = cx.power();
-            (power.holds_mandate(now), power.quorum())
+            let election = cx.election();
+            (election.holds_mandate(now), election.quorum())
         };
         let me = self.cell.me();
         let Some(role) = &mut self.role else { return false };
@@ -478,9 +478,9 @@ impl Replica {
         };
         let holders = commit.holders;
         let outcome = {
-            let power = cx.power();
+            let election = cx.election();
             let lacking = peers.iter().filter(|&&id| !holders.contains(id));
-            verdict(power.quorum(), holders, now, lacking.map(|&id| power.beaconer().obligation(id)))
+            verdict(election.quorum(), holders, now, lacking.map(|&id| election.beaconer().obligation(id)))
         };
         role.leases_until = match outcome {
             Verdict::LeasesUntil(until) => Some(until),
@@ -522,8 +522,8 @@ impl Replica {
         if claim != role.claim {
             role.claim = claim;
             let now = cx.now;
-            let commands = cx.power().set_claim(now, claim);
-            cx.effects.extend(commands.into_iter().map(Effect::Power));
+            let commands = cx.election().set_claim(now, claim);
+            cx.effects.extend(commands.into_iter().map(Effect::Election));
         }
     }
 }

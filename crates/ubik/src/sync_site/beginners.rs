@@ -68,8 +68,8 @@ impl Replica {
         beginner.pause = (beginner.pause * 2).min(LONGEST_PAUSE);
         beginner.told = false;
         let now = cx.now;
-        let commands = cx.power().tell_again(now, peer);
-        cx.effects.extend(commands.into_iter().map(Effect::Power));
+        let commands = cx.election().tell_again(now, peer);
+        cx.effects.extend(commands.into_iter().map(Effect::Election));
         true
     }
 

@@ -58,8 +58,8 @@ impl Replica {
                 Step::Fetch(peer) => self.fetch(cx, epoch, peer),
                 Step::DemandEpoch(above) => {
                     let now = cx.now;
-                    let commands = cx.power().demand_epoch(now, above);
-                    cx.effects.extend(commands.into_iter().map(Effect::Power));
+                    let commands = cx.election().demand_epoch(now, above);
+                    cx.effects.extend(commands.into_iter().map(Effect::Election));
                 }
                 Step::Relabel => self.begin_relabel(cx, epoch),
                 Step::Send(peer) => {

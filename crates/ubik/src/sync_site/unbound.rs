@@ -13,18 +13,17 @@ impl Replica {
         if !self.role.as_ref().is_some_and(SyncSite::is_established) {
             return voted;
         }
-        let power = cx.power();
-        let foreign = self
-            .cell
-            .peers()
-            .filter(|&id| self.cell.server(id).dialect == Dialect::OpenAfs && power.beaconer().link(id).up);
+        let election = cx.election();
+        let foreign = self.cell.peers().filter(|&id| {
+            self.cell.server(id).dialect == Dialect::OpenAfs && election.beaconer().link(id).up
+        });
         voted.iter().chain(foreign).collect()
     }
 
     /// A server that has not voted yet takes no part in commits, so it falls behind at once: it is not sent every version.
     pub(super) fn spare_the_unbound(&mut self, cx: &mut Context<'_, '_>, peer: ServerId) {
         let again = cx.now.moment + self.profile.promise;
-        if !cx.power().has_vote_of(peer)
+        if !cx.election().has_vote_of(peer)
             && let Some(role) = &mut self.role
         {
             role.recovery.leave_alone(peer, again);

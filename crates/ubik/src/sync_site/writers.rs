@@ -52,8 +52,8 @@ impl Replica {
             return false;
         }
         let (now, epoch) = (cx.now, role.epoch());
-        let commands = cx.power().demand_epoch(now, epoch);
-        cx.effects.extend(commands.into_iter().map(Effect::Power));
+        let commands = cx.election().demand_epoch(now, epoch);
+        cx.effects.extend(commands.into_iter().map(Effect::Election));
         true
     }
 
@@ -69,7 +69,7 @@ impl Replica {
             let sending = matches!(role.recovery.known(id).busy, Busy::Sending(_));
             sending && role.overtaken[id.index()] >= PATIENT_TRANSFERS
         });
-        if held_back || !cx.power().holds_mandate(now) {
+        if held_back || !cx.election().holds_mandate(now) {
             return false;
         }
         let Some(client) = self.writers.pop_front() else {

@@ -2,9 +2,9 @@
 //!
 //! Every function may be called from any thread. Each takes the lock it needs, reads the clock under it, decides, and
 //! returns what is to be done; nothing is waited for inside, the disk least of all: what that has to do is an effect, which
-//! [`Site::work`] carries out without a lock and [`Site::on_disk`] tells of the end of. What concerns votes and beacons takes only the lock of
+//! [`ServerState::work`] carries out without a lock and [`ServerState::on_disk`] tells of the end of. What concerns votes and beacons takes only the lock of
 //! votes, so neither a transfer nor a slow disk delays a beacon (U20); the events it causes for the database's side come
-//! out as [`Command::Notify`] and are brought back through [`Site::on_event`] when the caller sees fit.
+//! out as [`Command::Notify`] and are brought back through [`ServerState::on_event`] when the caller sees fit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,20 +12,20 @@ use std::sync::{Arc, OnceLock};
 use thiserror::Error;
 use ubik_proto::cell::{Cell, ServerId};
 use ubik_proto::code::AbortCode;
-use ubik_proto::epochs::{self, EpochRange};
+use ubik_proto::election::epochs::{self, EpochRange};
+use ubik_proto::election::promise::PromiseRecord;
+use ubik_proto::election::vote::Vote;
+use ubik_proto::election::{Command, Election, Event};
 use ubik_proto::messages::{Beacon, DiskCall};
-use ubik_proto::power::{Command, Event, Power};
 use ubik_proto::profile::{Profile, ProfileError};
-use ubik_proto::promise::PromiseRecord;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::Version;
-use ubik_proto::vote::Vote;
 
 use crate::addresses::Addresses;
 use crate::database::{Database, OpenError};
 use crate::disk_work::{DiskDone, DiskWork};
 use crate::effect::{AnswerId, CallError, CallToken, ClientId, Effect, ReadKind, Reply};
-use crate::locks::{DatabaseLock, Held, Nothing, Ordered, PowerLock};
+use crate::locks::{DatabaseLock, ElectionLock, Held, Nothing, Ordered};
 use crate::overlay::Written;
 use crate::phys::{PhysicalStore, Replacement};
 use crate::replica::{Context, Replica};
@@ -87,14 +87,14 @@ fn check_epochs(database: &Database, record: PromiseRecord) -> Result<(), StartE
 pub type Outbox = Box<dyn Fn(Effect) -> Option<Effect> + Send + Sync>;
 
 /// One server for one database.
-pub struct Site {
+pub struct ServerState {
     outbox: OnceLock<Outbox>,
     /// Where the servers are, if they have addresses.
     addresses: OnceLock<Arc<Addresses>>,
     clock: Arc<dyn Clock>,
     cell: Cell,
     database: Arc<Database>,
-    power: Ordered<PowerLock, Power>,
+    election: Ordered<ElectionLock, Election>,
     replica: Ordered<DatabaseLock, Replica>,
     /// When the copy wants to be called next, in microseconds, as of the last work on it.
     copy_deadline: AtomicU64,
@@ -102,9 +102,9 @@ pub struct Site {
     copy_outlook: AtomicU64,
 }
 
-impl Site {
+impl ServerState {
     /// Opens the database and the promise in `store`. Everything is complete when this returns (U37); nothing is sent
-    /// before [`Site::on_power_time`] is first called.
+    /// before [`ServerState::on_election_time`] is first called.
     ///
     /// # Errors
     /// If the timing is unsafe or the store cannot be read.
@@ -120,15 +120,15 @@ impl Site {
         let now = clock.now();
         let record = PromiseRecord::found(kept, &cell, now.wall);
         check_epochs(&database, record)?;
-        let power = Power::new(cell.clone(), profile.clone(), record, database.version(), now.moment);
+        let election = Election::new(cell.clone(), profile.clone(), record, database.version(), now.moment);
         let replica = Replica::new(cell.clone(), profile, bootstrap, database.clone());
-        Ok(Site {
+        Ok(ServerState {
             outbox: OnceLock::new(),
             addresses: OnceLock::new(),
             clock,
             cell,
             database,
-            power: Ordered::new(power),
+            election: Ordered::new(election),
             replica: Ordered::new(replica),
             copy_deadline: AtomicU64::new(u64::MAX),
             copy_outlook: AtomicU64::new(0),
@@ -159,9 +159,13 @@ impl Site {
     }
 
     /// Looks at the votes.
-    pub fn with_power<R>(&self, held: &mut Held<'_, Nothing>, look: impl FnOnce(Now, &Power) -> R) -> R {
-        let power = self.power.lock(held);
-        look(self.clock.now(), &power)
+    pub fn with_election<R>(
+        &self,
+        held: &mut Held<'_, Nothing>,
+        look: impl FnOnce(Now, &Election) -> R,
+    ) -> R {
+        let election = self.election.lock(held);
+        look(self.clock.now(), &election)
     }
 
     /// Looks at the copy.
@@ -169,9 +173,9 @@ impl Site {
         look(&self.replica.lock(held))
     }
 
-    fn power<R>(&self, held: &mut Held<'_, Nothing>, act: impl FnOnce(Now, &mut Power) -> R) -> R {
-        let mut power = self.power.lock(held);
-        act(self.clock.now(), &mut power)
+    fn election<R>(&self, held: &mut Held<'_, Nothing>, act: impl FnOnce(Now, &mut Election) -> R) -> R {
+        let mut election = self.election.lock(held);
+        act(self.clock.now(), &mut election)
     }
 
     fn replica<R>(
@@ -181,7 +185,7 @@ impl Site {
     ) -> (R, Vec<Effect>) {
         let mut guard = self.replica.lock(held);
         let (replica, held) = guard.parts();
-        let mut cx = Context::new(self.clock.now(), &self.power, held, self.outbox.get());
+        let mut cx = Context::new(self.clock.now(), &self.election, held, self.outbox.get());
         let result = act(replica, &mut cx);
         self.note_outlook(replica, cx.now.moment);
         cx.post_now();
@@ -207,16 +211,16 @@ impl Site {
     }
 
     /// A timer of the votes has run out.
-    pub fn on_power_time(&self, held: &mut Held<'_, Nothing>) -> Vec<Command> {
-        self.power(held, |now, power| power.poll(now))
+    pub fn on_election_time(&self, held: &mut Held<'_, Nothing>) -> Vec<Command> {
+        self.election(held, |now, election| election.poll(now))
     }
 
     /// When it wants to be called next.
-    pub fn power_deadline(&self, held: &mut Held<'_, Nothing>) -> Moment {
-        self.power(held, |_, power| power.next_deadline())
+    pub fn election_deadline(&self, held: &mut Held<'_, Nothing>) -> Moment {
+        self.election(held, |_, election| election.next_deadline())
     }
 
-    /// A peer's beacon. A record in the answer is to be saved with [`Site::save_promise`] before the answer is sent.
+    /// A peer's beacon. A record in the answer is to be saved with [`ServerState::save_promise`] before the answer is sent.
     pub fn on_beacon(
         &self,
         held: &mut Held<'_, Nothing>,
@@ -224,12 +228,12 @@ impl Site {
         series: u64,
         beacon: &Beacon,
     ) -> (Vote, Vec<Command>) {
-        self.power(held, |now, power| power.on_beacon(now, from, series, beacon))
+        self.election(held, |now, election| election.on_beacon(now, from, series, beacon))
     }
 
     /// What a refusal tells `from`.
     pub fn agreeable(&self, held: &mut Held<'_, Nothing>, from: ServerId) -> Option<EpochRange> {
-        self.power(held, |now, power| power.agreeable(now, from))
+        self.election(held, |now, election| election.agreeable(now, from))
     }
 
     /// The answer to a beacon of this server's.
@@ -238,19 +242,19 @@ impl Site {
         held: &mut Held<'_, Nothing>,
         from: ServerId,
         number: u64,
-        reply: ubik_proto::beacon::VoteReply,
+        reply: ubik_proto::election::beacon::VoteReply,
     ) -> Vec<Command> {
-        self.power(held, |now, power| power.on_vote(now, from, number, reply))
+        self.election(held, |now, election| election.on_vote(now, from, number, reply))
     }
 
     /// The answer to a probe.
     pub fn on_probe(&self, held: &mut Held<'_, Nothing>, peer: ServerId, answered: bool) -> Vec<Command> {
-        self.power(held, |now, power| power.on_probe(now, peer, answered))
+        self.election(held, |now, election| election.on_probe(now, peer, answered))
     }
 
     /// A peer has called, so it is up.
     pub fn on_peer_seen(&self, held: &mut Held<'_, Nothing>, peer: ServerId) -> Vec<Command> {
-        self.power(held, |now, power| power.on_peer_seen(now, peer))
+        self.election(held, |now, election| election.on_peer_seen(now, peer))
     }
 
     /// Makes a promise safe; no lock is held meanwhile.
@@ -261,11 +265,11 @@ impl Site {
     /// Those of the store: the yes must not be sent, and does not bind.
     pub fn save_promise(&self, held: &mut Held<'_, Nothing>, record: PromiseRecord) -> std::io::Result<bool> {
         match self.database.save_promise(record.kept(&self.cell)) {
-            Ok(true) => Ok(self.power(held, |_, power| power.on_promise_saved(record))),
+            Ok(true) => Ok(self.election(held, |_, election| election.on_promise_saved(record))),
             // A newer one is on disk.
             Ok(false) => Ok(false),
             Err(error) => {
-                self.power(held, |now, power| power.on_promise_lost(now, record));
+                self.election(held, |now, election| election.on_promise_lost(now, record));
                 Err(error)
             }
         }
@@ -273,7 +277,7 @@ impl Site {
 
     /// This server's own vote is safe.
     pub fn on_own_vote_persisted(&self, held: &mut Held<'_, Nothing>, record: PromiseRecord) -> Vec<Command> {
-        self.power(held, |now, power| power.on_own_vote_persisted(now, record))
+        self.election(held, |now, election| election.on_own_vote_persisted(now, record))
     }
 
     /// Something that the votes' side wanted the database's side to know.
