@@ -20,11 +20,10 @@ pub mod xdr;
 
 pub mod election;
 
-pub mod recovery;
-
-pub mod remote;
-
+pub mod changed;
 pub mod log;
+
+pub mod replica;
 
 pub mod stock;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use ubik_proto::cell::ServerId;
-use ubik_proto::remote::MAX_TRANSACTION_BYTES;
+use ubik_proto::replica::remote::MAX_TRANSACTION_BYTES;
 use ubik_proto::version::Version;
 
 use crate::driver::{Server, Shared};

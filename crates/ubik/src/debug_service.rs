@@ -4,18 +4,18 @@
 //! is waited for, and everything that is sent was put there on purpose.
 
 use ubik_proto::cell::{ServerId, ServerKind};
+use ubik_proto::changed::PAGE_LEN;
 use ubik_proto::election::Election;
 use ubik_proto::messages::VoteCall;
-use ubik_proto::recovery::Progress;
+use ubik_proto::replica::SyncSite;
+use ubik_proto::replica::recovery::Progress;
 use ubik_proto::stock::debug::{Generation, ServerDebug, SiteDebug};
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::{TransactionId, Version};
 
+use crate::database::Database;
 use crate::locks::{Held, Nothing};
-use crate::pages::PAGE_LEN;
-use crate::replica::Replica;
-use crate::server_state::ServerState;
-use crate::sync_site::SyncSite;
+use crate::server_state::{Replica, ServerState};
 
 impl ServerState {
     /// The answer to a debug call; `None` if it asks about a server that is not in the list, or is none.
@@ -38,7 +38,7 @@ impl ServerState {
     /// What this server is.
     pub fn site_debug(&self, held: &mut Held<'_, Nothing>) -> SiteDebug {
         let mut debug = self.with_election(held, of_election);
-        self.with_replica(held, |replica| add_replica(&mut debug, replica));
+        self.with_replica(held, |replica| add_replica(&mut debug, self.database(), replica));
         if let Some(addresses) = self.addresses() {
             debug.addresses = addresses.own().to_vec();
         }
@@ -54,7 +54,7 @@ impl ServerState {
         self.with_replica(held, |replica| {
             let version = replica.role().and_then(|role| role.version_of(peer));
             debug.remote_version = version.unwrap_or(Version::NONE);
-            debug.current = version == Some(replica.database().version());
+            debug.current = version == Some(replica.tail());
         });
         debug.addresses = self.addresses().map_or_else(Vec::new, |addresses| addresses.others(peer));
         Some(debug)
@@ -117,9 +117,9 @@ fn of_election(now: Now, election: &Election) -> SiteDebug {
     debug
 }
 
-fn add_replica(debug: &mut SiteDebug, replica: &Replica) {
-    debug.local_version = replica.database().version();
-    let (readers, kept) = replica.database().readers();
+fn add_replica(debug: &mut SiteDebug, database: &Database, replica: &Replica) {
+    debug.local_version = database.version();
+    let (readers, kept) = database.readers();
     let written = replica.remote().changed_pages(PAGE_LEN as u32);
     // C counts the pages that transactions hold: here those that a transaction changes, and those kept for older readers.
     debug.write_locked_pages = i32::try_from(written).unwrap_or(i32::MAX);

@@ -521,10 +521,7 @@ fn carry(
         Effect::Send { token, database, .. } => {
             ("SendFile", token, shared.transport.send(peer, &database).map(|()| Reply::Done))
         }
-        Effect::Fetch { token, mut into, .. } => {
-            let fetched = shared.transport.fetch(peer, &mut *into);
-            ("GetFile", token, fetched.map(|version| Reply::Database(version, into)))
-        }
+        Effect::Fetch { token, .. } => ("GetFile", token, fetch(shared, peer)),
         Effect::Election(_)
         | Effect::Client(..)
         | Effect::Answer(..)
@@ -541,4 +538,12 @@ fn carry(
         shared.watch.answered(&shared.state, held, peer, name, refused);
     }
     Some((token, reply))
+}
+
+/// Gets a peer's database into a file of its own.
+fn fetch(shared: &Shared, peer: ServerId) -> Result<Reply, CallError> {
+    let into = shared.state.database().receive();
+    let mut into = into.map_err(|error| CallError::Local(error.to_string()))?;
+    let version = shared.transport.fetch(peer, &mut *into)?;
+    Ok(Reply::Database(version, into))
 }

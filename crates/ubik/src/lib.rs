@@ -4,8 +4,8 @@
 //!
 //! * [`phys`] (PHYS): bytes of one database, on files or in memory;
 //! * [`database`] (DISK), with [`pages`], [`snapshot`] and [`overlay`]: versions, log, transactions;
-//! * [`replica`] with `disk_service` (REMOTE), [`sync_site`] (RECOVERY) and `commit`: one server's copy;
-//! * [`server_state`]: the copy and the votes (VOTE, BEACON: [`ubik_proto::election`]) of one server, and their locks.
+//! * [`server_state`]: what is decided about the copy (REMOTE, RECOVERY: [`ubik_proto::replica`]) and about votes (VOTE, BEACON:
+//!   [`ubik_proto::election`]) of one server, under their locks.
 //!
 //! What [`server_state`] returns are [`effect`]s: it waits for nothing and calls nobody itself. The shipped server around it is
 //! [`driver`], with [`application`] for who uses the database and [`transport`] for the way to the peers,
@@ -31,12 +31,8 @@ pub mod locks;
 pub mod server_state;
 mod sync;
 
-mod commit;
 mod debug_service;
-mod disk_service;
 pub mod disk_work;
-pub mod replica;
-pub mod sync_site;
 
 pub mod database;
 pub mod overlay;

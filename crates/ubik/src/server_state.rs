@@ -1,6 +1,7 @@
 //! One server for one database: its votes, its copy, and the order in which they are locked.
 //!
-//! Every function may be called from any thread. Each takes the lock it needs, reads the clock under it, decides, and
+//! What is decided is decided by [`Election`] and [`Replica`], which touch nothing. Here is what they need of the world: locks, a
+//! clock, the database. Every function may be called from any thread. Each takes the locks it needs, reads the clock, lets them decide, and
 //! returns what is to be done; nothing is waited for inside, the disk least of all: what that has to do is an effect, which
 //! [`ServerState::work`] carries out without a lock and [`ServerState::on_disk`] tells of the end of. What concerns votes and beacons takes only the lock of
 //! votes, so neither a transfer nor a slow disk delays a beacon (U20); the events it causes for the database's side come
@@ -11,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
 use ubik_proto::cell::{Cell, ServerId};
+use ubik_proto::changed::Written;
 use ubik_proto::code::AbortCode;
 use ubik_proto::election::epochs::{self, EpochRange};
 use ubik_proto::election::promise::PromiseRecord;
@@ -18,17 +20,18 @@ use ubik_proto::election::vote::Vote;
 use ubik_proto::election::{Command, Election, Event};
 use ubik_proto::messages::{Beacon, DiskCall};
 use ubik_proto::profile::{Profile, ProfileError};
+use ubik_proto::replica::Context;
+use ubik_proto::replica::outputs::{self, DiskFailure, Output};
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::Version;
 
 use crate::addresses::Addresses;
 use crate::database::{Database, OpenError};
 use crate::disk_work::{DiskDone, DiskWork};
-use crate::effect::{AnswerId, CallError, CallToken, ClientId, Effect, ReadKind, Reply};
+use crate::effect::{Answer, AnswerId, CallError, CallToken, ClientEvent, ClientId, Effect, ReadKind, Reply};
 use crate::locks::{DatabaseLock, ElectionLock, Held, Nothing, Ordered};
-use crate::overlay::Written;
+use crate::overlay::View;
 use crate::phys::{PhysicalStore, Replacement};
-use crate::replica::{Context, Replica};
 
 /// The clocks of the machine, or the simulator's.
 pub trait Clock: Send + Sync {
@@ -83,6 +86,9 @@ fn check_epochs(database: &Database, record: PromiseRecord) -> Result<(), StartE
     }
 }
 
+/// The decisions about one server's copy; a database that is received whole is a [`Replacement`].
+pub type Replica = ubik_proto::replica::Replica<Box<dyn Replacement>>;
+
 /// Takes the effects that must leave in the order in which they were decided, and hands back the others.
 pub type Outbox = Box<dyn Fn(Effect) -> Option<Effect> + Send + Sync>;
 
@@ -121,7 +127,7 @@ impl ServerState {
         let record = PromiseRecord::found(kept, &cell, now.wall);
         check_epochs(&database, record)?;
         let election = Election::new(cell.clone(), profile.clone(), record, database.version(), now.moment);
-        let replica = Replica::new(cell.clone(), profile, bootstrap, database.clone());
+        let replica = Replica::new(cell.clone(), profile, bootstrap, database.version());
         Ok(ServerState {
             outbox: OnceLock::new(),
             addresses: OnceLock::new(),
@@ -178,18 +184,65 @@ impl ServerState {
         act(self.clock.now(), &mut election)
     }
 
+    /// Lets the copy decide something, with the votes locked too; shows what it reveals, and lets the calls that were decided leave in
+    /// their order, before anybody else has the copy.
     fn replica<R>(
         &self,
         held: &mut Held<'_, Nothing>,
-        act: impl FnOnce(&mut Replica, &mut Context<'_, '_>) -> R,
+        act: impl FnOnce(&mut Replica, &mut Context<'_, Box<dyn Replacement>>) -> R,
     ) -> (R, Vec<Effect>) {
         let mut guard = self.replica.lock(held);
         let (replica, held) = guard.parts();
-        let mut cx = Context::new(self.clock.now(), &self.election, held, self.outbox.get());
-        let result = act(replica, &mut cx);
-        self.note_outlook(replica, cx.now.moment);
-        cx.post_now();
-        (result, cx.effects)
+        let (result, outputs) = {
+            let mut election = self.election.lock(held);
+            let mut cx = Context::new(self.clock.now(), &mut election);
+            let result = act(replica, &mut cx);
+            self.note_outlook(replica, cx.now.moment);
+            (result, cx.outputs)
+        };
+        let effects = outputs.into_iter().filter_map(|output| self.effect(output));
+        let effects = match self.outbox.get() {
+            Some(outbox) => effects.filter_map(outbox).collect(),
+            None => effects.collect(),
+        };
+        (result, effects)
+    }
+
+    /// What an output means for this database; nothing is left of one that is carried out at once. Called with the copy locked: what is
+    /// shown, and what the tail is unless the disk is at work, is as it was decided.
+    fn effect(&self, output: Output<Box<dyn Replacement>>) -> Option<Effect> {
+        Some(match output {
+            Output::Reveal(_) => {
+                self.database.reveal();
+                return None;
+            }
+            Output::Append { changes, version } => Effect::Disk(DiskWork::Commit { changes, version }),
+            Output::Label(version) => Effect::Disk(DiskWork::Label(version)),
+            Output::Install { received, version } => Effect::Disk(DiskWork::Replace { received, version }),
+            Output::Call { to, token, call } => Effect::Call { to, token, call },
+            Output::Send { to, token, .. } => Effect::Send { to, token, database: self.database.tail() },
+            Output::Fetch { to, token } => Effect::Fetch { to, token },
+            Output::LetRead(client) => {
+                let shown = self.database.visible().expect("only what was revealed may be read");
+                Effect::Client(client, ClientEvent::ReadBegun(shown))
+            }
+            Output::LetWrite { client, over, certain } => {
+                let view = View::new(self.database.tail(), over, certain);
+                Effect::Client(client, ClientEvent::WriteBegun(view))
+            }
+            Output::Tell(client, told) => Effect::Client(client, told.into()),
+            Output::Answer(id, answer) => Effect::Answer(id, answer.map(|answer| self.answer(answer))),
+            Output::Election(command) => Effect::Election(command),
+            Output::DiskFailed(why) => Effect::DiskFailed(why),
+        })
+    }
+
+    fn answer(&self, answer: outputs::Answer) -> Answer {
+        match answer {
+            outputs::Answer::Done => Answer::Done,
+            outputs::Answer::Version(version) => Answer::Version(version),
+            outputs::Answer::Tail => Answer::Database(self.database.tail()),
+        }
     }
 
     /// Whoever keeps the copy's time looks at this without the lock, which is wanted by those who work.
@@ -313,6 +366,7 @@ impl ServerState {
 
     /// Work of the disk is done.
     pub fn on_disk(&self, held: &mut Held<'_, Nothing>, done: DiskDone) -> Vec<Effect> {
+        let done = done.0.map_err(|error| DiskFailure(error.to_string()));
         self.replica(held, |replica, cx| replica.on_disk(cx, done)).1
     }
 

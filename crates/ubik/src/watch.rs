@@ -11,7 +11,7 @@ use std::time::Duration;
 use ubik_proto::cell::{Cell, ServerId};
 use ubik_proto::code::AbortCode;
 use ubik_proto::election::{Election, Standing};
-use ubik_proto::recovery::Progress;
+use ubik_proto::replica::recovery::Progress;
 use ubik_proto::time::Now;
 use ubik_proto::version::Version;
 
@@ -122,8 +122,8 @@ impl Watch {
         let (lines, known): (Vec<String>, Vec<String>) = state.with_replica(held, |replica| {
             let new = Copy {
                 progress: replica.role().map(|role| role.progress()),
-                version: replica.database().version(),
-                broken: replica.database().is_broken(),
+                version: state.database().version(),
+                broken: state.database().is_broken(),
             };
             let mut seen = self.seen.lock().expect("no code here panics while it holds this lock");
             let lines = match seen.1.replace(new.clone()) {

@@ -23,7 +23,7 @@ use ubik_proto::election::vote::Vote;
 use ubik_proto::election::{Command, Event, Standing};
 use ubik_proto::messages::{Beacon, DiskCall, LOCK_WRITE, Write};
 use ubik_proto::profile::Profile;
-use ubik_proto::recovery::Progress;
+use ubik_proto::replica::recovery::Progress;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::{TransactionId, Version};
 

@@ -82,7 +82,7 @@ impl Transport for Loopback {
     fn send(&self, to: ServerId, database: &Snapshot) -> Result<(), CallError> {
         let peers = self.reached(to)?;
         let mut received = peers.begin_receive(self.me, database.version()).map_err(CallError::Aborted)?;
-        received.append(&bytes_of(database)).map_err(CallError::Local)?;
+        received.append(&bytes_of(database)).map_err(|error| CallError::Local(error.to_string()))?;
         peers.serve_database(self.me, database.version(), received).map(drop).map_err(CallError::Aborted)
     }
 
@@ -93,7 +93,7 @@ impl Transport for Loopback {
             .map_err(CallError::Aborted)?
         {
             Answer::Database(snapshot) => {
-                into.append(&bytes_of(&snapshot)).map_err(CallError::Local)?;
+                into.append(&bytes_of(&snapshot)).map_err(|error| CallError::Local(error.to_string()))?;
                 Ok(snapshot.version())
             }
             _ => Err(CallError::Unreachable),

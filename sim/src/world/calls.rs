@@ -139,8 +139,13 @@ impl World {
                     let after = self.transfer(bytes.len());
                     self.call(node, to, token, Request::Database(version, bytes), after);
                 }
-                Effect::Fetch { to, token, into } => {
+                Effect::Fetch { to, token } => {
                     self.statistics.transfers += 1;
+                    let Ok(into) = self.with_server(node, |state, _| state.database().receive()) else {
+                        let error = CallError::Local("the disk is full".to_owned());
+                        self.with_database(node, |state, held| state.on_reply(held, token, Err(error)));
+                        continue;
+                    };
                     self.tell(|| format!("server {node} fetches the database of {to}"));
                     let life = self.nodes[node].life;
                     self.fetches.insert((node, life, token), into);
@@ -216,6 +221,6 @@ pub(super) fn read_all(snapshot: &Snapshot) -> Vec<u8> {
 fn keep(mut into: Box<dyn Replacement>, version: Version, bytes: &[u8]) -> Result<Reply, CallError> {
     match into.append(bytes) {
         Ok(()) => Ok(Reply::Database(version, into)),
-        Err(error) => Err(CallError::Local(error)),
+        Err(error) => Err(CallError::Local(error.to_string())),
     }
 }
