@@ -22,10 +22,10 @@ use ubik::effect::ReadKind;
 use ubik::over_rx::{Membership, RxTransport, Services, serve};
 use ubik::phys::files::FileStore;
 use ubik::phys::{PhysicalStore, ReplaceError, Replacement, StoreFile};
-use ubik::site::Config;
+use ubik::server_state::Config;
 use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerId, ServerKind, ServerSet};
+use ubik_proto::election::promise::KeptPromise;
 use ubik_proto::profile::Profile;
-use ubik_proto::promise::KeptPromise;
 use ubik_proto::version::Version;
 
 /// Elections end sooner.

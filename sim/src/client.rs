@@ -3,7 +3,8 @@
 //! Each register is two pages that every write sets to the same, unique value; a read that finds two values is torn.
 
 use ubik::effect::{ClientId, ReadKind};
-use ubik::overlay::{Overlay, View, Written};
+use ubik::overlay::{Overlay, View};
+use ubik_proto::changed::Written;
 use ubik_proto::log::Change;
 use ubik_proto::version::Version;
 

@@ -6,12 +6,12 @@ use std::collections::BinaryHeap;
 use ubik::disk_work::{DiskDone, DiskWork};
 use ubik::effect::{AnswerId, CallToken};
 use ubik::phys::Replacement;
-use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::ServerId;
 use ubik_proto::code::AbortCode;
+use ubik_proto::election::Event as ElectionEvent;
+use ubik_proto::election::beacon::VoteReply;
+use ubik_proto::election::promise::PromiseRecord;
 use ubik_proto::messages::{Beacon, DiskCall};
-use ubik_proto::power::Event as PowerEvent;
-use ubik_proto::promise::PromiseRecord;
 use ubik_proto::version::Version;
 
 use crate::client::ClientStep;
@@ -60,11 +60,11 @@ pub struct Incoming {
 #[derive(Debug)]
 pub enum Local {
     /// A timer of the votes.
-    PowerTimer,
+    ElectionTimer,
     /// A timer of the copy.
     ReplicaTimer,
     /// Its votes told its copy something.
-    Notify(PowerEvent),
+    Notify(ElectionEvent),
     /// Its disk begins to work.
     Disk(DiskWork),
     /// Its disk has done its work.

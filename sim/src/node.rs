@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use ubik::phys::memory::MemoryStore;
-use ubik::site::{Clock, Config, Site, StartError};
+use ubik::server_state::{Clock, Config, ServerState, StartError};
 use ubik_proto::cell::Dialect;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::Version;
@@ -83,7 +83,7 @@ impl Clocks {
 /// One machine.
 pub struct Node {
     /// What it runs, while it is up.
-    pub site: Option<Site>,
+    pub state: Option<ServerState>,
     /// OpenAFS's server instead, while it is up.
     pub openafs: Option<Peer>,
     /// What that leaves on its disk.
@@ -96,7 +96,7 @@ pub struct Node {
     /// Counts its lives.
     pub life: u64,
     /// When its timers are set to, so that one is not set twice.
-    pub power_timer: u64,
+    pub election_timer: u64,
     /// As above, of the copy.
     pub replica_timer: u64,
     /// Its tail after the last event.
@@ -114,14 +114,14 @@ impl Node {
     /// A machine that is off.
     pub fn new(config: Config) -> Self {
         Node {
-            site: None,
+            state: None,
             openafs: None,
             openafs_disk: Disk::default(),
             store: MemoryStore::new(),
             clocks: Clocks::new(0, 0),
             reading: Arc::default(),
             life: 0,
-            power_timer: u64::MAX,
+            election_timer: u64::MAX,
             replica_timer: u64::MAX,
             tail: Version::FRESH,
             visible: None,
@@ -139,7 +139,7 @@ impl Node {
 
     /// Whether its server runs.
     pub fn is_up(&self) -> bool {
-        self.site.is_some() || self.openafs.is_some()
+        self.state.is_some() || self.openafs.is_some()
     }
 
     /// Whether it has a vote.
@@ -160,11 +160,12 @@ impl Node {
     pub fn start(&mut self, real: u64) -> Result<(), StartError> {
         self.set_time(real);
         self.life += 1;
-        self.power_timer = u64::MAX;
+        self.election_timer = u64::MAX;
         self.replica_timer = u64::MAX;
-        let site = Site::start(self.config.clone(), Arc::new(self.store.clone()), self.reading.clone())?;
+        let state =
+            ServerState::start(self.config.clone(), Arc::new(self.store.clone()), self.reading.clone())?;
         self.visible = None;
-        self.site = Some(site);
+        self.state = Some(state);
         Ok(())
     }
 
@@ -182,7 +183,7 @@ impl Node {
         if let Some(peer) = self.openafs.take() {
             self.openafs_disk = peer.disk;
         }
-        self.site = None;
+        self.state = None;
         self.visible = None;
         self.store.disarm();
         self.store.crash(&mut || random.bool());

@@ -16,7 +16,7 @@ use ubik::addresses::Addresses;
 use ubik::driver::Server;
 use ubik::over_rx::{self, RxTransport, Services};
 use ubik::phys::files::FileStore;
-use ubik::site::Config;
+use ubik::server_state::Config;
 use ubik_proto::cell::ServerId;
 use ubik_proto::profile::Profile;
 use ubik_proto::version::Version;

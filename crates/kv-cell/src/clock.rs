@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kv::Clocks;
 use ubik::driver::SystemClock;
-use ubik::site::Clock;
+use ubik::server_state::Clock;
 use ubik_proto::time::Moment;
 
 /// This server's clock of the cell.

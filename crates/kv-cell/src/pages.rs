@@ -9,7 +9,7 @@ use tdb::storage::MemoryStorage;
 use tdb::{Changes, Database, OpenOptions, Storage};
 use ubik::application::{ChangeError, WriteTransaction};
 use ubik::overlay::View;
-use ubik::pages::PAGE_LEN;
+use ubik_proto::changed::PAGE_LEN;
 
 /// The image at one version; nobody changes it.
 struct Pages(View);

@@ -61,7 +61,7 @@ pub enum OpenError {
         /// What its files begin with.
         path: PathBuf,
         /// What is wrong.
-        source: ubik::site::StartError,
+        source: ubik::server_state::StartError,
     },
     /// A thread.
     #[error("cannot start a thread: {0}")]

@@ -44,9 +44,9 @@ impl Happenings {
 /// What `server` is at present; `names` are those of the servers of `cell`, in its order.
 pub fn status(server: &Server, cell: &Cell, names: &[String], happenings: &Happenings) -> Status {
     let mut held = Held::thread_entry();
-    let (sync_site, left) = server.site().with_power(&mut held, |now, power| {
-        let left = power.mandate_end().map_or(Duration::ZERO, |end| end.since(now.moment));
-        (power.sync_site(now.moment), left)
+    let (sync_site, left) = server.state().with_election(&mut held, |now, election| {
+        let left = election.mandate_end().map_or(Duration::ZERO, |end| end.since(now.moment));
+        (election.sync_site(now.moment), left)
     });
     let standing = match sync_site {
         _ if cell.len() == 1 && sync_site.is_some() => Standing::Alone,
@@ -66,7 +66,7 @@ pub fn status(server: &Server, cell: &Cell, names: &[String], happenings: &Happe
         })
         .collect();
     for (which, id) in cell.peers().enumerate() {
-        if let Some(peer) = server.site().server_debug(&mut held, which as u32) {
+        if let Some(peer) = server.state().server_debug(&mut held, which as u32) {
             servers[id.index()].is_up = peer.up;
             let version = Some(peer.remote_version).filter(|version| *version != Version::NONE);
             servers[id.index()].version = version.map(|version| version.to_string());

@@ -338,7 +338,7 @@ mod tests {
     use ubik::addresses::Addresses;
     use ubik::locks::Held;
     use ubik::over_rx::{RxTransport, Services};
-    use ubik::site::Config;
+    use ubik::server_state::Config;
     use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerKind};
     use ubik_proto::profile::Profile;
 
@@ -410,7 +410,7 @@ mod tests {
             scope.spawn(move || answered.send(writer.carry_out_here(&[item("set k 2 nx")]).is_ok()));
             let waiting = || {
                 let held = &mut Held::thread_entry();
-                server.site().with_replica(held, |replica| replica.role().map_or(0, |role| role.waiting()))
+                server.state().with_replica(held, |replica| replica.role().map_or(0, |role| role.waiting()))
             };
             while waiting() == 0 {
                 assert!(answer.try_recv().is_err(), "answered before the commit below it was decided");

@@ -15,8 +15,8 @@ use rx::security::{NullSecurity, SecurityClass};
 use rx::{CallFailure, Port, PortConfig, Timeouts};
 use ubik::over_rx::{Services, copy};
 use ubik::phys::encode_label;
-use ubik_proto::debug::SiteDebug;
 use ubik_proto::messages::VoteCall;
+use ubik_proto::stock::debug::SiteDebug;
 use ubik_proto::version::Version;
 
 use crate::Outcome;

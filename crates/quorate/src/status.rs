@@ -10,8 +10,8 @@ use rx::security::NullSecurity;
 use rx::{AbortCode, CallFailure, Port, PortConfig, ServiceId, Timeouts};
 use serde_json::{Value, json};
 use ubik::over_rx::Services;
-use ubik_proto::debug::{ServerDebug, SiteDebug};
 use ubik_proto::messages::VoteCall;
+use ubik_proto::stock::debug::{ServerDebug, SiteDebug};
 use ubik_proto::version::Version;
 
 use crate::Outcome;

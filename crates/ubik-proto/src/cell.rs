@@ -228,9 +228,14 @@ impl Cell {
         self.server(id).kind == ServerKind::Voter
     }
 
+    /// The other servers that keep no epochs: OpenAFS's.
+    pub fn foreign_peers(&self) -> ServerSet {
+        self.peers().filter(|&id| !self.server(id).dialect.keeps_epochs()).collect()
+    }
+
     /// Whether a server of OpenAFS's votes.
     pub fn has_foreign_voters(&self) -> bool {
-        self.voters().iter().any(|id| self.server(id).dialect == Dialect::OpenAfs)
+        self.voters().iter().any(|id| !self.server(id).dialect.keeps_epochs())
     }
 
     /// The server with this primary address.

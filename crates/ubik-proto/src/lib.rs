@@ -11,25 +11,20 @@ pub mod time;
 pub mod version;
 
 pub mod cell;
-pub mod epochs;
 pub mod profile;
 pub mod quorum;
 
 pub mod code;
-pub mod debug;
 pub mod messages;
 pub mod xdr;
 
-pub mod promise;
-pub mod vote;
+pub mod election;
 
-pub mod beacon;
-pub mod power;
-
-pub mod recovery;
-
-pub mod remote;
-
+pub mod changed;
 pub mod log;
+
+pub mod replica;
+
+pub mod stock;
 
 pub mod plant;

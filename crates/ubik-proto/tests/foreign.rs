@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind};
-use ubik_proto::epochs::EpochRange;
+use ubik_proto::election::beacon::VoteReply;
+use ubik_proto::election::epochs::EpochRange;
+use ubik_proto::election::promise::PromiseRecord;
+use ubik_proto::election::{Claim, Command, Election, Standing};
 use ubik_proto::messages::Beacon;
-use ubik_proto::power::{Claim, Command, Power, Standing};
 use ubik_proto::profile::Profile;
-use ubik_proto::promise::PromiseRecord;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::Version;
 
@@ -32,7 +32,7 @@ fn beacons(commands: &[Command]) -> Vec<(u64, Beacon)> {
 
 /// A sync site elected by an OpenAFS voter (or what is taken for one), whose answers are `answer(start, now)`; the beacons
 /// that the voter got after the election, one a second, with when they left.
-fn reign(answer: impl Fn(i32, Now) -> i32, seconds: u64) -> (Power, Vec<(Now, Beacon)>) {
+fn reign(answer: impl Fn(i32, Now) -> i32, seconds: u64) -> (Election, Vec<(Now, Beacon)>) {
     reign_by(at, answer, seconds)
 }
 
@@ -41,33 +41,33 @@ fn reign_by(
     at: impl Fn(u64) -> Now,
     answer: impl Fn(i32, Now) -> i32,
     seconds: u64,
-) -> (Power, Vec<(Now, Beacon)>) {
+) -> (Election, Vec<(Now, Beacon)>) {
     let server = |address, dialect| Server { address, kind: ServerKind::Voter, dialect };
     let servers = vec![server(0, Dialect::Quorate), server(1, Dialect::OpenAfs), server(2, Dialect::OpenAfs)];
     let cell = Cell::new(servers, 0).unwrap();
-    let mut power =
-        Power::new(cell, Profile::openafs(), PromiseRecord::default(), Version::FRESH, at(0).moment);
+    let mut election =
+        Election::new(cell, Profile::openafs(), PromiseRecord::default(), Version::FRESH, at(0).moment);
     let mut told = Vec::new();
     for second in 90..90 + seconds {
         let now = at(second);
-        let mut commands = power.poll(now);
+        let mut commands = election.poll(now);
         while !commands.is_empty() {
             let mut next = Vec::new();
             for command in &commands {
                 if let Command::PersistOwnVote(record) = command {
-                    next.extend(power.on_own_vote_persisted(now, *record));
+                    next.extend(election.on_own_vote_persisted(now, *record));
                 }
             }
             for (number, beacon) in beacons(&commands) {
                 if beacon.claims_sync_site {
                     told.push((now, beacon));
                 }
-                next.extend(power.on_vote(now, peer(), number, VoteReply::Yes(answer(beacon.start, now))));
+                next.extend(election.on_vote(now, peer(), number, VoteReply::Yes(answer(beacon.start, now))));
             }
             commands = next;
         }
     }
-    (power, told)
+    (election, told)
 }
 
 /// U22: a C follower is told its own clock less a constant, whatever that clock shows, every second; and a commit that it
@@ -76,17 +76,17 @@ fn reign_by(
 fn a_follower_counts_its_claim_on_its_own_clock() {
     for skew in [-50, 0, 50] {
         let clock = |_, now: Now| (now.wall + skew) as i32;
-        let (mut power, told) = reign(clock, 20);
+        let (mut election, told) = reign(clock, 20);
         assert!(told.len() >= 19, "one a second");
         for (now, beacon) in &told[2..] {
             let shifted = now.wall + skew - i64::from(beacon.start);
             assert!((56..=58).contains(&shifted), "{shifted} s before its clock");
         }
-        let Standing::SyncSite { epoch } = power.standing() else { panic!("it was elected") };
+        let Standing::SyncSite { epoch } = election.standing() else { panic!("it was elected") };
         let in_step = [peer()].into_iter().collect();
         let claim = Claim { version: Version::new(epoch, 2), in_step, transaction: 1, ..Claim::default() };
-        power.set_claim(at(110), claim);
-        let until = power.beaconer().obligation(peer()).unwrap();
+        election.set_claim(at(110), claim);
+        let until = election.beaconer().obligation(peer()).unwrap();
         assert!(until.since(at(110).moment) <= Duration::from_secs(6), "{until:?}");
     }
 }
@@ -95,12 +95,12 @@ fn a_follower_counts_its_claim_on_its_own_clock() {
 /// start would be earlier than the one before.
 #[test]
 fn an_echo_is_not_taken_for_a_clock() {
-    let (power, told) = reign(|start, _| start, 200);
-    assert!(matches!(power.standing(), Standing::SyncSite { .. }));
+    let (election, told) = reign(|start, _| start, 200);
+    assert!(matches!(election.standing(), Standing::SyncSite { .. }));
     for (now, beacon) in told {
         assert_eq!(now.wall - i64::from(beacon.start), 28);
     }
-    assert_eq!(power.beaconer().link(peer()).skew, None);
+    assert_eq!(election.beaconer().link(peer()).skew, None);
 }
 
 /// U14, U22, M2: an OpenAFS voter whose clock is set forward or back, which may end its promises, counts as no vote for as long
@@ -137,17 +137,18 @@ fn a_proposal_beside_openafs_stays_near_the_wall_clock() {
     let highest = |servers| {
         let cell = Cell::new(servers, 0).unwrap();
         let profile = Profile::openafs();
-        let mut power = Power::new(cell, profile, PromiseRecord::default(), Version::FRESH, at(0).moment);
+        let mut election =
+            Election::new(cell, profile, PromiseRecord::default(), Version::FRESH, at(0).moment);
         let mut ahead = 0;
         for second in 90..3000 {
             let now = at(second);
-            for command in power.poll(now) {
+            for command in election.poll(now) {
                 if let Command::Beacon { to, number, beacon, .. } = command {
                     ahead = ahead.max(i64::from(beacon.start) - now.wall);
                     let far = beacon.start as u32 + 500;
                     let told =
                         (to == ServerId::new(2)).then_some(EpochRange { above: far, up_to: far + 1000 });
-                    power.on_vote(now, to, number, VoteReply::No(told));
+                    election.on_vote(now, to, number, VoteReply::No(told));
                 }
             }
         }
@@ -162,8 +163,8 @@ fn a_proposal_beside_openafs_stays_near_the_wall_clock() {
 /// U16, U17: a beacon that was sent while a commit was decided is followed by one with the version that came of it.
 #[test]
 fn a_version_told_during_a_commit_is_corrected() {
-    let (mut power, _) = reign(|_, now| now.wall as i32, 20);
-    let Standing::SyncSite { epoch } = power.standing() else { panic!("it was elected") };
+    let (mut election, _) = reign(|_, now| now.wall as i32, 20);
+    let Standing::SyncSite { epoch } = election.standing() else { panic!("it was elected") };
     let in_step = [peer()].into_iter().collect();
     let claim = |counter, deciding| Claim {
         version: Version::new(epoch, counter),
@@ -172,18 +173,18 @@ fn a_version_told_during_a_commit_is_corrected() {
         deciding,
         relabelling: None,
     };
-    let answered = |power: &mut Power, now: Now, commands: &[Command]| {
+    let answered = |election: &mut Election, now: Now, commands: &[Command]| {
         for (number, _) in beacons(commands) {
-            power.on_vote(now, peer(), number, VoteReply::Yes(now.wall as i32));
+            election.on_vote(now, peer(), number, VoteReply::Yes(now.wall as i32));
         }
     };
-    let first = power.set_claim(at(111), claim(2, false));
-    answered(&mut power, at(111), &first);
-    power.set_claim(at(111), claim(2, true));
-    let during = power.poll(at(113));
+    let first = election.set_claim(at(111), claim(2, false));
+    answered(&mut election, at(111), &first);
+    election.set_claim(at(111), claim(2, true));
+    let during = election.poll(at(113));
     assert_eq!(beacons(&during)[0].1.version, Version::new(epoch, 2), "the commit is not decided yet");
-    answered(&mut power, at(113), &during);
-    let after = beacons(&power.set_claim(at(113), claim(3, false)));
+    answered(&mut election, at(113), &during);
+    let after = beacons(&election.set_claim(at(113), claim(3, false)));
     assert_eq!(after[0].1.version, Version::new(epoch, 3));
 }
 
@@ -195,16 +196,17 @@ fn a_candidate_that_waits_for_openafs_proposes_anew() {
     let servers = vec![server(0, Dialect::Quorate), server(1, Dialect::OpenAfs), server(2, Dialect::OpenAfs)];
     let cell = Cell::new(servers, 0).unwrap();
     let profile = Profile::openafs();
-    let mut power = Power::new(cell, profile.clone(), PromiseRecord::default(), Version::FRESH, at(0).moment);
+    let mut election =
+        Election::new(cell, profile.clone(), PromiseRecord::default(), Version::FRESH, at(0).moment);
     let oldest = (profile.promise + profile.beacon).as_secs() as i64;
     let mut asked = 0;
     for second in 90..90 + 2 * profile.promise.as_secs() {
         let now = at(second);
-        for (number, beacon) in beacons(&power.poll(now)) {
+        for (number, beacon) in beacons(&election.poll(now)) {
             asked += 1;
             let age = now.wall - i64::from(beacon.start);
             assert!(age <= oldest, "after {} s: {age} s old", second - 90);
-            assert!(power.on_vote(now, peer(), number, VoteReply::No(None)).is_empty());
+            assert!(election.on_vote(now, peer(), number, VoteReply::No(None)).is_empty());
         }
     }
     assert!(asked > 30, "{asked}");

@@ -1,8 +1,8 @@
 //! What hostile calls make the decoder reserve. A file of its own: other tests' memory would be counted too.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use ubik_proto::debug::{ServerDebug, SiteDebug};
 use ubik_proto::messages::{DiskCall, VoteCall};
+use ubik_proto::stock::debug::{ServerDebug, SiteDebug};
 
 /// The most address space that the process has ever had, in bytes: what was reserved counts, touched or not.
 fn peak() -> u64 {

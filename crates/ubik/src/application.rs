@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use ubik_proto::cell::ServerId;
-use ubik_proto::remote::MAX_TRANSACTION_BYTES;
+use ubik_proto::replica::remote::MAX_TRANSACTION_BYTES;
 use ubik_proto::version::Version;
 
 use crate::driver::{Server, Shared};
@@ -71,7 +71,7 @@ impl Server {
     pub fn begin_read(&self, kind: ReadKind, patience: Duration) -> Result<ReadTransaction, BeginError> {
         let (client, events) = self.shared.enter();
         let mut held = Held::thread_entry();
-        let effects = self.shared.site.begin_read(&mut held, client, kind);
+        let effects = self.shared.state.begin_read(&mut held, client, kind);
         self.shared.carry_out(&mut held, effects);
         let event = events.recv_timeout(patience);
         self.shared.leave(client);
@@ -79,7 +79,7 @@ impl Server {
             Ok(ClientEvent::ReadBegun(snapshot)) => Ok(ReadTransaction::of(snapshot)),
             Ok(ClientEvent::ReadFailed(error)) => Err(error.into()),
             _ => {
-                let effects = self.shared.site.abandon(&mut held, client);
+                let effects = self.shared.state.abandon(&mut held, client);
                 self.shared.carry_out(&mut held, effects);
                 Err(BeginError::TimedOut(patience))
             }
@@ -97,7 +97,7 @@ impl Server {
     pub fn begin_write(&self, patience: Duration) -> Result<WriteTransaction, BeginError> {
         let turn = Turn::enter(&self.shared);
         let mut held = Held::thread_entry();
-        let effects = self.shared.site.begin_write(&mut held, turn.client);
+        let effects = self.shared.state.begin_write(&mut held, turn.client);
         self.shared.carry_out(&mut held, effects);
         match turn.events.recv_timeout(patience) {
             Ok(ClientEvent::WriteBegun(view)) => {
@@ -113,7 +113,7 @@ impl Server {
 
     /// The version that readers see here, if any.
     pub fn version(&self) -> Option<Version> {
-        self.shared.site.database().visible_version()
+        self.shared.state.database().visible_version()
     }
 
     /// Waits until readers see a version above `seen` here; returns it, or `None` after `patience`.
@@ -125,7 +125,9 @@ impl Server {
 
     /// Who is sync site, as far as this server knows (U18).
     pub fn sync_site(&self) -> Option<ServerId> {
-        self.shared.site.with_power(&mut Held::thread_entry(), |now, power| power.sync_site(now.moment))
+        self.shared
+            .state
+            .with_election(&mut Held::thread_entry(), |now, election| election.sync_site(now.moment))
     }
 }
 
@@ -192,7 +194,7 @@ impl Turn {
 
     fn abandon(&self) {
         let mut held = Held::thread_entry();
-        let effects = self.shared.site.abandon(&mut held, self.client);
+        let effects = self.shared.state.abandon(&mut held, self.client);
         self.shared.carry_out(&mut held, effects);
     }
 }
@@ -305,7 +307,7 @@ impl WriteTransaction {
         let (turn, overlay) =
             self.open.take().expect("submit takes the transaction, so this is the first time");
         let mut held = Held::thread_entry();
-        let effects = turn.shared.site.commit(&mut held, turn.client, overlay.finish());
+        let effects = turn.shared.state.commit(&mut held, turn.client, overlay.finish());
         turn.shared.carry_out_aside(&mut held, effects);
         Submitted(turn)
     }

@@ -18,8 +18,8 @@ use rx::security::SecurityClass;
 use rx::{AbortCode, CallFailure, Connection, Port, ServiceId, Timeouts};
 use thiserror::Error;
 use ubik_proto::code;
-use ubik_proto::debug::SiteDebug;
 use ubik_proto::messages::VoteCall;
+use ubik_proto::stock::debug::SiteDebug;
 use ubik_proto::version::Version;
 
 use crate::cell_files::CellFileError;

@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
+use ubik_proto::election::promise::KeptPromise;
 use ubik_proto::log::{self, Change, Replay};
 use ubik_proto::plant::{Fault, planted};
-use ubik_proto::promise::KeptPromise;
 use ubik_proto::version::Version;
 
 use crate::overlay::Overlay;

@@ -4,20 +4,20 @@
 //! is waited for, and everything that is sent was put there on purpose.
 
 use ubik_proto::cell::{ServerId, ServerKind};
-use ubik_proto::debug::{Generation, ServerDebug, SiteDebug};
+use ubik_proto::changed::PAGE_LEN;
+use ubik_proto::election::Election;
 use ubik_proto::messages::VoteCall;
-use ubik_proto::power::Power;
-use ubik_proto::recovery::Progress;
+use ubik_proto::replica::SyncSite;
+use ubik_proto::replica::recovery::Progress;
+use ubik_proto::stock::debug::{Generation, ServerDebug, SiteDebug};
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::{TransactionId, Version};
 
+use crate::database::Database;
 use crate::locks::{Held, Nothing};
-use crate::pages::PAGE_LEN;
-use crate::replica::Replica;
-use crate::site::Site;
-use crate::sync_site::SyncSite;
+use crate::server_state::{Replica, ServerState};
 
-impl Site {
+impl ServerState {
     /// The answer to a debug call; `None` if it asks about a server that is not in the list, or is none.
     pub fn debug(&self, held: &mut Held<'_, Nothing>, call: VoteCall) -> Option<Vec<u8>> {
         match call {
@@ -37,8 +37,8 @@ impl Site {
 
     /// What this server is.
     pub fn site_debug(&self, held: &mut Held<'_, Nothing>) -> SiteDebug {
-        let mut debug = self.with_power(held, of_power);
-        self.with_replica(held, |replica| add_replica(&mut debug, replica));
+        let mut debug = self.with_election(held, of_election);
+        self.with_replica(held, |replica| add_replica(&mut debug, self.database(), replica));
         if let Some(addresses) = self.addresses() {
             debug.addresses = addresses.own().to_vec();
         }
@@ -47,14 +47,14 @@ impl Site {
 
     /// What it knows of the `which`th other server.
     pub fn server_debug(&self, held: &mut Held<'_, Nothing>, which: u32) -> Option<ServerDebug> {
-        let (peer, mut debug) = self.with_power(held, |now, power| {
-            let peer = power.cell().peers().nth(which as usize)?;
-            Some((peer, of_link(now, power, peer)))
+        let (peer, mut debug) = self.with_election(held, |now, election| {
+            let peer = election.cell().peers().nth(which as usize)?;
+            Some((peer, of_link(now, election, peer)))
         })?;
         self.with_replica(held, |replica| {
             let version = replica.role().and_then(|role| role.version_of(peer));
             debug.remote_version = version.unwrap_or(Version::NONE);
-            debug.current = version == Some(replica.database().version());
+            debug.current = version == Some(replica.tail());
         });
         debug.addresses = self.addresses().map_or_else(Vec::new, |addresses| addresses.others(peer));
         Some(debug)
@@ -71,25 +71,25 @@ fn wall_of(now: Now, at: Moment) -> i32 {
     i32::try_from(seconds).unwrap_or(i32::MAX)
 }
 
-fn of_power(now: Now, power: &Power) -> SiteDebug {
-    let cell = power.cell();
+fn of_election(now: Now, election: &Election) -> SiteDebug {
+    let cell = election.cell();
     let address = |id: ServerId| cell.server(id).address;
     let me = cell.server(cell.me());
     let mut debug = SiteDebug {
         now: wall_of(now, now.moment),
         lowest_host: me.address,
         lowest_time: wall_of(now, now.moment),
-        sync_host: power.sync_site(now.moment).map_or(0, address),
-        is_sync_site: power.holds_mandate(now.moment),
+        sync_host: election.sync_site(now.moment).map_or(0, address),
+        is_sync_site: election.holds_mandate(now.moment),
         servers: cell.len() as i32,
-        epoch_time: power.epoch().unwrap_or(0) as i32,
+        epoch_time: election.epoch().unwrap_or(0) as i32,
         // What C has before it votes.
         last_yes_host: u32::MAX,
         addresses: vec![me.address],
         is_clone: me.kind == ServerKind::Clone,
         ..SiteDebug::default()
     };
-    if let Some(following) = power.voter().following() {
+    if let Some(following) = election.voter().following() {
         debug.last_yes_time = wall_of(now, following.last_yes);
         debug.last_yes_host = address(following.host);
         if following.host < cell.me() || me.kind == ServerKind::Clone {
@@ -103,13 +103,13 @@ fn of_power(now: Now, power: &Power) -> SiteDebug {
         debug.sync_transaction = following.transaction;
     }
     if debug.is_sync_site {
-        debug.sync_site_until = power.mandate_end().map_or(0, |end| wall_of(now, end));
-        debug.sync_version = power.claim().version;
+        debug.sync_site_until = election.mandate_end().map_or(0, |end| wall_of(now, end));
+        debug.sync_version = election.claim().version;
         debug.sync_transaction =
-            TransactionId { epoch: power.epoch().unwrap_or(0), counter: power.claim().transaction };
+            TransactionId { epoch: election.epoch().unwrap_or(0), counter: election.claim().transaction };
         debug.sync_time = debug.now;
         // Its own vote is renewed with every round.
-        let rounds = cell.peers().filter_map(|peer| power.beaconer().link(peer).last_sent);
+        let rounds = cell.peers().filter_map(|peer| election.beaconer().link(peer).last_sent);
         let last = rounds.max().map_or(debug.now, |at| wall_of(now, at));
         (debug.last_yes_host, debug.last_yes_state) = (me.address, true);
         (debug.last_yes_time, debug.last_yes_claim) = (last, last);
@@ -117,9 +117,9 @@ fn of_power(now: Now, power: &Power) -> SiteDebug {
     debug
 }
 
-fn add_replica(debug: &mut SiteDebug, replica: &Replica) {
-    debug.local_version = replica.database().version();
-    let (readers, kept) = replica.database().readers();
+fn add_replica(debug: &mut SiteDebug, database: &Database, replica: &Replica) {
+    debug.local_version = database.version();
+    let (readers, kept) = database.readers();
     let written = replica.remote().changed_pages(PAGE_LEN as u32);
     // C counts the pages that transactions hold: here those that a transaction changes, and those kept for older readers.
     debug.write_locked_pages = i32::try_from(written).unwrap_or(i32::MAX);
@@ -147,9 +147,9 @@ fn recovery_bits(role: &SyncSite) -> i32 {
     }
 }
 
-fn of_link(now: Now, power: &Power, peer: ServerId) -> ServerDebug {
-    let server = power.cell().server(peer);
-    let link = power.beaconer().link(peer);
+fn of_link(now: Now, election: &Election, peer: ServerId) -> ServerDebug {
+    let server = election.cell().server(peer);
+    let link = election.beaconer().link(peer);
     let sent = link.last_sent.map_or(0, |at| wall_of(now, at));
     ServerDebug {
         address: server.address,

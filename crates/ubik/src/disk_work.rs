@@ -1,6 +1,6 @@
 //! Work of the disk, as a value: decided under the database lock, done without it.
 //!
-//! One piece is under way at a time, and the next begins when [`crate::replica::Replica::on_disk`] was told of its end, so pieces
+//! One piece is under way at a time, and the next begins when [`Replica::on_disk`](ubik_proto::replica::Replica::on_disk) was told of its end, so pieces
 //! keep their order whoever does them. What must not overtake one (calls of peers, what votes have to tell) waits there; readers
 //! do not.
 

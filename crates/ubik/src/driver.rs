@@ -1,4 +1,4 @@
-//! The shipped server: threads around [`Site`].
+//! The shipped server: threads around [`ServerState`].
 //!
 //! * one thread keeps the time of votes and beacons, and one a peer carries beacons and probes: none of them ever takes
 //!   the database lock or waits for the disk, but to write a new promise (U20);
@@ -21,16 +21,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 use ubik_proto::cell::ServerId;
 use ubik_proto::code::AbortCode;
+use ubik_proto::election::promise::PromiseRecord;
+use ubik_proto::election::{Command, Event};
 use ubik_proto::messages::Beacon;
-use ubik_proto::power::{Command, Event};
-use ubik_proto::promise::PromiseRecord;
 use ubik_proto::time::{Moment, Now};
 
 use crate::disk_work::DiskWork;
 use crate::effect::{Answer, AnswerId, CallError, CallToken, ClientEvent, ClientId, Effect, Reply};
 use crate::locks::{AbortOnPanic, Held, Nothing};
 use crate::phys::PhysicalStore;
-use crate::site::{Clock, Config, Site, StartError};
+use crate::server_state::{Clock, Config, ServerState, StartError};
 use crate::transport::Transport;
 use crate::watch::{self, Log, Watch};
 
@@ -73,7 +73,7 @@ enum CopyJob {
 }
 
 pub(crate) struct Shared {
-    pub(crate) site: Site,
+    pub(crate) state: ServerState,
     watch: Watch,
     transport: Arc<dyn Transport>,
     /// The queues of the peers' vote threads.
@@ -89,7 +89,7 @@ pub(crate) struct Shared {
     /// Called when this server has ended by itself.
     failed: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Notified when the deadline of the votes may have changed, by whoever changed them.
-    power_changed: (Mutex<bool>, Condvar),
+    election_changed: (Mutex<bool>, Condvar),
     /// Notified when the copy may show another version, by whoever worked on it; the number of those who wait.
     version_changed: (Mutex<()>, Condvar),
     version_waiters: AtomicU64,
@@ -133,7 +133,7 @@ impl Server {
         log: Log,
     ) -> Result<Self, StartError> {
         let cell = config.cell.clone();
-        let site = Site::start(config, store, Arc::new(SystemClock))?;
+        let state = ServerState::start(config, store, Arc::new(SystemClock))?;
         let (copy, copy_jobs) = channel();
         let (disk, disk_jobs) = channel();
         let (mut votes, mut calls) = (HashMap::new(), HashMap::new());
@@ -145,9 +145,9 @@ impl Server {
             calls.insert(peer, call_queue);
             receivers.push((peer, vote_jobs, call_jobs));
         }
-        site.post_calls_to(Box::new(move |effect| post(&calls, effect)));
+        state.post_calls_to(Box::new(move |effect| post(&calls, effect)));
         let shared = Arc::new(Shared {
-            site,
+            state,
             watch: Watch::new(log),
             transport,
             votes,
@@ -159,14 +159,14 @@ impl Server {
             next_client: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             failed: OnceLock::new(),
-            power_changed: Default::default(),
+            election_changed: Default::default(),
             version_changed: Default::default(),
             version_waiters: AtomicU64::new(0),
             copy_sleeps_until: AtomicU64::new(0),
             copy_seen: AtomicU64::new(0),
         });
         let mut server = Server { shared, threads: Vec::new() };
-        server.spawn("ubik votes", keep_power_time);
+        server.spawn("ubik votes", keep_election_time);
         server.spawn("ubik copy", move |shared| work_on_copy(shared, &copy_jobs));
         server.spawn("ubik disk", move |shared| work_on_disk(shared, &disk_jobs));
         for (peer, votes, calls) in receivers {
@@ -198,15 +198,15 @@ impl Server {
     }
 
     /// The server's state.
-    pub fn site(&self) -> &Site {
-        &self.shared.site
+    pub fn state(&self) -> &ServerState {
+        &self.shared.state
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Relaxed);
-        self.shared.wake_power();
+        self.shared.wake_election();
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so; stopping goes on.
             let _ = thread.join();
@@ -219,14 +219,14 @@ impl Shared {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    fn wake_power(&self) {
-        *lock(&self.power_changed.0) = true;
-        self.power_changed.1.notify_all();
+    fn wake_election(&self) {
+        *lock(&self.election_changed.0) = true;
+        self.election_changed.1.notify_all();
     }
 
     /// Writes a promise; returns whether the yes that waits for it may be sent.
     fn save_promise(&self, held: &mut Held<'_, Nothing>, record: PromiseRecord) -> bool {
-        let saved = self.site.save_promise(held, record);
+        let saved = self.state.save_promise(held, record);
         let failure = saved.as_ref().err();
         self.watch
             .disk("votes", failure.map(|error| format!("cannot save a vote, so none is given: {error}")));
@@ -236,8 +236,8 @@ impl Shared {
     /// The disk failed in the middle of a commit: only a restart, which replays the log, knows what this server holds. It ends,
     /// answers nobody any more, and says so.
     fn end_if_broken(&self) {
-        if self.site.database().is_broken() && !self.stopped.swap(true, Ordering::Relaxed) {
-            self.wake_power();
+        if self.state.database().is_broken() && !self.stopped.swap(true, Ordering::Relaxed) {
+            self.wake_election();
             if let Some(hook) = self.failed.get() {
                 hook();
             }
@@ -254,7 +254,7 @@ impl Shared {
                 Command::Probe { to } => self.queue_vote(to, VoteJob::Probe),
                 Command::PersistOwnVote(record) => {
                     if self.save_promise(held, record) {
-                        let commands = self.site.on_own_vote_persisted(held, record);
+                        let commands = self.state.on_own_vote_persisted(held, record);
                         self.perform(held, commands);
                     }
                 }
@@ -262,7 +262,7 @@ impl Shared {
                 Command::Notify(event) => drop(self.copy.send(CopyJob::Event(event))),
             }
         }
-        self.wake_power();
+        self.wake_election();
     }
 
     fn queue_vote(&self, to: ServerId, job: VoteJob) {
@@ -275,12 +275,12 @@ impl Shared {
     fn answer_when(
         &self,
         held: &mut Held<'_, Nothing>,
-        call: impl FnOnce(&Site, &mut Held<'_, Nothing>, AnswerId) -> Vec<Effect>,
+        call: impl FnOnce(&ServerState, &mut Held<'_, Nothing>, AnswerId) -> Vec<Effect>,
     ) -> Result<Answer, AbortCode> {
         let id = AnswerId(self.next_answer.fetch_add(1, Ordering::Relaxed));
         let (sender, answer) = channel();
         lock(&self.answers).insert(id, sender);
-        let effects = call(&self.site, held, id);
+        let effects = call(&self.state, held, id);
         self.carry_out(held, effects);
         loop {
             match answer.recv_timeout(LONGEST_WAIT) {
@@ -299,11 +299,11 @@ impl Shared {
     pub(crate) fn carry_out(&self, held: &mut Held<'_, Nothing>, effects: Vec<Effect>) {
         let mut work = self.carry_out_but_disk(held, effects);
         while let Some(next) = work {
-            let done = self.site.work(next);
+            let done = self.state.work(next);
             if done.is_ok() {
                 self.watch.disk("database", None);
             }
-            let effects = self.site.on_disk(held, done);
+            let effects = self.state.on_disk(held, done);
             work = self.carry_out_but_disk(held, effects);
         }
     }
@@ -321,7 +321,7 @@ impl Shared {
         let mut work = None;
         for effect in effects {
             match effect {
-                Effect::Power(command) => self.perform(held, vec![command]),
+                Effect::Election(command) => self.perform(held, vec![command]),
                 Effect::Client(client, event) => self.tell(client, event),
                 Effect::Answer(id, answer) => self.answer(id, answer),
                 Effect::Disk(next) => work = Some(next),
@@ -350,7 +350,7 @@ impl Shared {
     /// The copy's thread is woken only if it would sleep too long, or has something to say: whoever works on a commit
     /// would wait for it at the database lock otherwise, once a call.
     fn wake_copy_if_needed(&self) {
-        let (deadline, outlook) = self.site.copy_outlook();
+        let (deadline, outlook) = self.state.copy_outlook();
         let late = deadline.is_some_and(|at| at.as_micros() < self.copy_sleeps_until.load(Ordering::SeqCst));
         if late || outlook != self.copy_seen.load(Ordering::SeqCst) {
             let _ = self.copy.send(CopyJob::LookAgain);
@@ -401,17 +401,18 @@ fn post(calls: &HashMap<ServerId, Sender<Effect>>, effect: Effect) -> Option<Eff
 }
 
 /// The thread that keeps the time of votes and beacons.
-fn keep_power_time(shared: &Arc<Shared>) {
+fn keep_election_time(shared: &Arc<Shared>) {
     let mut held = Held::thread_entry();
     while !shared.is_stopped() {
-        let commands = shared.site.on_power_time(&mut held);
+        let commands = shared.state.on_election_time(&mut held);
         if !commands.is_empty() {
             shared.perform(&mut held, commands);
         }
-        shared.watch.look_at_votes(&shared.site, &mut held);
-        let wait = shared.site.power_deadline(&mut held).since(SystemClock.now().moment).min(LONGEST_WAIT);
-        let changed = lock(&shared.power_changed.0);
-        let waited = shared.power_changed.1.wait_timeout_while(changed, wait, |changed| !*changed);
+        shared.watch.look_at_votes(&shared.state, &mut held);
+        let wait =
+            shared.state.election_deadline(&mut held).since(SystemClock.now().moment).min(LONGEST_WAIT);
+        let changed = lock(&shared.election_changed.0);
+        let waited = shared.election_changed.1.wait_timeout_while(changed, wait, |changed| !*changed);
         let (mut changed, _) = waited.expect("no code here panics while it holds this lock");
         *changed = false;
     }
@@ -433,18 +434,18 @@ fn work_on_disk(shared: &Arc<Shared>, jobs: &Receiver<DiskWork>) {
 fn work_on_copy(shared: &Arc<Shared>, jobs: &Receiver<CopyJob>) {
     let mut held = Held::thread_entry();
     while !shared.is_stopped() {
-        shared.copy_seen.store(shared.site.copy_outlook().1, Ordering::SeqCst);
-        shared.watch.look_at_copy(&shared.site, &mut held);
+        shared.copy_seen.store(shared.state.copy_outlook().1, Ordering::SeqCst);
+        shared.watch.look_at_copy(&shared.state, &mut held);
         let now = SystemClock.now().moment;
         // Said before the deadline is read: whoever makes it earlier after that sees it and sends word.
         shared.copy_sleeps_until.store((now + LONGEST_WAIT).as_micros(), Ordering::SeqCst);
-        let deadline = shared.site.replica_deadline(&mut held);
+        let deadline = shared.state.replica_deadline(&mut held);
         let wait = deadline.map_or(LONGEST_WAIT, |at| at.since(SystemClock.now().moment).min(LONGEST_WAIT));
         let effects = match jobs.recv_timeout(wait) {
-            Ok(CopyJob::Event(event)) => shared.site.on_event(&mut held, event),
+            Ok(CopyJob::Event(event)) => shared.state.on_event(&mut held, event),
             Ok(CopyJob::LookAgain) => continue,
             Err(RecvTimeoutError::Timeout) => {
-                let effects = shared.site.on_replica_time(&mut held);
+                let effects = shared.state.on_replica_time(&mut held);
                 if effects.is_empty() {
                     continue;
                 }
@@ -463,11 +464,11 @@ fn carry_votes(shared: &Arc<Shared>, peer: ServerId, jobs: &Receiver<VoteJob>) {
         let commands = match jobs.recv_timeout(LONGEST_WAIT) {
             Ok(VoteJob::Beacon { series, number, beacon }) => {
                 let reply = shared.transport.beacon(peer, series, &beacon);
-                shared.site.on_vote(&mut held, peer, number, reply)
+                shared.state.on_vote(&mut held, peer, number, reply)
             }
             Ok(VoteJob::Probe) => {
                 let answered = shared.transport.probe(peer);
-                shared.site.on_probe(&mut held, peer, answered)
+                shared.state.on_probe(&mut held, peer, answered)
             }
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
@@ -488,7 +489,7 @@ fn carry_calls(shared: &Arc<Shared>, peer: ServerId, jobs: Receiver<Effect>) {
             continue;
         };
         let silent = matches!(reply, Err(CallError::Unreachable));
-        let effects = shared.site.on_reply(&mut held, token, reply);
+        let effects = shared.state.on_reply(&mut held, token, reply);
         shared.carry_out_aside(&mut held, effects);
         if silent {
             fail_waiting(shared, &mut held, &jobs);
@@ -504,7 +505,7 @@ fn fail_waiting(shared: &Arc<Shared>, held: &mut Held<'_, Nothing>, jobs: &Recei
         else {
             continue;
         };
-        let effects = shared.site.on_reply(held, token, Err(CallError::Unreachable));
+        let effects = shared.state.on_reply(held, token, Err(CallError::Unreachable));
         shared.carry_out_aside(held, effects);
     }
 }
@@ -520,11 +521,8 @@ fn carry(
         Effect::Send { token, database, .. } => {
             ("SendFile", token, shared.transport.send(peer, &database).map(|()| Reply::Done))
         }
-        Effect::Fetch { token, mut into, .. } => {
-            let fetched = shared.transport.fetch(peer, &mut *into);
-            ("GetFile", token, fetched.map(|version| Reply::Database(version, into)))
-        }
-        Effect::Power(_)
+        Effect::Fetch { token, .. } => ("GetFile", token, fetch(shared, peer)),
+        Effect::Election(_)
         | Effect::Client(..)
         | Effect::Answer(..)
         | Effect::Disk(_)
@@ -537,7 +535,15 @@ fn carry(
         _ => None,
     };
     if !ends {
-        shared.watch.answered(&shared.site, held, peer, name, refused);
+        shared.watch.answered(&shared.state, held, peer, name, refused);
     }
     Some((token, reply))
+}
+
+/// Gets a peer's database into a file of its own.
+fn fetch(shared: &Shared, peer: ServerId) -> Result<Reply, CallError> {
+    let into = shared.state.database().receive();
+    let mut into = into.map_err(|error| CallError::Local(error.to_string()))?;
+    let version = shared.transport.fetch(peer, &mut *into)?;
+    Ok(Reply::Database(version, into))
 }

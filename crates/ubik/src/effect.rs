@@ -1,15 +1,14 @@
 //! What a server does to the world, and what the world tells it.
 //!
-//! [`crate::site::Site`] carries out nothing itself: it returns [`Effect`]s in the order in which they must happen. The
-//! driver of the shipped server and the simulator both carry them out and bring back what comes of them.
+//! [`crate::server_state::ServerState`] carries out nothing itself: it returns [`Effect`]s in the order in which they must happen. The
+//! driver of the shipped server and the simulator both carry them out and bring back what comes of them. An effect is an
+//! [`Output`](ubik_proto::replica::outputs::Output) of the copy's decisions with what it needs of this server's database.
 
-use std::io;
-
-use thiserror::Error;
 use ubik_proto::cell::ServerId;
 use ubik_proto::code::AbortCode;
+use ubik_proto::election::Command;
 use ubik_proto::messages::DiskCall;
-use ubik_proto::power::Command;
+use ubik_proto::replica::outputs::{self, Told};
 use ubik_proto::version::Version;
 
 use crate::disk_work::DiskWork;
@@ -17,23 +16,18 @@ use crate::overlay::View;
 use crate::phys::Replacement;
 use crate::snapshot::Snapshot;
 
-/// Names one transaction of the application, for as long as it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientId(pub u64);
+pub use ubik_proto::replica::outputs::{
+    AnswerId, CallError, CallToken, ClientId, ReadError, ReadKind, WriteError,
+};
 
-/// Names one call to a peer until its answer comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallToken(pub u64);
-
-/// Names one call of a peer until it is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AnswerId(pub u64);
+/// What a peer answered.
+pub type Reply = outputs::Reply<Box<dyn Replacement>>;
 
 /// Something to do.
 #[derive(Debug)]
 pub enum Effect {
     /// Of votes and beacons.
-    Power(Command),
+    Election(Command),
     /// Call a peer; answer with `on_reply`.
     Call {
         /// Whom.
@@ -52,14 +46,13 @@ pub enum Effect {
         /// What.
         database: Snapshot,
     },
-    /// Get a peer's database (`GetFile`) into `into`; answer with `on_reply`.
+    /// Get a peer's database (`GetFile`) into what [`Database::receive`](crate::database::Database::receive) gives; answer with
+    /// `on_reply`.
     Fetch {
         /// From whom.
         to: ServerId,
         /// Its name.
         token: CallToken,
-        /// Where the bytes go.
-        into: Box<dyn Replacement>,
     },
     /// Tell the application.
     Client(ClientId, ClientEvent),
@@ -88,49 +81,15 @@ pub enum ClientEvent {
     ReadFailed(ReadError),
 }
 
-/// Why a write transaction did not happen.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum WriteError {
-    /// Writes go to the sync site.
-    #[error("this server is not the sync site{}", sync_site.map_or(String::new(), |id| format!("; {id} is")))]
-    NotSyncSite {
-        /// Who is, as far as known.
-        sync_site: Option<ServerId>,
-    },
-    /// Too few servers took the transaction; it was undone.
-    #[error("no quorum of servers took the transaction, and it was undone; try again")]
-    NoQuorum,
-    /// This server lost its mandate before anybody was told to commit the transaction.
-    #[error(
-        "this server ceased to be sync site before the commit, and the transaction was undone; try again"
-    )]
-    LostMandate,
-    /// There is no such transaction.
-    #[error("the transaction is over")]
-    Over,
-}
-
-/// Why a read transaction cannot begin here.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum ReadError {
-    /// This server has no lease: it cannot know whether it holds the newest version.
-    #[error("this server has no lease to read by now{}", sync_site.map_or(String::new(), |id| format!("; ask {id}")))]
-    NoLease {
-        /// Who could answer.
-        sync_site: Option<ServerId>,
-    },
-    /// No quorum has confirmed what this server found at its start.
-    #[error("no quorum has confirmed this server's database yet; try another server")]
-    Unconfirmed,
-}
-
-/// Which reads a transaction wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadKind {
-    /// Linearizable: everything that was committed before the transaction began.
-    Newest,
-    /// The newest version that is known here to be committed; it may be old.
-    Any,
+impl From<Told> for ClientEvent {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::WriteFailed(error) => ClientEvent::WriteFailed(error),
+            Told::Undecided(version) => ClientEvent::Undecided(version),
+            Told::Committed(version) => ClientEvent::Committed(version),
+            Told::ReadFailed(error) => ClientEvent::ReadFailed(error),
+        }
+    }
 }
 
 /// What a call to this server is answered with.
@@ -142,29 +101,4 @@ pub enum Answer {
     Version(Version),
     /// The database, with its version.
     Database(Snapshot),
-}
-
-/// What a peer answered.
-#[derive(Debug)]
-pub enum Reply {
-    /// It was done.
-    Done,
-    /// The version.
-    Version(Version),
-    /// Its database was received whole.
-    Database(Version, Box<dyn Replacement>),
-}
-
-/// How a call to a peer failed.
-#[derive(Debug, Error)]
-pub enum CallError {
-    /// It answered with an error.
-    #[error("{0}")]
-    Aborted(AbortCode),
-    /// It did not answer in time, or not to the end; whether it did the work is not known.
-    #[error("no answer")]
-    Unreachable,
-    /// The bytes could not be kept here.
-    #[error("cannot keep what was received: {0}")]
-    Local(#[source] io::Error),
 }

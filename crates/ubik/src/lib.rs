@@ -4,36 +4,35 @@
 //!
 //! * [`phys`] (PHYS): bytes of one database, on files or in memory;
 //! * [`database`] (DISK), with [`pages`], [`snapshot`] and [`overlay`]: versions, log, transactions;
-//! * [`replica`] with `disk_service` (REMOTE), [`sync_site`] (RECOVERY) and `commit`: one server's copy;
-//! * [`site`]: the copy and the votes (VOTE, BEACON: [`ubik_proto::power`]) of one server, and their locks.
+//! * [`server_state`]: what is decided about the copy (REMOTE, RECOVERY: [`ubik_proto::replica`]) and about votes (VOTE, BEACON:
+//!   [`ubik_proto::election`]) of one server, under their locks.
 //!
-//! What [`site`] returns are [`effect`]s: it waits for nothing and calls nobody itself. The shipped server around it is
+//! What [`server_state`] returns are [`effect`]s: it waits for nothing and calls nobody itself. The shipped server around it is
 //! [`driver`], with [`application`] for who uses the database and [`transport`] for the way to the peers,
 //! which is Rx ([`over_rx`], with [`addresses`]). [`watch`] says in words what it sees, [`cell_files`] reads what OpenAFS's servers read.
 //! [`client`] is for programs that call a replicated service, [`registers`] the smallest of such.
 #![forbid(unsafe_code)]
 
-pub mod addresses;
 pub mod application;
-pub mod cell_files;
 pub mod client;
-pub mod driver;
-pub mod over_rx;
 pub mod registers;
-pub mod transport;
+
+pub mod driver;
 pub mod watch;
+
+pub mod addresses;
+pub mod over_rx;
+pub mod transport;
+
+pub mod cell_files;
 
 pub mod effect;
 pub mod locks;
-pub mod site;
+pub mod server_state;
 mod sync;
 
-mod commit;
 mod debug_service;
-mod disk_service;
 pub mod disk_work;
-pub mod replica;
-pub mod sync_site;
 
 pub mod database;
 pub mod overlay;

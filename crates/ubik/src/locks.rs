@@ -1,31 +1,31 @@
 //! The lock order of a server, checked by the compiler.
 //!
-//! A thread takes locks downwards only: [`AppCache`] -> [`DatabaseLock`] -> [`PowerLock`]. It starts with one
+//! A thread takes locks downwards only: [`AppCache`] -> [`DatabaseLock`] -> [`ElectionLock`]. It starts with one
 //! [`Held<Nothing>`]; locking borrows its token and hands back one a level down, so the upper token is out of use for as
 //! long as the guard lives. Taking two locks the wrong way round does not compile.
 //!
 //! Ubik's own order is application cache, database, beacon, vote, version, address. Beacon, vote and version state are
-//! one value here ([`ubik_proto::power::Power`]), since each use of them is short and does no I/O; addresses belong to
+//! one value here ([`ubik_proto::election::Election`]), since each use of them is short and does no I/O; addresses belong to
 //! the transport. What is below these three (page cache, snapshots, files) locks inside one call and calls nobody.
 //!
 //! Downwards compiles:
 //!
 //! ```
-//! use ubik::locks::{DatabaseLock, Held, Ordered, PowerLock};
-//! let (database, power) = (Ordered::<DatabaseLock, _>::new(1), Ordered::<PowerLock, _>::new(2));
+//! use ubik::locks::{DatabaseLock, Held, Ordered, ElectionLock};
+//! let (database, election) = (Ordered::<DatabaseLock, _>::new(1), Ordered::<ElectionLock, _>::new(2));
 //! let mut held = Held::thread_entry();
 //! let mut guard = database.lock(&mut held);
 //! let (one, held) = guard.parts();
-//! assert_eq!(*one + *power.lock(held), 3);
+//! assert_eq!(*one + *election.lock(held), 3);
 //! ```
 //!
 //! The database lock while votes are locked does not (U15):
 //!
 //! ```compile_fail,E0277
-//! use ubik::locks::{DatabaseLock, Held, Ordered, PowerLock};
-//! let (database, power) = (Ordered::<DatabaseLock, _>::new(1), Ordered::<PowerLock, _>::new(2));
+//! use ubik::locks::{DatabaseLock, Held, Ordered, ElectionLock};
+//! let (database, election) = (Ordered::<DatabaseLock, _>::new(1), Ordered::<ElectionLock, _>::new(2));
 //! let mut held = Held::thread_entry();
-//! let mut guard = power.lock(&mut held);
+//! let mut guard = election.lock(&mut held);
 //! let (two, held) = guard.parts();
 //! assert_eq!(*two + *database.lock(held), 3);
 //! ```
@@ -42,10 +42,10 @@
 //! ```
 //!
 //! ```compile_fail,E0499
-//! use ubik::locks::{DatabaseLock, Held, Ordered, PowerLock};
-//! let (database, power) = (Ordered::<DatabaseLock, _>::new(1), Ordered::<PowerLock, _>::new(2));
+//! use ubik::locks::{DatabaseLock, Held, Ordered, ElectionLock};
+//! let (database, election) = (Ordered::<DatabaseLock, _>::new(1), Ordered::<ElectionLock, _>::new(2));
 //! let mut held = Held::thread_entry();
-//! let guard = power.lock(&mut held);
+//! let guard = election.lock(&mut held);
 //! assert_eq!(*guard + *database.lock(&mut held), 3);
 //! ```
 
@@ -85,7 +85,7 @@ lock_order! {
     /// One database: its transactions, its recovery, and every change of its version.
     DatabaseLock
     /// Promise, mandate, votes, and what beacons claim. Never held while anything is waited for.
-    PowerLock
+    ElectionLock
 }
 
 impl Held<'static, Nothing> {
@@ -187,10 +187,10 @@ mod tests {
     #[test]
     fn only_lower_locks_are_taken_while_one_is_held() {
         let table = [
-            allowed_after!(Nothing: Nothing, AppCache, DatabaseLock, PowerLock),
-            allowed_after!(AppCache: Nothing, AppCache, DatabaseLock, PowerLock),
-            allowed_after!(DatabaseLock: Nothing, AppCache, DatabaseLock, PowerLock),
-            allowed_after!(PowerLock: Nothing, AppCache, DatabaseLock, PowerLock),
+            allowed_after!(Nothing: Nothing, AppCache, DatabaseLock, ElectionLock),
+            allowed_after!(AppCache: Nothing, AppCache, DatabaseLock, ElectionLock),
+            allowed_after!(DatabaseLock: Nothing, AppCache, DatabaseLock, ElectionLock),
+            allowed_after!(ElectionLock: Nothing, AppCache, DatabaseLock, ElectionLock),
         ];
         for (held, row) in table.iter().enumerate() {
             for (next, &allowed) in row.iter().enumerate() {

@@ -8,11 +8,12 @@ use std::collections::btree_map::Entry;
 use std::io;
 use std::sync::Arc;
 
+use ubik_proto::changed::{Changed, PAGE_LEN, Page, Written};
 use ubik_proto::log::{self, Change};
 use ubik_proto::version::Version;
 
-use crate::pages::{PAGE_LEN, Page, read_pages};
-use crate::snapshot::{Changed, Snapshot};
+use crate::pages::read_pages;
+use crate::snapshot::Snapshot;
 
 /// What a write transaction begins with: a snapshot and, oldest first, the changes of the transactions before it that are
 /// complete and not yet decided. If those fail, so does whatever was made of them.
@@ -31,16 +32,9 @@ impl From<Snapshot> for View {
 }
 
 impl View {
-    /// This view with `later` changes over it.
-    pub(crate) fn with(mut self, later: Arc<Changed>) -> Self {
-        self.pending.push(later);
-        self.certain = false;
-        self
-    }
-
-    /// What is here and not shown to readers, since it may not stay.
-    pub(crate) fn undecided(base: Snapshot) -> Self {
-        View { certain: false, ..View::from(base) }
+    /// What is here, and over it what is complete and not here yet, oldest first; `certain` if all of it is shown to readers.
+    pub(crate) fn new(base: Snapshot, pending: Vec<Arc<Changed>>, certain: bool) -> Self {
+        View { base, pending, certain }
     }
 
     /// Whether all of it is decided. What was read of any other view may never have been: nobody may be told of it before a
@@ -90,14 +84,6 @@ pub struct Overlay {
     changed: Changed,
     changes: Vec<Change>,
     bytes: usize,
-}
-
-/// A complete transaction: what it changes, in order, and the pages that come of it.
-#[derive(Debug)]
-pub struct Written {
-    pub(crate) changes: Vec<Change>,
-    pub(crate) pages: Changed,
-    pub(crate) bytes: usize,
 }
 
 impl Overlay {

@@ -8,13 +8,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ubik_proto::changed::{PAGE_LEN, Page};
+
 use crate::sync::{Mutex, MutexGuard};
-
-/// Bytes in a page.
-pub const PAGE_LEN: usize = 1024;
-
-/// One page.
-pub type Page = [u8; PAGE_LEN];
 
 /// Fills `buffer` from `position` with what `page` gives; where no page can be there are zeros.
 pub(crate) fn read_pages(

@@ -10,13 +10,13 @@ use shuttle::sync::Mutex;
 use shuttle::thread;
 use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind};
 use ubik_proto::code::AbortCode;
+use ubik_proto::election::promise::PromiseRecord;
+use ubik_proto::election::vote::Vote;
 use ubik_proto::log::Change;
 use ubik_proto::messages::{Beacon, DiskCall, Write};
 use ubik_proto::profile::Profile;
-use ubik_proto::promise::PromiseRecord;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::{TransactionId, Version};
-use ubik_proto::vote::Vote;
 
 use crate::application::{AppCache, ReadTransaction};
 use crate::database::Database;
@@ -24,7 +24,7 @@ use crate::effect::{Answer, AnswerId, Effect};
 use crate::locks::Held;
 use crate::phys::PhysicalStore;
 use crate::phys::memory::MemoryStore;
-use crate::site::{Clock, Config, Site};
+use crate::server_state::{Clock, Config, ServerState};
 
 /// Interleavings of each case by chance, and by a scheduler that looks for rare orders of few switches.
 fn explore(case: impl Fn() + Send + Sync + Clone + 'static) {
@@ -121,13 +121,13 @@ impl Clock for Hand {
     }
 }
 
-fn agree(site: &Site, to: usize, epoch: u32) {
+fn agree(state: &ServerState, to: usize, epoch: u32) {
     let transaction = TransactionId::default();
     let beacon = Beacon { claims_sync_site: false, start: epoch as i32, version: Version::NONE, transaction };
     let mut held = Held::thread_entry();
-    match site.on_beacon(&mut held, ServerId::new(to), 1, &beacon).0 {
+    match state.on_beacon(&mut held, ServerId::new(to), 1, &beacon).0 {
         Vote::Yes { persist: Some(record) } => {
-            assert!(site.save_promise(&mut held, record).expect("memory does not fail"));
+            assert!(state.save_promise(&mut held, record).expect("memory does not fail"));
         }
         other => panic!("{other:?}"),
     }
@@ -136,13 +136,13 @@ fn agree(site: &Site, to: usize, epoch: u32) {
 /// The answers to calls, by whose they are; the work that one waits for may be another thread's.
 type Answers = Mutex<HashMap<AnswerId, Result<Answer, AbortCode>>>;
 
-fn call(site: &Site, answers: &Answers, from: usize, call: DiskCall) -> Option<Answer> {
+fn call(state: &ServerState, answers: &Answers, from: usize, call: DiskCall) -> Option<Answer> {
     let mine = AnswerId(from as u64);
     let mut held = Held::thread_entry();
-    let mut waiting = VecDeque::from(site.on_call(&mut held, ServerId::new(from), mine, call));
+    let mut waiting = VecDeque::from(state.on_call(&mut held, ServerId::new(from), mine, call));
     while let Some(effect) = waiting.pop_front() {
         match effect {
-            Effect::Disk(work) => waiting.extend(site.on_disk(&mut held, site.work(work))),
+            Effect::Disk(work) => waiting.extend(state.on_disk(&mut held, state.work(work))),
             Effect::Answer(of, answer) => {
                 answers.lock().expect("no thread panics").insert(of, answer);
             }
@@ -168,24 +168,29 @@ fn a_vote_and_a_commit_exclude_each_other() {
         let (hand, store) = (Arc::new(Hand::default()), MemoryStore::new());
         let promise = PromiseRecord { max_epoch: 1, to: None }.kept(&config.cell);
         store.save_promise(promise).expect("memory does not fail");
-        let site =
-            Arc::new(Site::start(config, Arc::new(store), hand.clone()).expect("memory does not fail"));
+        let state = Arc::new(
+            ServerState::start(config, Arc::new(store), hand.clone()).expect("memory does not fail"),
+        );
         hand.0.store(76, Ordering::Relaxed);
-        agree(&site, 0, 100);
+        agree(&state, 0, 100);
         let transaction = TransactionId { epoch: 100, counter: 1 };
         let writes = vec![Write { file: 0, position: 0, bytes: vec![7] }];
         let answers = Arc::new(Answers::default());
-        call(&site, &answers, 0, DiskCall::Begin(transaction)).expect("it has the promise");
-        call(&site, &answers, 0, DiskCall::WriteV { transaction, writes }).expect("it has the promise");
+        call(&state, &answers, 0, DiskCall::Begin(transaction)).expect("it has the promise");
+        call(&state, &answers, 0, DiskCall::WriteV { transaction, writes }).expect("it has the promise");
         hand.0.store(152, Ordering::Relaxed);
-        let (old, theirs) = (site.clone(), answers.clone());
+        let (old, theirs) = (state.clone(), answers.clone());
         let commit = thread::spawn(move || call(&old, &theirs, 0, DiskCall::Commit(transaction)).is_some());
-        agree(&site, 1, 101);
-        let Some(Answer::Version(told)) = call(&site, &answers, 1, DiskCall::GetVersion) else {
+        agree(&state, 1, 101);
+        let Some(Answer::Version(told)) = call(&state, &answers, 1, DiskCall::GetVersion) else {
             panic!("a follower tells its version");
         };
         let committed = commit.join().expect("the thread does not panic");
-        assert_eq!(told, site.database().version(), "nothing was committed after the new sync site was told");
+        assert_eq!(
+            told,
+            state.database().version(),
+            "nothing was committed after the new sync site was told"
+        );
         assert_eq!(committed, told != Version::FRESH);
     });
 }

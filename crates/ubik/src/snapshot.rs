@@ -18,9 +18,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ubik_proto::changed::{Changed, PAGE_LEN, Page};
 use ubik_proto::version::Version;
 
-use crate::pages::{CacheStatistics, PAGE_LEN, Page, PageCache, read_pages};
+use crate::pages::{CacheStatistics, PageCache, read_pages};
 use crate::phys::StoreFile;
 use crate::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -322,45 +323,6 @@ fn lay_over(buffer: &mut [u8], position: u64, at: u64, page: &Page) {
     if from < to {
         let part = &page[(from - at) as usize..(to - at) as usize];
         buffer[(from - position) as usize..(to - position) as usize].copy_from_slice(part);
-    }
-}
-
-/// What a transaction leaves: whole pages, the length, and where the file was cut before the pages were written.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Changed {
-    pub(crate) pages: BTreeMap<u32, Arc<Page>>,
-    pub(crate) cut: Option<u64>,
-    pub(crate) length: u64,
-}
-
-impl Changed {
-    /// Cuts to `length` bytes, or lengthens with zeros.
-    pub(crate) fn truncate(&mut self, length: u64) {
-        self.cut_at(length);
-        self.length = length;
-    }
-
-    fn cut_at(&mut self, at: u64) {
-        self.pages.split_off(&(at.div_ceil(PAGE_LEN as u64) as u32));
-        if let Some(page) = self.pages.get_mut(&((at / PAGE_LEN as u64) as u32)) {
-            Arc::make_mut(page)[(at % PAGE_LEN as u64) as usize..].fill(0);
-        }
-        self.cut = Some(self.cut.map_or(at, |cut| cut.min(at)));
-    }
-
-    /// Makes these the changes of this transaction and of a `later` one, which was made over it.
-    pub(crate) fn absorb(&mut self, later: Changed) {
-        if let Some(cut) = later.cut {
-            self.cut_at(cut);
-        }
-        self.pages.extend(later.pages);
-        self.length = later.length;
-    }
-
-    /// How many bytes of a page that is not among these are still what they were below.
-    pub(crate) fn kept_below(&self, number: u32) -> usize {
-        let start = u64::from(number) * PAGE_LEN as u64;
-        self.cut.map_or(PAGE_LEN, |cut| cut.saturating_sub(start).min(PAGE_LEN as u64) as usize)
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a server reaches its peers: the seam between the driver and the network.
 
-use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::ServerId;
+use ubik_proto::election::beacon::VoteReply;
 use ubik_proto::messages::{Beacon, DiskCall};
 use ubik_proto::version::Version;
 

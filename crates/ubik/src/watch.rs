@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use ubik_proto::cell::{Cell, ServerId};
 use ubik_proto::code::AbortCode;
-use ubik_proto::power::{Power, Standing};
-use ubik_proto::recovery::Progress;
+use ubik_proto::election::{Election, Standing};
+use ubik_proto::replica::recovery::Progress;
 use ubik_proto::time::Now;
 use ubik_proto::version::Version;
 
 use crate::locks::{Held, Nothing};
-use crate::site::Site;
+use crate::server_state::ServerState;
 
 /// Where the words go: one line each, without its end.
 pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
@@ -68,7 +68,7 @@ impl Watch {
     /// A call to a peer was answered, with an error or not.
     pub fn answered(
         &self,
-        site: &Site,
+        state: &ServerState,
         held: &mut Held<'_, Nothing>,
         peer: ServerId,
         call: &str,
@@ -76,7 +76,7 @@ impl Watch {
     ) {
         let of = format!("{call} to {}", peer.index());
         let line = refused.map(|code| {
-            let peer = site.with_power(held, |_, power| name(power.cell(), peer));
+            let peer = state.with_election(held, |_, election| name(election.cell(), peer));
             format!("{peer} refuses {call}: {code}")
         });
         self.say_of_state(of, line);
@@ -105,12 +105,12 @@ impl Watch {
     }
 
     /// Looks at the votes.
-    pub fn look_at_votes(&self, site: &Site, held: &mut Held<'_, Nothing>) {
-        let lines = site.with_power(held, |now, power| {
-            let new = votes(now, power);
+    pub fn look_at_votes(&self, state: &ServerState, held: &mut Held<'_, Nothing>) {
+        let lines = state.with_election(held, |now, election| {
+            let new = votes(now, election);
             let mut seen = self.seen.lock().expect("no code here panics while it holds this lock");
             match seen.0.replace(new.clone()) {
-                Some(old) if old != new => changes_of_votes(now, power, &old, &new),
+                Some(old) if old != new => changes_of_votes(now, election, &old, &new),
                 _ => Vec::new(),
             }
         });
@@ -118,12 +118,12 @@ impl Watch {
     }
 
     /// Looks at the copy.
-    pub fn look_at_copy(&self, site: &Site, held: &mut Held<'_, Nothing>) {
-        let (lines, known): (Vec<String>, Vec<String>) = site.with_replica(held, |replica| {
+    pub fn look_at_copy(&self, state: &ServerState, held: &mut Held<'_, Nothing>) {
+        let (lines, known): (Vec<String>, Vec<String>) = state.with_replica(held, |replica| {
             let new = Copy {
                 progress: replica.role().map(|role| role.progress()),
-                version: replica.database().version(),
-                broken: replica.database().is_broken(),
+                version: state.database().version(),
+                broken: state.database().is_broken(),
             };
             let mut seen = self.seen.lock().expect("no code here panics while it holds this lock");
             let lines = match seen.1.replace(new.clone()) {
@@ -157,13 +157,13 @@ fn name(cell: &Cell, id: ServerId) -> Ipv4Addr {
     Ipv4Addr::from(cell.server(id).address)
 }
 
-fn votes(now: Now, power: &Power) -> Votes {
-    let cell = power.cell();
-    let limit = power.profile().skew_limit.as_secs() as i64;
-    let link = |id: ServerId| power.beaconer().link(id);
-    let following = power.voter().following();
+fn votes(now: Now, election: &Election) -> Votes {
+    let cell = election.cell();
+    let limit = election.profile().skew_limit.as_secs() as i64;
+    let link = |id: ServerId| election.beaconer().link(id);
+    let following = election.voter().following();
     Votes {
-        standing: power.standing(),
+        standing: election.standing(),
         following: following.map(|seen| (seen.host, seen.claims_sync_site, seen.epoch)),
         up: cell.ids().map(|id| id == cell.me() || link(id).up).collect(),
         distrusted: cell.ids().map(|id| link(id).is_distrusted(now.moment)).collect(),
@@ -171,19 +171,19 @@ fn votes(now: Now, power: &Power) -> Votes {
     }
 }
 
-fn changes_of_votes(now: Now, power: &Power, old: &Votes, new: &Votes) -> Vec<String> {
-    let cell = power.cell();
+fn changes_of_votes(now: Now, election: &Election, old: &Votes, new: &Votes) -> Vec<String> {
+    let cell = election.cell();
     let mut lines = Vec::new();
     for id in cell.peers().filter(|id| old.up[id.index()] != new.up[id.index()]) {
         lines.push(if new.up[id.index()] {
             format!("{} answers again", name(cell, id))
         } else {
-            let every = power.profile().probe;
+            let every = election.profile().probe;
             format!("{} is down: a call to it was not answered; it is probed every {every:?}", name(cell, id))
         });
     }
     if old.standing != new.standing {
-        lines.extend(change_of_standing(now, power, old, new));
+        lines.extend(change_of_standing(now, election, old, new));
     }
     if old.following != new.following
         && let Some((host, claims, epoch)) = new.following
@@ -197,15 +197,15 @@ fn changes_of_votes(now: Now, power: &Power, old: &Votes, new: &Votes) -> Vec<St
         }
     }
     for id in cell.peers().filter(|id| !old.distrusted[id.index()] && new.distrusted[id.index()]) {
-        let lasts = power.profile().promise;
+        let lasts = election.profile().promise;
         lines.push(format!(
             "the clock of {} was set; it keeps its promises by that clock, so its votes count for nothing for {lasts:?}",
             name(cell, id)
         ));
     }
     for id in cell.peers().filter(|id| !old.skewed[id.index()] && new.skewed[id.index()]) {
-        let skew = power.beaconer().link(id).skew.unwrap_or(0);
-        let limit = power.profile().skew_limit;
+        let skew = election.beaconer().link(id).skew.unwrap_or(0);
+        let limit = election.profile().skew_limit;
         lines.push(format!(
             "the clock of {} is {} s {} this one's (limit {limit:?}); set the clocks",
             name(cell, id),
@@ -216,16 +216,16 @@ fn changes_of_votes(now: Now, power: &Power, old: &Votes, new: &Votes) -> Vec<St
     lines
 }
 
-fn change_of_standing(now: Now, power: &Power, old: &Votes, new: &Votes) -> Option<String> {
+fn change_of_standing(now: Now, election: &Election, old: &Votes, new: &Votes) -> Option<String> {
     Some(match (old.standing, new.standing) {
         (Standing::SyncSite { epoch }, _) => {
-            format!("is sync site no more (epoch {epoch}): {}", why_it_ended(now, power))
+            format!("is sync site no more (epoch {epoch}): {}", why_it_ended(now, election))
         }
         (_, Standing::SyncSite { epoch }) => {
-            let cell = power.cell();
+            let cell = election.cell();
             let voters: Vec<String> = cell
                 .peers()
-                .filter(|&id| cell.is_voter(id) && power.has_vote_of(id))
+                .filter(|&id| cell.is_voter(id) && election.has_vote_of(id))
                 .map(|id| name(cell, id).to_string())
                 .collect();
             format!(
@@ -247,18 +247,18 @@ fn list_or(names: &[String], nobody: &str) -> String {
     if names.is_empty() { nobody.to_owned() } else { names.join(", ") }
 }
 
-fn why_it_ended(now: Now, power: &Power) -> String {
-    let cell = power.cell();
+fn why_it_ended(now: Now, election: &Election) -> String {
+    let cell = election.cell();
     let recent = |last: ubik_proto::time::Moment| now.moment.since(last) < Duration::from_secs(1);
-    if let Some(following) = power.voter().following().filter(|seen| recent(seen.last_yes)) {
+    if let Some(following) = election.voter().following().filter(|seen| recent(seen.last_yes)) {
         return format!("it voted for {}", name(cell, following.host));
     }
-    if power.mandate_end().is_some_and(|end| now.moment < end) {
+    if election.mandate_end().is_some_and(|end| now.moment < end) {
         return "it gave the mandate up, since its disk failed, or another epoch must be above its own"
             .to_owned();
     }
     let missing = cell.peers().filter(|&id| cell.is_voter(id)).filter_map(|id| {
-        let link = power.beaconer().link(id);
+        let link = election.beaconer().link(id);
         match (link.up, link.last_vote) {
             (false, _) => Some(format!("{} is down", name(cell, id))),
             (true, false) => Some(format!("{} says no", name(cell, id))),
@@ -266,7 +266,7 @@ fn why_it_ended(now: Now, power: &Power) -> String {
         }
     });
     let missing: Vec<String> = missing.collect();
-    let mandate = power.profile().mandate;
+    let mandate = election.profile().mandate;
     format!("no quorum of votes younger than {mandate:?}; {}", list_or(&missing, "answers are late"))
 }
 

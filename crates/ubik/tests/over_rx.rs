@@ -18,11 +18,11 @@ use ubik::locks::Held;
 use ubik::over_rx::{Membership, RxTransport, Services, VOTE, serve};
 use ubik::phys::memory::MemoryStore;
 use ubik::registers::{Table, table};
-use ubik::site::Config;
+use ubik::server_state::Config;
 use ubik::transport::Transport;
-use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerId, ServerKind, ServerSet};
 use ubik_proto::code;
+use ubik_proto::election::beacon::VoteReply;
 use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
 use ubik_proto::profile::Profile;
 use ubik_proto::version::{TransactionId, Version};
@@ -125,15 +125,15 @@ fn a_cell_over_rx_elects_writes_and_recovers() {
     }
 
     let serving = cell[sync_site].server.as_ref().unwrap();
-    let read_locks = || serving.site().site_debug(&mut Held::thread_entry()).any_read_locks;
+    let read_locks = || serving.state().site_debug(&mut Held::thread_entry()).any_read_locks;
     let reading = serving.begin_read(ReadKind::Newest, PATIENCE).unwrap();
     assert!(read_locks(), "a reader is shown");
     drop(reading);
     assert!(!read_locks());
-    let debug = serving.site().site_debug(&mut Held::thread_entry());
+    let debug = serving.state().site_debug(&mut Held::thread_entry());
     assert!(debug.is_sync_site && debug.sync_site_until > debug.now && debug.recovery_state == 0x1f);
     assert_eq!((debug.local_version, debug.servers), (version, 3));
-    let follower = cell[(sync_site + 1) % 3].server.as_ref().unwrap().site();
+    let follower = cell[(sync_site + 1) % 3].server.as_ref().unwrap().state();
     let debug = follower.site_debug(&mut Held::thread_entry());
     assert_eq!(debug.sync_host, u32::from(address(sync_site)));
     assert!(!debug.is_sync_site && debug.last_yes_state && debug.last_yes_host == debug.sync_host);

@@ -16,11 +16,11 @@ use ubik::locks::Held;
 use ubik::phys::files::FileStore;
 use ubik::phys::memory::MemoryStore;
 use ubik::phys::{PhysicalStore, Replacement};
-use ubik::site::Config;
+use ubik::server_state::Config;
 use ubik::snapshot::Snapshot;
 use ubik::transport::Transport;
-use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, Dialect, Server as Member, ServerId, ServerKind};
+use ubik_proto::election::beacon::VoteReply;
 use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
 use ubik_proto::profile::Profile;
 use ubik_proto::version::Version;
@@ -82,7 +82,7 @@ impl Transport for Loopback {
     fn send(&self, to: ServerId, database: &Snapshot) -> Result<(), CallError> {
         let peers = self.reached(to)?;
         let mut received = peers.begin_receive(self.me, database.version()).map_err(CallError::Aborted)?;
-        received.append(&bytes_of(database)).map_err(CallError::Local)?;
+        received.append(&bytes_of(database)).map_err(|error| CallError::Local(error.to_string()))?;
         peers.serve_database(self.me, database.version(), received).map(drop).map_err(CallError::Aborted)
     }
 
@@ -93,7 +93,7 @@ impl Transport for Loopback {
             .map_err(CallError::Aborted)?
         {
             Answer::Database(snapshot) => {
-                into.append(&bytes_of(&snapshot)).map_err(CallError::Local)?;
+                into.append(&bytes_of(&snapshot)).map_err(|error| CallError::Local(error.to_string()))?;
                 Ok(snapshot.version())
             }
             _ => Err(CallError::Unreachable),
@@ -236,9 +236,9 @@ fn a_reader_waits_for_a_commit_that_is_being_decided() {
     let begun = Instant::now();
     let leased = || {
         let held = &mut Held::thread_entry();
-        follower.site().with_power(held, |now, power| power.voter().may_read(now.moment))
+        follower.state().with_election(held, |now, election| election.voter().may_read(now.moment))
     };
-    while follower.site().database().version() == before || leased() != Some(before) {
+    while follower.state().database().version() == before || leased() != Some(before) {
         assert!(begun.elapsed() < PATIENCE, "no beacon named the version before");
         std::thread::yield_now();
     }

@@ -1,7 +1,7 @@
 //! C's rounds of beacons: every fifteen seconds, side by side, its own vote at the end.
 
-use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::ServerId;
+use ubik_proto::election::beacon::VoteReply;
 use ubik_proto::messages::Beacon;
 
 use super::{Act, POLLTIME, Peer, SMALLTIME, Wake};

@@ -14,9 +14,9 @@ mod votes;
 mod writes;
 
 use ubik::effect::{CallToken, ClientId};
-use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, ServerId};
 use ubik_proto::code::AbortCode;
+use ubik_proto::election::beacon::VoteReply;
 use ubik_proto::messages::Beacon;
 use ubik_proto::version::{TransactionId, Version};
 

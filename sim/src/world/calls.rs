@@ -28,7 +28,7 @@ impl World {
             self.openafs_request(to, from, life, token, request);
             return;
         }
-        if self.nodes[to].site.is_none() {
+        if self.nodes[to].state.is_none() {
             return;
         }
         let caller = ServerId::new(from);
@@ -36,10 +36,12 @@ impl World {
         let id = AnswerId(self.last_answer);
         self.answers.insert(id, Asked { by: from, life, token });
         match request {
-            Request::Call(call) => self.with_database(to, |site, held| site.on_call(held, caller, id, call)),
+            Request::Call(call) => {
+                self.with_database(to, |state, held| state.on_call(held, caller, id, call))
+            }
             Request::Database(version, bytes) => {
                 let mut received = None;
-                self.with_database(to, |site, held| match site.receive(held, caller, version) {
+                self.with_database(to, |state, held| match state.receive(held, caller, version) {
                     (Ok(into), effects) => {
                         received = Some(into);
                         effects
@@ -55,7 +57,7 @@ impl World {
     }
 
     fn await_piece(&mut self, node: NodeId, incoming: Incoming) {
-        if self.nodes[node].site.is_some() {
+        if self.nodes[node].state.is_some() {
             let pieces = incoming.rest.len().div_ceil(PIECE).max(1);
             let after = self.transfer(incoming.rest.len()) / 2 / pieces as u64;
             self.later(node, after, Local::Piece(incoming));
@@ -74,8 +76,8 @@ impl World {
             return self.await_piece(node, incoming);
         }
         let Incoming { answer, from, version, into, .. } = incoming;
-        self.with_database(node, |site, held| match kept {
-            Ok(()) => site.on_database(held, from, answer, version, into),
+        self.with_database(node, |state, held| match kept {
+            Ok(()) => state.on_database(held, from, answer, version, into),
             Err(_) => with_answer(answer, AbortCode::IO, Vec::new()),
         });
     }
@@ -109,7 +111,7 @@ impl World {
                 None => return,
             },
         };
-        self.with_database(node, |site, held| site.on_reply(held, token, reply));
+        self.with_database(node, |state, held| state.on_reply(held, token, reply));
     }
 
     pub(super) fn transfer(&self, bytes: usize) -> u64 {
@@ -127,7 +129,7 @@ impl World {
                 return;
             }
             match effect {
-                Effect::Power(command) => self.command(node, command),
+                Effect::Election(command) => self.command(node, command),
                 Effect::Call { to, token, call } => self.call(node, to, token, Request::Call(call), 0),
                 Effect::Send { to, token, database } => {
                     self.statistics.transfers += 1;
@@ -137,8 +139,13 @@ impl World {
                     let after = self.transfer(bytes.len());
                     self.call(node, to, token, Request::Database(version, bytes), after);
                 }
-                Effect::Fetch { to, token, into } => {
+                Effect::Fetch { to, token } => {
                     self.statistics.transfers += 1;
+                    let Ok(into) = self.with_server(node, |state, _| state.database().receive()) else {
+                        let error = CallError::Local("the disk is full".to_owned());
+                        self.with_database(node, |state, held| state.on_reply(held, token, Err(error)));
+                        continue;
+                    };
                     self.tell(|| format!("server {node} fetches the database of {to}"));
                     let life = self.nodes[node].life;
                     self.fetches.insert((node, life, token), into);
@@ -214,6 +221,6 @@ pub(super) fn read_all(snapshot: &Snapshot) -> Vec<u8> {
 fn keep(mut into: Box<dyn Replacement>, version: Version, bytes: &[u8]) -> Result<Reply, CallError> {
     match into.append(bytes) {
         Ok(()) => Ok(Reply::Database(version, into)),
-        Err(error) => Err(CallError::Local(error)),
+        Err(error) => Err(CallError::Local(error.to_string())),
     }
 }

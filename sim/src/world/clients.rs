@@ -27,12 +27,12 @@ impl World {
                     self.change_running(client, |running| running.submitted = true);
                     let acts = self.with_openafs(node, |peer, now| peer.commit(now, id, changes));
                     self.openafs_acts(node, acts.unwrap_or_default());
-                } else if self.nodes[node].site.is_some() && self.nodes[node].life == transaction.life {
+                } else if self.nodes[node].state.is_some() && self.nodes[node].life == transaction.life {
                     // Its snapshot may have ended, and it with it.
                     match transaction.written(&changes) {
                         Some(written) => {
                             self.change_running(client, |running| running.submitted = true);
-                            self.with_database(node, |site, held| site.commit(held, id, written));
+                            self.with_database(node, |state, held| state.commit(held, id, written));
                         }
                         None => self.give_up(client, &transaction),
                     }
@@ -61,8 +61,8 @@ impl World {
         if self.nodes[node].is_openafs() {
             let acts = self.with_openafs(node, |peer, _| peer.abandon(id));
             self.openafs_acts(node, acts.unwrap_or_default());
-        } else if self.nodes[node].site.is_some() && self.nodes[node].life == transaction.life {
-            self.with_database(node, |site, held| site.abandon(held, id));
+        } else if self.nodes[node].state.is_some() && self.nodes[node].life == transaction.life {
+            self.with_database(node, |state, held| state.abandon(held, id));
             self.arm(node);
         }
     }
@@ -110,9 +110,9 @@ impl World {
             self.openafs_begin(node, client, &transaction);
             return;
         }
-        self.with_database(node, |site, held| match kind {
-            Kind::Write => site.begin_write(held, id),
-            Kind::Read(kind) => site.begin_read(held, id, kind),
+        self.with_database(node, |state, held| match kind {
+            Kind::Write => state.begin_write(held, id),
+            Kind::Read(kind) => state.begin_read(held, id, kind),
         });
         self.arm(node);
     }

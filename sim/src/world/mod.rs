@@ -14,7 +14,7 @@ use std::fmt;
 use ubik::effect::{AnswerId, CallToken};
 use ubik::locks::{Held, Nothing};
 use ubik::phys::Replacement;
-use ubik::site::Config;
+use ubik::server_state::Config;
 
 use crate::client::{Client, ClientStep};
 use crate::event::{Event, Local, NodeId, Queue};

@@ -1,9 +1,9 @@
 //! Servers of OpenAFS's: their acts carried out, and what clients find there.
 
 use ubik::effect::{CallToken, ClientId};
-use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::ServerId;
 use ubik_proto::code::AbortCode;
+use ubik_proto::election::beacon::VoteReply;
 use ubik_proto::messages::Beacon;
 use ubik_proto::version::Version;
 
@@ -34,7 +34,7 @@ impl World {
         }
         self.check_openafs(node);
         if is {
-            self.check_power();
+            self.check_election();
         }
         Some(result)
     }

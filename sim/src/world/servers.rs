@@ -3,13 +3,13 @@
 use ubik::disk_work::DiskWork;
 use ubik::effect::Effect;
 use ubik::locks::{Held, Nothing};
-use ubik::site::Site;
-use ubik_proto::beacon::VoteReply;
+use ubik::server_state::ServerState;
 use ubik_proto::cell::ServerId;
+use ubik_proto::election::beacon::VoteReply;
+use ubik_proto::election::vote::Vote;
+use ubik_proto::election::{Command, Event as ElectionEvent};
 use ubik_proto::messages::Beacon;
-use ubik_proto::power::{Command, Event as PowerEvent};
 use ubik_proto::version::Version;
-use ubik_proto::vote::Vote;
 
 use super::World;
 use crate::event::{Event, Local, NodeId, Said};
@@ -28,7 +28,7 @@ impl World {
         match self.nodes[node].start(now) {
             Ok(()) => {
                 let version =
-                    self.nodes[node].site.as_ref().map_or(Version::NONE, |site| site.database().version());
+                    self.nodes[node].state.as_ref().map_or(Version::NONE, |state| state.database().version());
                 self.tell(|| format!("server {node} starts, holding version {version}"));
                 self.check_tail(node);
                 self.arm(node);
@@ -58,31 +58,31 @@ impl World {
 
     pub(super) fn local(&mut self, node: NodeId, what: Local) {
         match what {
-            Local::PowerTimer => {
-                self.nodes[node].power_timer = u64::MAX;
-                let commands = self.with_power(node, |site, held| site.on_power_time(held));
+            Local::ElectionTimer => {
+                self.nodes[node].election_timer = u64::MAX;
+                let commands = self.with_server(node, |state, held| state.on_election_time(held));
                 self.commands(node, commands);
             }
             Local::ReplicaTimer => {
                 self.nodes[node].replica_timer = u64::MAX;
-                self.with_database(node, |site, held| site.on_replica_time(held));
+                self.with_database(node, |state, held| state.on_replica_time(held));
             }
             Local::Notify(event) => self.notify(node, event),
             Local::Disk(work) => self.disk_works(node, work),
             Local::DiskDone(done) => {
-                self.with_database(node, |site, held| site.on_disk(held, done));
+                self.with_database(node, |state, held| state.on_disk(held, done));
             }
             Local::SaveOwnVote(record) => {
-                if let Ok(true) = self.with_power(node, |site, held| site.save_promise(held, record)) {
+                if let Ok(true) = self.with_server(node, |state, held| state.save_promise(held, record)) {
                     let commands =
-                        self.with_power(node, |site, held| site.on_own_vote_persisted(held, record));
+                        self.with_server(node, |state, held| state.on_own_vote_persisted(held, record));
                     self.commands(node, commands);
-                    self.check_power();
+                    self.check_election();
                 }
             }
             Local::SavePromise { record, to, number, asked_by, vote, given } => {
                 let mut reply = vote;
-                if let Ok(true) = self.with_power(node, |site, held| site.save_promise(held, record)) {
+                if let Ok(true) = self.with_server(node, |state, held| state.save_promise(held, record)) {
                     self.check_promise(node, to, given);
                 } else {
                     reply = VoteReply::No(None);
@@ -98,9 +98,9 @@ impl World {
             }
             Local::Vote { from, number, reply } => {
                 let from = ServerId::new(from);
-                let commands = self.with_power(node, |site, held| site.on_vote(held, from, number, reply));
+                let commands = self.with_server(node, |state, held| state.on_vote(held, from, number, reply));
                 self.commands(node, commands);
-                self.check_power();
+                self.check_election();
             }
             Local::Probe { to, answered } if self.nodes[node].is_openafs() => {
                 let to = ServerId::new(to);
@@ -108,7 +108,7 @@ impl World {
             }
             Local::Probe { to, answered } => {
                 let to = ServerId::new(to);
-                let commands = self.with_power(node, |site, held| site.on_probe(held, to, answered));
+                let commands = self.with_server(node, |state, held| state.on_probe(held, to, answered));
                 self.commands(node, commands);
             }
             Local::Reply { token, reply } => self.reply(node, token, reply),
@@ -124,40 +124,40 @@ impl World {
         self.arm(node);
     }
 
-    pub(super) fn notify(&mut self, node: NodeId, event: PowerEvent) {
+    pub(super) fn notify(&mut self, node: NodeId, event: ElectionEvent) {
         match event {
-            PowerEvent::Elected { epoch } => {
+            ElectionEvent::Elected { epoch } => {
                 self.statistics.elections += 1;
                 self.tell(|| format!("server {node} is elected, epoch {epoch}"));
             }
-            PowerEvent::SteppedDown { epoch } => {
+            ElectionEvent::SteppedDown { epoch } => {
                 self.tell(|| format!("server {node} steps down, epoch {epoch}"));
             }
-            PowerEvent::Follows { host, epoch } => {
+            ElectionEvent::Follows { host, epoch } => {
                 self.tell(|| format!("server {node} promises epoch {epoch} to {host}"));
             }
             _ => {}
         }
-        self.with_database(node, |site, held| site.on_event(held, event));
+        self.with_database(node, |state, held| state.on_event(held, event));
     }
 
-    pub(super) fn with_power<R>(
+    pub(super) fn with_server<R>(
         &mut self,
         node: NodeId,
-        act: impl FnOnce(&Site, &mut Held<'_, Nothing>) -> R,
+        act: impl FnOnce(&ServerState, &mut Held<'_, Nothing>) -> R,
     ) -> R {
         self.nodes[node].set_time(self.now);
-        let site = self.nodes[node].site.as_ref().expect("the caller checked that the server is up");
-        act(site, &mut self.held)
+        let state = self.nodes[node].state.as_ref().expect("the caller checked that the server is up");
+        act(state, &mut self.held)
     }
 
     /// Lets a server decide something, and carries out what comes of it.
     pub(super) fn with_database(
         &mut self,
         node: NodeId,
-        act: impl FnOnce(&Site, &mut Held<'_, Nothing>) -> Vec<Effect>,
+        act: impl FnOnce(&ServerState, &mut Held<'_, Nothing>) -> Vec<Effect>,
     ) {
-        let effects = self.with_power(node, act);
+        let effects = self.with_server(node, act);
         self.check_copy(node);
         self.effects(node, effects);
     }
@@ -188,12 +188,12 @@ impl World {
             self.nodes[node].store.blow_after(self.random.u32(..10));
         }
         let before = self.nodes[node].store.work_done();
-        let done = self.with_power(node, |site, _| site.work(work));
+        let done = self.with_server(node, |state, _| state.work(work));
         if armed && self.nodes[node].store.disarm() {
             return self.lose_power(node);
         }
         self.check_copy(node);
-        if self.nodes[node].site.as_ref().is_some_and(|site| site.database().is_broken()) {
+        if self.nodes[node].state.as_ref().is_some_and(|state| state.database().is_broken()) {
             // It ends, and whoever watches over it starts it again.
             self.tell(|| format!("server {node} ends: its disk failed within a commit"));
             return self.lose_power(node);
@@ -226,15 +226,15 @@ impl World {
             self.openafs_beacon(to, from, life, number, beacon);
             return;
         }
-        if self.nodes[to].site.is_none() {
+        if self.nodes[to].state.is_none() {
             return;
         }
         let host = ServerId::new(from);
         let (vote, commands) =
-            self.with_power(to, |site, held| site.on_beacon(held, host, (life << 32) | series, beacon));
+            self.with_server(to, |state, held| state.on_beacon(held, host, (life << 32) | series, beacon));
         self.commands(to, commands);
         let reply = match vote {
-            Vote::No(_) => VoteReply::No(self.with_power(to, |site, held| site.agreeable(held, host))),
+            Vote::No(_) => VoteReply::No(self.with_server(to, |state, held| state.agreeable(held, host))),
             Vote::Yes { persist: None } => VoteReply::Yes(beacon.start),
             Vote::Yes { persist: Some(record) } => {
                 let vote = VoteReply::Yes(beacon.start);
@@ -306,16 +306,16 @@ impl World {
 
     /// Sets the timers of a server as it wants them.
     pub(super) fn arm(&mut self, node: NodeId) {
-        if self.nodes[node].site.is_none() {
+        if self.nodes[node].state.is_none() {
             return;
         }
-        let (power, replica) =
-            self.with_power(node, |site, held| (site.power_deadline(held), site.replica_deadline(held)));
+        let (election, replica) = self
+            .with_server(node, |state, held| (state.election_deadline(held), state.replica_deadline(held)));
         let machine = &mut self.nodes[node];
-        let at = machine.clocks.real(power.as_micros()).max(self.now);
-        if at < machine.power_timer {
-            machine.power_timer = at;
-            self.later(node, at - self.now, Local::PowerTimer);
+        let at = machine.clocks.real(election.as_micros()).max(self.now);
+        if at < machine.election_timer {
+            machine.election_timer = at;
+            self.later(node, at - self.now, Local::ElectionTimer);
         }
         let machine = &mut self.nodes[node];
         if let Some(replica) = replica {

@@ -69,7 +69,7 @@ impl World {
     /// Sets how fast a clock runs; its timers come at other times then.
     fn set_rate(&mut self, node: NodeId, rate: i64) {
         self.nodes[node].clocks.set_rate(self.now, rate);
-        self.nodes[node].power_timer = u64::MAX;
+        self.nodes[node].election_timer = u64::MAX;
         self.nodes[node].replica_timer = u64::MAX;
         self.arm(node);
     }
@@ -84,7 +84,7 @@ impl World {
             self.nodes[node].slow_disk = 1;
             self.fill_disk(node, false);
             // A server whose commit broke half way says so and is restarted, as an operator would.
-            let broken = self.nodes[node].site.as_ref().is_some_and(|site| site.database().is_broken());
+            let broken = self.nodes[node].state.as_ref().is_some_and(|state| state.database().is_broken());
             if broken {
                 self.crash(node);
             }

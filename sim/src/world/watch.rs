@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ubik_proto::power::Standing;
+use ubik_proto::election::Standing;
 use ubik_proto::version::Version;
 
 use super::World;
@@ -11,7 +11,7 @@ use crate::event::NodeId;
 use crate::scenario::Course;
 
 impl World {
-    pub(super) fn check_power(&mut self) {
+    pub(super) fn check_election(&mut self) {
         if self.scenario.course == Course::WildClocks {
             return;
         }
@@ -26,9 +26,9 @@ impl World {
         if let Some(peer) = &machine.openafs {
             return peer.is_sync_site(machine.clocks.wall(self.now));
         }
-        self.nodes[node].site.is_some()
-            && self.with_power(node, |site, held| {
-                site.with_power(held, |now, power| power.holds_mandate(now.moment))
+        self.nodes[node].state.is_some()
+            && self.with_server(node, |state, held| {
+                state.with_election(held, |now, election| election.holds_mandate(now.moment))
             })
     }
 
@@ -44,13 +44,15 @@ impl World {
     pub(super) fn tell_state(&mut self) {
         for node in 0..self.nodes.len() {
             let tail = self.nodes[node].tail;
-            if self.nodes[node].site.is_none() {
+            if self.nodes[node].state.is_none() {
                 let state = if self.nodes[node].is_up() { "runs OpenAFS" } else { "is off" };
                 self.tell(|| format!("  server {node} {state}; it holds version {tail}"));
                 continue;
             }
-            let (standing, promise) = self.with_power(node, |site, held| {
-                site.with_power(held, |_, power| (power.standing(), power.voter().promise_record()))
+            let (standing, promise) = self.with_server(node, |state, held| {
+                state.with_election(held, |_, election| {
+                    (election.standing(), election.voter().promise_record())
+                })
             });
             let visible =
                 self.nodes[node].visible.map_or("nothing".to_owned(), |version| format!("version {version}"));
@@ -70,7 +72,7 @@ impl World {
     /// Looks at what a server's copy is after work on it.
     pub(super) fn check_copy(&mut self, node: NodeId) {
         self.check_tail(node);
-        let visible = self.nodes[node].site.as_ref().and_then(|site| site.database().visible_version());
+        let visible = self.nodes[node].state.as_ref().and_then(|state| state.database().visible_version());
         if visible != self.nodes[node].visible {
             self.nodes[node].visible = visible;
             if let (Some(version), false) = (visible, self.scenario.course == Course::Mixed) {
@@ -81,10 +83,10 @@ impl World {
     }
 
     pub(super) fn check_tail(&mut self, node: NodeId) {
-        let Some(site) = &self.nodes[node].site else {
+        let Some(state) = &self.nodes[node].state else {
             return;
         };
-        let tail = site.database().version();
+        let tail = state.database().version();
         let before = std::mem::replace(&mut self.nodes[node].tail, tail);
         // A sync site of OpenAFS's may send anything.
         if self.scenario.course != Course::Mixed {
@@ -94,8 +96,11 @@ impl World {
         if tail == before {
             return;
         }
-        let bytes =
-            self.nodes[node].site.as_ref().map(|site| read_all(&site.database().tail())).unwrap_or_default();
+        let bytes = self.nodes[node]
+            .state
+            .as_ref()
+            .map(|state| read_all(&state.database().tail()))
+            .unwrap_or_default();
         self.check_new_tail(node, before, tail, &bytes);
     }
 

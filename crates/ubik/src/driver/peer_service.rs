@@ -2,19 +2,19 @@
 
 use std::sync::{Arc, Weak};
 
-use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::ServerId;
 use ubik_proto::code::AbortCode;
+use ubik_proto::election::beacon::VoteReply;
+use ubik_proto::election::vote::Vote;
 use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
 use ubik_proto::version::Version;
-use ubik_proto::vote::Vote;
 
 use super::Shared;
 use crate::addresses::Addresses;
 use crate::effect::Answer;
 use crate::locks::{Held, Nothing};
 use crate::phys::Replacement;
-use crate::site::Site;
+use crate::server_state::ServerState;
 use crate::snapshot::Snapshot;
 
 /// Takes the calls of peers, from any thread, as long as the server runs.
@@ -31,42 +31,42 @@ impl PeerService {
     pub fn serve_beacon(&self, from: ServerId, series: u64, beacon: &Beacon) -> Option<VoteReply> {
         let shared = self.server()?;
         let mut held = Held::thread_entry();
-        let (vote, commands) = shared.site.on_beacon(&mut held, from, series, beacon);
+        let (vote, commands) = shared.state.on_beacon(&mut held, from, series, beacon);
         shared.perform(&mut held, commands);
         match vote {
-            Vote::No(_) => Some(VoteReply::No(shared.site.agreeable(&mut held, from))),
+            Vote::No(_) => Some(VoteReply::No(shared.state.agreeable(&mut held, from))),
             Vote::Yes { persist: None } => Some(VoteReply::Yes(beacon.start)),
             Vote::Yes { persist: Some(record) } if shared.save_promise(&mut held, record) => {
                 Some(VoteReply::Yes(beacon.start))
             }
             // A vote that could not be saved is not given.
-            Vote::Yes { persist: Some(_) } => Some(VoteReply::No(shared.site.agreeable(&mut held, from))),
+            Vote::Yes { persist: Some(_) } => Some(VoteReply::No(shared.state.agreeable(&mut held, from))),
         }
     }
 
     /// Debug calls tell these addresses from now on.
     pub fn know_addresses(&self, addresses: &Arc<Addresses>) {
         if let Some(shared) = self.server() {
-            shared.site.know_addresses(addresses.clone());
+            shared.state.know_addresses(addresses.clone());
         }
     }
 
     /// A debug call; the answer's bytes, `None` if it asks about a server that there is not.
     pub fn serve_debug(&self, call: VoteCall) -> Option<Vec<u8>> {
-        self.server()?.site.debug(&mut Held::thread_entry(), call)
+        self.server()?.state.debug(&mut Held::thread_entry(), call)
     }
 
     /// The address of the sync site as this server knows it; 0 if it knows none (U18).
     pub fn sync_site_address(&self) -> u32 {
         let Some(shared) = self.server() else { return 0 };
-        shared.site.with_power(&mut Held::thread_entry(), |now, power| {
-            power.sync_site(now.moment).map_or(0, |id| power.cell().server(id).address)
+        shared.state.with_election(&mut Held::thread_entry(), |now, election| {
+            election.sync_site(now.moment).map_or(0, |id| election.cell().server(id).address)
         })
     }
 
     /// The newest version that is known here to be committed, for a copy.
     pub fn committed(&self) -> Option<Snapshot> {
-        self.server()?.site.database().visible()
+        self.server()?.state.database().visible()
     }
 
     /// Any call of the DISK service but `SendFile`.
@@ -77,9 +77,9 @@ impl PeerService {
         let shared = self.server().ok_or(AbortCode::NO_QUORUM)?;
         let mut held = Held::thread_entry();
         let restarted = matches!(call, DiskCall::UpdateInterfaceAddr(_));
-        let answered = shared.answer_when(&mut held, |site, held, id| site.on_call(held, from, id, call));
+        let answered = shared.answer_when(&mut held, |state, held, id| state.on_call(held, from, id, call));
         if restarted {
-            let effects = shared.site.on_peer_restarted(&mut held, from);
+            let effects = shared.state.on_peer_restarted(&mut held, from);
             shared.carry_out(&mut held, effects);
         }
         answered
@@ -92,7 +92,7 @@ impl PeerService {
     pub fn begin_receive(&self, from: ServerId, version: Version) -> Result<Box<dyn Replacement>, AbortCode> {
         let shared = self.server().ok_or(AbortCode::NO_QUORUM)?;
         let mut held = Held::thread_entry();
-        let (received, effects) = shared.site.receive(&mut held, from, version);
+        let (received, effects) = shared.state.receive(&mut held, from, version);
         shared.carry_out(&mut held, effects);
         received
     }
@@ -108,8 +108,8 @@ impl PeerService {
         received: Box<dyn Replacement>,
     ) -> Result<Answer, AbortCode> {
         let shared = self.server().ok_or(AbortCode::NO_QUORUM)?;
-        let take = |site: &Site, held: &mut Held<'_, Nothing>, id| {
-            site.on_database(held, from, id, version, received)
+        let take = |state: &ServerState, held: &mut Held<'_, Nothing>, id| {
+            state.on_database(held, from, id, version, received)
         };
         shared.answer_when(&mut Held::thread_entry(), take)
     }

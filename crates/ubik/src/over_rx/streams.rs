@@ -56,7 +56,7 @@ pub(super) fn write_database(
     let mut position = 0;
     while position < database.length() {
         let count = CHUNK.min((database.length() - position) as usize);
-        database.copy(position, &mut buffer[..count]).map_err(CallError::Local)?;
+        database.copy(position, &mut buffer[..count]).map_err(|error| CallError::Local(error.to_string()))?;
         call.write(&buffer[..count]).map_err(failed)?;
         position += count as u64;
     }
@@ -74,7 +74,7 @@ pub(super) fn read_database(
     while left > 0 {
         let count = CHUNK.min(left);
         read_exactly(call, &mut buffer[..count]).map_err(failed)?;
-        into.append(&buffer[..count]).map_err(CallError::Local)?;
+        into.append(&buffer[..count]).map_err(|error| CallError::Local(error.to_string()))?;
         left -= count;
     }
     Ok(())

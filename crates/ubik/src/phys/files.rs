@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ubik_proto::promise::KeptPromise;
+use ubik_proto::election::promise::KeptPromise;
 use ubik_proto::version::Version;
 
 use super::{

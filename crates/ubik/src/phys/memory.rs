@@ -8,8 +8,8 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use ubik_proto::election::promise::KeptPromise;
 use ubik_proto::plant::{Fault, planted};
-use ubik_proto::promise::KeptPromise;
 use ubik_proto::version::Version;
 
 use super::{HEADER_LEN, PhysicalStore, ReplaceError, Replacement, StoreFile, decode_label, encode_label};

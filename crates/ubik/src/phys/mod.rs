@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use thiserror::Error;
-use ubik_proto::promise::KeptPromise;
+use ubik_proto::election::promise::KeptPromise;
 use ubik_proto::version::Version;
 
 /// Bytes in the header of the database file and of the log.

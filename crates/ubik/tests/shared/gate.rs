@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use ubik::phys::memory::MemoryStore;
 use ubik::phys::{PhysicalStore, Replacement, StoreFile};
-use ubik_proto::promise::KeptPromise;
+use ubik_proto::election::promise::KeptPromise;
 use ubik_proto::version::Version;
 
 /// Who waits at a gate, and whether it is closed.

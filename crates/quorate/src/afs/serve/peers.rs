@@ -12,8 +12,8 @@ use rx::security::NullSecurity;
 use rx::{CallFailure, Port, ServiceId, Timeouts};
 use ubik::watch::Log;
 use ubik_proto::cell::{Cell, Dialect, ServerId};
-use ubik_proto::debug::{ServerDebug, SiteDebug};
 use ubik_proto::messages::VoteCall;
+use ubik_proto::stock::debug::{ServerDebug, SiteDebug};
 
 /// How long a peer may take to answer.
 const PATIENCE: Duration = Duration::from_secs(8);

@@ -15,7 +15,7 @@ use ubik::effect::CallError;
 use ubik::over_rx::{self, Membership, RxTransport, Services};
 use ubik::phys::files::FileStore;
 use ubik::registers::Table;
-use ubik::site::Config;
+use ubik::server_state::Config;
 use ubik::watch::Log;
 use ubik_proto::cell::{Dialect, ServerId, ServerKind};
 use ubik_proto::code::AbortCode;
@@ -165,7 +165,7 @@ fn describe(setting: &Setting, database: &Database, server: &Server, address: So
         "serves on {address}, one of {} servers of cell {}{kind}; the database is version {}; votes after {:?}{stands}",
         cell.len(),
         setting.cell_name,
-        server.site().database().version(),
+        server.state().database().version(),
         setting.profile.promise,
     )
 }

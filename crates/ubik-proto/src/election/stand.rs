@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use super::{Power, Standing};
+use super::{Election, Standing};
 use crate::cell::ServerId;
 use crate::time::Moment;
 
-impl Power {
+impl Election {
     /// The server whose place this one takes, if it is certain that no other sync site has let it read since.
     ///
     /// //= docs/ubik-protocol.md#obligation

@@ -1,17 +1,17 @@
-//! Elections, step by step: what comes out of `Power` for what goes in.
+//! Elections, step by step: what comes out of `Election` for what goes in.
 
 use std::time::Duration;
 
-use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind, ServerSet};
-use ubik_proto::epochs::{EpochRange, LAST, LAST_USABLE};
+use ubik_proto::election::beacon::VoteReply;
+use ubik_proto::election::epochs::{EpochRange, LAST, LAST_USABLE};
+use ubik_proto::election::promise::PromiseRecord;
+use ubik_proto::election::vote::{Refusal, Vote};
+use ubik_proto::election::{Claim, Command, Election, Event, Standing};
 use ubik_proto::messages::Beacon;
-use ubik_proto::power::{Claim, Command, Event, Power, Standing};
 use ubik_proto::profile::Profile;
-use ubik_proto::promise::PromiseRecord;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::{TransactionId, Version};
-use ubik_proto::vote::{Refusal, Vote};
 
 const WALL: i64 = 1_700_000_000;
 
@@ -23,10 +23,10 @@ fn at(seconds: u64) -> Now {
     Now { moment: Moment::from_micros((1000 + seconds) * 1_000_000), wall: WALL + seconds as i64 }
 }
 
-fn server(me: u32, voters: u32) -> Power {
+fn server(me: u32, voters: u32) -> Election {
     let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate };
     let cell = Cell::new((0..voters).map(server).collect(), me).unwrap();
-    Power::new(cell, Profile::openafs(), PromiseRecord::default(), Version::FRESH, at(0).moment)
+    Election::new(cell, Profile::openafs(), PromiseRecord::default(), Version::FRESH, at(0).moment)
 }
 
 fn numbers(commands: &[Command]) -> Vec<(ServerId, u64, Beacon)> {
@@ -38,15 +38,15 @@ fn numbers(commands: &[Command]) -> Vec<(ServerId, u64, Beacon)> {
 }
 
 /// A server that has just been elected at `at(90)` with the vote of server 1.
-fn elected() -> (Power, u32, Vec<Command>) {
-    let mut power = server(0, 3);
-    let asked = numbers(&power.poll(at(90)));
+fn elected() -> (Election, u32, Vec<Command>) {
+    let mut election = server(0, 3);
+    let asked = numbers(&election.poll(at(90)));
     let epoch = asked[0].2.start as u32;
-    let commands = power.on_vote(at(91), id(1), asked[0].1, VoteReply::Yes(asked[0].2.start));
+    let commands = election.on_vote(at(91), id(1), asked[0].1, VoteReply::Yes(asked[0].2.start));
     let record = PromiseRecord { max_epoch: epoch, to: Some(id(0)) };
     assert!(commands.contains(&Command::PersistOwnVote(record)));
-    let commands = power.on_own_vote_persisted(at(91), record);
-    (power, epoch, commands)
+    let commands = election.on_own_vote_persisted(at(91), record);
+    (election, epoch, commands)
 }
 
 /// U54: a server that only votes gives its vote, and never asks for one, however long nobody else does.
@@ -54,38 +54,38 @@ fn elected() -> (Power, u32, Vec<Command>) {
 fn a_server_that_only_votes_never_stands() {
     let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::OpenAfs };
     let cell = Cell::new((0..3).map(server).collect(), 0).unwrap().only_voting();
-    let mut power =
-        Power::new(cell, Profile::openafs(), PromiseRecord::default(), Version::FRESH, at(0).moment);
+    let mut election =
+        Election::new(cell, Profile::openafs(), PromiseRecord::default(), Version::FRESH, at(0).moment);
     for second in 0..2000 {
-        assert_eq!(power.poll(at(second)), []);
-        assert!(power.next_deadline() > at(second).moment, "it does not look again at once");
+        assert_eq!(election.poll(at(second)), []);
+        assert!(election.next_deadline() > at(second).moment, "it does not look again at once");
     }
     let transaction = TransactionId::default();
     let start = WALL as i32 + 2000;
     let beacon = Beacon { claims_sync_site: false, start, version: Version::NONE, transaction };
-    assert!(matches!(power.on_beacon(at(2000), id(1), 1, &beacon).0, Vote::Yes { .. }));
+    assert!(matches!(election.on_beacon(at(2000), id(1), 1, &beacon).0, Vote::Yes { .. }));
     for second in 2000..4000 {
-        assert_eq!(power.poll(at(second)), []);
+        assert_eq!(election.poll(at(second)), []);
     }
 }
 
 /// U14, U22: a server that has just started asks nobody before its own promise is over, whatever the wall clock says.
 #[test]
 fn nobody_stands_before_the_promise_of_an_earlier_life_is_over() {
-    let mut power = server(0, 3);
-    assert_eq!(power.poll(at(74)), []);
+    let mut election = server(0, 3);
+    assert_eq!(election.poll(at(74)), []);
     let jumped = Now { wall: WALL + 90_000, ..at(75) };
-    assert_eq!(power.poll(jumped), []);
-    assert!(power.next_deadline() > at(75).moment);
-    assert_eq!(numbers(&power.poll(at(90))).len(), 2);
+    assert_eq!(election.poll(jumped), []);
+    assert!(election.next_deadline() > at(75).moment);
+    assert_eq!(numbers(&election.poll(at(90))).len(), 2);
 }
 
 /// U11: a proposal is not below the wall clock, and of this server's own residue, so that nobody else proposes it.
 #[test]
 fn a_proposal_belongs_to_one_server() {
     for me in 0..3 {
-        let mut power = server(me, 3);
-        let asked = numbers(&power.poll(at(95)));
+        let mut election = server(me, 3);
+        let asked = numbers(&election.poll(at(95)));
         let epoch = asked[0].2.start as u32;
         assert!(epoch % 3 == me && i64::from(epoch) >= WALL + 95 && i64::from(epoch) < WALL + 98);
     }
@@ -94,26 +94,29 @@ fn a_proposal_belongs_to_one_server() {
 /// U19, U14: the own vote comes last, only if it decides, and counts only when it is on disk.
 #[test]
 fn the_own_vote_is_cast_last_and_on_disk_first() {
-    let mut power = server(0, 5);
-    let asked = numbers(&power.poll(at(90)));
+    let mut election = server(0, 5);
+    let asked = numbers(&election.poll(at(90)));
     let yes = VoteReply::Yes(asked[0].2.start);
     let persists =
         |commands: &[Command]| commands.iter().any(|command| matches!(command, Command::PersistOwnVote(_)));
-    assert!(!persists(&power.on_vote(at(91), id(1), asked[0].1, yes)), "one other of five does not decide");
+    assert!(
+        !persists(&election.on_vote(at(91), id(1), asked[0].1, yes)),
+        "one other of five does not decide"
+    );
     let epoch = asked[0].2.start as u32;
-    assert_eq!(power.voter().promised_to(), None, "nothing is promised yet");
-    assert!(persists(&power.on_vote(at(91), id(2), asked[1].1, yes)));
-    assert_eq!(power.standing(), Standing::Candidate { epoch });
+    assert_eq!(election.voter().promised_to(), None, "nothing is promised yet");
+    assert!(persists(&election.on_vote(at(91), id(2), asked[1].1, yes)));
+    assert_eq!(election.standing(), Standing::Candidate { epoch });
     let record = PromiseRecord { max_epoch: epoch, to: Some(id(0)) };
-    let commands = power.on_own_vote_persisted(at(92), record);
+    let commands = election.on_own_vote_persisted(at(92), record);
     assert_eq!(commands[0], Command::Notify(Event::Elected { epoch }));
-    assert!(power.holds_mandate(at(92).moment));
+    assert!(election.holds_mandate(at(92).moment));
 }
 
 /// U19: a new sync site says so to everybody at once, and lets nobody read before it has something to vouch for.
 #[test]
 fn a_new_sync_site_advertises_and_grants_nothing_yet() {
-    let (mut power, epoch, commands) = elected();
+    let (mut election, epoch, commands) = elected();
     for (_, _, beacon) in numbers(&commands) {
         assert!(
             beacon.claims_sync_site && beacon.version == Version::NONE && beacon.transaction.epoch == epoch
@@ -122,9 +125,9 @@ fn a_new_sync_site_advertises_and_grants_nothing_yet() {
     let version = Version::new(epoch, 2);
     let in_step: ServerSet = [id(1)].into_iter().collect();
     let answered = numbers(&commands).into_iter().find(|(to, ..)| *to == id(1)).unwrap();
-    power.on_vote(at(92), id(1), answered.1, VoteReply::Yes(answered.2.start));
+    election.on_vote(at(92), id(1), answered.1, VoteReply::Yes(answered.2.start));
     let told =
-        numbers(&power.set_claim(
+        numbers(&election.set_claim(
             at(92),
             Claim { version, in_step, transaction: 2, deciding: false, relabelling: None },
         ));
@@ -135,26 +138,26 @@ fn a_new_sync_site_advertises_and_grants_nothing_yet() {
 /// U22: the mandate counts from when the beacon was sent, not from when the answer came.
 #[test]
 fn a_mandate_counts_from_the_asking() {
-    let (power, ..) = elected();
-    assert_eq!(power.mandate_end(), Some(at(90).moment + Duration::from_secs(58)));
-    assert!(power.holds_mandate(at(147).moment) && !power.holds_mandate(at(148).moment));
+    let (election, ..) = elected();
+    assert_eq!(election.mandate_end(), Some(at(90).moment + Duration::from_secs(58)));
+    assert!(election.holds_mandate(at(147).moment) && !election.holds_mandate(at(148).moment));
 }
 
 /// U21: without votes it steps down, beacons stop, and its own promise lasts from its last beacon.
 #[test]
 fn a_sync_site_without_votes_stops_and_stays_bound() {
-    let (mut power, epoch, _) = elected();
-    let (vote, _) = power.on_beacon(at(100), id(1), 1, &candidate(epoch + 1));
+    let (mut election, epoch, _) = elected();
+    let (vote, _) = election.on_beacon(at(100), id(1), 1, &candidate(epoch + 1));
     assert!(matches!(vote, Vote::No(_)), "it holds a mandate");
-    let commands = power.poll(at(148));
+    let commands = election.poll(at(148));
     assert_eq!(
         commands.iter().find(|command| matches!(command, Command::Notify(_))),
         Some(&Command::Notify(Event::SteppedDown { epoch }))
     );
     assert_eq!(numbers(&commands), []);
-    let (vote, _) = power.on_beacon(at(166), id(1), 1, &candidate(epoch + 1));
+    let (vote, _) = election.on_beacon(at(166), id(1), 1, &candidate(epoch + 1));
     assert!(matches!(vote, Vote::No(_)), "its last beacon was sent 75 s ago");
-    let (vote, commands) = power.on_beacon(at(167), id(1), 1, &candidate(epoch + 1));
+    let (vote, commands) = election.on_beacon(at(167), id(1), 1, &candidate(epoch + 1));
     assert!(matches!(vote, Vote::Yes { persist: Some(_) }), "free again");
     assert!(commands.contains(&Command::Notify(Event::Follows { host: id(1), epoch: epoch + 1 })));
 }
@@ -162,10 +165,10 @@ fn a_sync_site_without_votes_stops_and_stays_bound() {
 /// U34: a new sync site owes every server that did not vote for it the lease of whoever came before.
 #[test]
 fn a_server_that_did_not_vote_may_still_be_reading() {
-    let (power, ..) = elected();
+    let (election, ..) = elected();
     let wait = Profile::openafs().lease_wait;
-    assert_eq!(power.beaconer().obligation(id(1)), None);
-    assert_eq!(power.beaconer().obligation(id(2)), Some(at(91).moment + wait));
+    assert_eq!(election.beaconer().obligation(id(1)), None);
+    assert_eq!(election.beaconer().obligation(id(2)), Some(at(91).moment + wait));
 }
 
 /// U34, P12: the sync site that this server followed until its promise was over has been told nothing by anybody since, so
@@ -173,7 +176,7 @@ fn a_server_that_did_not_vote_may_still_be_reading() {
 #[test]
 fn nobody_waits_for_the_predecessor() {
     let owed = |voters, last_beacon: u64, proven: bool| {
-        let mut power = server(1, voters);
+        let mut election = server(1, voters);
         let beacon = |epoch| Beacon {
             claims_sync_site: true,
             start: 1,
@@ -182,18 +185,18 @@ fn nobody_waits_for_the_predecessor() {
         };
         for (nth, second) in [last_beacon - 15, last_beacon].into_iter().enumerate() {
             let series = if proven { 1 } else { nth as u64 };
-            let (vote, _) = power.on_beacon(at(second), id(0), series, &beacon(9));
+            let (vote, _) = election.on_beacon(at(second), id(0), series, &beacon(9));
             assert!(matches!(vote, Vote::Yes { .. }));
         }
         let now = at(260);
-        let asked = numbers(&power.poll(now));
+        let asked = numbers(&election.poll(now));
         let epoch = asked[0].2.start as u32;
         for (to, number, beacon) in asked.into_iter().filter(|&(to, ..)| to >= id(2)) {
-            power.on_vote(now, to, number, VoteReply::Yes(beacon.start));
+            election.on_vote(now, to, number, VoteReply::Yes(beacon.start));
         }
-        power.on_own_vote_persisted(now, PromiseRecord { max_epoch: epoch, to: Some(id(1)) });
-        assert_eq!(power.standing(), Standing::SyncSite { epoch });
-        power.beaconer().obligation(id(0)).is_some()
+        election.on_own_vote_persisted(now, PromiseRecord { max_epoch: epoch, to: Some(id(1)) });
+        assert_eq!(election.standing(), Standing::SyncSite { epoch });
+        election.beaconer().obligation(id(0)).is_some()
     };
     assert!(!owed(3, 180, true));
     assert!(owed(3, 180, false), "it may have been unseated when it sent its last beacon");
@@ -234,11 +237,16 @@ fn a_peer_that_names_the_last_epoch_is_not_believed() {
     }
     let (vote, _) = voter.on_beacon(at(101), id(1), 1, &candidate(WALL as u32));
     assert!(matches!(vote, Vote::Yes { .. }), "who asked before was not preferred");
-    let mut power = server(0, 3);
-    for (to, number, _) in numbers(&power.poll(at(90))) {
-        power.on_vote(at(91), to, number, VoteReply::No(Some(EpochRange { above: LAST - 5, up_to: LAST })));
+    let mut election = server(0, 3);
+    for (to, number, _) in numbers(&election.poll(at(90))) {
+        election.on_vote(
+            at(91),
+            to,
+            number,
+            VoteReply::No(Some(EpochRange { above: LAST - 5, up_to: LAST })),
+        );
     }
-    for (_, _, beacon) in numbers(&power.poll(at(95))) {
+    for (_, _, beacon) in numbers(&election.poll(at(95))) {
         assert!((beacon.start as u32) < LAST_USABLE, "{}", beacon.start);
     }
 }
@@ -246,13 +254,13 @@ fn a_peer_that_names_the_last_epoch_is_not_believed() {
 /// U24: a peer that fails is probed, not asked, until it answers; then it is asked at once, on a new connection.
 #[test]
 fn a_peer_that_fails_is_probed() {
-    let (mut power, _, commands) = elected();
+    let (mut election, _, commands) = elected();
     let (to, number, _) = numbers(&commands)[0];
-    let series = power.beaconer().link(to).series;
-    let commands = power.on_vote(at(103), to, number, VoteReply::Failed);
+    let series = election.beaconer().link(to).series;
+    let commands = election.on_vote(at(103), to, number, VoteReply::Failed);
     assert_eq!(commands, [Command::Notify(Event::Down { peer: to })]);
-    assert!(power.poll(at(133)).contains(&Command::Probe { to }));
-    let again = power.on_probe(at(134), to, true);
+    assert!(election.poll(at(133)).contains(&Command::Probe { to }));
+    let again = election.on_probe(at(134), to, true);
     assert!(
         matches!(again[..], [Command::Beacon { to: asked, series: new, .. }] if asked == to && new > series)
     );
@@ -261,11 +269,11 @@ fn a_peer_that_fails_is_probed() {
 /// U11: a database of a newer epoch in the quorum makes the sync site stand again above it.
 #[test]
 fn a_newer_epoch_is_outbid() {
-    let (mut power, epoch, _) = elected();
-    let commands = power.demand_epoch(at(93), epoch + 5000);
+    let (mut election, epoch, _) = elected();
+    let commands = election.demand_epoch(at(93), epoch + 5000);
     assert_eq!(commands[0], Command::Notify(Event::SteppedDown { epoch }));
     assert!(
-        numbers(&power.poll(at(120)))
+        numbers(&election.poll(at(120)))
             .iter()
             .chain(&numbers(&commands))
             .all(|(_, _, beacon)| beacon.start as u32 > epoch + 5000)

@@ -27,17 +27,15 @@
 //! then lost. Here only step 6 decides what is shown, everywhere (U34), and a commit that stops between 3 and 6 is
 //! reported as undecided (U35).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ubik_proto::cell::{ServerId, ServerSet};
-use ubik_proto::log::{self, Change};
-use ubik_proto::messages::{DiskCall, LOCK_WRITE, MAX_WRITE_BYTES, MAX_WRITES, Write};
-use ubik_proto::version::{TransactionId, Version};
-
-use crate::effect::ClientId;
-use crate::overlay::Written;
-use crate::snapshot::Changed;
+use super::outputs::ClientId;
+use crate::cell::{ServerId, ServerSet};
+use crate::changed::{Changed, Written};
+use crate::log::{self, Change};
+use crate::messages::DiskCall;
+use crate::stock::Dialogue;
+use crate::version::{TransactionId, Version};
 
 /// Transactions that are committed as one: those that were completed while the commit before was under way, each made over
 /// the one before it.
@@ -70,8 +68,8 @@ impl Group {
 /// Where one server is in it.
 #[derive(Debug)]
 pub(crate) enum Taker {
-    /// Steps still to be told, the first of them under way.
-    Preparing(VecDeque<DiskCall>),
+    /// It is being told what changes.
+    Preparing(Dialogue),
     /// It has everything but the commit.
     Prepared,
     /// It was told to commit.
@@ -126,8 +124,8 @@ impl Commit {
         let Group { clients, changes, pages, .. } = group.unwrap_or_default();
         // Each has merged its own.
         let changes = if clients.len() > 1 { log::merge(changes) } else { changes };
-        let calls = preparation(id, &changes, relabel);
-        let takers = servers.iter().map(|server| (server, Taker::Preparing(calls.clone()))).collect();
+        let dialogue = Dialogue::new(id, &changes, relabel);
+        let takers = servers.iter().map(|server| (server, Taker::Preparing(dialogue.clone()))).collect();
         let relabels = relabel.map(|(old, _)| old);
         let (stage, holders) = (Stage::Preparing, ServerSet::EMPTY);
         Commit { id, clients, labels, changes, pages, version, relabels, stage, takers, holders }
@@ -140,17 +138,14 @@ impl Commit {
     /// The next call to a server that has answered the one before; `None` if it has everything.
     pub(crate) fn next_call(&mut self, server: ServerId) -> Option<DiskCall> {
         let taker = self.taker(server)?;
-        let Taker::Preparing(calls) = taker else {
+        let Taker::Preparing(dialogue) = taker else {
             return None;
         };
-        calls.pop_front();
-        match calls.front() {
-            Some(call) => Some(call.clone()),
-            None => {
-                *taker = Taker::Prepared;
-                None
-            }
+        let next = dialogue.next();
+        if next.is_none() {
+            *taker = Taker::Prepared;
         }
+        next
     }
 
     /// While the label is being spread: the version before it, and which of `foreign` take part.
@@ -162,9 +157,7 @@ impl Commit {
     /// Whether a server has not even begun the transaction.
     pub(crate) fn is_at_begin(&self, server: ServerId) -> bool {
         let mut at = self.takers.iter().filter(|(id, _)| *id == server);
-        at.any(|(_, taker)| {
-            matches!(taker, Taker::Preparing(calls) if matches!(calls.front(), Some(DiskCall::Begin(_))))
-        })
+        at.any(|(_, taker)| matches!(taker, Taker::Preparing(dialogue) if dialogue.is_at_begin()))
     }
 
     /// Whether every server has everything or has failed.
@@ -183,92 +176,19 @@ impl Commit {
     }
 }
 
-/// What a server is told before the commit.
-fn preparation(
-    transaction: TransactionId,
-    changes: &[Change],
-    relabel: Option<(Version, Version)>,
-) -> VecDeque<DiskCall> {
-    let lock = DiskCall::Lock { transaction, file: 0, position: 1, length: 1, kind: LOCK_WRITE };
-    let mut calls = VecDeque::from([DiskCall::Begin(transaction), lock]);
-    let mut writes = Vec::new();
-    let mut bytes_held = 0;
-    for change in changes {
-        match change {
-            Change::Truncate { length } => {
-                send_writes(&mut calls, transaction, &mut writes);
-                bytes_held = 0;
-                calls.push_back(DiskCall::Truncate { transaction, file: 0, length: *length });
-            }
-            Change::Write { position, bytes } => {
-                for (nth, part) in bytes.chunks(MAX_WRITE_BYTES).enumerate() {
-                    if writes.len() == MAX_WRITES || bytes_held + part.len() > MAX_WRITE_BYTES {
-                        send_writes(&mut calls, transaction, &mut writes);
-                        bytes_held = 0;
-                    }
-                    bytes_held += part.len();
-                    let position = position + (nth * MAX_WRITE_BYTES) as u32;
-                    writes.push(Write { file: 0, position, bytes: part.to_vec() });
-                }
-            }
-        }
-    }
-    send_writes(&mut calls, transaction, &mut writes);
-    if let Some((old, new)) = relabel {
-        calls.push_back(DiskCall::SetVersion { transaction, old, new });
-    }
-    calls
-}
-
-fn send_writes(calls: &mut VecDeque<DiskCall>, transaction: TransactionId, writes: &mut Vec<Write>) {
-    if !writes.is_empty() {
-        calls.push_back(DiskCall::WriteV { transaction, writes: std::mem::take(writes) });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ID: TransactionId = TransactionId { epoch: 5, counter: 1 };
-
-    fn write(position: u32, length: usize) -> Change {
-        Change::Write { position, bytes: vec![1; length] }
-    }
-
-    /// U29: changes keep their order, and no call is larger than the wire allows.
-    #[test]
-    fn changes_become_calls_in_order_and_within_the_limits() {
-        let changes: Vec<Change> = (0..70)
-            .map(|nth| write(nth, 1))
-            .chain([Change::Truncate { length: 9 }, write(0, 40_000), write(0, 150_000)])
-            .collect();
-        let calls = preparation(ID, &changes, Some((Version::new(4, 9), Version::new(5, 1))));
-        let mut rebuilt = Vec::new();
-        for call in &calls {
-            assert_eq!(DiskCall::decode(&call.encode()).as_ref(), Ok(call), "within the limits of the wire");
-            match call {
-                DiskCall::WriteV { writes, .. } => {
-                    rebuilt.extend(writes.iter().map(|write| (write.position, write.bytes.len())));
-                }
-                DiskCall::Truncate { .. } => rebuilt.push((9, usize::MAX)),
-                _ => {}
-            }
-        }
-        let mut expected: Vec<(u32, usize)> = (0..70).map(|nth| (nth, 1)).collect();
-        expected.extend([(9, usize::MAX), (0, 40_000), (0, 65_536), (65_536, 65_536), (131_072, 18_928)]);
-        assert_eq!(rebuilt, expected);
-        assert!(matches!(calls.back(), Some(DiskCall::SetVersion { .. })));
-    }
-
     #[test]
     fn a_server_is_told_one_call_after_the_other() {
-        let server = ServerId::new(1);
+        let (server, id) = (ServerId::new(1), TransactionId { epoch: 5, counter: 1 });
         let mut group = Group::default();
-        let written = Written { changes: vec![write(0, 1)], pages: Changed::default(), bytes: 1 };
+        let changes = vec![Change::Write { position: 0, bytes: vec![1] }];
+        let written = Written { changes, pages: Changed::default(), bytes: 1 };
         group.add(ClientId(1), written);
         let servers = [server].into_iter().collect();
-        let mut commit = Commit::new(ID, Some(group), Version::new(5, 3), None, servers);
+        let mut commit = Commit::new(id, Some(group), Version::new(5, 3), None, servers);
         assert!(matches!(commit.next_call(server), Some(DiskCall::Lock { .. })), "Begin is under way");
         assert!(matches!(commit.next_call(server), Some(DiskCall::WriteV { .. })));
         assert!(!commit.is_prepared());

@@ -1,27 +1,37 @@
 //! Who is sync site: the voter and the beaconer of one server, put together.
 //!
-//! [`Power`] does no I/O and is never held while something is waited for, so a beacon never waits for the database
-//! (U15, U20). Call order: [`Power::poll`] whenever [`Power::next_deadline`] has come, the `on_` functions when
+//! * `stand`: whose turn it is to stand; `propose`: in which epoch; [`epochs`]: which there are;
+//! * `ask`: the beacons, probes and own vote with which it asks; [`beacon`]: what is known of each peer by them;
+//! * [`vote`]: how a voter answers; [`promise`]: what binds it, and is on its disk; `lease`: what it may read then;
+//! * `mandate`: how long the answers make their asker sync site; `outputs`: what all this asks of the world.
+//!
+//! [`Election`] does no I/O and is never held while something is waited for, so a beacon never waits for the database
+//! (U15, U20). Call order: [`Election::poll`] whenever [`Election::next_deadline`] has come, the `on_` functions when
 //! something arrives; carry out the returned [`Command`]s in their order.
 
-mod epochs;
-mod foreign;
+mod ask;
+pub mod beacon;
+pub mod epochs;
+mod lease;
+mod mandate;
 mod outputs;
-mod turn;
+pub mod promise;
+mod propose;
+mod stand;
+pub mod vote;
 
 pub use outputs::{Claim, Command, Event};
 
-use crate::beacon::{Beaconer, VoteReply};
-use crate::cell::{Cell, Dialect, ServerId};
-use crate::epochs::EpochRange;
+use crate::cell::{Cell, ServerId};
+use crate::election::beacon::{Beaconer, VoteReply};
+use crate::election::epochs::EpochRange;
+use crate::election::promise::PromiseRecord;
+use crate::election::vote::{Vote, Voter};
 use crate::messages::Beacon;
-use crate::plant::{Fault, planted};
 use crate::profile::Profile;
-use crate::promise::PromiseRecord;
 use crate::quorum::Quorum;
 use crate::time::{Moment, Now};
-use crate::version::{TransactionId, Version};
-use crate::vote::{Vote, Voter};
+use crate::version::Version;
 
 /// What this server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +43,7 @@ pub enum Standing {
         /// The epoch it proposes.
         epoch: u32,
     },
-    /// Elected; whether it may still act is [`Power::holds_mandate`].
+    /// Elected; whether it may still act is [`Election::holds_mandate`].
     SyncSite {
         /// Its epoch.
         epoch: u32,
@@ -42,13 +52,13 @@ pub enum Standing {
 
 /// Votes and beacons of one server for one database.
 #[derive(Debug)]
-pub struct Power {
-    cell: Cell,
-    profile: Profile,
+pub struct Election {
+    pub(crate) cell: Cell,
+    pub(crate) profile: Profile,
     quorum: Quorum,
     voter: Voter,
-    beaconer: Beaconer,
-    standing: Standing,
+    pub(crate) beaconer: Beaconer,
+    pub(crate) standing: Standing,
     claim: Claim,
     next_round: Moment,
     /// The own vote that is being written.
@@ -63,12 +73,12 @@ pub struct Power {
     predecessor: Option<(ServerId, Moment)>,
 }
 
-impl Power {
+impl Election {
     /// A server that starts at `now` with the promise it found on disk and the label of its database.
     pub fn new(cell: Cell, profile: Profile, record: PromiseRecord, label: Version, now: Moment) -> Self {
         let alone = cell.voters().len() == 1;
         let voter = Voter::new(cell.clone(), profile.clone(), record, label, now);
-        let mut power = Power {
+        let mut election = Election {
             quorum: Quorum::of(&cell),
             beaconer: Beaconer::new(&cell, profile.clone(), now),
             voter,
@@ -84,11 +94,11 @@ impl Power {
             profile,
         };
         // The only voter has nobody who could have promised anything to another.
-        power.next_round = if alone { now } else { power.may_stand_at() };
-        power
+        election.next_round = if alone { now } else { election.may_stand_at() };
+        election
     }
 
-    /// When to call [`Power::poll`] next.
+    /// When to call [`Election::poll`] next.
     pub fn next_deadline(&self) -> Moment {
         let probes = self.cell.peers().map(|id| self.beaconer.link(id)).filter(|link| !link.up);
         let foreign = self.cell.peers().filter_map(|id| self.foreign_due(id));
@@ -169,7 +179,7 @@ impl Power {
         commands
     }
 
-    /// A beacon of a peer. The answer may be sent when a record in it is synced and [`Power::on_promise_saved`] was told.
+    /// A beacon of a peer. The answer may be sent when a record in it is synced and [`Election::on_promise_saved`] was told.
     pub fn on_beacon(
         &mut self,
         now: Now,
@@ -199,9 +209,9 @@ impl Power {
 
     /// What a refusal tells `from`: between which epochs this server would agree. OpenAFS's servers are told nothing.
     pub fn agreeable(&self, now: Now, from: ServerId) -> Option<EpochRange> {
-        let ours = self.cell.server(from).dialect == Dialect::Quorate;
+        let keeps_epochs = self.cell.server(from).dialect.keeps_epochs();
         let (above, up_to) = (self.voter.max_epoch(), self.voter.highest_agreeable(now));
-        ours.then_some(EpochRange { above, up_to })
+        keeps_epochs.then_some(EpochRange { above, up_to })
     }
 
     fn follow(&mut self, now: Moment, host: ServerId, commands: &mut Vec<Command>) {
@@ -320,144 +330,6 @@ impl Power {
         self.next_round = self.next_round + self.profile.promise * 2;
     }
 
-    /// Sends a beacon to everybody now.
-    fn kick(&mut self, now: Now, commands: &mut Vec<Command>) {
-        for to in self.cell.peers() {
-            self.beaconer.link_mut(to).wanted = true;
-        }
-        self.send_wanted(now, commands);
-    }
-
-    fn send_wanted(&mut self, now: Now, commands: &mut Vec<Command>) {
-        for to in self.cell.peers() {
-            let link = self.beaconer.link(to);
-            if !link.wanted || !link.up || link.flight.is_some() {
-                continue;
-            }
-            let Some((epoch, beacon)) = self.beacon_for(now, to) else {
-                continue;
-            };
-            if self.claim.deciding {
-                self.beaconer.link_mut(to).told_old_version = true;
-            }
-            let number = self.beaconer.sent(now.moment, to, epoch, &beacon);
-            if beacon.claims_sync_site && !planted(Fault::OwnPromiseShort) {
-                self.voter.bind_self(now.moment + self.profile.promise);
-            }
-            let series = self.beaconer.link(to).series;
-            commands.push(Command::Beacon { to, series, number, beacon });
-        }
-    }
-
-    /// What `to` is told now, if this server has anything to say.
-    fn beacon_for(&self, now: Now, to: ServerId) -> Option<(u32, Beacon)> {
-        let transaction = |epoch| TransactionId { epoch, counter: self.claim.transaction };
-        match self.standing {
-            Standing::Follower => None,
-            Standing::Candidate { epoch } => {
-                let start = i32::try_from(epoch).expect("propose stays within i32");
-                let beacon = Beacon {
-                    claims_sync_site: false,
-                    start,
-                    version: Version::NONE,
-                    transaction: transaction(0),
-                };
-                Some((epoch, beacon))
-            }
-            Standing::SyncSite { epoch } => {
-                let start = self.start_for(now, to);
-                let relabelling = self.claim.relabelling.filter(|(_, takers)| takers.contains(to));
-                let in_step = self.claim.in_step.contains(to).then_some(self.claim.version);
-                let granted = relabelling.map(|(before, _)| before).or(in_step);
-                let version =
-                    granted.filter(|version| version.counter > 0).unwrap_or(self.no_version_for(to, epoch));
-                Some((
-                    epoch,
-                    Beacon { claims_sync_site: true, start, version, transaction: transaction(epoch) },
-                ))
-            }
-        }
-    }
-
-    /// Votes for itself, last, and only if that decides (`docs/ubik-protocol.md`, Election).
-    fn try_own_vote(&mut self, now: Now, commands: &mut Vec<Command>) {
-        let Standing::Candidate { epoch } = self.standing else {
-            return;
-        };
-        let proven = self.mandate_end().is_some_and(|end| now.moment < end);
-        if self.own_vote.is_none() && proven && self.voter.free_for_self(now.moment, epoch) {
-            self.own_vote = Some(epoch);
-            self.predecessor = self.voter.last_sync_site();
-            commands.push(Command::PersistOwnVote(self.voter.vote_for_self(now.moment, epoch)));
-        }
-    }
-
-    fn stand(&mut self, now: Now) {
-        self.propose_anew(now);
-        self.stands_since = now.moment;
-        self.beaconer.forget_refusals();
-    }
-
-    fn propose_anew(&mut self, now: Now) {
-        let epoch = self.propose(now);
-        self.standing = Standing::Candidate { epoch };
-        self.proposed_at = now.moment;
-        self.own_vote = None;
-        self.beaconer.forget_votes();
-    }
-
-    /// A candidate that wins no quorum lets its voters go: another may reach what it cannot.
-    fn rest(&mut self, now: Moment) {
-        self.standing = Standing::Follower;
-        self.own_vote = None;
-        self.next_round = now + self.profile.promise + self.stagger();
-    }
-
-    fn check_mandate(&mut self, now: Moment, commands: &mut Vec<Command>) {
-        if let Standing::SyncSite { epoch } = self.standing
-            && !self.holds_mandate(now)
-        {
-            self.step_down(epoch, commands);
-            self.next_round = now + self.stagger();
-        }
-    }
-
-    /// Stops at once, beacons too; the own promise lasts from the last of them.
-    fn step_down(&mut self, epoch: u32, commands: &mut Vec<Command>) {
-        self.standing = Standing::Follower;
-        self.claim = Claim::default();
-        commands.push(Command::Notify(Event::SteppedDown { epoch }));
-    }
-
-    fn renew_mandate(&mut self) {
-        if let (Standing::SyncSite { .. }, Some(end)) = (self.standing, self.mandate_end()) {
-            self.voter.bind_self(end);
-        }
-    }
-
-    /// Until when the votes at hand are good.
-    pub fn mandate_end(&self) -> Option<Moment> {
-        let length =
-            if planted(Fault::MandateTooLong) { self.profile.promise * 5 / 4 } else { self.profile.mandate };
-        self.beaconer.votes_proven().map(|sent| sent + length)
-    }
-
-    /// Whether this server is sync site at `now`.
-    pub fn holds_mandate(&self, now: Moment) -> bool {
-        matches!(self.standing, Standing::SyncSite { .. }) && self.mandate_end().is_some_and(|end| now < end)
-    }
-
-    fn probe(&mut self, now: Moment, commands: &mut Vec<Command>) {
-        let interval = self.profile.probe;
-        for to in self.cell.peers() {
-            let link = self.beaconer.link_mut(to);
-            if !link.up && now >= link.next_probe {
-                link.next_probe = now + interval;
-                commands.push(Command::Probe { to });
-            }
-        }
-    }
-
     /// The epoch of the candidacy or the mandate.
     pub fn epoch(&self) -> Option<u32> {
         match self.standing {
@@ -486,12 +358,6 @@ impl Power {
         &self.beaconer
     }
 
-    /// Whether `peer` answered the last beacon of this epoch with yes and is up.
-    pub fn has_vote_of(&self, peer: ServerId) -> bool {
-        let link = self.beaconer.link(peer);
-        link.up && link.yes_sent.is_some()
-    }
-
     /// Which sets of servers decide.
     pub fn quorum(&self) -> Quorum {
         self.quorum
@@ -510,15 +376,5 @@ impl Power {
     /// What beacons vouch for.
     pub fn claim(&self) -> Claim {
         self.claim
-    }
-
-    /// The sync site as this server knows it: itself, or whom it told yes within a mandate's time (U18).
-    pub fn sync_site(&self, now: Moment) -> Option<ServerId> {
-        if self.holds_mandate(now) {
-            return Some(self.cell.me());
-        }
-        let following = self.voter.following()?;
-        let recent = now.since(following.last_yes) < self.profile.mandate;
-        (following.claims_sync_site && recent).then_some(following.host)
     }
 }

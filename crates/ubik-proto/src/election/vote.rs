@@ -4,14 +4,12 @@
 //! before the yes that caused it is sent (`docs/ubik-protocol.md`, Promise). After a restart the promise counts as
 //! given at the start of the process, so no clock has to survive.
 
-use std::time::Duration;
-
 use crate::cell::{Cell, Dialect, ServerId, ServerKind};
-use crate::epochs::{self, Allowance};
+use crate::election::epochs::{self, Allowance};
+use crate::election::promise::PromiseRecord;
 use crate::messages::Beacon;
 use crate::plant::{Fault, planted};
 use crate::profile::Profile;
-use crate::promise::PromiseRecord;
 use crate::time::{Moment, Now};
 use crate::version::{TransactionId, Version};
 
@@ -62,9 +60,9 @@ pub struct Following {
     /// When it was last told yes.
     pub last_yes: Moment,
     /// The yes before that, if the host is known to have had it answered before it sent the last beacon.
-    proven_yes: Option<Moment>,
+    pub(super) proven_yes: Option<Moment>,
     series: u64,
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
 }
 
 /// A yes whose record is not on disk yet: it was not sent, so it binds only if it is.
@@ -79,7 +77,7 @@ struct Waiting {
 /// One server's votes.
 #[derive(Debug)]
 pub struct Voter {
-    profile: Profile,
+    pub(super) profile: Profile,
     cell: Cell,
     record: PromiseRecord,
     /// What is known to be on disk; every yes waits for the record it was given with.
@@ -89,7 +87,7 @@ pub struct Voter {
     waiting: Option<Waiting>,
     /// The lowest address that asked of late while there was no sync site, and when.
     lower_asked: Option<(ServerId, Moment)>,
-    following: Option<Following>,
+    pub(super) following: Option<Following>,
     allowance: Allowance,
 }
 
@@ -147,7 +145,7 @@ impl Voter {
         let lower_asks = self.lower_asks(now.moment, from, beacon, standing);
         // A sync site of OpenAFS's keeps its epoch whatever it is told, so a voter that agreed to a candidate's since would
         // never follow it again. That candidate's mandate is over when this server is free.
-        let foreign_site = beacon.claims_sync_site && self.cell.server(from).dialect == Dialect::OpenAfs;
+        let foreign_site = beacon.claims_sync_site && !self.cell.server(from).dialect.keeps_epochs();
         if self.record.to == Some(from) && (beacon.claims_sync_site || self.cell.is_voter(self.cell.me())) {
             let old = epoch < self.record.max_epoch && !foreign_site;
             return if old { Err(Refusal::OldEpoch) } else { Ok(epoch) };
@@ -299,13 +297,6 @@ impl Voter {
         }
     }
 
-    /// The sync site that this server told yes last, and a moment at which it cannot have been unseated yet: it has sent
-    /// a beacon since.
-    pub fn last_sync_site(&self) -> Option<(ServerId, Moment)> {
-        let following = self.following.as_ref().filter(|following| following.claims_sync_site)?;
-        following.proven_yes.map(|at| (following.host, at))
-    }
-
     /// Who is listened to: only its DISK calls are served, however long ago it asked.
     ///
     /// //= docs/ubik-protocol.md#fence
@@ -326,216 +317,5 @@ impl Voter {
     /// Whom this server follows, if anybody.
     pub fn following(&self) -> Option<&Following> {
         self.following.as_ref()
-    }
-
-    /// The version this follower may read at `now` without asking, if it holds it.
-    ///
-    /// //= docs/ubik-protocol.md#lease
-    pub fn may_read(&self, now: Moment) -> Option<Version> {
-        let following = self.following.as_ref()?;
-        let from = if planted(Fault::LeaseFromReceipt) { following.last_yes } else { following.proven_yes? };
-        let established = following.version.epoch == following.epoch || following.dialect == Dialect::OpenAfs;
-        let granted = following.claims_sync_site && following.version != Version::NONE && established;
-        (granted && now < from + self.profile.lease).then_some(following.version)
-    }
-
-    /// How long the lease lasts from `now`, if there is one.
-    pub fn lease_left(&self, now: Moment) -> Option<Duration> {
-        self.may_read(now)?;
-        let from = self.following.as_ref()?.proven_yes?;
-        Some((from + self.profile.lease).since(now))
-    }
-
-    /// A call of the followed sync site moved this server's database from `old` to `new`; what it vouched for follows.
-    pub fn version_moved(&mut self, old: Version, new: Version) {
-        if let Some(following) = &mut self.following
-            && following.version == old
-        {
-            following.version = new;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cell::Server;
-
-    const MINUTE: u64 = 60_000_000;
-
-    fn at(seconds: u64) -> Moment {
-        Moment::from_micros(seconds * 1_000_000 + MINUTE * 10)
-    }
-
-    fn now(seconds: u64) -> Now {
-        Now { moment: at(seconds), wall: 1_700_000_000 }
-    }
-
-    fn voter(me: u32, record: PromiseRecord) -> Voter {
-        let server = |address| Server { address, kind: ServerKind::Voter, dialect: Dialect::Quorate };
-        let clone = Server { kind: ServerKind::Clone, ..server(9) };
-        let cell = Cell::new(vec![server(0), server(1), server(2), clone], me).unwrap();
-        Voter::new(cell, Profile::openafs(), record, Version::FRESH, at(0))
-    }
-
-    fn id(index: usize) -> ServerId {
-        ServerId::new(index)
-    }
-
-    fn candidate(epoch: i32) -> Beacon {
-        let transaction = TransactionId::default();
-        Beacon { claims_sync_site: false, start: epoch, version: Version::NONE, transaction }
-    }
-
-    fn sync_site(epoch: u32, version: Version) -> Beacon {
-        let transaction = TransactionId { epoch, counter: 1 };
-        Beacon { claims_sync_site: true, start: 5000, version, transaction }
-    }
-
-    fn yes(epoch: u32, to: usize) -> Vote {
-        Vote::Yes { persist: Some(PromiseRecord { max_epoch: epoch, to: Some(id(to)) }) }
-    }
-
-    const RENEWED: Vote = Vote::Yes { persist: None };
-
-    /// U35: a yes whose record could not be written, or is still being written, is not a promise yet: the next yes asks for
-    /// the same record again. (A voter whose disk was full once said yes to the renewal, lost power, and agreed to less.)
-    #[test]
-    fn a_yes_waits_until_its_record_is_saved() {
-        let mut voter = voter(2, PromiseRecord::default());
-        let record = PromiseRecord { max_epoch: 100, to: Some(id(0)) };
-        assert_eq!(voter.handle_beacon(now(76), id(0), 1, &candidate(100), false), yes(100, 0));
-        assert_eq!(voter.handle_beacon(now(91), id(0), 1, &candidate(100), false), yes(100, 0));
-        assert!(voter.on_saved(record));
-        assert_eq!(voter.handle_beacon(now(92), id(0), 1, &candidate(100), false), RENEWED);
-    }
-
-    /// U50: a yes that could not be written was not given, and binds nobody: another server gets one at once. One that was
-    /// written after all is not sent when the promise has gone elsewhere.
-    #[test]
-    fn a_yes_that_could_not_be_saved_binds_nobody() {
-        let mut voter = voter(2, PromiseRecord::default());
-        let record = |epoch, to| PromiseRecord { max_epoch: epoch, to: Some(id(to)) };
-        assert_eq!(voter.handle_beacon(now(76), id(1), 1, &candidate(100), false), yes(100, 1));
-        assert_eq!(
-            voter.handle_beacon(now(77), id(0), 1, &candidate(103), false),
-            Vote::No(Refusal::Promised)
-        );
-        voter.on_save_failed(record(100, 1));
-        assert_eq!(voter.following(), None);
-        assert_eq!(voter.handle_beacon(now(78), id(0), 1, &candidate(103), false), yes(103, 0));
-        assert!(!voter.on_saved(record(100, 1)), "a second try for the first, late");
-        voter.on_save_failed(record(103, 0));
-        assert!(voter.on_saved(record(103, 0)), "the second try was written");
-        assert_eq!(
-            voter.handle_beacon(now(79), id(1), 1, &candidate(106), false),
-            Vote::No(Refusal::Promised)
-        );
-    }
-
-    /// U14, U22: one promise per BIGTIME, on the monotonic clock, also right after a start.
-    #[test]
-    fn nobody_gets_a_vote_before_an_older_promise_has_run_out() {
-        let mut voter = voter(2, PromiseRecord::default());
-        assert_eq!(
-            voter.handle_beacon(now(75), id(0), 1, &candidate(100), false),
-            Vote::No(Refusal::Promised)
-        );
-        assert_eq!(voter.handle_beacon(now(76), id(0), 1, &candidate(100), false), yes(100, 0));
-        assert_eq!(
-            voter.handle_beacon(now(151), id(1), 1, &candidate(101), false),
-            Vote::No(Refusal::Promised)
-        );
-        assert_eq!(voter.handle_beacon(now(152), id(1), 1, &candidate(101), false), yes(101, 1));
-    }
-
-    /// U11, U35: a voter never agrees to an epoch that is not above all it agreed to, except with the same server.
-    #[test]
-    fn an_epoch_is_agreed_to_with_one_server_only() {
-        let mut voter = voter(2, PromiseRecord { max_epoch: 100, to: Some(id(1)) });
-        assert_eq!(voter.handle_beacon(now(1), id(1), 1, &candidate(99), false), Vote::No(Refusal::OldEpoch));
-        assert_eq!(voter.handle_beacon(now(1), id(1), 1, &candidate(100), false), RENEWED);
-        assert_eq!(
-            voter.handle_beacon(now(80), id(0), 1, &candidate(100), false),
-            Vote::No(Refusal::OldEpoch)
-        );
-        assert_eq!(
-            voter.handle_beacon(now(80), id(0), 1, &sync_site(100, Version::NONE), false),
-            Vote::No(Refusal::OldEpoch)
-        );
-        assert_eq!(voter.handle_beacon(now(80), id(0), 1, &candidate(101), false), yes(101, 0));
-    }
-
-    /// U14: the lowest address that asks is preferred for two beacons; clones and impossible times get no vote.
-    #[test]
-    fn the_lowest_address_is_preferred_while_there_is_no_sync_site() {
-        let mut voter = voter(2, PromiseRecord { max_epoch: 200, to: None });
-        assert_eq!(
-            voter.handle_beacon(now(80), id(0), 1, &candidate(200), false),
-            Vote::No(Refusal::OldEpoch)
-        );
-        assert_eq!(
-            voter.handle_beacon(now(81), id(1), 1, &candidate(300), false),
-            Vote::No(Refusal::LowerAsks)
-        );
-        assert_eq!(voter.handle_beacon(now(111), id(1), 1, &candidate(300), false), yes(300, 1));
-        assert_eq!(
-            voter.handle_beacon(now(111), id(3), 1, &candidate(400), false),
-            Vote::No(Refusal::FromClone)
-        );
-        assert_eq!(
-            voter.handle_beacon(now(111), id(1), 1, &candidate(-4), false),
-            Vote::No(Refusal::BadStart)
-        );
-    }
-
-    /// U14: a candidate gives way to a lower address and not to a higher one.
-    #[test]
-    fn a_candidate_votes_for_a_lower_address_only() {
-        let mut voter = voter(1, PromiseRecord::default());
-        assert_eq!(
-            voter.handle_beacon(now(80), id(2), 1, &candidate(100), true),
-            Vote::No(Refusal::LowerAsks)
-        );
-        assert_eq!(voter.handle_beacon(now(80), id(0), 1, &candidate(100), true), yes(100, 0));
-    }
-
-    /// U43: a sync site of OpenAFS's is followed in the epoch it has, also by a voter that agreed to a higher one meanwhile.
-    #[test]
-    fn a_foreign_sync_site_is_followed_in_its_old_epoch() {
-        let server = |address, dialect| Server { address, kind: ServerKind::Voter, dialect };
-        let servers =
-            vec![server(0, Dialect::OpenAfs), server(1, Dialect::Quorate), server(2, Dialect::Quorate)];
-        let record = PromiseRecord { max_epoch: 100, to: Some(id(1)) };
-        let cell = Cell::new(servers, 2).unwrap();
-        let mut voter = Voter::new(cell, Profile::openafs(), record, Version::FRESH, at(0));
-        let old = sync_site(90, Version::new(90, 2));
-        assert_eq!(voter.handle_beacon(now(75), id(0), 1, &old, false), Vote::No(Refusal::Promised));
-        assert_eq!(
-            voter.handle_beacon(now(76), id(0), 1, &candidate(90), false),
-            Vote::No(Refusal::OldEpoch)
-        );
-        assert_eq!(voter.handle_beacon(now(76), id(0), 1, &old, false), yes(100, 0));
-        voter.on_saved(PromiseRecord { max_epoch: 100, to: Some(id(0)) });
-        assert_eq!(voter.handle_beacon(now(91), id(0), 1, &old, false), RENEWED);
-    }
-
-    /// U22, U34: a lease counts from the yes that the next beacon of the same connection proves to have arrived.
-    #[test]
-    fn a_lease_counts_from_the_yes_before_the_last() {
-        let mut voter = voter(2, PromiseRecord { max_epoch: 9, to: Some(id(0)) });
-        let version = Version::new(10, 5);
-        let beacon = sync_site(10, version);
-        voter.handle_beacon(now(0), id(0), 1, &beacon, false);
-        assert_eq!(voter.may_read(at(1)), None, "nothing proves that the first yes arrived");
-        voter.handle_beacon(now(15), id(0), 1, &beacon, false);
-        assert_eq!(voter.may_read(at(44)), Some(version));
-        assert_eq!(voter.may_read(at(45)), None);
-        voter.handle_beacon(now(61), id(0), 2, &beacon, false);
-        assert_eq!(voter.may_read(at(61)), None, "another connection proves nothing");
-        voter.handle_beacon(now(62), id(0), 2, &sync_site(10, Version::new(9, 9)), false);
-        assert_eq!(voter.may_read(at(62)), None, "not relabelled yet");
-        voter.handle_beacon(now(63), id(0), 2, &sync_site(10, Version::NONE), false);
-        assert_eq!(voter.may_read(at(63)), None, "grants nothing");
     }
 }

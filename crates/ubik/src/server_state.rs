@@ -1,34 +1,37 @@
 //! One server for one database: its votes, its copy, and the order in which they are locked.
 //!
-//! Every function may be called from any thread. Each takes the lock it needs, reads the clock under it, decides, and
+//! What is decided is decided by [`Election`] and [`Replica`], which touch nothing. Here is what they need of the world: locks, a
+//! clock, the database. Every function may be called from any thread. Each takes the locks it needs, reads the clock, lets them decide, and
 //! returns what is to be done; nothing is waited for inside, the disk least of all: what that has to do is an effect, which
-//! [`Site::work`] carries out without a lock and [`Site::on_disk`] tells of the end of. What concerns votes and beacons takes only the lock of
+//! [`ServerState::work`] carries out without a lock and [`ServerState::on_disk`] tells of the end of. What concerns votes and beacons takes only the lock of
 //! votes, so neither a transfer nor a slow disk delays a beacon (U20); the events it causes for the database's side come
-//! out as [`Command::Notify`] and are brought back through [`Site::on_event`] when the caller sees fit.
+//! out as [`Command::Notify`] and are brought back through [`ServerState::on_event`] when the caller sees fit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
 use ubik_proto::cell::{Cell, ServerId};
+use ubik_proto::changed::Written;
 use ubik_proto::code::AbortCode;
-use ubik_proto::epochs::{self, EpochRange};
+use ubik_proto::election::epochs::{self, EpochRange};
+use ubik_proto::election::promise::PromiseRecord;
+use ubik_proto::election::vote::Vote;
+use ubik_proto::election::{Command, Election, Event};
 use ubik_proto::messages::{Beacon, DiskCall};
-use ubik_proto::power::{Command, Event, Power};
 use ubik_proto::profile::{Profile, ProfileError};
-use ubik_proto::promise::PromiseRecord;
+use ubik_proto::replica::Context;
+use ubik_proto::replica::outputs::{self, DiskFailure, Output};
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::Version;
-use ubik_proto::vote::Vote;
 
 use crate::addresses::Addresses;
 use crate::database::{Database, OpenError};
 use crate::disk_work::{DiskDone, DiskWork};
-use crate::effect::{AnswerId, CallError, CallToken, ClientId, Effect, ReadKind, Reply};
-use crate::locks::{DatabaseLock, Held, Nothing, Ordered, PowerLock};
-use crate::overlay::Written;
+use crate::effect::{Answer, AnswerId, CallError, CallToken, ClientEvent, ClientId, Effect, ReadKind, Reply};
+use crate::locks::{DatabaseLock, ElectionLock, Held, Nothing, Ordered};
+use crate::overlay::View;
 use crate::phys::{PhysicalStore, Replacement};
-use crate::replica::{Context, Replica};
 
 /// The clocks of the machine, or the simulator's.
 pub trait Clock: Send + Sync {
@@ -83,18 +86,21 @@ fn check_epochs(database: &Database, record: PromiseRecord) -> Result<(), StartE
     }
 }
 
+/// The decisions about one server's copy; a database that is received whole is a [`Replacement`].
+pub type Replica = ubik_proto::replica::Replica<Box<dyn Replacement>>;
+
 /// Takes the effects that must leave in the order in which they were decided, and hands back the others.
 pub type Outbox = Box<dyn Fn(Effect) -> Option<Effect> + Send + Sync>;
 
 /// One server for one database.
-pub struct Site {
+pub struct ServerState {
     outbox: OnceLock<Outbox>,
     /// Where the servers are, if they have addresses.
     addresses: OnceLock<Arc<Addresses>>,
     clock: Arc<dyn Clock>,
     cell: Cell,
     database: Arc<Database>,
-    power: Ordered<PowerLock, Power>,
+    election: Ordered<ElectionLock, Election>,
     replica: Ordered<DatabaseLock, Replica>,
     /// When the copy wants to be called next, in microseconds, as of the last work on it.
     copy_deadline: AtomicU64,
@@ -102,9 +108,9 @@ pub struct Site {
     copy_outlook: AtomicU64,
 }
 
-impl Site {
+impl ServerState {
     /// Opens the database and the promise in `store`. Everything is complete when this returns (U37); nothing is sent
-    /// before [`Site::on_power_time`] is first called.
+    /// before [`ServerState::on_election_time`] is first called.
     ///
     /// # Errors
     /// If the timing is unsafe or the store cannot be read.
@@ -120,15 +126,15 @@ impl Site {
         let now = clock.now();
         let record = PromiseRecord::found(kept, &cell, now.wall);
         check_epochs(&database, record)?;
-        let power = Power::new(cell.clone(), profile.clone(), record, database.version(), now.moment);
-        let replica = Replica::new(cell.clone(), profile, bootstrap, database.clone());
-        Ok(Site {
+        let election = Election::new(cell.clone(), profile.clone(), record, database.version(), now.moment);
+        let replica = Replica::new(cell.clone(), profile, bootstrap, database.version());
+        Ok(ServerState {
             outbox: OnceLock::new(),
             addresses: OnceLock::new(),
             clock,
             cell,
             database,
-            power: Ordered::new(power),
+            election: Ordered::new(election),
             replica: Ordered::new(replica),
             copy_deadline: AtomicU64::new(u64::MAX),
             copy_outlook: AtomicU64::new(0),
@@ -159,9 +165,13 @@ impl Site {
     }
 
     /// Looks at the votes.
-    pub fn with_power<R>(&self, held: &mut Held<'_, Nothing>, look: impl FnOnce(Now, &Power) -> R) -> R {
-        let power = self.power.lock(held);
-        look(self.clock.now(), &power)
+    pub fn with_election<R>(
+        &self,
+        held: &mut Held<'_, Nothing>,
+        look: impl FnOnce(Now, &Election) -> R,
+    ) -> R {
+        let election = self.election.lock(held);
+        look(self.clock.now(), &election)
     }
 
     /// Looks at the copy.
@@ -169,23 +179,70 @@ impl Site {
         look(&self.replica.lock(held))
     }
 
-    fn power<R>(&self, held: &mut Held<'_, Nothing>, act: impl FnOnce(Now, &mut Power) -> R) -> R {
-        let mut power = self.power.lock(held);
-        act(self.clock.now(), &mut power)
+    fn election<R>(&self, held: &mut Held<'_, Nothing>, act: impl FnOnce(Now, &mut Election) -> R) -> R {
+        let mut election = self.election.lock(held);
+        act(self.clock.now(), &mut election)
     }
 
+    /// Lets the copy decide something, with the votes locked too; shows what it reveals, and lets the calls that were decided leave in
+    /// their order, before anybody else has the copy.
     fn replica<R>(
         &self,
         held: &mut Held<'_, Nothing>,
-        act: impl FnOnce(&mut Replica, &mut Context<'_, '_>) -> R,
+        act: impl FnOnce(&mut Replica, &mut Context<'_, Box<dyn Replacement>>) -> R,
     ) -> (R, Vec<Effect>) {
         let mut guard = self.replica.lock(held);
         let (replica, held) = guard.parts();
-        let mut cx = Context::new(self.clock.now(), &self.power, held, self.outbox.get());
-        let result = act(replica, &mut cx);
-        self.note_outlook(replica, cx.now.moment);
-        cx.post_now();
-        (result, cx.effects)
+        let (result, outputs) = {
+            let mut election = self.election.lock(held);
+            let mut cx = Context::new(self.clock.now(), &mut election);
+            let result = act(replica, &mut cx);
+            self.note_outlook(replica, cx.now.moment);
+            (result, cx.outputs)
+        };
+        let effects = outputs.into_iter().filter_map(|output| self.effect(output));
+        let effects = match self.outbox.get() {
+            Some(outbox) => effects.filter_map(outbox).collect(),
+            None => effects.collect(),
+        };
+        (result, effects)
+    }
+
+    /// What an output means for this database; nothing is left of one that is carried out at once. Called with the copy locked: what is
+    /// shown, and what the tail is unless the disk is at work, is as it was decided.
+    fn effect(&self, output: Output<Box<dyn Replacement>>) -> Option<Effect> {
+        Some(match output {
+            Output::Reveal(_) => {
+                self.database.reveal();
+                return None;
+            }
+            Output::Append { changes, version } => Effect::Disk(DiskWork::Commit { changes, version }),
+            Output::Label(version) => Effect::Disk(DiskWork::Label(version)),
+            Output::Install { received, version } => Effect::Disk(DiskWork::Replace { received, version }),
+            Output::Call { to, token, call } => Effect::Call { to, token, call },
+            Output::Send { to, token, .. } => Effect::Send { to, token, database: self.database.tail() },
+            Output::Fetch { to, token } => Effect::Fetch { to, token },
+            Output::LetRead(client) => {
+                let shown = self.database.visible().expect("only what was revealed may be read");
+                Effect::Client(client, ClientEvent::ReadBegun(shown))
+            }
+            Output::LetWrite { client, over, certain } => {
+                let view = View::new(self.database.tail(), over, certain);
+                Effect::Client(client, ClientEvent::WriteBegun(view))
+            }
+            Output::Tell(client, told) => Effect::Client(client, told.into()),
+            Output::Answer(id, answer) => Effect::Answer(id, answer.map(|answer| self.answer(answer))),
+            Output::Election(command) => Effect::Election(command),
+            Output::DiskFailed(why) => Effect::DiskFailed(why),
+        })
+    }
+
+    fn answer(&self, answer: outputs::Answer) -> Answer {
+        match answer {
+            outputs::Answer::Done => Answer::Done,
+            outputs::Answer::Version(version) => Answer::Version(version),
+            outputs::Answer::Tail => Answer::Database(self.database.tail()),
+        }
     }
 
     /// Whoever keeps the copy's time looks at this without the lock, which is wanted by those who work.
@@ -207,16 +264,16 @@ impl Site {
     }
 
     /// A timer of the votes has run out.
-    pub fn on_power_time(&self, held: &mut Held<'_, Nothing>) -> Vec<Command> {
-        self.power(held, |now, power| power.poll(now))
+    pub fn on_election_time(&self, held: &mut Held<'_, Nothing>) -> Vec<Command> {
+        self.election(held, |now, election| election.poll(now))
     }
 
     /// When it wants to be called next.
-    pub fn power_deadline(&self, held: &mut Held<'_, Nothing>) -> Moment {
-        self.power(held, |_, power| power.next_deadline())
+    pub fn election_deadline(&self, held: &mut Held<'_, Nothing>) -> Moment {
+        self.election(held, |_, election| election.next_deadline())
     }
 
-    /// A peer's beacon. A record in the answer is to be saved with [`Site::save_promise`] before the answer is sent.
+    /// A peer's beacon. A record in the answer is to be saved with [`ServerState::save_promise`] before the answer is sent.
     pub fn on_beacon(
         &self,
         held: &mut Held<'_, Nothing>,
@@ -224,12 +281,12 @@ impl Site {
         series: u64,
         beacon: &Beacon,
     ) -> (Vote, Vec<Command>) {
-        self.power(held, |now, power| power.on_beacon(now, from, series, beacon))
+        self.election(held, |now, election| election.on_beacon(now, from, series, beacon))
     }
 
     /// What a refusal tells `from`.
     pub fn agreeable(&self, held: &mut Held<'_, Nothing>, from: ServerId) -> Option<EpochRange> {
-        self.power(held, |now, power| power.agreeable(now, from))
+        self.election(held, |now, election| election.agreeable(now, from))
     }
 
     /// The answer to a beacon of this server's.
@@ -238,19 +295,19 @@ impl Site {
         held: &mut Held<'_, Nothing>,
         from: ServerId,
         number: u64,
-        reply: ubik_proto::beacon::VoteReply,
+        reply: ubik_proto::election::beacon::VoteReply,
     ) -> Vec<Command> {
-        self.power(held, |now, power| power.on_vote(now, from, number, reply))
+        self.election(held, |now, election| election.on_vote(now, from, number, reply))
     }
 
     /// The answer to a probe.
     pub fn on_probe(&self, held: &mut Held<'_, Nothing>, peer: ServerId, answered: bool) -> Vec<Command> {
-        self.power(held, |now, power| power.on_probe(now, peer, answered))
+        self.election(held, |now, election| election.on_probe(now, peer, answered))
     }
 
     /// A peer has called, so it is up.
     pub fn on_peer_seen(&self, held: &mut Held<'_, Nothing>, peer: ServerId) -> Vec<Command> {
-        self.power(held, |now, power| power.on_peer_seen(now, peer))
+        self.election(held, |now, election| election.on_peer_seen(now, peer))
     }
 
     /// Makes a promise safe; no lock is held meanwhile.
@@ -261,11 +318,11 @@ impl Site {
     /// Those of the store: the yes must not be sent, and does not bind.
     pub fn save_promise(&self, held: &mut Held<'_, Nothing>, record: PromiseRecord) -> std::io::Result<bool> {
         match self.database.save_promise(record.kept(&self.cell)) {
-            Ok(true) => Ok(self.power(held, |_, power| power.on_promise_saved(record))),
+            Ok(true) => Ok(self.election(held, |_, election| election.on_promise_saved(record))),
             // A newer one is on disk.
             Ok(false) => Ok(false),
             Err(error) => {
-                self.power(held, |now, power| power.on_promise_lost(now, record));
+                self.election(held, |now, election| election.on_promise_lost(now, record));
                 Err(error)
             }
         }
@@ -273,7 +330,7 @@ impl Site {
 
     /// This server's own vote is safe.
     pub fn on_own_vote_persisted(&self, held: &mut Held<'_, Nothing>, record: PromiseRecord) -> Vec<Command> {
-        self.power(held, |now, power| power.on_own_vote_persisted(now, record))
+        self.election(held, |now, election| election.on_own_vote_persisted(now, record))
     }
 
     /// Something that the votes' side wanted the database's side to know.
@@ -309,6 +366,7 @@ impl Site {
 
     /// Work of the disk is done.
     pub fn on_disk(&self, held: &mut Held<'_, Nothing>, done: DiskDone) -> Vec<Effect> {
+        let done = done.0.map_err(|error| DiskFailure(error.to_string()));
         self.replica(held, |replica, cx| replica.on_disk(cx, done)).1
     }
 

@@ -13,21 +13,21 @@ use ubik::locks::Held;
 use ubik::overlay::Overlay;
 use ubik::phys::PhysicalStore;
 use ubik::phys::memory::MemoryStore;
-use ubik::site::{Clock, Config, Site};
+use ubik::server_state::{Clock, Config, ServerState};
 use ubik::snapshot::Snapshot;
-use ubik_proto::beacon::VoteReply;
 use ubik_proto::cell::{Cell, Dialect, Server, ServerId, ServerKind};
 use ubik_proto::code::AbortCode;
+use ubik_proto::election::beacon::VoteReply;
+use ubik_proto::election::promise::PromiseRecord;
+use ubik_proto::election::vote::Vote;
+use ubik_proto::election::{Command, Event, Standing};
 use ubik_proto::messages::{Beacon, DiskCall, LOCK_WRITE, Write};
-use ubik_proto::power::{Command, Event, Standing};
 use ubik_proto::profile::Profile;
-use ubik_proto::promise::PromiseRecord;
-use ubik_proto::recovery::Progress;
+use ubik_proto::replica::recovery::Progress;
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::{TransactionId, Version};
-use ubik_proto::vote::Vote;
 
-#[path = "site/disk.rs"]
+#[path = "server_state/disk.rs"]
 mod disk;
 
 /// Longer than anything here takes; only a failure waits for it.
@@ -52,9 +52,9 @@ fn id(index: usize) -> ServerId {
     ServerId::new(index)
 }
 
-fn site(me: u32) -> (Site, Arc<Hand>) {
-    let (site, hand, _) = site_on_disk(me);
-    (site, hand)
+fn state(me: u32) -> (ServerState, Arc<Hand>) {
+    let (state, hand, _) = state_on_disk(me);
+    (state, hand)
 }
 
 fn config(me: u32) -> Config {
@@ -63,17 +63,16 @@ fn config(me: u32) -> Config {
     Config { cell, profile: Profile::openafs(), cache_pages: 20, bootstrap: false }
 }
 
-fn site_on_disk(me: u32) -> (Site, Arc<Hand>, MemoryStore) {
+fn state_on_disk(me: u32) -> (ServerState, Arc<Hand>, MemoryStore) {
     start(config(me))
 }
 
-fn start(config: Config) -> (Site, Arc<Hand>, MemoryStore) {
+fn start(config: Config) -> (ServerState, Arc<Hand>, MemoryStore) {
     let hand = Arc::new(Hand::default());
     let store = MemoryStore::new();
     // It has promised before; without a promise it would agree to nothing below the clock.
-    let promise = PromiseRecord { max_epoch: 1, to: None }.kept(&config.cell);
-    store.save_promise(promise).unwrap();
-    (Site::start(config, Arc::new(store.clone()), hand.clone()).unwrap(), hand, store)
+    store.save_promise(PromiseRecord { max_epoch: 1, to: None }.kept(&config.cell)).unwrap();
+    (ServerState::start(config, Arc::new(store.clone()), hand.clone()).unwrap(), hand, store)
 }
 
 fn held() -> Held<'static, ubik::locks::Nothing> {
@@ -86,9 +85,9 @@ fn candidate(epoch: u32) -> Beacon {
     Beacon { claims_sync_site: false, start: epoch as i32, version: Version::NONE, transaction }
 }
 
-fn agrees(site: &Site, to: ServerId, epoch: u32) -> bool {
-    match site.on_beacon(&mut held(), to, 1, &candidate(epoch)).0 {
-        Vote::Yes { persist: Some(record) } => site.save_promise(&mut held(), record).unwrap(),
+fn agrees(state: &ServerState, to: ServerId, epoch: u32) -> bool {
+    match state.on_beacon(&mut held(), to, 1, &candidate(epoch)).0 {
+        Vote::Yes { persist: Some(record) } => state.save_promise(&mut held(), record).unwrap(),
         Vote::Yes { persist: None } => true,
         Vote::No(_) => false,
     }
@@ -98,11 +97,11 @@ fn agrees(site: &Site, to: ServerId, epoch: u32) -> bool {
 const ANSWER: AnswerId = AnswerId(1);
 
 /// Lets the disk do what it is asked to, until the call is answered; `None` if it is not.
-fn answer_in(site: &Site, effects: Vec<Effect>) -> Option<Result<Answer, AbortCode>> {
+fn answer_in(state: &ServerState, effects: Vec<Effect>) -> Option<Result<Answer, AbortCode>> {
     let mut waiting = VecDeque::from(effects);
     while let Some(effect) = waiting.pop_front() {
         match effect {
-            Effect::Disk(work) => waiting.extend(site.on_disk(&mut held(), site.work(work))),
+            Effect::Disk(work) => waiting.extend(state.on_disk(&mut held(), state.work(work))),
             Effect::Answer(ANSWER, answer) => return Some(answer),
             _ => {}
         }
@@ -110,9 +109,9 @@ fn answer_in(site: &Site, effects: Vec<Effect>) -> Option<Result<Answer, AbortCo
     None
 }
 
-fn answer(site: &Site, from: ServerId, call: DiskCall) -> Result<Answer, AbortCode> {
-    let effects = site.on_call(&mut held(), from, ANSWER, call);
-    answer_in(site, effects).expect("every call is answered")
+fn answer(state: &ServerState, from: ServerId, call: DiskCall) -> Result<Answer, AbortCode> {
+    let effects = state.on_call(&mut held(), from, ANSWER, call);
+    answer_in(state, effects).expect("every call is answered")
 }
 
 fn transaction(epoch: u32) -> TransactionId {
@@ -129,53 +128,53 @@ fn write_call(epoch: u32) -> DiskCall {
 /// for a transaction that was begun before.
 #[test]
 fn only_the_server_with_the_promise_is_served() {
-    let (site, hand) = site(2);
+    let (state, hand) = state(2);
     hand.set(76);
-    assert!(agrees(&site, id(0), 100));
-    let call = |from, call| answer(&site, id(from), call);
+    assert!(agrees(&state, id(0), 100));
+    let call = |from, call| answer(&state, id(from), call);
     let refused = |answer: Result<Answer, AbortCode>| answer.err() == Some(AbortCode::OUT_OF_SYNC);
     assert!(refused(call(1, DiskCall::Begin(transaction(100)))), "another server");
     assert!(refused(call(0, DiskCall::Begin(transaction(97)))), "an older epoch");
     assert!(call(0, DiskCall::Begin(transaction(100))).is_ok());
     assert!(call(0, write_call(100)).is_ok());
     hand.set(152);
-    assert!(agrees(&site, id(1), 101));
+    assert!(agrees(&state, id(1), 101));
     assert!(refused(call(0, write_call(100))), "the promise went to another");
     assert!(refused(call(0, DiskCall::Commit(transaction(100)))), "though it had begun");
-    let mut received = site.database().receive().unwrap();
+    let mut received = state.database().receive().unwrap();
     received.append(&[1; 8]).unwrap();
-    let sent = site.on_database(&mut held(), id(0), ANSWER, Version::new(100, 2), received);
-    let sent = answer_in(&site, sent).expect("no disk is asked");
+    let sent = state.on_database(&mut held(), id(0), ANSWER, Version::new(100, 2), received);
+    let sent = answer_in(&state, sent).expect("no disk is asked");
     assert!(refused(sent), "whole databases too");
-    let begun = |from| site.receive(&mut held(), id(from), Version::new(101, 2)).0.err();
+    let begun = |from| state.receive(&mut held(), id(from), Version::new(101, 2)).0.err();
     assert_eq!(begun(0), Some(AbortCode::OUT_OF_SYNC), "before a byte of them is received");
     assert_eq!(begun(1), None);
-    assert_eq!(site.database().version(), Version::FRESH, "nothing was changed");
+    assert_eq!(state.database().version(), Version::FRESH, "nothing was changed");
 }
 
 /// U29, K12: OpenAFS's sync site does not look at the answer to SetVersion; a server that refused the label commits nothing of
 /// that transaction.
 #[test]
 fn a_transaction_whose_label_was_refused_is_over() {
-    let (site, hand) = site(2);
+    let (state, hand) = state(2);
     hand.set(76);
-    assert!(agrees(&site, id(0), 100));
-    let call = |call| answer(&site, id(0), call);
+    assert!(agrees(&state, id(0), 100));
+    let call = |call| answer(&state, id(0), call);
     assert!(call(DiskCall::Begin(transaction(100))).is_ok() && call(write_call(100)).is_ok());
     let (old, new) = (Version::new(50, 3), Version::new(100, 1));
     let label = DiskCall::SetVersion { transaction: transaction(100), old, new };
     assert_eq!(call(label).err(), Some(AbortCode::OUT_OF_SYNC), "it holds another version");
     assert_eq!(call(DiskCall::Commit(transaction(100))).err(), Some(AbortCode::OUT_OF_SYNC));
-    assert_eq!(site.database().version(), Version::FRESH);
+    assert_eq!(state.database().version(), Version::FRESH);
 }
 
 /// Plays the two other servers: they vote, have fresh databases, and do what they are told.
 struct Play {
-    site: Site,
+    state: ServerState,
     hand: Arc<Hand>,
     store: MemoryStore,
     epoch: u32,
-    /// What the site wants done.
+    /// What the server wants done.
     effects: VecDeque<Effect>,
     /// What it told its clients.
     told: Vec<ClientEvent>,
@@ -190,40 +189,40 @@ struct Play {
 }
 
 impl Play {
-    /// The site of server 0 is elected; nothing more has happened.
+    /// Server 0 is elected; nothing more has happened.
     fn elected() -> Self {
         Play::elected_in(Profile::openafs())
     }
 
     fn elected_in(profile: Profile) -> Self {
-        let (site, hand, store) = start(Config { profile, ..config(0) });
+        let (state, hand, store) = start(Config { profile, ..config(0) });
         hand.set(90);
-        let beacons = beacons(&site.on_power_time(&mut held()));
+        let beacons = beacons(&state.on_election_time(&mut held()));
         let epoch = beacons[0].2.start as u32;
-        let (effects, told, versions) = (VecDeque::new(), Vec::new(), [Version::FRESH; 3]);
-        let failures = Vec::new();
+        let (effects, told, failures) = Default::default();
+        let versions = [Version::FRESH; 3];
         let mut play =
-            Play { site, hand, store, epoch, effects, told, failures, versions, deaf: None, cut_off: false };
+            Play { state, hand, store, epoch, effects, told, failures, versions, deaf: None, cut_off: false };
         for (to, number, beacon) in beacons {
-            let commands = play.site.on_vote(&mut held(), to, number, VoteReply::Yes(beacon.start));
-            play.power(commands);
+            let commands = play.state.on_vote(&mut held(), to, number, VoteReply::Yes(beacon.start));
+            play.election(commands);
         }
         play
     }
 
     /// Carries out what votes want; beacons are answered with yes.
-    fn power(&mut self, commands: Vec<Command>) {
+    fn election(&mut self, commands: Vec<Command>) {
         for command in commands {
             match command {
                 Command::PersistOwnVote(record) => {
-                    self.site.save_promise(&mut held(), record).unwrap();
-                    let more = self.site.on_own_vote_persisted(&mut held(), record);
-                    self.power(more);
+                    self.state.save_promise(&mut held(), record).unwrap();
+                    let more = self.state.on_own_vote_persisted(&mut held(), record);
+                    self.election(more);
                 }
                 Command::Beacon { to, number, beacon, .. } => {
                     let yes = VoteReply::Yes(beacon.start);
-                    let more = self.site.on_vote(&mut held(), to, number, yes);
-                    self.power(more);
+                    let more = self.state.on_vote(&mut held(), to, number, yes);
+                    self.election(more);
                 }
                 Command::Notify(event) => self.event(event),
                 Command::Probe { .. } => {}
@@ -232,16 +231,16 @@ impl Play {
     }
 
     fn event(&mut self, event: Event) {
-        let effects = self.site.on_event(&mut held(), event);
+        let effects = self.state.on_event(&mut held(), event);
         self.effects.extend(effects);
     }
 
     fn answer(&mut self, token: CallToken, reply: Result<Reply, CallError>) {
-        let effects = self.site.on_reply(&mut held(), token, reply);
+        let effects = self.state.on_reply(&mut held(), token, reply);
         self.effects.extend(effects);
     }
 
-    /// Does the next thing that the site wants; returns the call, if it was one.
+    /// Does the next thing that the server wants; returns the call, if it was one.
     fn step(&mut self) -> Option<DiskCall> {
         match self.effects.pop_front()? {
             Effect::Call { to, token, call } => {
@@ -263,8 +262,8 @@ impl Play {
                 self.answer(token, reply);
                 Some(call)
             }
-            Effect::Power(command) => {
-                self.power(vec![command]);
+            Effect::Election(command) => {
+                self.election(vec![command]);
                 None
             }
             Effect::Client(_, event) => {
@@ -272,7 +271,7 @@ impl Play {
                 None
             }
             Effect::Disk(work) => {
-                let effects = self.site.on_disk(&mut held(), self.site.work(work));
+                let effects = self.state.on_disk(&mut held(), self.state.work(work));
                 self.effects.extend(effects);
                 None
             }
@@ -292,7 +291,7 @@ impl Play {
     }
 
     fn progress(&self) -> Option<Progress> {
-        self.site.with_replica(&mut held(), |replica| replica.role().map(|role| role.progress()))
+        self.state.with_replica(&mut held(), |replica| replica.role().map(|role| role.progress()))
     }
 
     /// Established, with everything done that was wanted.
@@ -315,7 +314,7 @@ impl Play {
     }
 
     fn begin(&mut self, client: ClientId) {
-        let effects = self.site.begin_write(&mut held(), client);
+        let effects = self.state.begin_write(&mut held(), client);
         self.hear(effects);
     }
 
@@ -325,9 +324,9 @@ impl Play {
             ClientEvent::WriteBegun(view) => Some(view.clone()),
             _ => None,
         });
-        let mut overlay = Overlay::new(begun.unwrap_or_else(|| self.site.database().tail().into()));
+        let mut overlay = Overlay::new(begun.unwrap_or_else(|| self.state.database().tail().into()));
         overlay.write(position, &[1; 8]).unwrap();
-        let effects = self.site.commit(&mut held(), client, overlay.finish());
+        let effects = self.state.commit(&mut held(), client, overlay.finish());
         self.hear(effects);
     }
 
@@ -360,16 +359,16 @@ fn a_new_sync_site_labels_first_and_counts_from_there() {
         let next_is_label =
             matches!(play.effects.front(), Some(Effect::Call { call: DiskCall::SetVersion { .. }, .. }));
         if next_is_label {
-            assert_eq!(play.site.database().version(), Version::new(play.epoch, 1));
+            assert_eq!(play.state.database().version(), Version::new(play.epoch, 1));
             assert_eq!(play.progress(), Some(Progress::Labelled));
             labels_told += 1;
         }
         play.step();
     }
     assert_eq!(labels_told, 2);
-    assert_eq!(play.site.database().visible_version(), Some(Version::new(play.epoch, 2)));
+    assert_eq!(play.state.database().visible_version(), Some(Version::new(play.epoch, 2)));
     play.write();
-    assert_eq!(play.site.database().visible_version(), Some(Version::new(play.epoch, 3)));
+    assert_eq!(play.state.database().visible_version(), Some(Version::new(play.epoch, 3)));
 }
 
 /// U16: the version that is shown and the one that beacons vouch for move in one step with each commit; with the mandate both
@@ -377,14 +376,14 @@ fn a_new_sync_site_labels_first_and_counts_from_there() {
 #[test]
 fn what_a_sync_site_vouches_for_ends_with_its_mandate() {
     let mut play = Play::established();
-    let read = |play: &Play| play.site.begin_read(&mut held(), ClientId(1), ReadKind::Newest);
+    let read = |play: &Play| play.state.begin_read(&mut held(), ClientId(1), ReadKind::Newest);
     for (seconds, counter) in [(110, 2), (130, 3)] {
         play.hand.set(seconds);
-        let commands = play.site.on_power_time(&mut held());
+        let commands = play.state.on_election_time(&mut held());
         let version = Version::new(play.epoch, counter);
         let told = beacons(&commands);
         assert!(told.len() == 2 && told.iter().all(|(.., beacon)| beacon.version == version), "{told:?}");
-        play.power(commands);
+        play.election(commands);
         let shown = |view: &Snapshot| view.version() == version;
         assert!(matches!(&read(&play)[..], [Effect::Client(_, ClientEvent::ReadBegun(view))] if shown(view)));
         play.write();
@@ -401,18 +400,18 @@ fn what_a_sync_site_vouches_for_ends_with_its_mandate() {
 #[test]
 fn nobody_polls() {
     let mut play = Play::established();
-    assert_eq!(play.site.replica_deadline(&mut held()), None, "idle");
+    assert_eq!(play.state.replica_deadline(&mut held()), None, "idle");
     play.deaf = Some(id(2));
     play.write();
     let told = std::mem::take(&mut play.told);
     assert!(matches!(told[..], [ClientEvent::WriteBegun(_)]), "server 2 may still be read: {told:?}");
-    let lease = play.site.with_power(&mut held(), |_, power| power.beaconer().obligation(id(2)));
+    let lease = play.state.with_election(&mut held(), |_, election| election.beaconer().obligation(id(2)));
     let lease = lease.expect("it was let read").as_micros() + 1;
-    let retry = play.site.replica_deadline(&mut held()).expect("the commit waits").as_micros();
+    let retry = play.state.replica_deadline(&mut held()).expect("the commit waits").as_micros();
     assert!(retry <= lease, "{retry} is later than {lease}");
     // The failed server is tried again before that, which ends nothing.
     play.hand.0.store(lease - 1_000_000, Ordering::Relaxed);
-    let effects = play.site.on_replica_time(&mut held());
+    let effects = play.state.on_replica_time(&mut held());
     play.effects.extend(effects);
     play.run();
     assert!(matches!(play.told[..], [ClientEvent::Committed(_)]), "{:?}", play.told);
@@ -422,25 +421,25 @@ fn nobody_polls() {
 /// answered and sent.
 #[test]
 fn beacons_pass_a_held_database_lock() {
-    let (site, hand) = site(2);
+    let (state, hand) = state(2);
     hand.set(76);
-    let site = Arc::new(site);
+    let state = Arc::new(state);
     let (locked, is_locked) = channel();
     let (let_go, may_go) = channel::<()>();
     let may_go = Mutex::new(may_go);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            site.with_replica(&mut held(), |_| {
+            state.with_replica(&mut held(), |_| {
                 locked.send(()).unwrap();
                 let _ = may_go.lock().unwrap().recv_timeout(PATIENCE);
             });
         });
         is_locked.recv().unwrap();
         let (answered, answer) = channel();
-        let votes = site.clone();
+        let votes = state.clone();
         scope.spawn(move || {
             let agreed = agrees(&votes, id(0), 100);
-            votes.on_power_time(&mut held());
+            votes.on_election_time(&mut held());
             answered.send(agreed).unwrap();
         });
         let agreed = answer.recv_timeout(PATIENCE / 2);
@@ -454,7 +453,7 @@ fn beacons_pass_a_held_database_lock() {
 #[test]
 fn a_failed_call_is_no_quorum_to_the_client() {
     let mut play = Play::established();
-    assert!(matches!(answer(&play.site, id(1), DiskCall::GetVersion), Err(AbortCode::DEADLOCK)));
+    assert!(matches!(answer(&play.state, id(1), DiskCall::GetVersion), Err(AbortCode::DEADLOCK)));
     play.cut_off = true;
     play.write();
     assert!(
@@ -462,7 +461,7 @@ fn a_failed_call_is_no_quorum_to_the_client() {
         "{:?}",
         play.told
     );
-    assert_eq!(play.site.database().version(), Version::new(play.epoch, 2));
+    assert_eq!(play.state.database().version(), Version::new(play.epoch, 2));
 }
 
 /// U13, U35: writers go on while a commit is under way, over what it leaves; when no quorum takes it they fail with it, the one
@@ -470,7 +469,7 @@ fn a_failed_call_is_no_quorum_to_the_client() {
 #[test]
 fn what_was_made_over_a_commit_fails_with_it() {
     let mut play = Play::established();
-    let before = play.site.database().version();
+    let before = play.state.database().version();
     for (client, position) in [(1, 0), (2, 8)] {
         play.begin(ClientId(client));
         play.submit(ClientId(client), position);
@@ -487,17 +486,17 @@ fn what_was_made_over_a_commit_fails_with_it() {
     assert!(play.told.len() == 3 && play.told.iter().all(no_quorum), "{:?}", play.told);
     play.submit(ClientId(3), 16);
     assert!(matches!(play.told.last(), Some(ClientEvent::WriteFailed(WriteError::Over))));
-    assert_eq!(play.site.database().version(), before);
+    assert_eq!(play.state.database().version(), before);
 }
 
 /// P16: the followers are told to commit before the sync site writes, and write while it does.
 #[test]
 fn followers_commit_while_the_sync_site_writes() {
     let mut play = Play::established();
-    let before = play.site.database().version();
-    let (database, posted) = (play.site.database().clone(), Arc::new(Mutex::new(Vec::new())));
+    let before = play.state.database().version();
+    let (database, posted) = (play.state.database().clone(), Arc::new(Mutex::new(Vec::new())));
     let outbox = posted.clone();
-    play.site.post_calls_to(Box::new(move |effect| match effect {
+    play.state.post_calls_to(Box::new(move |effect| match effect {
         Effect::Call { .. } => {
             outbox.lock().unwrap().push((effect, database.version()));
             None
@@ -531,15 +530,15 @@ fn followers_commit_while_the_sync_site_writes() {
 #[test]
 fn a_full_disk_leaves_a_commit_undecided() {
     let mut play = Play::established();
-    let before = play.site.database().version();
+    let before = play.state.database().version();
     play.store.set_full(true);
     play.write();
     assert!(
         matches!(play.told.last(), Some(ClientEvent::Undecided(version)) if Some(*version) == before.next())
     );
-    assert_eq!((play.site.database().version(), play.progress()), (before, None));
+    assert_eq!((play.state.database().version(), play.progress()), (before, None));
     play.store.set_full(false);
-    assert!(!play.site.database().is_broken(), "it can serve another sync site");
+    assert!(!play.state.database().is_broken(), "it can serve another sync site");
 }
 
 /// U48: a sync site that has used the numbers of its epoch up stands again, in the next one, and goes on; and a server whose
@@ -549,14 +548,15 @@ fn numbers_are_never_used_up() {
     let mut play = Play::established_in(Profile { epoch_commits: 4, ..Profile::openafs() });
     let first = play.epoch;
     (0..5).for_each(|_| play.write());
-    let tail = play.site.database().version();
+    let tail = play.state.database().version();
     assert!(tail.epoch > first && tail.counter <= 4, "{tail} after {first}");
     let committed = |event: &ClientEvent| matches!(event, ClientEvent::Committed(_));
     assert!(play.told.iter().filter(|event| committed(event)).count() >= 4, "{:?}", play.told);
     let store = MemoryStore::new();
     let (file, _) = store.open().unwrap();
     file.set_label(Version::new(i32::MAX as u32, 1)).unwrap();
-    let error = Site::start(config(0), Arc::new(store), Arc::new(Hand::default())).err().unwrap().to_string();
+    let started = ServerState::start(config(0), Arc::new(store), Arc::new(Hand::default()));
+    let error = started.err().unwrap().to_string();
     assert!(error.contains("the database has epoch 2147483647"), "{error}");
 }
 
@@ -564,28 +564,28 @@ fn numbers_are_never_used_up() {
 /// version that is not here does.
 #[test]
 fn a_remote_lock_keeps_no_reader() {
-    let (site, hand) = site(2);
+    let (state, hand) = state(2);
     hand.set(76);
-    assert!(agrees(&site, id(0), 100));
+    assert!(agrees(&state, id(0), 100));
     let version = Version::new(100, 2);
-    let mut received = site.database().receive().unwrap();
+    let mut received = state.database().receive().unwrap();
     received.append(&[1; 8]).unwrap();
-    let effects = site.on_database(&mut held(), id(0), ANSWER, version, received);
-    assert!(answer_in(&site, effects).unwrap().is_ok());
+    let effects = state.on_database(&mut held(), id(0), ANSWER, version, received);
+    assert!(answer_in(&state, effects).unwrap().is_ok());
     for seconds in [77, 78] {
         hand.set(seconds);
         let beacon = Beacon { claims_sync_site: true, start: 1, version, transaction: transaction(100) };
-        for command in site.on_beacon(&mut held(), id(0), 1, &beacon).1 {
+        for command in state.on_beacon(&mut held(), id(0), 1, &beacon).1 {
             if let Command::Notify(event) = command {
-                site.on_event(&mut held(), event);
+                state.on_event(&mut held(), event);
             }
         }
     }
     let lock =
         DiskCall::Lock { transaction: transaction(100), file: 0, position: 1, length: 1, kind: LOCK_WRITE };
-    assert!(answer(&site, id(0), DiskCall::Begin(transaction(100))).is_ok());
-    assert!(answer(&site, id(0), lock).is_ok());
-    let effects = site.begin_read(&mut held(), ClientId(1), ReadKind::Newest);
+    assert!(answer(&state, id(0), DiskCall::Begin(transaction(100))).is_ok());
+    assert!(answer(&state, id(0), lock).is_ok());
+    let effects = state.begin_read(&mut held(), ClientId(1), ReadKind::Newest);
     assert!(matches!(effects[..], [Effect::Client(_, ClientEvent::ReadBegun(_))]), "{effects:?}");
     // Told of a version that it does not hold, it reads nothing.
     let beacon = Beacon {
@@ -594,7 +594,7 @@ fn a_remote_lock_keeps_no_reader() {
         version: Version::new(100, 9),
         transaction: transaction(100),
     };
-    site.on_beacon(&mut held(), id(0), 1, &beacon);
-    let effects = site.begin_read(&mut held(), ClientId(2), ReadKind::Newest);
+    state.on_beacon(&mut held(), id(0), 1, &beacon);
+    let effects = state.begin_read(&mut held(), ClientId(2), ReadKind::Newest);
     assert!(matches!(effects[..], [Effect::Client(_, ClientEvent::ReadFailed(_))]), "{effects:?}");
 }

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use crate::cell::{Cell, Dialect, ServerId};
-use crate::epochs::EpochRange;
+use crate::cell::{Cell, ServerId};
+use crate::election::epochs::EpochRange;
 use crate::messages::Beacon;
 use crate::plant::{Fault, planted};
 use crate::profile::Profile;
@@ -124,13 +124,7 @@ impl Beaconer {
             links: vec![link; cell.len()],
             quorum: Quorum::of(cell),
             me: cell.me(),
-            longest_claims: cell
-                .ids()
-                .map(|id| match cell.server(id).dialect {
-                    Dialect::Quorate => profile.lease_wait,
-                    Dialect::OpenAfs => profile.foreign_wait,
-                })
-                .collect(),
+            longest_claims: cell.ids().map(|id| cell.server(id).dialect.longest_claim(&profile)).collect(),
             profile,
             flights: 0,
         }

@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use ubik_proto::cell::{Dialect, ServerId};
-use ubik_proto::messages::DiskCall;
-use ubik_proto::time::Moment;
-use ubik_proto::version::TransactionId;
-
-use super::Purpose;
-use crate::commit::Taker;
-use crate::effect::Effect;
-use crate::replica::{Context, Replica};
+use crate::cell::ServerId;
+use crate::messages::DiskCall;
+use crate::replica::{Context, Purpose, Replica};
+use crate::time::Moment;
+use crate::version::TransactionId;
 
 /// How long after the first refusal a server is asked again, at the soonest; each further refusal doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -19,7 +15,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A server that is to be asked again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Beginner {
+pub(crate) struct Beginner {
     /// It is given up then.
     until: Moment,
     /// It is left alone until then.
@@ -31,18 +27,18 @@ pub(super) struct Beginner {
 
 impl Beginner {
     /// When something is to be done about it.
-    pub(super) fn deadline(&self) -> Moment {
+    pub(crate) fn deadline(&self) -> Moment {
         if self.told { self.until.min(self.not_before) } else { self.until }
     }
 }
 
-impl Replica {
+impl<R> Replica<R> {
     /// An OpenAFS server compares its version with the last beacon's, which may have been sent before a commit and come
     /// after it. It is told again and asked again, with growing pauses, for as long as a call may take; returns whether it
     /// will be.
-    pub(super) fn may_begin_again(
+    pub(crate) fn may_begin_again(
         &mut self,
-        cx: &mut Context<'_, '_>,
+        cx: &mut Context<'_, R>,
         peer: ServerId,
         id: TransactionId,
     ) -> bool {
@@ -53,7 +49,7 @@ impl Replica {
             pause: FIRST_PAUSE,
             told: false,
         };
-        if self.cell.server(peer).dialect != Dialect::OpenAfs {
+        if self.cell.server(peer).dialect.keeps_epochs() {
             return false;
         }
         let Some(role) = &mut self.role else { return false };
@@ -67,9 +63,8 @@ impl Replica {
         beginner.not_before = now + beginner.pause;
         beginner.pause = (beginner.pause * 2).min(LONGEST_PAUSE);
         beginner.told = false;
-        let now = cx.now;
-        let commands = cx.power().tell_again(now, peer);
-        cx.effects.extend(commands.into_iter().map(Effect::Power));
+        let commands = cx.election.tell_again(cx.now, peer);
+        cx.extend(commands);
         true
     }
 
@@ -84,7 +79,7 @@ impl Replica {
     }
 
     /// Asks again whose pause is over, and gives up who answers no beacon, or refuses for too long.
-    pub(super) fn settle_beginners(&mut self, cx: &mut Context<'_, '_>) {
+    pub(crate) fn settle_beginners(&mut self, cx: &mut Context<'_, R>) {
         let now = cx.now.moment;
         let retry = now + self.profile.beacon / 4;
         let Some(role) = &mut self.role else { return };
@@ -106,10 +101,7 @@ impl Replica {
             let id = commit.id;
             if late {
                 role.begin_again.remove(&peer);
-                if let Some(taker) = commit.taker(peer) {
-                    *taker = Taker::Failed;
-                }
-                role.recovery.failed(peer, retry);
+                role.taker_failed(peer, id, retry);
             } else {
                 if let Some(asked) = role.begin_again.get_mut(&peer) {
                     asked.told = false;

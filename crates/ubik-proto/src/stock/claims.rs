@@ -1,10 +1,10 @@
-//! What is done otherwise for OpenAFS's servers: beacons that keep their claims to read short, and right about versions.
+//! Beacons that keep the claims of OpenAFS's servers to read short, and right about versions.
 //!
 //! //= docs/ubik-protocol.md#mixed-cells
 
-use super::{Command, Power, Standing};
-use crate::beacon::Flight;
 use crate::cell::{Dialect, ServerId};
+use crate::election::beacon::Flight;
+use crate::election::{Command, Election, Standing};
 use crate::messages::Beacon;
 use crate::time::{Moment, Now};
 use crate::version::Version;
@@ -12,12 +12,12 @@ use crate::version::Version;
 /// A wall clock that is so much farther ahead or behind than at the vote before was set.
 const STEP_SECS: i64 = 5;
 
-impl Power {
+impl Election {
     /// When the round began, for `to`: its own clock as it told it, for a server that counts its lease from there.
     ///
     /// Before it has told it, it is given a start that it would not answer with by chance: a server of ours that was not
     /// named as one answers with the start, and that must not be taken for its clock.
-    pub(super) fn start_for(&self, now: Now, to: ServerId) -> i32 {
+    pub(crate) fn start_for(&self, now: Now, to: ServerId) -> i32 {
         let shift = self.profile.foreign_start_shift_secs as i32;
         let wall = i32::try_from(now.wall).unwrap_or(0);
         let start = match (self.cell.server(to).dialect, self.beaconer.link(to).clock) {
@@ -30,8 +30,8 @@ impl Power {
 
     /// An OpenAFS server's yes is its clock. By that clock it keeps its promises: while it is being set they are none. It is
     /// compared with this server's monotonic clock, so that setting this one's wall clock means nothing.
-    pub(super) fn note_clock(&mut self, now: Now, from: ServerId, clock: i32, flight: &Flight) {
-        if self.cell.server(from).dialect != Dialect::OpenAfs || flight.start == clock {
+    pub(crate) fn note_clock(&mut self, now: Now, from: ServerId, clock: i32, flight: &Flight) {
+        if self.cell.server(from).dialect.keeps_epochs() || flight.start == clock {
             return;
         }
         let promise = self.profile.promise;
@@ -60,15 +60,15 @@ impl Power {
     }
 
     /// An OpenAFS server's beacons, and those of a sync site of ours, name their sender's clock.
-    pub(super) fn note_caller_clock(&mut self, now: Now, from: ServerId, beacon: &Beacon) {
-        if self.cell.server(from).dialect == Dialect::OpenAfs || beacon.claims_sync_site {
+    pub(crate) fn note_caller_clock(&mut self, now: Now, from: ServerId, beacon: &Beacon) {
+        if !self.cell.server(from).dialect.keeps_epochs() || beacon.claims_sync_site {
             self.beaconer.link_mut(from).skew = Some(i64::from(beacon.start) - now.wall);
         }
     }
 
     /// What is said to a server that may not read: a version that it cannot hold. OpenAFS's servers label a database
     /// that they are receiving 0.0, also when that came to nothing, and would read it if they were told 0.0.
-    pub(super) fn no_version_for(&self, to: ServerId, epoch: u32) -> Version {
+    pub(crate) fn no_version_for(&self, to: ServerId, epoch: u32) -> Version {
         match self.cell.server(to).dialect {
             Dialect::Quorate => Version::NONE,
             Dialect::OpenAfs => Version::new(epoch, 0),
@@ -76,9 +76,9 @@ impl Power {
     }
 
     /// An OpenAFS server believes the last beacon over its own commit: whoever was told the version before one is told again.
-    pub(super) fn correct_versions(&mut self, now: Now, commands: &mut Vec<Command>) {
+    pub(crate) fn correct_versions(&mut self, now: Now, commands: &mut Vec<Command>) {
         let mut any = false;
-        for to in self.cell.peers().filter(|&id| self.cell.server(id).dialect == Dialect::OpenAfs) {
+        for to in self.cell.foreign_peers().iter() {
             let link = self.beaconer.link_mut(to);
             let wrong = std::mem::take(&mut link.told_old_version);
             link.wanted |= wrong;
@@ -100,14 +100,14 @@ impl Power {
     }
 
     /// When the next beacon to `peer`, an OpenAFS server, is due; its claims are short, so beacons come often.
-    pub(super) fn foreign_due(&self, peer: ServerId) -> Option<Moment> {
+    pub(crate) fn foreign_due(&self, peer: ServerId) -> Option<Moment> {
         let link = self.beaconer.link(peer);
-        let foreign = self.cell.server(peer).dialect == Dialect::OpenAfs;
+        let foreign = !self.cell.server(peer).dialect.keeps_epochs();
         let speaks = self.standing != Standing::Follower && foreign && link.up && link.flight.is_none();
         speaks.then(|| link.last_sent.map_or(Moment::START, |sent| sent + self.profile.foreign_beacon))
     }
 
-    pub(super) fn beacon_foreigners(&mut self, now: Now, commands: &mut Vec<Command>) {
+    pub(crate) fn beacon_foreigners(&mut self, now: Now, commands: &mut Vec<Command>) {
         let due: Vec<ServerId> =
             self.cell.peers().filter(|&id| self.foreign_due(id).is_some_and(|at| at <= now.moment)).collect();
         for &to in &due {

@@ -2,8 +2,8 @@
 //!
 //! //= docs/ubik-protocol.md#epochs
 
-use super::{Power, Standing};
-use crate::epochs::{self, EpochRange, LAST};
+use super::{Election, Standing};
+use crate::election::epochs::{self, EpochRange, LAST};
 use crate::plant::{Fault, planted};
 use crate::time::Now;
 
@@ -12,7 +12,21 @@ use crate::time::Now;
 /// whose commits would then be lost.
 const MAX_MIXED_STEP: u32 = 60;
 
-impl Power {
+impl Election {
+    pub(super) fn stand(&mut self, now: Now) {
+        self.propose_anew(now);
+        self.stands_since = now.moment;
+        self.beaconer.forget_refusals();
+    }
+
+    pub(super) fn propose_anew(&mut self, now: Now) {
+        let epoch = self.propose(now);
+        self.standing = Standing::Candidate { epoch };
+        self.proposed_at = now.moment;
+        self.own_vote = None;
+        self.beaconer.forget_votes();
+    }
+
     /// Voters of ours have agreed to more than what was proposed: propose above that, as they said.
     pub(super) fn raise_proposal(&mut self, now: Now) {
         if self.own_vote.is_none() {

@@ -3,7 +3,7 @@
 //! //= docs/ubik-protocol.md#promise
 
 use crate::cell::{Cell, ServerId};
-use crate::epochs;
+use crate::election::epochs;
 
 /// What a voter must not forget: the highest epoch it agreed to, and with whom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

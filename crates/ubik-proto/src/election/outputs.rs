@@ -1,14 +1,14 @@
-//! What comes out of [`Power`](super::Power), and what the database's side tells it.
+//! What comes out of [`Election`](super::Election), and what the database's side tells it.
 
 use crate::cell::{ServerId, ServerSet};
+use crate::election::promise::PromiseRecord;
 use crate::messages::Beacon;
-use crate::promise::PromiseRecord;
 use crate::version::{TransactionId, Version};
 
 /// Something to do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Send a beacon; answer with [`Power::on_vote`] and the same number.
+    /// Send a beacon; answer with [`Election::on_vote`] and the same number.
     Beacon {
         /// To whom.
         to: ServerId,
@@ -19,12 +19,12 @@ pub enum Command {
         /// What.
         beacon: Beacon,
     },
-    /// Ask whether it is there; answer with [`Power::on_probe`].
+    /// Ask whether it is there; answer with [`Election::on_probe`].
     Probe {
         /// Whom.
         to: ServerId,
     },
-    /// Write the record, sync it, then call [`Power::on_own_vote_persisted`].
+    /// Write the record, sync it, then call [`Election::on_own_vote_persisted`].
     PersistOwnVote(PromiseRecord),
     /// Tell the database's side, without making the beacon wait for it.
     Notify(Event),
