@@ -226,6 +226,59 @@ fn rescue_leaves_free_records_alone() {
     assert_eq!(keys_of(folder, "scanned.tdb"), keys_of(folder, "a.tdb"));
 }
 
+/// The bytes of a database of 200 records whose process died in a commit that replaces 100 of them and adds 50: before the
+/// commit's writes, after half of them, and after all.
+fn died_in_commit(folder: &Path) -> [Vec<u8>; 3] {
+    let path = folder.join("dies.tdb");
+    let mut database = tdb::Database::create_new(&path).expect("a new database");
+    let store = |transaction: &tdb::Transaction<'_>, key: u32, value: &[u8]| {
+        transaction.store(key.to_le_bytes(), value, tdb::StoreMode::Replace).expect("a store")
+    };
+    let transaction = database.transaction().expect("a transaction");
+    (0..200).for_each(|key| store(&transaction, key, &[b'o'; 100]));
+    transaction.commit().expect("a commit");
+    let transaction = database.transaction().expect("a transaction");
+    (100..250).for_each(|key| store(&transaction, key, &[b'n'; 2000]));
+    let prepared = transaction.prepare_commit().expect("room");
+    let before = fs::read(&path).expect("the file");
+    prepared.commit().expect("a commit");
+    let after = fs::read(&path).expect("the file");
+    // The last step makes the area at rest that keeps the old bytes.
+    let area = u32::from_le_bytes(before[44..48].try_into().expect("4 bytes")) as usize;
+    let still_valid = |mut bytes: Vec<u8>| {
+        bytes[area + 20..area + 24].copy_from_slice(&before[area + 20..area + 24]);
+        bytes
+    };
+    let half = [&after[..after.len() / 2], &before[after.len() / 2..]].concat();
+    let states = [before.clone(), still_valid(half), still_valid(after.clone())];
+    assert!(states[0] != states[1] && states[1] != states[2] && states[2] != after);
+    states
+}
+
+/// T21: a commit that did not end is undone before anything is rescued, however far it got; a scan, which undoes nothing,
+/// says so.
+#[test]
+fn rescue_saves_nothing_that_was_not_committed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    for (nth, state) in died_in_commit(folder).iter().enumerate() {
+        fs::write(folder.join("died.tdb"), state).expect("a file");
+        let saved = format!("saved{nth}.tdb");
+        let output = quorate(folder, &["rescue", "--force", "died.tdb", &format!("scanned{nth}.tdb")], "");
+        let warning = "a commit had not ended, and is not undone";
+        assert!(text(&output.stderr).contains(warning), "{}", text(&output.stderr));
+
+        let output = quorate(folder, &["rescue", "died.tdb", &saved], "");
+
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let database = tdb::Database::open(folder.join(&saved)).expect("the rescued database");
+        let records: Result<Vec<_>, _> = database.records().collect();
+        let records = records.expect("its records");
+        assert_eq!(records.len(), 200, "state {nth}");
+        assert!(records.iter().all(|(_, value)| value == &[b'o'; 100]), "state {nth}");
+    }
+}
+
 /// T21: one damaged byte of the header, wherever it is, costs no record.
 #[test]
 fn rescue_saves_all_records_whatever_byte_of_the_header_is_damaged() {

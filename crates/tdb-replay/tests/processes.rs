@@ -1,6 +1,9 @@
 //! Workers that are processes: libtdb as an engine, and workers that die.
 
-use tdb_replay::engine::libtdb::Libtdb;
+use std::path::Path;
+use std::sync::mpsc;
+
+use tdb_replay::engine::libtdb::{self, Libtdb};
 use tdb_replay::engine::tdb::Settings;
 use tdb_replay::engine::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
 use tdb_replay::order::explain::explain;
@@ -8,6 +11,8 @@ use tdb_replay::replay::{Options, RunError, run};
 use tdb_replay::schedule::Schedule;
 use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance, Trace, source};
+
+const HASHING: Hashing = Hashing { hash_size: 3, jenkins: false };
 
 fn planned(history: &History) -> Schedule {
     let mut explained = explain(history, Hashing::recorded(history), Default::default())
@@ -36,6 +41,36 @@ fn traces_replay_on_the_systems_libtdb() {
         assert_eq!(run.tally.mismatches, 0, "{:?}", run.tally.kept);
         assert!(run.tally.compared > 3000 && run.tally.latency.iter().any(Option::is_some));
     }
+}
+
+/// R20: libtdb guards its list of open databases by nothing. Threads of one process (those of tests) change it in turn, and none
+/// forks meanwhile: otherwise one of ten thousand openings met what another thread had freed.
+#[test]
+fn databases_are_opened_and_closed_one_at_a_time() {
+    let test = "databases_are_opened_and_closed_one_at_a_time";
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (path, settings) = (folder.path().join("a.tdb"), Settings { hashing: HASHING, sync: false });
+    if let Err(error) = Libtdb::create(&path, settings) {
+        return testbed::skip(test, &error.message);
+    }
+    let (says, hears) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let list = libtdb::library::alone();
+        let opens = scope.spawn(|| {
+            says.send(std::fs::read_link("/proc/thread-self").expect("proc")).expect("it is heard");
+            Libtdb::create(&path, settings).map(drop).unwrap_or_else(|error| panic!("{error}"));
+        });
+        let stat = Path::new("/proc").join(hears.recv().expect("it begins")).join("stat");
+        let sleeps = || {
+            let stat = std::fs::read_to_string(&stat).expect("it waits for the list and has not ended");
+            stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S'))
+        };
+        while !sleeps() {
+            std::thread::yield_now();
+        }
+        assert!(!opens.is_finished());
+        drop(list);
+    });
 }
 
 /// What the third operation of the first worker does.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use common::{Dialect, everything, folder, lines, only_trace, open, open_in_form, text, traces};
+use common::{Dialect, FORMS, everything, folder, lines, only_trace, open, open_in_form, text, traces};
 use tdb::{OpenOptions, StoreMode, Wait};
 use tdb_trace::{Recording, TraceForm};
 
@@ -304,4 +304,82 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     options.create(true).observe(Recording::to("/dev/null/traces"));
     let error = options.open_in_dialect(folder.path().join("db")).unwrap_err();
     assert!(error.to_string().contains("/dev/null/traces"), "{error}");
+}
+
+/// R4, T17: going back to a savepoint is told as changes that lead to the same records, and the recording goes on; so does the
+/// sequence number.
+#[test]
+fn a_rollback_is_told_as_changes() {
+    for form in FORMS {
+        let folder = folder();
+        let mut options = OpenOptions::new();
+        options.create(true).hash_size(7).observe(Recording::to(folder.path().join("traces")).form(form));
+        let mut database = options.open(folder.path().join("db")).unwrap();
+        let path = only_trace(folder.path());
+        database.store(b"a", b"1", StoreMode::Insert).unwrap();
+        let mut transaction = database.transaction().unwrap();
+        transaction.store(b"a", b"2", StoreMode::Replace).unwrap();
+        let point = transaction.savepoint();
+        for key in [b"a", b"b"] {
+            transaction.append(key, b"3").unwrap();
+        }
+        let inner = transaction.nested();
+        inner.delete(b"a").unwrap();
+        inner.cancel();
+        transaction.rollback_to(&point).unwrap();
+        transaction.wipe_all().unwrap();
+        transaction.store(b"c", b"4", StoreMode::Replace).unwrap();
+        transaction.rollback_to(&point).unwrap();
+        transaction.rollback_to(&point).unwrap();
+        assert_eq!(transaction.fetch(b"a").unwrap().as_deref(), Some(&b"2"[..]));
+        transaction.commit().unwrap();
+        drop(database);
+
+        let expected = [
+            "1 tdb_store 1:61 1:31 0x2 = 0",
+            "1 tdb_transaction_start",
+            "2 tdb_store 1:61 1:32 0x1 = 0",
+            "3 tdb_append 1:61 1:32 = 1:33",
+            "4 tdb_append 1:62 NULL = 1:33",
+            "5 tdb_delete 1:61 = 0",
+            "6 tdb_store 1:61 2:3233 0x1 = 0",
+            "7 tdb_store 1:61 1:32 0x1 = 0",
+            "8 tdb_delete 1:62 = 0",
+            "8 tdb_lockall",
+            "8 tdb_wipe_all",
+            "9 tdb_unlockall",
+            "10 tdb_store 1:63 1:34 0x1 = 0",
+            "11 tdb_delete 1:63 = 0",
+            "12 tdb_store 1:61 1:32 0x1 = 0",
+            "12 tdb_fetch 1:61 = 1:32",
+            "12 tdb_transaction_commit",
+            "12 tdb_close",
+        ];
+        assert_eq!(lines(&path)[1..], expected, "{form:?}");
+    }
+}
+
+/// R4, T16: a transaction that was forgotten ends with the handle's next operation, and is told as cancelled.
+#[test]
+fn a_forgotten_transaction_is_told_as_cancelled() {
+    let folder = folder();
+    let mut options = OpenOptions::new();
+    options.create(true).hash_size(7).observe(Recording::to(folder.path().join("traces")));
+    let mut database = options.open(folder.path().join("db")).unwrap();
+    let path = only_trace(folder.path());
+    let transaction = database.transaction().unwrap();
+    transaction.store(b"a", b"1", StoreMode::Insert).unwrap();
+    std::mem::forget(transaction);
+    assert!(!database.exists(b"a").unwrap());
+    drop(database);
+    let told: Vec<String> =
+        lines(&path)[1..].iter().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect();
+    let expected = [
+        "tdb_transaction_start",
+        "tdb_store 1:61 1:31 0x2 = 0",
+        "tdb_transaction_cancel",
+        "tdb_exists 1:61 = 0",
+        "tdb_close",
+    ];
+    assert_eq!(told, expected);
 }

@@ -149,7 +149,10 @@ impl Database {
     #[cold]
     fn end_forgotten_transaction(&self) {
         if self.core.locks.in_transaction() && !self.core.locks.is_after_fork() {
+            let table = self.core.table();
+            let ending = table.ending(false, Some(0));
             crate::commit::transaction::release_locks(&self.core);
+            table.ended(ending, Operation::Cancel, true);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Watching a handle: what it does is told to an [`Observer`], operation by operation, at the interface's boundary.
 //!
 //! Owns what an observer cannot know by itself: the sequence number that belongs to each operation, read under the operation's
-//! lock, which makes the order of a key's operations exact. Three rules keep what is told true:
+//! lock, which makes the order of a key's operations exact. Four rules keep what is told true:
 //!
 //! * What changes something for others is told before ([`Observer::about_to`]): if the process dies in between, it may have
 //!   happened.
@@ -10,10 +10,12 @@
 //!   locks that they may have by now.
 //! * Where no lock is held, the last known number is told: one read in the middle of somebody's commit would have
 //!   to be taken back if that fails. Only whoever asks for the number is told what the file says, and so is the observer.
+//! * Going back to a savepoint is told as changes that lead to the same records.
 //!
 //! Without an observer all of this is one test of a pointer.
 
 mod calls;
+mod rollback;
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -305,6 +307,8 @@ pub(crate) struct Observed {
     wiping: Cell<Option<u32>>,
     /// How many operations were told.
     told: Cell<u64>,
+    /// What a rollback may have to be told of.
+    changed_keys: rollback::ChangedKeys,
 }
 
 impl Observed {
@@ -324,6 +328,7 @@ impl Observed {
             before: RefCell::new(None),
             wiping: Cell::new(None),
             told: Cell::new(0),
+            changed_keys: rollback::ChangedKeys::default(),
         })))
     }
 
@@ -348,6 +353,7 @@ impl Observed {
     fn begin_in_child(&self, observe: Option<&dyn Observe>) {
         self.forks.set(ofd::fork_generation());
         self.wiping.set(None);
+        self.changed_keys.clear();
         let opening = Opening { number: self.last.get(), ..self.opening.clone() };
         // Without one the child is not watched; there is no caller to tell.
         let begun = observe.and_then(|observe| observe.begin(&opening).ok().flatten());

@@ -209,13 +209,25 @@ impl<'db> Transaction<'db> {
 
     /// An inner transaction: undone when it is dropped without a commit. This one cannot be used until it ends.
     pub fn nested(&mut self) -> Nested<'_, 'db> {
-        let point = self.changes.get_mut().mark();
+        let point = self.mark();
         Nested { outer: self, point, open: true }
     }
 
     /// A place to go back to.
     pub fn savepoint(&mut self) -> Savepoint {
-        Savepoint(self.changes.get_mut().mark())
+        Savepoint(self.mark())
+    }
+
+    fn mark(&mut self) -> u64 {
+        let point = self.changes.get_mut().mark();
+        self.core.table().note_savepoint(point);
+        point
+    }
+
+    /// Keeps what came after a mark, and forgets the mark.
+    fn unmark(&mut self, point: u64) {
+        self.changes.get_mut().unmark(point);
+        self.core.table().note_no_savepoint(point);
     }
 
     /// Undoes what came after `point`, which can be gone back to again. Later ones are stale then.
@@ -224,16 +236,18 @@ impl<'db> Transaction<'db> {
     /// [`TransactionError::StaleSavepoint`]: it is of another transaction, of an inner one that has ended, or from after one
     /// that was gone back to.
     pub fn rollback_to(&mut self, point: &Savepoint) -> Result<(), TransactionError> {
-        if !self.changes.get_mut().go_back(point.0) {
-            return Err(TransactionError::StaleSavepoint);
-        }
-        self.note_rollback();
-        Ok(())
+        if self.go_back(point.0) { Ok(()) } else { Err(TransactionError::StaleSavepoint) }
     }
 
-    fn note_rollback(&self) {
+    /// Undoes what came after a mark, which stays; `false` if there is none.
+    fn go_back(&mut self, point: u64) -> bool {
+        let rollback = self.with(|table| table.before_rollback(point));
+        if !self.changes.get_mut().go_back(point) {
+            return false;
+        }
         self.core.note_upheaval();
-        self.core.table().tell_rollback();
+        self.with(|table| table.after_rollback(rollback));
+        true
     }
 
     // Records.
@@ -426,7 +440,7 @@ impl<'db> Nested<'_, 'db> {
     /// Makes the changes part of the outer transaction.
     pub fn commit(mut self) {
         self.open = false;
-        self.outer.changes.get_mut().unmark(self.point);
+        self.outer.unmark(self.point);
     }
 
     /// Undoes the changes, as dropping it does.
@@ -465,10 +479,8 @@ impl<'db> Deref for Nested<'_, 'db> {
 impl Drop for Nested<'_, '_> {
     fn drop(&mut self) {
         if self.open {
-            let changes = self.outer.changes.get_mut();
-            changes.go_back(self.point);
-            changes.unmark(self.point);
-            self.outer.note_rollback();
+            self.outer.go_back(self.point);
+            self.outer.unmark(self.point);
         }
     }
 }

@@ -7,7 +7,7 @@ mod common;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread::{Scope, ScopedJoinHandle};
 
@@ -226,5 +226,62 @@ fn handles_of_one_process_that_lock_in_opposite_order_do_not_wait_for_each_other
         let refused: Vec<LockError> = refused.into_iter().flatten().collect();
         // Whoever waits out its patience says thirty.
         assert!(matches!(refused[..], [LockError::Deadlock { seconds: 0..30 }]), "{refused:?}");
+    }
+}
+
+/// Set for the process that locks two chains in the order opposite to its parent's.
+const OPPOSITE: &str = "QUORATE_TEST_OPPOSITE";
+
+/// What the other process says when it has its first lock, and when it has both or was refused.
+fn lock_in_opposite_order(path: &Path, mutexes: bool) {
+    let mut lines = std::io::stdin().lines();
+    let (database, [first, second]) = two_chains(path, mutexes);
+    let _one = database.chain_lock(second, LockKind::Write, Wait::Yes).unwrap();
+    println!("\nlocked");
+    lines.next().unwrap().unwrap();
+    match database.chain_lock(first, LockKind::Write, Wait::Yes) {
+        Ok(_both) => println!("\nboth"),
+        Err(LockError::Deadlock { seconds: 0..30 }) => println!("\nrefused"),
+        Err(error) => println!("\n{error}"),
+    }
+}
+
+/// T20: two processes of ours that lock two chains in opposite order: the kernel knows nothing of it, and one of them is
+/// refused all the same, without waiting out its patience; the other gets both.
+#[test]
+fn processes_that_lock_in_opposite_order_do_not_wait_for_each_other() {
+    let name = "processes_that_lock_in_opposite_order_do_not_wait_for_each_other";
+    if let Some(path) = std::env::var_os(OPPOSITE) {
+        let path = Path::new(&path);
+        return lock_in_opposite_order(path, path.ends_with("true"));
+    }
+    let folder = common::folder();
+    for mutexes in [false, true] {
+        let path = folder.path().join(format!("{mutexes}"));
+        let (database, [first, second]) = two_chains(&path, mutexes);
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(OPPOSITE, &path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut asks = process.stdin.take().unwrap();
+        let answers = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut answers = answers.filter(|line| ["locked", "both", "refused"].contains(&line.as_str()));
+        let one = database.chain_lock(first, LockKind::Write, Wait::Yes).unwrap();
+        assert_eq!(answers.next().unwrap(), "locked");
+        writeln!(asks, "go on").unwrap();
+
+        let ours = database.chain_lock(second, LockKind::Write, Wait::Yes);
+
+        let theirs = match &ours {
+            Ok(_) => "refused",
+            Err(LockError::Deadlock { seconds: 0..30 }) => "both",
+            Err(error) => panic!("{error}"),
+        };
+        drop((ours.map(drop), one));
+        assert_eq!(answers.next().as_deref(), Some(theirs));
+        assert!(process.wait().unwrap().success());
     }
 }

@@ -14,7 +14,7 @@ use super::shared::SharedTurns;
 use super::tally::{Mismatch, Tally};
 use super::timeline::Lane;
 use super::worker::Halt;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, libtdb};
 use crate::trace::op::Op;
 
 /// What a worker comes to, on its way through the pipe.
@@ -175,12 +175,14 @@ struct Child {
 /// Forks a process that runs `work`, sends what came of it and ends without returning.
 fn start(work: impl FnOnce() -> (Tally, Result<(), Halt>)) -> io::Result<Child> {
     let (results, sender) = io::pipe()?;
+    // Given back on both sides.
+    let list = libtdb::library::alone();
     // SAFETY: the child has this thread only. It uses what this process has made before, opens files and computes; it
     // takes no lock that another thread may hold (the C library takes care of its own), and does not return from here.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            drop(results);
+            drop((list, results));
             let sent = catch_unwind(AssertUnwindSafe(|| send(sender, work())));
             // SAFETY: ends the process at once, without what the parent has registered for its own end.
             unsafe { libc::_exit(if matches!(sent, Ok(Ok(()))) { 0 } else { FAILED }) }

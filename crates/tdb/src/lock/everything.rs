@@ -7,6 +7,7 @@ use crate::error::LockError;
 use crate::file::format::{FREELIST_HEAD, Offset};
 use crate::lock::deadlock::DeadlockWatch;
 use crate::lock::ofd::{self, LockKind};
+use crate::lock::waiting::Claim;
 
 impl Locks {
     /// Locks all chains and all records. `upgradable` is a transaction's read lock, later made a write lock. Whether this is the
@@ -121,7 +122,7 @@ impl Locks {
                 Err(LockError::WouldBlock) if wait == Wait::Yes && Instant::now() < give_up => {
                     // Let go of what we have: someone who holds a chain may be waiting for another.
                     self.unlock_range(chains.start, 0);
-                    watch.look(self, kind, chains.start, 0)?;
+                    watch.look(self, Claim { kind, start: chains.start, len: 0 })?;
                     ofd::nap(LONGEST_NAP);
                 }
                 Err(error) => {
@@ -156,10 +157,13 @@ impl Locks {
         if wait == Wait::No {
             return self.lock_range(kind, start, len, wait, None);
         }
-        self.lock_patiently(kind, start, len, Some(HOLD_HALF)).map_err(|error| match error {
-            LockError::Deadlock { .. } => LockError::WouldBlock,
-            other => other,
-        })
+        // Whoever waits here lets go soon, so that it cannot be part of a deadlock.
+        self.keep_trying(Claim { kind, start, len }, Some(HOLD_HALF), || Ok(())).map_err(
+            |error| match error {
+                LockError::Deadlock { .. } => LockError::WouldBlock,
+                other => other,
+            },
+        )
     }
 
     /// Whether locks are held that neither a transaction nor a lock of everything may be combined with.

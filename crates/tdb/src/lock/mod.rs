@@ -7,13 +7,14 @@
 //! among others who wait behind us. So we try, and sleep a little: as long as it takes where the order is kept, in a
 //! queue of our own. Where a caller's own order decides (a second chain, all chains, an upgrade from read to write) we
 //! let go where we may, and give up after [`PATIENCE`]; where the caller is against the order, after
-//! [`AGAINST_ORDER`]. Whoever waits while it holds something looks for a deadlock with libtdb's processes ([`deadlock`]) and
-//! with other handles of its own process ([`waiting`]).
+//! [`AGAINST_ORDER`]. Whoever waits while it holds something looks for a deadlock with libtdb's processes and with other
+//! handles of ours, in any process ([`deadlock`]).
 
 mod deadlock;
 mod everything;
 pub(crate) mod mutex;
 mod mutex_lock;
+mod notice;
 pub(crate) mod ofd;
 pub(crate) mod proof;
 mod range;

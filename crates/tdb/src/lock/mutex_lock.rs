@@ -9,8 +9,10 @@ use std::time::Instant;
 
 use crate::error::LockError;
 use crate::file::format::{FREELIST_HEAD, chain_head};
+use crate::lock::deadlock::DeadlockWatch;
 use crate::lock::mutex::MutexArea;
 use crate::lock::ofd::{self, Attempt};
+use crate::lock::waiting::Claim;
 use crate::lock::{ChainIndex, HOLD_HALF, LONGEST_NAP, LockKind, Locks, PATIENCE, Wait};
 
 impl Locks {
@@ -54,9 +56,12 @@ impl Locks {
         wait: Wait,
     ) -> Result<(), LockError> {
         let give_up = Instant::now() + PATIENCE * 20;
+        let mut watch = DeadlockWatch::start(false);
+        let wanted = Claim { kind, start: FREELIST_HEAD.into(), len: 0 };
         loop {
             match self.try_mutexes_and_records(area, kind, wait) {
                 Err(LockError::WouldBlock) if wait == Wait::Yes && Instant::now() < give_up => {
+                    watch.look(self, wanted)?;
                     ofd::nap(LONGEST_NAP);
                 }
                 done => return done,

@@ -5,8 +5,9 @@
 //! the naps between two tries for one, and the count of forks, since a child shares its parent's locks.
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -104,12 +105,26 @@ pub(crate) fn held_by_another(file: BorrowedFd<'_>, start: u64, len: u64) -> io:
     }
 }
 
-/// The process that holds a classic lock in the way of this one; `None` if nothing is in the way, or a lock of an open file.
-pub(crate) fn holding_process(file: BorrowedFd<'_>, kind: LockKind, start: u64, len: u64) -> Option<i32> {
-    let mut range = range(type_of(kind), start, len);
-    // SAFETY: a valid flock, which the kernel fills.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &mut range) };
-    (result == 0 && range.l_type != libc::F_UNLCK as libc::c_short && range.l_pid > 0).then_some(range.l_pid)
+/// Takes a lock of this process, as libtdb does. It goes when any descriptor of the file is closed in this process.
+pub(crate) fn lock_classic(file: BorrowedFd<'_>, kind: LockKind, start: u64, len: u64) -> io::Result<()> {
+    set(file, libc::F_SETLK, range(type_of(kind), start, len))
+}
+
+/// A new file without a name, in memory.
+pub(crate) fn memory_file() -> io::Result<File> {
+    // SAFETY: a text that ends in NUL; the descriptor that is returned is nobody else's.
+    let descriptor = unsafe { libc::memfd_create(c"tdb lock wait".as_ptr(), libc::MFD_CLOEXEC) };
+    if descriptor == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    Ok(unsafe { File::from_raw_fd(descriptor) })
+}
+
+/// Whether this process was started by, or acts as, this user.
+pub(crate) fn runs_as(user: u32) -> bool {
+    // SAFETY: asks for two numbers.
+    unsafe { user == libc::getuid() || user == libc::geteuid() }
 }
 
 /// Sleeps for a time, or until a signal: [`std::thread::sleep`] goes on after each one, and never ends if they keep coming
@@ -144,7 +159,7 @@ pub(crate) fn watch_forks() {
 }
 
 /// Makes the descriptor of `old` mean what `new` means.
-pub(crate) fn put_in_place_of(new: &std::fs::File, old: &std::fs::File) -> io::Result<()> {
+pub(crate) fn put_in_place_of(new: &File, old: &File) -> io::Result<()> {
     // SAFETY: two descriptors that are open for the length of the call; the number of `old` stays valid.
     let result = unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) };
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }

@@ -9,6 +9,7 @@ use crate::error::LockError;
 use crate::file::format::FREELIST_HEAD;
 use crate::lock::deadlock::DeadlockWatch;
 use crate::lock::ofd::{self, Attempt, LockKind};
+use crate::lock::waiting::Claim;
 
 // Bytes that libtdb never locks, on which those of ours queue (docs/tdb-format.md, Locks).
 
@@ -100,19 +101,30 @@ impl Locks {
         }
     }
 
-    /// Tries again and again; without `patience` as long as it takes.
-    pub(super) fn lock_patiently(
+    /// Tries again and again; without `patience` as long as it takes. Fails soon if it is part of a deadlock.
+    fn lock_patiently(
         &self,
         kind: LockKind,
         start: u64,
         len: u64,
         patience: Option<Duration>,
     ) -> Result<(), LockError> {
+        let mut watch = DeadlockWatch::start(patience.is_some());
+        let wanted = Claim { kind, start, len };
+        self.keep_trying(wanted, patience, || watch.look(self, wanted))
+    }
+
+    /// Tries again and again, and calls `meanwhile` before each nap; without `patience` as long as it takes.
+    pub(super) fn keep_trying(
+        &self,
+        Claim { kind, start, len }: Claim,
+        patience: Option<Duration>,
+        mut meanwhile: impl FnMut() -> Result<(), LockError>,
+    ) -> Result<(), LockError> {
         let Some(file) = self.lock_file() else {
             return Ok(());
         };
         let begun = Instant::now();
-        let mut watch = DeadlockWatch::start(patience.is_some());
         let mut nap = FIRST_NAP;
         loop {
             let error = match self.attempt(file, kind, start, len, Attempt::Once) {
@@ -125,7 +137,7 @@ impl Locks {
                         return Err(LockError::Deadlock { seconds: patience.as_secs() });
                     }
                     _ => {
-                        watch.look(self, kind, start, len)?;
+                        meanwhile()?;
                         ofd::nap(nap);
                     }
                 },

@@ -91,18 +91,9 @@ impl<B: Bytes> Table<'_, B> {
     }
 
     #[cold]
-    fn stop_observing(&self, observed: &Observed, stopped: &Stopped) {
+    pub(super) fn stop_observing(&self, observed: &Observed, stopped: &Stopped) {
         drop(observed.observer.borrow_mut().take());
         self.core.say(LogLevel::Warning, || format!("{stopped}; the database goes on"));
-    }
-
-    /// A part of a transaction was undone. There is no operation for that, and what was told of it so far is not so.
-    pub(crate) fn tell_rollback(&self) {
-        if let Some(observed) = &self.core.observed {
-            let why =
-                "a part of a transaction was undone, which cannot be told: disbelieve its end".to_owned();
-            self.stop_observing(observed, &Stopped { why });
-        }
     }
 
     /// Announces a change that others will see at once; one in a transaction is nobody else's before the commit.
@@ -144,6 +135,7 @@ impl<B: Bytes> Table<'_, B> {
     ) {
         if called.is_some() {
             let operation = |done| Operation::Store { key, parts, mode, done };
+            self.note_changed_key(key);
             self.tell(called, When::Under, answered(stored).map(operation));
         }
     }
@@ -152,6 +144,7 @@ impl<B: Bytes> Table<'_, B> {
     pub(crate) fn tell_delete(&self, called: Option<Moment>, key: &[u8], deleted: &Result<(), StoreError>) {
         if called.is_some() {
             let operation = |done| Operation::Delete { key, done };
+            self.note_changed_key(key);
             self.tell(called, When::Under, answered(deleted).map(operation));
         }
     }
@@ -193,6 +186,7 @@ impl<B: Bytes> Table<'_, B> {
         if let (Some(_), Some(observed)) = (called, &self.core.observed) {
             let before = observed.before.borrow_mut().take();
             let operation = Operation::Append { key, before: before.as_deref(), more };
+            self.note_changed_key(key);
             self.tell(called, When::Under, appended.is_ok().then_some(operation));
         }
     }
@@ -259,6 +253,7 @@ impl<B: Bytes> Table<'_, B> {
             return;
         };
         if let Some(number) = observed.wiping.take() {
+            self.note_wiped();
             self.tell_at(called, number, wiped.then_some(Operation::WipeAll));
             self.tell(called, When::Until, Some(Operation::UnlockAll { kind: LockKind::Write }));
         }
@@ -295,6 +290,7 @@ impl<B: Bytes> Table<'_, B> {
             return;
         };
         let called = Some(ending.called);
+        observed.changed_keys.clear();
         if self.core.locks.in_transaction() {
             let prepared = done && ending.outermost && asked == Operation::PrepareCommit;
             self.tell(called, When::Now, prepared.then_some(asked));

@@ -42,10 +42,7 @@ impl<B: Bytes> Table<'_, B> {
     /// The value of `key`, if it is there.
     pub fn fetch(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let called = self.called();
-        let fetched = self.core.noted(self.read_value(key, |found| {
-            let (at, len) = value_place(found)?;
-            self.space.bytes(at, len)
-        }));
+        let fetched = self.untold_value(key);
         let operation = |value| Operation::Fetch { key, value };
         self.tell(called, When::Under, fetched.as_ref().ok().map(Option::as_deref).map(operation));
         fetched
@@ -135,6 +132,14 @@ impl<B: Bytes> Table<'_, B> {
     /// [`Table::exists`], for the engine's own use: it is not recorded.
     pub(crate) fn is_there(&self, key: &[u8]) -> Result<bool, ReadError> {
         self.core.noted(self.read_value(key, |_| Ok(()))).map(|found| found.is_some())
+    }
+
+    /// [`Table::fetch`], for the engine's own use: it is not recorded.
+    pub(crate) fn untold_value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        self.core.noted(self.read_value(key, |found| {
+            let (at, len) = value_place(found)?;
+            self.space.bytes(at, len)
+        }))
     }
 
     fn read_value<T>(

@@ -48,7 +48,7 @@ impl<B: Bytes> Table<'_, B> {
         added
     }
 
-    fn add_to_seqnum(&self) -> Result<(), AccessError> {
+    pub(crate) fn add_to_seqnum(&self) -> Result<(), AccessError> {
         if self.space.increment(SEQNUM_AT) {
             return Ok(());
         }

@@ -1,7 +1,8 @@
 //! The functions of a `libtdb.so.1`, loaded at run time.
 //!
 //! Owns the types of tdb.h and all pointers. An [`Opened`] database is open until it is dropped, and is not `Send`: it stays in
-//! the process and thread that opened it.
+//! the process and thread that opened it. libtdb keeps a list of the open databases of its process and guards it by nothing,
+//! so opening, closing and forking exclude each other ([`alone`]).
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -10,6 +11,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use libloading::os::unix::{Library as Loaded, RTLD_LOCAL, RTLD_NOW};
 
@@ -131,6 +133,13 @@ functions! {
     jenkins_hash: Hash = b"tdb_jenkins_hash",
 }
 
+/// The right to change libtdb's list of open databases, or to fork a process that will use it: the child of a fork in the middle of
+/// a change would have half a list.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static LIST: Mutex<()> = Mutex::new(());
+    LIST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The loaded library.
 pub struct Library {
     functions: Functions,
@@ -168,7 +177,8 @@ impl Library {
         let hash = hashing.jenkins.then_some(self.functions.jenkins_hash);
         let mode = if create { libc::O_RDWR | libc::O_CREAT | libc::O_EXCL } else { libc::O_RDWR };
         let chains = hashing.hash_size as c_int;
-        // SAFETY: a C string, no log, and a hash function of the library's own or none.
+        let _list = alone();
+        // SAFETY: nobody else changes the list of open databases; a C string, no log, and a hash function of the library's own or none.
         let context = unsafe {
             (self.functions.open_ex)(
                 name.as_ptr(),
@@ -333,7 +343,8 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        // SAFETY: the context is open and is not used afterwards.
+        let _list = alone();
+        // SAFETY: as in `open`; the context is open and is not used afterwards.
         unsafe { (self.functions.close)(self.context) };
     }
 }
