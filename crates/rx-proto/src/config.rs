@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::admission::ShareLimits;
+use crate::shares::ShareLimits;
 
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,7 @@ mod names;
 mod peer;
 mod receive;
 mod send;
+mod shares;
 mod table;
 mod time;
 

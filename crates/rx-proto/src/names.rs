@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::admission::Share;
 use crate::codes::AbortCode;
 use crate::security::{Identity, SecurityIndex};
+use crate::shares::Share;
 
 /// A service on a port; requests name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -53,12 +53,12 @@ pub enum Standing {
 /// Votes and beacons of one server for one database.
 #[derive(Debug)]
 pub struct Election {
-    pub(crate) cell: Cell,
-    pub(crate) profile: Profile,
+    cell: Cell,
+    profile: Profile,
     quorum: Quorum,
     voter: Voter,
-    pub(crate) beaconer: Beaconer,
-    pub(crate) standing: Standing,
+    beaconer: Beaconer,
+    standing: Standing,
     claim: Claim,
     next_round: Moment,
     /// The own vote that is being written.
@@ -101,8 +101,8 @@ impl Election {
     /// When to call [`Election::poll`] next.
     pub fn next_deadline(&self) -> Moment {
         let probes = self.cell.peers().map(|id| self.beaconer.link(id)).filter(|link| !link.up);
-        let foreign = self.cell.peers().filter_map(|id| self.foreign_due(id));
-        let first = probes.map(|link| link.next_probe).chain(foreign).min().unwrap_or(self.next_round);
+        let short = self.cell.peers().filter_map(|id| self.short_claim_due(id));
+        let first = probes.map(|link| link.next_probe).chain(short).min().unwrap_or(self.next_round);
         let first = first.min(self.next_round);
         match (self.standing, self.mandate_end()) {
             (Standing::SyncSite { .. }, Some(end)) => first.min(end),
@@ -118,7 +118,7 @@ impl Election {
         if now.moment >= self.next_round {
             self.begin_round(now, &mut commands);
         }
-        self.beacon_foreigners(now, &mut commands);
+        self.renew_short_claims(now, &mut commands);
         commands
     }
 

@@ -44,7 +44,7 @@ use self::disk::{Deferred, Work};
 use self::outputs::{CallError, CallToken, ClientId, Output, Reply, Told, WriteError};
 use self::remote::Remote;
 
-pub(crate) use self::sync_site::Purpose;
+use self::sync_site::Purpose;
 pub use self::sync_site::SyncSite;
 
 /// What an `on_` function works with: the time, the votes, and where its outputs go.
@@ -76,15 +76,15 @@ impl<'a, R> Context<'a, R> {
 /// One server's copy. `R` is a database that was received whole.
 #[derive(Debug)]
 pub struct Replica<R> {
-    pub(crate) cell: Cell,
-    pub(crate) profile: Profile,
+    cell: Cell,
+    profile: Profile,
     bootstrap: bool,
     /// The newest version that is durable here, decided or not: what this server tells others.
     tail: Version,
     /// What readers see; nothing, until a quorum has confirmed what was found at start.
     visible: Option<Version>,
     remote: Remote,
-    pub(crate) role: Option<SyncSite>,
+    role: Option<SyncSite>,
     /// Writers that wait for their turn, in order.
     writers: VecDeque<ClientId>,
     readers: Vec<ClientId>,
@@ -92,17 +92,17 @@ pub struct Replica<R> {
     work: Option<Work>,
     /// What has come since that began and must not overtake it.
     deferred: VecDeque<Deferred<R>>,
-    pub(crate) calls: HashMap<CallToken, Outstanding>,
+    calls: HashMap<CallToken, Outstanding>,
     next_token: u64,
 }
 
 /// A call to a peer whose answer is awaited.
 #[derive(Debug)]
-pub(crate) struct Outstanding {
-    pub(crate) to: ServerId,
+struct Outstanding {
+    to: ServerId,
     /// The mandate it was made under.
     epoch: u32,
-    pub(crate) purpose: Purpose,
+    purpose: Purpose,
 }
 
 impl<R> Replica<R> {
@@ -253,14 +253,7 @@ impl<R> Replica<R> {
         self.settle_readers(cx);
     }
 
-    pub(crate) fn call(
-        &mut self,
-        cx: &mut Context<'_, R>,
-        epoch: u32,
-        to: ServerId,
-        purpose: Purpose,
-        call: DiskCall,
-    ) {
+    fn call(&mut self, cx: &mut Context<'_, R>, epoch: u32, to: ServerId, purpose: Purpose, call: DiskCall) {
         let token = self.token(epoch, to, purpose);
         cx.outputs.push(Output::Call { to, token, call });
     }
@@ -313,7 +306,7 @@ impl<R> Replica<R> {
     }
 
     /// The peers that are up and have promised this mandate.
-    pub(crate) fn voted(&self, cx: &Context<'_, R>) -> ServerSet {
+    fn voted(&self, cx: &Context<'_, R>) -> ServerSet {
         let counts = |&id: &ServerId| cx.election.has_vote_of(id) || planted(Fault::VersionsOfTheUnbound);
         self.cell.peers().filter(counts).collect()
     }

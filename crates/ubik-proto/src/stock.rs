@@ -3,25 +3,24 @@
 //!
 //! * `encoding`: the bytes of the calls; `dialogue`: those of a transaction in their order. Ours speak these to each other too;
 //! * `claims`: beacons to servers that count their claims to read by a wall clock;
-//! * `callers`, `beginners`, `unbound`: sync sites whose commits name no version, followers that refuse to begin, and such as
-//!   answer clients before they have voted;
+//! * `beginners`, `unbound`: followers that refuse to begin a transaction, and such as answer clients before they have voted;
 //! * [`debug`]: what `udebug` asks.
 
 mod beginners;
-mod callers;
 mod claims;
 pub mod debug;
 mod dialogue;
 mod encoding;
 mod unbound;
 
-use std::time::Duration;
-
 use crate::cell::Dialect;
-use crate::profile::Profile;
+use crate::plant::{Fault, planted};
+use crate::version::Version;
 
-pub(crate) use self::beginners::Beginner;
+pub(crate) use self::beginners::{Beginners, Due};
+pub(crate) use self::claims::ForeignClock;
 pub(crate) use self::dialogue::Dialogue;
+pub(crate) use self::unbound::Unbound;
 
 impl Dialect {
     /// Whether a server agrees to epochs, names in each call the one that it was elected in, and commits a label of its own
@@ -30,11 +29,15 @@ impl Dialect {
         self == Dialect::Quorate
     }
 
-    /// How long a server may read by a beacon that was sent without knowing its clock.
-    pub(crate) fn longest_claim(self, profile: &Profile) -> Duration {
-        match self {
-            Dialect::Quorate => profile.lease_wait,
-            Dialect::OpenAfs => profile.foreign_wait,
-        }
+    /// Whether a server that holds `own` must not begin a transaction of a sync site whose last beacon `named` a version.
+    ///
+    /// A commit of OpenAFS's names no version, so a server that missed one would count on from another copy. Nothing but
+    /// the sync site's memory of who is in step stands against that; what its last beacon named is another witness. An
+    /// older name proves nothing: the beacon may have left before a commit that has come since.
+    ///
+    /// //= docs/ubik-protocol.md#mixed-cells
+    pub(crate) fn leaves_behind(self, named: Option<Version>, own: Version) -> bool {
+        let behind = named.is_some_and(|named| named > own);
+        !self.keeps_epochs() && behind && !planted(Fault::BegunBehind)
     }
 }

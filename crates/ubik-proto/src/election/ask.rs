@@ -2,6 +2,7 @@
 //!
 //! //= docs/ubik-protocol.md#election
 
+use super::beacon::Flight;
 use super::{Command, Election, Standing};
 use crate::cell::ServerId;
 use crate::messages::Beacon;
@@ -18,7 +19,7 @@ impl Election {
         self.send_wanted(now, commands);
     }
 
-    pub(crate) fn send_wanted(&mut self, now: Now, commands: &mut Vec<Command>) {
+    pub(super) fn send_wanted(&mut self, now: Now, commands: &mut Vec<Command>) {
         for to in self.cell.peers() {
             let link = self.beaconer.link(to);
             if !link.wanted || !link.up || link.flight.is_some() {
@@ -55,12 +56,13 @@ impl Election {
                 Some((epoch, beacon))
             }
             Standing::SyncSite { epoch } => {
-                let start = self.start_for(now, to);
+                let (dialect, clock) = (self.cell.server(to).dialect, &self.beaconer.link(to).clock);
+                let start = dialect.start(now, clock, &self.profile);
                 let relabelling = self.claim.relabelling.filter(|(_, takers)| takers.contains(to));
                 let in_step = self.claim.in_step.contains(to).then_some(self.claim.version);
                 let granted = relabelling.map(|(before, _)| before).or(in_step);
                 let version =
-                    granted.filter(|version| version.counter > 0).unwrap_or(self.no_version_for(to, epoch));
+                    granted.filter(|version| version.counter > 0).unwrap_or(dialect.no_version(epoch));
                 Some((
                     epoch,
                     Beacon { claims_sync_site: true, start, version, transaction: transaction(epoch) },
@@ -90,6 +92,68 @@ impl Election {
                 link.next_probe = now + interval;
                 commands.push(Command::Probe { to });
             }
+        }
+    }
+
+    /// A peer's yes shows its clock, unless it is the beacon's own start.
+    pub(super) fn note_clock(&mut self, now: Now, from: ServerId, clock: i32, flight: &Flight) {
+        if self.cell.server(from).dialect.keeps_epochs() || flight.start == clock {
+            return;
+        }
+        let promise = self.profile.promise;
+        let link = self.beaconer.link_mut(from);
+        link.clock.note(now.moment, clock, flight.sent, promise);
+        link.skew = Some(i64::from(clock) - now.wall);
+    }
+
+    /// The beacons of servers without epochs, and those of a sync site of ours, name their sender's clock.
+    pub(super) fn note_caller_clock(&mut self, now: Now, from: ServerId, beacon: &Beacon) {
+        if !self.cell.server(from).dialect.keeps_epochs() || beacon.claims_sync_site {
+            self.beaconer.link_mut(from).skew = Some(i64::from(beacon.start) - now.wall);
+        }
+    }
+
+    /// A server without epochs believes the last beacon over its own commit: whoever was told the version before one is told
+    /// again.
+    pub(super) fn correct_versions(&mut self, now: Now, commands: &mut Vec<Command>) {
+        let mut any = false;
+        for to in self.cell.foreign_peers().iter() {
+            let link = self.beaconer.link_mut(to);
+            let wrong = std::mem::take(&mut link.told_old_version);
+            link.wanted |= wrong;
+            any |= wrong;
+        }
+        if any {
+            self.send_wanted(now, commands);
+        }
+    }
+
+    /// Sends `peer` a beacon now, or when the one under way is answered.
+    pub fn tell_again(&mut self, now: Now, peer: ServerId) -> Vec<Command> {
+        let mut commands = Vec::new();
+        if self.holds_mandate(now.moment) {
+            self.beaconer.link_mut(peer).wanted = true;
+            self.send_wanted(now, &mut commands);
+        }
+        commands
+    }
+
+    /// When the next beacon to `peer` is due if its claims are kept short: then beacons come often.
+    pub(super) fn short_claim_due(&self, peer: ServerId) -> Option<Moment> {
+        let link = self.beaconer.link(peer);
+        let short = !self.cell.server(peer).dialect.keeps_epochs();
+        let speaks = self.standing != Standing::Follower && short && link.up && link.flight.is_none();
+        speaks.then(|| link.last_sent.map_or(Moment::START, |sent| sent + self.profile.foreign_beacon))
+    }
+
+    pub(super) fn renew_short_claims(&mut self, now: Now, commands: &mut Vec<Command>) {
+        let is_due = |&id: &ServerId| self.short_claim_due(id).is_some_and(|at| at <= now.moment);
+        let due: Vec<ServerId> = self.cell.peers().filter(is_due).collect();
+        for &to in &due {
+            self.beaconer.link_mut(to).wanted = true;
+        }
+        if !due.is_empty() {
+            self.send_wanted(now, commands);
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::messages::Beacon;
 use crate::plant::{Fault, planted};
 use crate::profile::Profile;
 use crate::quorum::Quorum;
+use crate::stock::ForeignClock;
 use crate::time::Moment;
 
 /// How a beacon was answered.
@@ -27,13 +28,13 @@ pub enum VoteReply {
 
 /// A beacon that is on its way.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Flight {
-    pub(crate) number: u64,
-    pub(crate) sent: Moment,
+pub(super) struct Flight {
+    pub(super) number: u64,
+    pub(super) sent: Moment,
     epoch: u32,
     granting: bool,
     /// The start that it names.
-    pub(crate) start: i32,
+    pub(super) start: i32,
 }
 
 /// One peer, as the beaconer sees it.
@@ -49,47 +50,42 @@ pub struct Link {
     pub last_vote: bool,
     /// How far its wall clock is ahead of this one's, in seconds, if it tells.
     pub skew: Option<i64>,
-    pub(crate) flight: Option<Flight>,
+    pub(super) flight: Option<Flight>,
     /// A beacon is wanted as soon as the one under way is answered.
-    pub(crate) wanted: bool,
-    pub(crate) next_probe: Moment,
+    pub(super) wanted: bool,
+    pub(super) next_probe: Moment,
     /// When the last beacon of this epoch was sent that it answered with yes.
-    pub(crate) yes_sent: Option<Moment>,
+    pub(super) yes_sent: Option<Moment>,
     /// Until when the last beacon that lets it read may do so.
     granted: Option<Moment>,
-    /// Its wall clock when it voted, and when that vote was received, if it tells.
-    pub(crate) clock: Option<(i32, Moment)>,
-    /// Between which its wall clock was ahead of this one's monotonic clock, in seconds, when it voted at most a promise ago,
-    /// and when that was.
-    pub(crate) ahead: Option<((i64, i64), Moment)>,
-    /// Its wall clock was set: until then its promises, which are kept by that clock, count for nothing.
-    pub(crate) distrusted_until: Option<Moment>,
+    /// Its wall clock, if its votes tell it.
+    pub(super) clock: ForeignClock,
     /// A beacon was sent that named the version before a commit that it was told to make.
-    pub(crate) told_old_version: bool,
+    pub(super) told_old_version: bool,
     /// Until when it may read by the grant of an earlier sync site.
     floor: Option<Moment>,
     /// Its answers "no" since its last yes.
-    pub(crate) refusals: u32,
+    pub(super) refusals: u32,
     /// Between which epochs it would agree, as it said when it refused last.
-    pub(crate) told: Option<EpochRange>,
+    pub(super) told: Option<EpochRange>,
 }
 
 impl Link {
     /// Whether its votes count for nothing at `now`, since its clock was set.
     pub fn is_distrusted(&self, now: Moment) -> bool {
-        self.distrusted_until.is_some_and(|until| now < until)
+        self.clock.is_distrusted(now)
     }
 
     /// Its wall clock when it voted last, if it tells.
     pub fn clock(&self) -> Option<i32> {
-        self.clock.map(|(clock, _)| clock)
+        self.clock.told()
     }
 }
 
 /// The links to all peers.
 #[derive(Debug)]
 pub struct Beaconer {
-    pub(crate) links: Vec<Link>,
+    pub(super) links: Vec<Link>,
     quorum: Quorum,
     me: ServerId,
     profile: Profile,
@@ -100,7 +96,7 @@ pub struct Beaconer {
 
 impl Beaconer {
     /// Every peer is taken to be up until it fails.
-    pub(crate) fn new(cell: &Cell, profile: Profile, now: Moment) -> Self {
+    pub(super) fn new(cell: &Cell, profile: Profile, now: Moment) -> Self {
         let link = Link {
             up: true,
             series: 1,
@@ -112,9 +108,7 @@ impl Beaconer {
             next_probe: now,
             yes_sent: None,
             granted: None,
-            clock: None,
-            ahead: None,
-            distrusted_until: None,
+            clock: ForeignClock::default(),
             told_old_version: false,
             floor: None,
             refusals: 0,
@@ -135,12 +129,12 @@ impl Beaconer {
         &self.links[id.index()]
     }
 
-    pub(crate) fn link_mut(&mut self, id: ServerId) -> &mut Link {
+    pub(super) fn link_mut(&mut self, id: ServerId) -> &mut Link {
         &mut self.links[id.index()]
     }
 
     /// A new candidacy or epoch: older answers do not count for it.
-    pub(crate) fn forget_votes(&mut self) {
+    pub(super) fn forget_votes(&mut self) {
         for link in &mut self.links {
             link.yes_sent = None;
             link.wanted = true;
@@ -148,23 +142,23 @@ impl Beaconer {
     }
 
     /// A candidacy begins: how often an earlier proposal was refused says nothing of it.
-    pub(crate) fn forget_refusals(&mut self) {
+    pub(super) fn forget_refusals(&mut self) {
         self.links.iter_mut().for_each(|link| (link.refusals, link.told) = (0, None));
     }
 
     /// Notes that a beacon leaves; returns its number.
-    pub(crate) fn sent(&mut self, now: Moment, to: ServerId, epoch: u32, beacon: &Beacon) -> u64 {
+    pub(super) fn sent(&mut self, now: Moment, to: ServerId, epoch: u32, beacon: &Beacon) -> u64 {
         let granting = beacon.version.counter > 0;
-        let (wait, foreign_lease) = (self.longest_claims[to.index()], self.profile.foreign_lease());
+        let wait = self.longest_claims[to.index()];
         self.flights += 1;
         let number = self.flights;
-        let link = self.link_mut(to);
+        let link = &mut self.links[to.index()];
         link.flight = Some(Flight { number, sent: now, epoch, granting, start: beacon.start });
         link.last_sent = Some(now);
         link.wanted = false;
         if granting {
             // The claim of a server that told its clock is counted from there.
-            let until = link.clock.map_or(now + wait, |(_, received)| received + foreign_lease);
+            let until = link.clock.claim(&self.profile).unwrap_or(now + wait);
             link.granted = link.granted.max(Some(until));
         }
         number
@@ -173,7 +167,7 @@ impl Beaconer {
     /// Notes an answer; returns whether it was awaited.
     ///
     /// //= docs/ubik-protocol.md#mandate
-    pub(crate) fn answered(
+    pub(super) fn answered(
         &mut self,
         now: Moment,
         from: ServerId,
@@ -222,7 +216,7 @@ impl Beaconer {
     }
 
     /// The moment up to which votes are proven, this server's own counted freely; `None` without a quorum.
-    pub(crate) fn votes_proven(&self) -> Option<Moment> {
+    pub(super) fn votes_proven(&self) -> Option<Moment> {
         let own = std::iter::once((self.me, Moment::from_micros(u64::MAX)));
         let others = self.voters().filter_map(|id| self.link(id).yes_sent.map(|sent| (id, sent)));
         self.quorum.latest(own.chain(others).collect())
@@ -235,7 +229,7 @@ impl Beaconer {
     /// On election: whoever did not vote may still read by the grant of an earlier sync site, but the `predecessor`.
     ///
     /// //= docs/ubik-protocol.md#obligation
-    pub(crate) fn elected(&mut self, now: Moment, predecessor: Option<ServerId>) {
+    pub(super) fn elected(&mut self, now: Moment, predecessor: Option<ServerId>) {
         for (index, (link, wait)) in self.links.iter_mut().zip(&self.longest_claims).enumerate() {
             let reads_nothing = link.yes_sent.is_some() || predecessor == Some(ServerId::new(index));
             link.granted = None;
@@ -251,7 +245,7 @@ impl Beaconer {
     }
 
     /// Marks a peer down after a failed call of any kind; returns whether it was up.
-    pub(crate) fn failed(&mut self, now: Moment, id: ServerId) -> bool {
+    pub(super) fn failed(&mut self, now: Moment, id: ServerId) -> bool {
         let probe = self.profile.probe;
         let link = self.link_mut(id);
         let was_up = std::mem::replace(&mut link.up, false);

@@ -43,7 +43,7 @@ pub(super) enum Deferred<R> {
 }
 
 impl<R> Replica<R> {
-    pub(crate) fn disk_is_busy(&self) -> bool {
+    pub(super) fn disk_is_busy(&self) -> bool {
         self.work.is_some()
     }
 

@@ -123,6 +123,14 @@ impl<R> Replica<R> {
         Ok(())
     }
 
+    /// Whether this server may begin a transaction of `from`, by what the last beacon of that named.
+    fn check_not_behind(&self, cx: &Context<'_, R>, from: ServerId) -> Result<(), AbortCode> {
+        let following = cx.election.voter().following().filter(|followed| followed.host == from);
+        let named = following.map(|followed| followed.version);
+        let behind = self.cell.server(from).dialect.leaves_behind(named, self.tail);
+        if behind { Err(AbortCode::NO_QUORUM) } else { Ok(()) }
+    }
+
     /// The sync site is done with a commit that is here: it was decided.
     fn released(&mut self, cx: &mut Context<'_, R>) {
         let tail = self.tail;

@@ -7,6 +7,7 @@ use super::disk::Then;
 use super::outputs::{DiskFailure, Output};
 use super::recovery::{Progress, Step};
 use super::{Context, Purpose, Replica};
+use crate::cell::{ServerId, ServerSet};
 use crate::messages::DiskCall;
 use crate::plant::{Fault, planted};
 use crate::version::Version;
@@ -60,6 +61,36 @@ impl<R> Replica<R> {
                     cx.outputs.push(Output::Send { to: peer, token, version: tail });
                 }
             }
+        }
+    }
+
+    /// The peers whose versions are asked and to whom the database is sent: those that have voted, and, once this server
+    /// serves, such as answer clients before they vote.
+    fn reached(&self, cx: &Context<'_, R>) -> ServerSet {
+        let voted = self.voted(cx);
+        match self.role.as_ref().filter(|role| role.is_established()) {
+            Some(role) => role.unbound.reached(voted, |id| cx.election.beaconer().link(id).up),
+            None => voted,
+        }
+    }
+
+    /// A server has the database; if it has not voted, it is not sent the next ones at once.
+    pub(super) fn spare_unbound(&mut self, cx: &Context<'_, R>, peer: ServerId) {
+        let again = cx.now.moment + self.profile.promise;
+        if !cx.election.has_vote_of(peer)
+            && let Some(role) = &mut self.role
+        {
+            role.recovery.leave_alone(peer, again);
+            role.unbound.spare(peer);
+        }
+    }
+
+    /// A peer has voted; if it was sent the database before, what it lacks since then is found out now.
+    pub(super) fn unbound_voted(&mut self, cx: &Context<'_, R>, peer: ServerId) {
+        let Some(role) = &mut self.role else { return };
+        if role.unbound.voted(peer) {
+            role.recovery.leave_alone(peer, cx.now.moment);
+            role.recovery.forget(peer);
         }
     }
 

@@ -4,10 +4,11 @@
 
 use super::commit::{Commit, Group, Stage, Taker};
 use super::recovery::Busy;
-use super::{Context, Purpose, Replica};
+use super::{Context, Outstanding, Purpose, Replica};
 use crate::cell::{ServerId, ServerSet};
 use crate::messages::DiskCall;
 use crate::plant::{Fault, planted};
+use crate::stock::Due;
 use crate::version::{TransactionId, Version};
 
 impl<R> Replica<R> {
@@ -47,7 +48,7 @@ impl<R> Replica<R> {
         let takers = self.takers(cx, from);
         let Some(role) = &mut self.role else { return };
         role.transactions += 1;
-        role.begin_again.clear();
+        role.beginners.clear();
         let epoch = role.epoch();
         let id = TransactionId { epoch, counter: role.transactions };
         let commit = Commit::new(id, group, version, relabel, takers);
@@ -58,6 +59,67 @@ impl<R> Replica<R> {
         }
         for to in takers.iter() {
             self.call(cx, epoch, to, Purpose::Prepare(id), first.clone());
+        }
+    }
+
+    /// A server refuses to begin a transaction; returns whether it is told the version again, by a beacon, and then asked again.
+    pub(super) fn refused_to_begin(
+        &mut self,
+        cx: &mut Context<'_, R>,
+        peer: ServerId,
+        id: TransactionId,
+    ) -> bool {
+        if self.cell.server(peer).dialect.keeps_epochs() {
+            return false;
+        }
+        let Some(role) = &mut self.role else { return false };
+        let commit = role.commit.as_ref().filter(|commit| commit.id == id);
+        if !commit.is_some_and(|commit| commit.is_at_begin(peer)) {
+            role.beginners.forget(peer);
+            return false;
+        }
+        if !role.beginners.refused(cx.now.moment, peer, self.profile.disk_timeout) {
+            return false;
+        }
+        let commands = cx.election.tell_again(cx.now, peer);
+        cx.extend(commands);
+        true
+    }
+
+    /// A peer has answered a beacon.
+    pub(super) fn beginner_told(&mut self, peer: ServerId) {
+        let Some(role) = &mut self.role else { return };
+        if role.commit.as_ref().is_some_and(|commit| commit.is_at_begin(peer)) {
+            role.beginners.told(peer);
+        } else {
+            role.beginners.forget(peer);
+        }
+    }
+
+    /// Asks those again that refused to begin and whose pause is over; gives up who answers no beacon, or refuses for too long.
+    pub(super) fn settle_beginners(&mut self, cx: &mut Context<'_, R>) {
+        let now = cx.now.moment;
+        let retry = now + self.profile.beacon / 4;
+        let Some(role) = &self.role else { return };
+        for (peer, due) in role.beginners.due(now) {
+            let waits = |call: &Outstanding| call.to == peer && matches!(call.purpose, Purpose::Prepare(_));
+            let waiting = self.calls.values().any(waits);
+            let Some(role) = &mut self.role else { return };
+            let Some(commit) = role.commit.as_ref().filter(|c| c.is_at_begin(peer) && !waiting) else {
+                role.beginners.forget(peer);
+                continue;
+            };
+            let (id, epoch) = (commit.id, role.epoch());
+            match due {
+                Due::GiveUp => {
+                    role.beginners.forget(peer);
+                    role.taker_failed(peer, id, retry);
+                }
+                Due::AskAgain => {
+                    role.beginners.asked(peer);
+                    self.call(cx, epoch, peer, Purpose::Prepare(id), DiskCall::Begin(id));
+                }
+            }
         }
     }
 

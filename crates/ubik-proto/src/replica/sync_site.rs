@@ -3,7 +3,6 @@
 //! [`SyncSite`] lives from the election to the end of the mandate. What it does is in `recover`, `writers`, `spread` and
 //! `decide`; here is its state, what each answer of a peer changes of it, and what beacons may claim by it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::commit::{Commit, Group, Stage, Taker};
@@ -14,7 +13,7 @@ use crate::cell::{Cell, ServerId, ServerSet};
 use crate::code::AbortCode;
 use crate::election::Claim;
 use crate::plant::{Fault, planted};
-use crate::stock::Beginner;
+use crate::stock::{Beginners, Unbound};
 use crate::time::Moment;
 use crate::version::{TransactionId, Version};
 
@@ -39,7 +38,7 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 pub struct SyncSite {
     pub(crate) recovery: Recovery,
-    pub(crate) commit: Option<Commit>,
+    pub(super) commit: Option<Commit>,
     /// Complete transactions that wait for the commit under way.
     pub(super) group: Option<Group>,
     /// The application's write transaction that is open.
@@ -52,10 +51,10 @@ pub struct SyncSite {
     pub(super) leases_until: Option<Moment>,
     /// When the label is to be committed again, after the disk refused it.
     pub(super) label_again: Option<Moment>,
-    /// OpenAFS servers that refused a transaction's beginning, and are asked again after a beacon that says the right version.
-    pub(crate) begin_again: BTreeMap<ServerId, Beginner>,
-    /// OpenAFS servers that were sent the database before they voted.
-    pub(crate) spared: ServerSet,
+    /// Servers that refused to begin, and are asked again.
+    pub(super) beginners: Beginners,
+    /// Servers that answer clients before they vote.
+    pub(super) unbound: Unbound,
     claim: Claim,
 }
 
@@ -70,8 +69,8 @@ impl SyncSite {
             overtaken: vec![0; cell.len()],
             leases_until: None,
             label_again: None,
-            begin_again: BTreeMap::new(),
-            spared: ServerSet::EMPTY,
+            beginners: Beginners::default(),
+            unbound: Unbound::new(cell),
             claim: Claim::default(),
         }
     }
@@ -107,7 +106,7 @@ impl SyncSite {
 
     pub(super) fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let leases = self.leases_until.map(|until| until + Duration::from_micros(1));
-        let again = self.begin_again.values().map(Beginner::deadline).min();
+        let again = self.beginners.deadline();
         [leases, self.label_again, again, self.recovery.next_deadline(now)].into_iter().flatten().min()
     }
 
@@ -139,7 +138,7 @@ impl SyncSite {
     }
 
     /// A server failed in a transaction: it may hold anything.
-    pub(crate) fn taker_failed(&mut self, peer: ServerId, id: TransactionId, retry: Moment) {
+    pub(super) fn taker_failed(&mut self, peer: ServerId, id: TransactionId, retry: Moment) {
         if let (true, Some(commit)) = (planted(Fault::FailedTakerKept), &self.commit) {
             self.recovery.holds(peer, commit.version);
         } else {
@@ -184,7 +183,7 @@ impl<R> Replica<R> {
         let retry = cx.now.moment + self.profile.beacon / 4;
         let peer = call.to;
         if let (Purpose::Prepare(id), Err(CallError::Aborted(AbortCode::NO_QUORUM))) = (call.purpose, &reply)
-            && self.may_begin_again(cx, peer, id)
+            && self.refused_to_begin(cx, peer, id)
         {
             return;
         }
@@ -196,7 +195,7 @@ impl<R> Replica<R> {
                 let overtaken = &mut role.overtaken[peer.index()];
                 *overtaken = if version == self.tail { 0 } else { *overtaken + 1 };
                 self.peer_holds(cx, peer, version);
-                self.spare_the_unbound(cx, peer);
+                self.spare_unbound(cx, peer);
             }
             (Purpose::Fetch, Ok(Reply::Database(version, received))) => {
                 role.recovery.holds(peer, version);
