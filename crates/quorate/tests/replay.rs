@@ -315,6 +315,12 @@ fn a_page_is_whole_and_names_cannot_end_its_data() {
     let data: serde_json::Value = serde_json::from_str(data).expect("it is JSON");
     assert_eq!(data["names"], serde_json::json!(["p1.trace", "p2.trace", "p10<\u{2215}script>.trace"]));
     assert_eq!(page.matches("<script").count(), page.matches("</script>").count());
+    let asked: Vec<&str> =
+        page.split("getElementById(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(asked.len() > 10, "the script zooms and searches: {asked:?}");
+    for id in asked {
+        assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "the script asks for {id}");
+    }
     for outside in ["src=", "href=", "url(", "@import", "fetch("] {
         assert!(!page.contains(outside), "{outside}");
     }

@@ -1,4 +1,5 @@
-//! The timeline: a row for each trace, slices of time from work to wait, the critical path above the rows.
+//! The timeline: a row for each trace, slices of time from work to wait, the critical path above the rows; below them, how many
+//! traces were at work.
 //!
 //! Names and times are text beside the picture, so they keep their size on any screen; only the picture is stretched.
 
@@ -68,7 +69,7 @@ pub fn draw(
     writeln!(
         out,
         "</div><svg id=\"timeline\" viewBox=\"0 0 {WIDTH} {height}\" style=\"height:{height}px\" \
-         preserveAspectRatio=\"none\" role=\"img\" aria-label=\"When each trace worked and waited\">"
+         preserveAspectRatio=\"none\" tabindex=\"0\" role=\"img\" aria-label=\"When each trace worked and waited\">"
     )?;
     for (trace, lane) in timeline.lanes.iter().enumerate() {
         let y = row * rows.place(trace) as f64 + ABOVE;
@@ -84,9 +85,33 @@ pub fn draw(
             (to - from).max(0.01)
         )?;
     }
-    writeln!(out, "</svg><div></div><div class=\"axis\">")?;
+    writeln!(out, "</svg>")?;
+    utilization(out, timeline)?;
+    writeln!(out, "<div></div><div class=\"axis\">")?;
     axis(out, end)?;
     writeln!(out, "</div></div>")
+}
+
+/// Height of the picture of how many traces were at work, in pixels.
+const USE: f64 = 48.0;
+
+/// How many traces were at work, slice by slice.
+fn utilization(out: &mut fmt::Formatter<'_>, timeline: &Timeline) -> fmt::Result {
+    let at_work = timeline.at_work(SLICES);
+    let most = timeline.lanes.len().max(1) as f64;
+    let average = at_work.iter().sum::<f64>() / SLICES as f64;
+    writeln!(
+        out,
+        "<div class=\"names\" style=\"line-height:{USE}px\" title=\"How many traces were at work, of {most}\">at work: {average:.1}</div>\
+         <svg id=\"use\" viewBox=\"0 0 {WIDTH} {USE}\" style=\"height:{USE}px\" preserveAspectRatio=\"none\" role=\"img\" \
+         aria-label=\"How many traces were at work\"><path class=\"work\" d=\"M0 {USE}"
+    )?;
+    for (slice, traces) in at_work.iter().enumerate() {
+        let left = slice as f64 / SLICES as f64 * WIDTH;
+        let top = USE - traces / most * (USE - 2.0);
+        write!(out, "V{top:.1}H{:.1}", left + WIDTH / SLICES as f64)?;
+    }
+    writeln!(out, "V{USE}Z\"/></svg>")
 }
 
 fn label(out: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {

@@ -1,7 +1,7 @@
 //! The report as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
 //!
 //! Owns what the page shows and in which order. Colours are CSS variables, for light and dark; pictures are SVG. A script
-//! of its own names the wait under the pointer; without it the page lacks nothing else.
+//! of its own names the wait under the pointer, zooms and searches; without it the page lacks nothing else.
 //!
 //! * [`lanes`]: the timeline of the traces with waits and the critical path. [`names`]: the order of its rows.
 //! * [`waits`]: who waited for whom.
@@ -33,7 +33,7 @@ pub struct Page<'a> {
 }
 
 const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("hover.js");
+const SCRIPT: &str = include_str!("timeline.js");
 
 /// Text as it must stand in HTML.
 struct Escaped<'a>(&'a str);
@@ -108,12 +108,21 @@ impl Page<'_> {
             "<p>Each row is a trace, from the start to its last operation. <span class=\"key work\"></span> at work, \
              <span class=\"key wait\"></span> waiting for another trace; a shade between the two: both, within one of \
              the slices that the run is cut into; <span class=\"key\"></span> ended. <span class=\"key path\"></span> above a \
-             row: the critical path, work that the run's length comes from.</p>"
+             row: the critical path, work that the run's length comes from. Below: how many traces were at work.</p>"
         )?;
         writeln!(
             out,
             "<p class=\"script\" hidden>Point at a row to see whom it waited for: \
-             <span class=\"key waiter\"></span> the wait, <span class=\"key awaited\"></span> the trace waited for.</p>"
+             <span class=\"key waiter\"></span> the wait, <span class=\"key awaited\"></span> the trace waited for. Drag across \
+             the rows to zoom in, double-click to see everything; or use the buttons, or <kbd>+</kbd> <kbd>-</kbd> <kbd>0</kbd> \
+             <kbd>\u{2190}</kbd> <kbd>\u{2192}</kbd>.</p>"
+        )?;
+        writeln!(
+            out,
+            "<div class=\"script tools\" hidden><button id=\"closer\">Zoom in</button><button id=\"farther\">Zoom out</button>\
+             <button id=\"earlier\" aria-label=\"Earlier\">\u{2190}</button><button id=\"later\" aria-label=\"Later\">\u{2192}</button>\
+             <button id=\"reset\" disabled>Show all</button><input id=\"find\" type=\"search\" placeholder=\"Find a trace\" \
+             aria-label=\"Find a trace\"><span id=\"found\" role=\"status\"></span><span id=\"shown\" role=\"status\"></span></div>"
         )?;
         lanes::draw(out, self.timeline, path, rows)?;
         waits::data(out, self.timeline, rows)?;
@@ -143,7 +152,7 @@ impl Page<'_> {
     fn traces(&self, out: &mut fmt::Formatter<'_>, path: &[Segment], rows: &Rows<'_>) -> fmt::Result {
         let end = self.timeline.end().max(1) as f64;
         writeln!(out, "<div><h3>Where the time went</h3>")?;
-        writeln!(out, "<table><tr><th>trace<th>on the critical path<th>waiting<th>waits</tr>")?;
+        writeln!(out, "<table id=\"spent\"><tr><th>trace<th>on the critical path<th>waiting<th>waits</tr>")?;
         for &trace in &rows.order {
             let Some(lane) = self.timeline.lanes.get(trace) else { continue };
             let on_path = path.iter().filter(|segment| usize::from(segment.trace) == trace);

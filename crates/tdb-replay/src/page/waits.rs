@@ -31,7 +31,7 @@ pub fn table(out: &mut fmt::Formatter<'_>, timeline: &Timeline, rows: &Rows<'_>)
     pairs.sort_by_key(|&((trace, on), (_, time))| {
         (std::cmp::Reverse(time), rows.place(trace), rows.place(usize::from(on)))
     });
-    writeln!(out, "<div><h3>Who waited for whom</h3><table>")?;
+    writeln!(out, "<div><h3>Who waited for whom</h3><table id=\"pairs\">")?;
     writeln!(out, "<tr><th>trace<th>waited for<th>waits<th>in all</tr>")?;
     for ((trace, on), (count, time)) in pairs.iter().take(MOST_PAIRS) {
         writeln!(
@@ -57,6 +57,10 @@ struct Known<'a> {
     end: u64,
     /// By row.
     names: Vec<&'a str>,
+    /// By row, when it was done.
+    ends: Vec<u64>,
+    /// Waits are missing.
+    sampled: bool,
     /// By row, three numbers a wait.
     waits: Vec<Vec<u64>>,
 }
@@ -84,7 +88,8 @@ pub fn data(out: &mut fmt::Formatter<'_>, timeline: &Timeline, rows: &Rows<'_>) 
         before += lane.waits.len();
     }
     let names = rows.order.iter().map(|&trace| rows.name(trace)).collect();
-    let known = Known { end: timeline.end(), names, waits };
+    let ends = rows.order.iter().map(|&trace| timeline.lanes.get(trace).map_or(0, |lane| lane.end)).collect();
+    let known = Known { end: timeline.end(), names, ends, sampled: all > MOST_WAITS, waits };
     let json = serde_json::to_string(&known).map_err(|_| fmt::Error)?;
     // In JSON `<` stands in strings only; written like this it cannot end the element.
     writeln!(out, "<script type=\"application/json\" id=\"waits\">{}</script>", json.replace('<', "\\u003c"))

@@ -75,6 +75,20 @@ impl Timeline {
         after.checked_sub(1).map(|nth| waits[nth])
     }
 
+    /// Of `slices` equal parts of the run, how many traces were at work in each, on average.
+    pub fn at_work(&self, slices: usize) -> Vec<f64> {
+        let width = (self.end() as f64 / slices as f64).max(1.0);
+        let mut at_work = vec![0.0; slices];
+        for (trace, lane) in self.lanes.iter().enumerate() {
+            let waiting = self.waiting(trace, slices);
+            let lived = lane.end as f64 / width;
+            for (slice, (part, waited)) in at_work.iter_mut().zip(waiting).enumerate() {
+                *part += ((lived - slice as f64).clamp(0.0, 1.0) - waited).max(0.0);
+            }
+        }
+        at_work
+    }
+
     /// Of `slices` equal parts of the run, the part of each that `trace` spent waiting, 0 to 1.
     pub fn waiting(&self, trace: usize, slices: usize) -> Vec<f64> {
         let width = (self.end() as f64 / slices as f64).max(1.0);
@@ -119,5 +133,16 @@ mod tests {
         assert!((parts[4] - 0.1).abs() < 1e-9);
         assert_eq!(&parts[5..], &[0.0; 5]);
         assert_eq!(timeline.waiting(0, 10), vec![0.0; 10]);
+    }
+
+    /// R40: who waits is not at work, nor who is done.
+    #[test]
+    fn traces_at_work_are_counted_slice_by_slice() {
+        let at_work = two_lanes().at_work(10);
+        let expected = [2.0, 1.0, 1.0, 1.0, 1.9, 2.0, 1.0, 1.0, 1.0, 1.0];
+        assert!(
+            at_work.iter().zip(expected).all(|(found, wanted)| (found - wanted).abs() < 1e-9),
+            "{at_work:?}"
+        );
     }
 }
