@@ -428,3 +428,21 @@ fn a_skewed_clock_is_a_hint() {
     let said = hinted(&[&others[..], &[store("#100+10")]].concat(), Verdict::Impossible);
     assert_eq!(said, ["without the times of 2 there is an order; its clock may differ"]);
 }
+
+/// R30, R37: a lock of a chain that is held already is only counted, and cannot fail: one unlock of two leaves the chain locked until the
+/// database is closed.
+#[test]
+fn a_chain_locked_twice_and_released_once_is_held_until_the_close() {
+    let holder = |keys: [&str; 3], end: u32| {
+        let [first, second, released] = keys;
+        format!(
+            "0 tdb_open 1 0x800 0x42\n0 tdb_chainlock_nonblock {first} = 0\n0 tdb_chainlock {second}\n\
+             0 tdb_chainunlock {released}\n{end} tdb_close\n"
+        )
+    };
+    let writer = "0 tdb_open 1 0x800 0x42\n1 tdb_store 1:61 1:79 0x1 = 0\n".to_owned();
+    for released in ["1:63", "1:61"] {
+        is(&[holder(["1:63", "1:61", released], 1), writer.clone()], Verdict::NumbersDisbelieved);
+        is(&[holder(["1:63", "1:61", released], 0), writer.clone()], Verdict::Explained);
+    }
+}

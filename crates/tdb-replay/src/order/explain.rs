@@ -79,6 +79,8 @@ pub fn explain(history: &History, target: Hashing, question: Question) -> Result
     let task = Task { history, target, question };
     let rows = history.traces.iter().map(|trace| trace.rows.len()).sum::<usize>();
     let is_small = rows <= question.proved_up_to;
+    let patience =
+        if is_small { question.limits.states } else { question.limits.states.min(PER_ROW * rows as u64) };
     let broken = if question.times { exclusion::broken(history) } else { None };
     if !is_small && let Some(broken) = broken {
         return Err(Unexplained { contradictions: vec![broken] });
@@ -87,12 +89,18 @@ pub fn explain(history: &History, target: Hashing, question: Question) -> Result
     if let Some(broken) = broken {
         guess.finding = Finding::None(vec![broken]);
     }
-    Judge { task, is_small }.judge(guess)
+    Judge { task, is_small, rows, patience }.judge(guess)
 }
+
+/// States a row that the search of all keys may visit in a large history. One that goes wrong early is not repaired by more.
+const PER_ROW: u64 = 4;
 
 struct Judge<'a> {
     task: Task<'a>,
     is_small: bool,
+    rows: usize,
+    /// States that the search of all keys may visit.
+    patience: u64,
 }
 
 /// What is known of the order of a guess.
@@ -122,10 +130,14 @@ impl Judge<'_> {
         if proof == Proof::Whole {
             return self.take(guess);
         }
+        if (self.rows as u64) > self.patience {
+            // It takes a state for each row at least.
+            return self.unsettled(guess, self.patience, proof);
+        }
         let ends = guess.attempt.possible_ends(self.task.history);
         match Steps::read(self.task.history, &chains, &ends, self.task.question.times) {
             Some(steps) => self.search(guess, &steps, proof),
-            None => self.unsettled(guess, self.task.question.limits.states, proof),
+            None => self.unsettled(guess, self.patience, proof),
         }
     }
 
@@ -149,7 +161,7 @@ impl Judge<'_> {
     fn demands(&self) -> Demands {
         let has_numbers = Measure::of(self.task.history, self.task.question.times).has_numbers();
         let believed = if has_numbers { Believed::All } else { Believed::None };
-        Demands { believed, empty: self.task.begins_empty(), states: self.task.question.limits.states }
+        Demands { believed, empty: self.task.begins_empty(), states: self.patience }
     }
 
     /// Searches all keys at once, first with all numbers, then with the exact ones.
@@ -197,7 +209,7 @@ impl Judge<'_> {
                 Ok(self.explained(guess.attempt, merged, guess.disbelieved, guess.notes))
             }
             Finding::None(contradictions) => Err(Unexplained { contradictions }),
-            Finding::Doubt(_) => self.unsettled(guess, self.task.question.limits.states, Proof::None),
+            Finding::Doubt(_) => self.unsettled(guess, self.patience, Proof::None),
         }
     }
 
@@ -262,7 +274,7 @@ impl Judge<'_> {
             Ok(merged) => Ok(self.explained(attempt, merged, guess.disbelieved, notes)),
             // Only locks can be in the way now: those of the target, or of a trace with itself.
             Err(error) => {
-                let gave_up = Some(self.task.question.limits.states);
+                let gave_up = Some(self.patience);
                 let found = Contradiction { gave_up, ..Contradiction::of_rows(Kind::Locks, error.rows()) };
                 Err(Unexplained { contradictions: vec![found] })
             }

@@ -73,15 +73,15 @@ impl Told<'_> {
         if goes_with_no_lock(group, transactions) || self.is_belied(group) {
             return Holding::Nothing;
         }
-        let proven = match group.open && !self.succeeded(group.start as usize) {
+        let is_counted =
+            matches!(group.kind, GroupKind::Chain { key, write } if self.is_nested(key, write, open));
+        let proven = match group.open && !is_counted && !self.succeeded(group.start as usize) {
             true => Holding::Possible,
             false => Holding::Certain,
         };
         let limit = |(other, holding): &(Group, Holding)| match group.kind {
             GroupKind::AllRecord { write } => all_beside(write, other, *holding),
-            GroupKind::Chain { key, write } if write && !self.is_nested(key, open) => {
-                chain_beside(true, other, *holding)
-            }
+            GroupKind::Chain { write: true, .. } if !is_counted => chain_beside(true, other, *holding),
             GroupKind::Chain { .. } => chain_beside(false, other, *holding),
             _ => Holding::Certain,
         };
@@ -120,10 +120,10 @@ impl Told<'_> {
         })
     }
 
-    /// Whether the chain of `key` is held for writing already, so that another lock of it is only counted.
-    fn is_nested(&self, key: u32, open: &[(Group, Holding)]) -> bool {
+    /// Whether the chain of `key` is held already in a way that suffices, so that another lock of it is only counted, and cannot fail.
+    fn is_nested(&self, key: u32, write: bool, open: &[(Group, Holding)]) -> bool {
         open.iter().any(|(other, holding)| match other.kind {
-            GroupKind::Chain { key: held, write: true } => {
+            GroupKind::Chain { key: held, write: held_to_write } if held_to_write || !write => {
                 *holding == Holding::Certain && self.spread.chain(held) == self.spread.chain(key)
             }
             _ => false,
