@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use rx::security::{NullSecurity, SecurityClass};
 use rx::{Port, PortConfig};
-use ubik::addresses::Addresses;
 use ubik::driver::Server;
 use ubik::effect::ReadKind;
+use ubik::hosts::Hosts;
 use ubik::over_rx::{Membership, RxTransport, Services, serve};
 use ubik::phys::files::FileStore;
 use ubik::phys::{PhysicalStore, ReplaceError, Replacement, StoreFile};
@@ -296,13 +296,12 @@ fn start_server(index: usize, port: &Arc<Port>, store: SlowStore) -> anyhow::Res
     let number = port.local_addr()?.port();
     let listed =
         (0..3).map(|nth| (ServerId::new(nth), SocketAddr::new(address(nth).into(), number))).collect();
-    let addresses = Arc::new(Addresses::new(listed, vec![address(index).into()]));
-    let members = Membership { addresses: addresses.clone(), needs_key: false, sealed: ServerSet::EMPTY };
+    let hosts = Arc::new(Hosts::new(listed, vec![address(index).into()]));
+    let members = Membership { hosts: hosts.clone(), needs_key: false, sealed: ServerSet::EMPTY };
     let security: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
     let profile = Profile::brisk();
     let services = Services::STOCK;
-    let transport =
-        RxTransport::new(port.clone(), services, cell.clone(), addresses, security.clone(), &profile);
+    let transport = RxTransport::new(port.clone(), services, cell.clone(), hosts, security.clone(), &profile);
     let config = Config { cell, profile, cache_pages: 4000, bootstrap: false };
     let server = Server::start(config, Arc::new(store), Arc::new(transport))?;
     let classes = std::slice::from_ref(&security);

@@ -12,8 +12,8 @@ use kv::keyspace::Totals;
 use kv::status::Status;
 use kv::{Done, Step, StepError, Store};
 use rx::{Port, PortConfig};
-use ubik::addresses::Addresses;
 use ubik::driver::Server;
+use ubik::hosts::Hosts;
 use ubik::over_rx::{self, RxTransport, Services};
 use ubik::phys::files::FileStore;
 use ubik::server_state::Config;
@@ -151,12 +151,12 @@ impl Replica {
         let (cell, profile) = (&members.cell, Profile::brisk());
         let services = Services::nth(nth);
         let listed = cell.ids().zip(members.listed.iter().copied()).collect();
-        let addresses = Arc::new(Addresses::new(listed, vec![u32::from(*members.own.ip())]));
+        let hosts = Arc::new(Hosts::new(listed, vec![u32::from(*members.own.ip())]));
         let transport = RxTransport::new(
             port.clone(),
             services,
             cell.clone(),
-            addresses.clone(),
+            hosts.clone(),
             members.client.clone(),
             &profile,
         );
@@ -169,14 +169,13 @@ impl Replica {
         // What its disk holds is known after a restart, which is for whoever watches this process to do.
         server.on_failure(|| std::process::exit(1));
         let sealed = if members.has_key { cell.ids().collect() } else { Default::default() };
-        let called_by =
-            over_rx::Membership { addresses: addresses.clone(), needs_key: members.has_key, sealed };
+        let called_by = over_rx::Membership { hosts: hosts.clone(), needs_key: members.has_key, sealed };
         let security = std::slice::from_ref(&members.service);
         over_rx::serve(port, services, server.peer_service(), called_by.clone(), security, security);
         let (writes, reads) = (Arc::new(Queue::default()), Arc::new(Queue::default()));
         let service = StepService::new(called_by, writes.clone(), reads.clone());
         port.serve(services.application, security.to_vec(), Arc::new(service));
-        let peers = Peers::new(port.dialer(), addresses, services.application, members.client.clone());
+        let peers = Peers::new(port.dialer(), hosts, services.application, members.client.clone());
         let mut replica = Replica {
             server,
             me: cell.me(),

@@ -12,7 +12,7 @@ use rx::rpc::{CallStream, ServedCall};
 use rx::security::SecurityClass;
 use rx::service::Service;
 use rx::{AbortCode, CallFailure, Caller, Connection, Dialer, ServiceId, Timeouts};
-use ubik::addresses::Addresses;
+use ubik::hosts::Hosts;
 use ubik::over_rx::Membership;
 use ubik_proto::cell::ServerId;
 use ubik_proto::code;
@@ -35,7 +35,7 @@ const CARRY_OUT: u32 = 1;
 /// Connections to the other servers.
 pub struct Peers {
     dialer: Dialer,
-    addresses: Arc<Addresses>,
+    hosts: Arc<Hosts>,
     service: ServiceId,
     security: Arc<dyn SecurityClass>,
     links: Mutex<HashMap<ServerId, Link>>,
@@ -62,14 +62,14 @@ pub enum Sent {
 }
 
 impl Peers {
-    /// Connections by `dialer` to `service` of the servers at `addresses`.
+    /// Connections by `dialer` to `service` of the servers at `hosts`.
     pub fn new(
         dialer: Dialer,
-        addresses: Arc<Addresses>,
+        hosts: Arc<Hosts>,
         service: ServiceId,
         security: Arc<dyn SecurityClass>,
     ) -> Peers {
-        Peers { dialer, addresses, service, security, links: Mutex::default() }
+        Peers { dialer, hosts, service, security, links: Mutex::default() }
     }
 
     /// Has `items` carried out at `to`, in order.
@@ -127,7 +127,7 @@ impl Peers {
 
     fn connect(&self, to: ServerId, dead: Duration, hard_dead: Duration) -> Option<Connection> {
         let timeouts = Timeouts { dead, hard_dead: Some(hard_dead), ..Timeouts::default() };
-        self.dialer.connect(self.addresses.current(to)?, self.service, &*self.security, timeouts)
+        self.dialer.connect(self.hosts.current(to)?, self.service, &*self.security, timeouts)
     }
 }
 

@@ -335,7 +335,7 @@ mod tests {
     use kv::{Body, Step};
     use rx::security::NullSecurity;
     use rx::{Port, PortConfig};
-    use ubik::addresses::Addresses;
+    use ubik::hosts::Hosts;
     use ubik::locks::Held;
     use ubik::over_rx::{RxTransport, Services};
     use ubik::server_state::Config;
@@ -354,19 +354,13 @@ mod tests {
         let (me, profile) = (cell.me(), Profile::brisk());
         let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         let port = Arc::new(Port::open(any, PortConfig::default()).unwrap());
-        let addresses = Arc::new(Addresses::new([(me, port.local_addr().unwrap())].into(), vec![1]));
+        let hosts = Arc::new(Hosts::new([(me, port.local_addr().unwrap())].into(), vec![1]));
         let (services, security) = (Services::STOCK, Arc::new(NullSecurity));
-        let transport = RxTransport::new(
-            port.clone(),
-            services,
-            cell.clone(),
-            addresses.clone(),
-            security.clone(),
-            &profile,
-        );
+        let transport =
+            RxTransport::new(port.clone(), services, cell.clone(), hosts.clone(), security.clone(), &profile);
         let config = Config { cell, profile, cache_pages: 20, bootstrap: false };
         let server = Server::start(config, Arc::new(store.clone()), Arc::new(transport)).unwrap();
-        let peers = Peers::new(port.dialer(), addresses, services.application, security);
+        let peers = Peers::new(port.dialer(), hosts, services.application, security);
         Writer {
             server: Arc::new(server),
             me,

@@ -319,6 +319,31 @@ fn a_commit_waits_for_the_lease_of_a_server_that_missed_it() {
     assert!(shown(server.input(|replica, cx| replica.on_time(cx))));
 }
 
+/// U27: a server that missed a commit is asked what it holds, sent the whole database, and in step after that; commits go on
+/// without it until then.
+#[test]
+fn a_server_that_missed_a_commit_is_sent_the_database() {
+    let (mut server, token, _) = serving();
+    server.input(|replica, cx| replica.begin_write(cx, ClientId(1)));
+    server.input(|replica, cx| replica.commit(cx, ClientId(1), written()));
+    server.reply(token + 1, Err(CallError::Aborted(AbortCode::INTERNAL)));
+    for token in [token, token + 2, token + 3] {
+        server.reply(token, Ok(Reply::Done));
+    }
+    let (before, version) = (server.replica.tail(), server.replica.tail().next().unwrap());
+    server.disk(Ok(()));
+    let release = server.reply(token + 4, Ok(Reply::Done));
+    assert!(release.contains(&Output::Reveal(version)), "server 1 and this one decide: {release:?}");
+    let retry = server.replica.next_deadline(server.moment).expect("server 2 is tried again");
+    server.moment = retry;
+    let time = |server: &mut Server| but_votes(server.input(|replica, cx| replica.on_time(cx)));
+    assert_eq!(time(&mut server), [call(2, token + 6, DiskCall::GetVersion)]);
+    let send = Output::Send { to: id(2), token: CallToken(token + 7), version };
+    assert_eq!(but_votes(server.reply(token + 6, Ok(Reply::Version(before)))), [send]);
+    server.reply(token + 7, Ok(Reply::Done));
+    assert_eq!(server.replica.role().and_then(|role| role.version_of(id(2))), Some(version));
+}
+
 /// U35: without a quorum of takers nothing is logged anywhere, and the client is told that it failed.
 #[test]
 fn a_write_that_nobody_takes_is_undone() {

@@ -39,8 +39,8 @@ impl ServerState {
     pub fn site_debug(&self, held: &mut Held<'_, Nothing>) -> SiteDebug {
         let mut debug = self.with_election(held, of_election);
         self.with_replica(held, |replica| add_replica(&mut debug, self.database(), replica));
-        if let Some(addresses) = self.addresses() {
-            debug.addresses = addresses.own().to_vec();
+        if let Some(hosts) = self.hosts() {
+            debug.addresses = hosts.own().to_vec();
         }
         debug
     }
@@ -56,7 +56,7 @@ impl ServerState {
             debug.remote_version = version.unwrap_or(Version::NONE);
             debug.current = version == Some(replica.tail());
         });
-        debug.addresses = self.addresses().map_or_else(Vec::new, |addresses| addresses.others(peer));
+        debug.addresses = self.hosts().map_or_else(Vec::new, |hosts| hosts.others(peer));
         Some(debug)
     }
 }

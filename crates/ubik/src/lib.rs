@@ -9,7 +9,7 @@
 //!
 //! What [`server_state`] returns are [`effect`]s: it waits for nothing and calls nobody itself. The shipped server around it is
 //! [`driver`], with [`application`] for who uses the database and [`transport`] for the way to the peers,
-//! which is Rx ([`over_rx`], with [`addresses`]). [`watch`] says in words what it sees, [`cell_files`] reads what OpenAFS's servers read.
+//! which is Rx ([`over_rx`], with [`hosts`]). [`watch`] says in words what it sees, [`cell_files`] reads what OpenAFS's servers read.
 //! [`client`] is for programs that call a replicated service, [`registers`] the smallest of such.
 #![forbid(unsafe_code)]
 
@@ -20,7 +20,7 @@ pub mod registers;
 pub mod driver;
 pub mod watch;
 
-pub mod addresses;
+pub mod hosts;
 pub mod over_rx;
 pub mod transport;
 

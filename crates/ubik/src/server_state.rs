@@ -25,10 +25,10 @@ use ubik_proto::replica::outputs::{self, DiskFailure, Output};
 use ubik_proto::time::{Moment, Now};
 use ubik_proto::version::Version;
 
-use crate::addresses::Addresses;
 use crate::database::{Database, OpenError};
 use crate::disk_work::{DiskDone, DiskWork};
 use crate::effect::{Answer, AnswerId, CallError, CallToken, ClientEvent, ClientId, Effect, ReadKind, Reply};
+use crate::hosts::Hosts;
 use crate::locks::{DatabaseLock, ElectionLock, Held, Nothing, Ordered};
 use crate::overlay::View;
 use crate::phys::{PhysicalStore, Replacement};
@@ -95,8 +95,8 @@ pub type Outbox = Box<dyn Fn(Effect) -> Option<Effect> + Send + Sync>;
 /// One server for one database.
 pub struct ServerState {
     outbox: OnceLock<Outbox>,
-    /// Where the servers are, if they have addresses.
-    addresses: OnceLock<Arc<Addresses>>,
+    /// The other servers' processes, if they have addresses.
+    hosts: OnceLock<Arc<Hosts>>,
     clock: Arc<dyn Clock>,
     cell: Cell,
     database: Arc<Database>,
@@ -130,7 +130,7 @@ impl ServerState {
         let replica = Replica::new(cell.clone(), profile, bootstrap, database.version());
         Ok(ServerState {
             outbox: OnceLock::new(),
-            addresses: OnceLock::new(),
+            hosts: OnceLock::new(),
             clock,
             cell,
             database,
@@ -148,15 +148,15 @@ impl ServerState {
         let _ = self.outbox.set(outbox);
     }
 
-    /// Debug calls tell these addresses from now on.
-    pub fn know_addresses(&self, addresses: Arc<Addresses>) {
+    /// Debug calls tell the addresses of these from now on.
+    pub fn know_hosts(&self, hosts: Arc<Hosts>) {
         // Only the first ones count; a server has one transport.
-        let _ = self.addresses.set(addresses);
+        let _ = self.hosts.set(hosts);
     }
 
-    /// The addresses, if any are known.
-    pub(crate) fn addresses(&self) -> Option<&Addresses> {
-        self.addresses.get().map(|addresses| &**addresses)
+    /// The hosts, if any are known.
+    pub(crate) fn hosts(&self) -> Option<&Hosts> {
+        self.hosts.get().map(|hosts| &**hosts)
     }
 
     /// The copy.
@@ -305,7 +305,7 @@ impl ServerState {
         self.election(held, |now, election| election.on_probe(now, peer, answered))
     }
 
-    /// A peer has called, so it is up.
+    /// A peer is up, as another database of this process has found.
     pub fn on_peer_seen(&self, held: &mut Held<'_, Nothing>, peer: ServerId) -> Vec<Command> {
         self.election(held, |now, election| election.on_peer_seen(now, peer))
     }

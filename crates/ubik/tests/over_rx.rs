@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use rx::rpc::CallStream;
 use rx::security::{NullSecurity, SecurityClass};
 use rx::{AbortCode, CallFailure, Port, PortConfig, ServiceId, Timeouts};
-use ubik::addresses::Addresses;
 use ubik::application::BeginError;
 use ubik::client::{Client, ClientError, Patience};
 use ubik::driver::Server;
 use ubik::effect::{ReadKind, Reply, WriteError};
+use ubik::hosts::Hosts;
 use ubik::locks::Held;
 use ubik::over_rx::{Membership, RxTransport, Services, VOTE, serve};
 use ubik::phys::memory::MemoryStore;
@@ -51,21 +51,30 @@ fn open_port(address: SocketAddr) -> Port {
     }
 }
 
+/// The port of one of three servers of our own, and what is known there of the others.
+fn endpoint(index: usize, udp_port: u16) -> (Arc<Port>, Arc<Hosts>) {
+    let port = Arc::new(open_port(SocketAddr::new(address(index).into(), udp_port)));
+    let udp_port = port.local_addr().unwrap().port();
+    let listed = (0..3).map(|nth| (ServerId::new(nth), SocketAddr::new(address(nth).into(), udp_port)));
+    (port, Arc::new(Hosts::new(listed.collect(), vec![address(index).into()])))
+}
+
 /// One of three servers of our own, at a port that may hold other databases too.
-fn start_on(port: &Arc<Port>, services: Services, index: usize, store: &MemoryStore) -> Arc<Server> {
+fn start_on(
+    (port, hosts): &(Arc<Port>, Arc<Hosts>),
+    services: Services,
+    index: usize,
+    store: &MemoryStore,
+) -> Arc<Server> {
     let member =
         |nth| Member { address: address(nth).into(), kind: ServerKind::Voter, dialect: Dialect::Quorate };
     let cell = Cell::new((0..3).map(member).collect(), address(index).into()).unwrap();
-    let udp_port = port.local_addr().unwrap().port();
-    let listed =
-        (0..3).map(|nth| (ServerId::new(nth), SocketAddr::new(address(nth).into(), udp_port))).collect();
-    let addresses = Arc::new(Addresses::new(listed, vec![address(index).into()]));
     let sealed = ServerSet::EMPTY;
-    let members = Membership { addresses: addresses.clone(), needs_key: false, sealed };
+    let members = Membership { hosts: hosts.clone(), needs_key: false, sealed };
     let security: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
     let profile = Profile::brisk();
     let transport =
-        RxTransport::new(port.clone(), services, cell.clone(), addresses, security.clone(), &profile);
+        RxTransport::new(port.clone(), services, cell.clone(), hosts.clone(), security.clone(), &profile);
     let config = Config { cell, profile, cache_pages: 20, bootstrap: false };
     let server = Server::start(config, Arc::new(store.clone()), Arc::new(transport)).unwrap();
     let classes = std::slice::from_ref(&security);
@@ -76,9 +85,9 @@ fn start_on(port: &Arc<Port>, services: Services, index: usize, store: &MemorySt
 }
 
 fn start(index: usize, udp_port: u16, store: &MemoryStore) -> Running {
-    let port = Arc::new(open_port(SocketAddr::new(address(index).into(), udp_port)));
-    let server = start_on(&port, Services::STOCK, index, store);
-    Running { server: Some(server), _port: port }
+    let endpoint = endpoint(index, udp_port);
+    let server = start_on(&endpoint, Services::STOCK, index, store);
+    Running { server: Some(server), _port: endpoint.0 }
 }
 
 fn write(cell: &[Running], position: u64, bytes: &[u8]) -> (usize, Version) {
@@ -231,22 +240,20 @@ fn a_client_waits_for_no_dead_server() {
     assert!(version(&seen) >= version(&written) && seen.value == 55);
 }
 
-/// U40, U41: two databases on one port in one process are independent: each elects, counts and holds what was written to
-/// it, and neither stops with the other. A stock caller, who can name none, reaches the first.
+/// U40, U41, U53: two databases on one port in one process, which know the others' hosts together, are independent: each elects,
+/// counts and holds what was written to it, and neither stops with the other. A stock caller, who can name none, reaches the first.
 #[test]
 fn two_databases_share_a_port() {
     let stores: [[MemoryStore; 3]; 2] = Default::default();
-    let first = Arc::new(open_port(SocketAddr::new(address(0).into(), 0)));
-    let udp_port = first.local_addr().unwrap().port();
-    let others = [1, 2].map(|nth| Arc::new(open_port(SocketAddr::new(address(nth).into(), udp_port))));
-    let ports: Vec<Arc<Port>> = std::iter::once(first).chain(others).collect();
+    let udp_port = open_port(SocketAddr::new(address(0).into(), 0)).local_addr().unwrap().port();
+    let endpoints = [0, 1, 2].map(|nth| endpoint(nth, udp_port));
     let run = |nth: usize| -> Vec<Running> {
         let services = Services::nth(nth as u16);
-        let start = |(index, port): (usize, &Arc<Port>)| Running {
-            server: Some(start_on(port, services, index, &stores[nth][index])),
-            _port: port.clone(),
+        let start = |(index, endpoint): (usize, &(Arc<Port>, Arc<Hosts>))| Running {
+            server: Some(start_on(endpoint, services, index, &stores[nth][index])),
+            _port: endpoint.0.clone(),
         };
-        ports.iter().enumerate().map(start).collect()
+        endpoints.iter().enumerate().map(start).collect()
     };
     let (one, mut other) = (run(0), run(1));
     write(&one, 0, b"one");
@@ -288,7 +295,7 @@ fn a_down_server_is_probed_at_all_its_addresses() {
     let at = |ip: Ipv4Addr| SocketAddr::new(ip.into(), udp_port);
     let addresses = || {
         let listed = [(cell.me(), at(address(0))), (peer, at(listed))].into_iter().collect();
-        Arc::new(Addresses::new(listed, vec![address(0).into()]))
+        Arc::new(Hosts::new(listed, vec![address(0).into()]))
     };
     // The peer's services, at its other address alone.
     let security: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
@@ -353,14 +360,14 @@ fn an_error_of_a_connection_is_never_a_vote() {
     };
     let cell = Cell::new((0..2).map(member).collect(), address(0).into()).unwrap();
     let at = |nth: usize| (ServerId::new(nth), SocketAddr::new(address(nth).into(), udp_port));
-    let addresses = Arc::new(Addresses::new([at(0), at(1)].into_iter().collect(), vec![address(0).into()]));
+    let hosts = Arc::new(Hosts::new([at(0), at(1)].into_iter().collect(), vec![address(0).into()]));
     let port = Arc::new(open_port(SocketAddr::new(address(0).into(), 0)));
     let security: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
     let profile = Profile { call_timeout: Duration::from_secs(60), ..Profile::openafs() };
     let said = Arc::new(Mutex::new(Vec::new()));
     let heard = said.clone();
     let log = Arc::new(move |line: &str| heard.lock().unwrap().push(line.to_owned()));
-    let transport = RxTransport::new(port, Services::STOCK, cell, addresses, security, &profile).telling(log);
+    let transport = RxTransport::new(port, Services::STOCK, cell, hosts, security, &profile).telling(log);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i32;
     let transaction = TransactionId::default();
     let beacon = Beacon { claims_sync_site: false, start: now, version: Version::NONE, transaction };

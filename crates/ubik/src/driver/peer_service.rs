@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use rx::ServiceId;
 use ubik_proto::cell::ServerId;
 use ubik_proto::code::AbortCode;
 use ubik_proto::election::beacon::VoteReply;
@@ -10,8 +11,8 @@ use ubik_proto::messages::{Beacon, DiskCall, VoteCall};
 use ubik_proto::version::Version;
 
 use super::Shared;
-use crate::addresses::Addresses;
 use crate::effect::Answer;
+use crate::hosts::Hosts;
 use crate::locks::{Held, Nothing};
 use crate::phys::Replacement;
 use crate::server_state::ServerState;
@@ -44,11 +45,20 @@ impl PeerService {
         }
     }
 
-    /// Debug calls tell these addresses from now on.
-    pub fn know_addresses(&self, addresses: &Arc<Addresses>) {
+    /// Debug calls tell the addresses of these hosts from now on, and this database, whose votes are at `votes`, hears from the
+    /// others that share them when a host answers again (U53).
+    pub fn know_hosts(&self, hosts: &Arc<Hosts>, votes: ServiceId) {
         if let Some(shared) = self.server() {
-            shared.state.know_addresses(addresses.clone());
+            shared.state.know_hosts(hosts.clone());
         }
+        let peers = self.clone();
+        hosts.watch(votes, move |peer| {
+            if let Some(shared) = peers.server() {
+                let mut held = Held::thread_entry();
+                let commands = shared.state.on_peer_seen(&mut held, peer);
+                shared.perform(&mut held, commands);
+            }
+        });
     }
 
     /// A debug call; the answer's bytes, `None` if it asks about a server that there is not.

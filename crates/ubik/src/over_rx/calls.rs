@@ -18,8 +18,8 @@ use ubik_proto::version::Version;
 
 use super::Services;
 use super::streams::{MAX_CALL, read_database, read_exactly, read_rest, wire_length, write_database};
-use crate::addresses::{Addresses, Stranger};
 use crate::effect::{CallError, Reply};
+use crate::hosts::{Hosts, Stranger};
 use crate::phys::Replacement;
 use crate::snapshot::Snapshot;
 use crate::transport::Transport;
@@ -32,7 +32,7 @@ const PLAUSIBLE_SECS: i64 = 3600;
 pub struct RxTransport {
     port: Arc<Port>,
     cell: Cell,
-    addresses: Arc<Addresses>,
+    hosts: Arc<Hosts>,
     services: Services,
     security: Arc<dyn SecurityClass>,
     timeouts: Timeouts,
@@ -45,12 +45,12 @@ pub struct RxTransport {
 }
 
 impl RxTransport {
-    /// Calls from `port` to the `services` of the peers of `cell` at `addresses`. Keep the port until the server is gone.
+    /// Calls from `port` to the `services` of the peers of `cell` at `hosts`. Keep the port until the server is gone.
     pub fn new(
         port: Arc<Port>,
         services: Services,
         cell: Cell,
-        addresses: Arc<Addresses>,
+        hosts: Arc<Hosts>,
         security: Arc<dyn SecurityClass>,
         profile: &Profile,
     ) -> Self {
@@ -59,7 +59,7 @@ impl RxTransport {
         RxTransport {
             port,
             cell,
-            addresses,
+            hosts,
             services,
             security,
             timeouts,
@@ -100,7 +100,7 @@ impl RxTransport {
     }
 
     fn connect(&self, to: ServerId, service: ServiceId, timeouts: Timeouts) -> Option<Connection> {
-        let address = self.addresses.current(to)?;
+        let address = self.hosts.current(to)?;
         Some(self.port.connect(address, service, &*self.security, timeouts))
     }
 
@@ -134,12 +134,12 @@ impl RxTransport {
     /// # Errors
     /// No answer, or that the peer's list differs ([`AbortCode::BAD_HOST`]).
     pub fn exchange_addresses(&self, to: ServerId) -> Result<Vec<u32>, CallError> {
-        let request = DiskCall::UpdateInterfaceAddr(self.addresses.own().to_vec()).encode();
+        let request = DiskCall::UpdateInterfaceAddr(self.hosts.own().to_vec()).encode();
         let answer = self.on_disk(to, |begun| exchange(begun, &request).map_err(failed))?;
         let words =
             answer.chunks_exact(4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
         let told: Vec<u32> = words.filter(|&address| address != 0).collect();
-        let learned = self.addresses.learn(to, &told);
+        let learned = self.hosts.learn(to, &told);
         learned.map_err(|Stranger| CallError::Aborted(AbortCode::BAD_HOST))?;
         Ok(told)
     }
@@ -159,8 +159,8 @@ impl RxTransport {
             Err(_) => Next::Continue,
         });
         let Some(found) = found else { return false };
-        if self.addresses.current(to) != Some(found) {
-            self.addresses.answered_at(to, found);
+        if self.hosts.current(to) != Some(found) {
+            self.hosts.answered_at(to, found);
             self.votes.lock().expect("no code here panics while it holds this lock").remove(&to);
             self.disks.lock().expect("no code here panics while it holds this lock").remove(&to);
         }
@@ -239,11 +239,11 @@ impl Transport for RxTransport {
     }
 
     fn probe(&self, to: ServerId) -> bool {
-        match &self.addresses.all(to)[..] {
+        self.hosts.probe(to, self.services.vote, || match &self.hosts.all(to)[..] {
             [] => false,
             [_] => self.call(to, &DiskCall::Probe).is_ok(),
             several => self.probe_everywhere(to, several),
-        }
+        })
     }
 
     fn call(&self, to: ServerId, call: &DiskCall) -> Result<Reply, CallError> {

@@ -23,9 +23,9 @@ use ubik_proto::xdr::XdrError;
 
 use super::Services;
 use super::streams::{MAX_CALL, read_database, read_exactly, read_rest, wire_length, write_database};
-use crate::addresses::{Addresses, Stranger};
 use crate::driver::PeerService;
 use crate::effect::{Answer, CallError};
+use crate::hosts::{Hosts, Stranger};
 use crate::snapshot::Snapshot;
 
 /// What C answers when a debug call asks about a server past the end of the list.
@@ -43,7 +43,7 @@ const GET_FILE: u32 = 20005;
 #[derive(Clone, Debug)]
 pub struct Membership {
     /// The servers' addresses, and this server's own.
-    pub addresses: Arc<Addresses>,
+    pub hosts: Arc<Hosts>,
     /// Whether a server must also prove that it holds the cell's key. Anybody may probe and ask debug questions.
     pub needs_key: bool,
     /// Servers whose calls must be sealed, in a cell with keys: our own. OpenAFS's send theirs in the clear.
@@ -53,7 +53,7 @@ pub struct Membership {
 impl Membership {
     /// Which server this caller is, if it is one and has proven it as far as it must.
     pub fn member(&self, caller: &Caller) -> Option<ServerId> {
-        let from = self.addresses.server_at(caller.address.ip())?;
+        let from = self.hosts.server_at(caller.address.ip())?;
         let least = if self.sealed.contains(from) { Level::Crypt } else { Level::Clear };
         let identity = caller.identity.as_ref();
         let proven = identity.is_some_and(|identity| identity.is_service && identity.level >= least as u8);
@@ -65,7 +65,7 @@ impl Membership {
     fn may_copy(&self, caller: &Caller) -> bool {
         let holds_key = caller.identity.as_ref().is_some_and(|identity| identity.is_service);
         let is_here = match caller.address.ip() {
-            IpAddr::V4(ip) => self.addresses.own().contains(&u32::from(ip)),
+            IpAddr::V4(ip) => self.hosts.own().contains(&u32::from(ip)),
             IpAddr::V6(_) => false,
         };
         if self.needs_key { holds_key && (is_here || self.member(caller).is_none()) } else { is_here }
@@ -82,7 +82,7 @@ pub fn serve(
     open: &[Arc<dyn SecurityClass>],
     closed: &[Arc<dyn SecurityClass>],
 ) {
-    peers.know_addresses(&members.addresses);
+    peers.know_hosts(&members.hosts, services.vote);
     let members = Arc::new(members);
     let votes = Votes { peers: peers.clone(), members: members.clone() };
     port.serve(services.vote, open.to_vec(), Arc::new(votes));
@@ -188,13 +188,13 @@ impl Disk {
         }
         let tells_addresses = matches!(asked, DiskCall::UpdateInterfaceAddr(_));
         if let DiskCall::UpdateInterfaceAddr(told) = &asked {
-            let learned = self.members.addresses.learn(from, told);
+            let learned = self.members.hosts.learn(from, told);
             learned.map_err(|Stranger| refused(AbortCode::BAD_HOST))?;
         }
         match self.peers.serve_call(from, asked).map_err(refused)? {
             // C stops if the first of these is not the address that it has listed.
             Answer::Done if tells_addresses => {
-                call.write(&encode_addresses(self.members.addresses.own()))?;
+                call.write(&encode_addresses(self.members.hosts.own()))?;
             }
             Answer::Done => {}
             Answer::Version(version) => call.write(&version.encode())?,
@@ -266,9 +266,9 @@ mod tests {
         let id = ServerId::new;
         let at = |last| SocketAddr::new(Ipv4Addr::new(10, 0, 0, last).into(), 7002);
         let listed = HashMap::from([(id(0), at(1)), (id(1), at(2)), (id(2), at(3))]);
-        let addresses = Arc::new(Addresses::new(listed, vec![u32::from_be_bytes([10, 0, 0, 1])]));
+        let hosts = Arc::new(Hosts::new(listed, vec![u32::from_be_bytes([10, 0, 0, 1])]));
         let sealed: ServerSet = [id(0), id(1)].into_iter().collect();
-        let members = Membership { addresses: addresses.clone(), needs_key: true, sealed };
+        let members = Membership { hosts: hosts.clone(), needs_key: true, sealed };
         assert_eq!(members.member(&caller(2, Some(Level::Crypt))), Some(id(1)));
         assert_eq!(members.member(&caller(2, Some(Level::Clear))), None);
         assert_eq!(members.member(&caller(3, Some(Level::Clear))), Some(id(2)));
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(members.member(&caller(9, Some(Level::Crypt))), None);
         assert!(members.may_copy(&caller(9, Some(Level::Clear))) && !members.may_copy(&caller(9, None)));
         assert!(!members.may_copy(&caller(3, Some(Level::Clear))), "a peer recovers, and gets the tail");
-        let open = Membership { addresses, needs_key: false, sealed };
+        let open = Membership { hosts, needs_key: false, sealed };
         assert_eq!(open.member(&caller(2, None)), Some(id(1)));
         assert!(open.may_copy(&caller(1, None)) && !open.may_copy(&caller(9, None)));
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use rx::rpc::ServedCall;
 use rx::security::SecurityClass;
 use rx::{Port, PortConfig, ServiceId};
-use ubik::addresses::Addresses;
 use ubik::driver::Server;
 use ubik::effect::CallError;
+use ubik::hosts::Hosts;
 use ubik::over_rx::{self, Membership, RxTransport, Services};
 use ubik::phys::files::FileStore;
 use ubik::registers::Table;
@@ -27,22 +27,27 @@ use crate::failure::Failure;
 /// How long a call to the table of registers waits.
 const TABLE_PATIENCE: Duration = Duration::from_secs(120);
 
-/// The ports that are open: databases may share one.
+/// The ports that are open, with what is known of the hosts behind the same port of the others: databases may share one.
 #[derive(Default)]
-pub struct Ports(HashMap<u16, Arc<Port>>);
+pub struct Ports(HashMap<u16, (Arc<Port>, Arc<Hosts>)>);
 
 impl Ports {
     /// The port, opened if it is not yet; with several addresses, on all of the machine's.
-    fn open(&mut self, setting: &Setting, udp_port: u16) -> Result<Arc<Port>, Failure> {
-        if let Some(port) = self.0.get(&udp_port) {
-            return Ok(port.clone());
+    fn open(&mut self, setting: &Setting, udp_port: u16) -> Result<(Arc<Port>, Arc<Hosts>), Failure> {
+        if let Some(opened) = self.0.get(&udp_port) {
+            return Ok(opened.clone());
         }
         let several = !setting.other_addresses.is_empty();
         let address = if several { Ipv4Addr::UNSPECIFIED } else { setting.address };
         let opened = Port::open(SocketAddr::new(address.into(), udp_port), PortConfig::default());
         let port = Arc::new(opened.map_err(Failure::system)?);
-        self.0.insert(udp_port, port.clone());
-        Ok(port)
+        let cell = &setting.cell;
+        let at = |id: ServerId| SocketAddr::new(Ipv4Addr::from(cell.server(id).address).into(), udp_port);
+        let own = std::iter::once(setting.address).chain(setting.other_addresses.iter().copied());
+        let listed = cell.ids().map(|id| (id, at(id))).collect();
+        let hosts = Arc::new(Hosts::new(listed, own.map(u32::from).collect()));
+        self.0.insert(udp_port, (port.clone(), hosts.clone()));
+        Ok((port, hosts))
     }
 }
 
@@ -69,15 +74,12 @@ impl Replica {
         let cell = if database.stands { setting.cell.clone() } else { setting.cell.clone().only_voting() };
         let at = |id: ServerId| Ipv4Addr::from(cell.server(id).address);
         let address = SocketAddr::new(setting.address.into(), database.port);
-        let port = ports.open(setting, database.port)?;
-        let listed = cell.ids().map(|id| (id, SocketAddr::new(at(id).into(), database.port))).collect();
-        let own = std::iter::once(setting.address).chain(setting.other_addresses.iter().copied());
-        let addresses = Arc::new(Addresses::new(listed, own.map(u32::from).collect()));
+        let (port, hosts) = ports.open(setting, database.port)?;
         let services = Services::nth(database.nth_on_port);
         let security = setting.classes.own.clone();
         let profile = &setting.profile;
         let transport =
-            RxTransport::new(port.clone(), services, cell.clone(), addresses.clone(), security, profile);
+            RxTransport::new(port.clone(), services, cell.clone(), hosts.clone(), security, profile);
         let transport = Arc::new(transport.telling(log.clone()));
         let config = Config {
             cell: cell.clone(),
@@ -94,7 +96,7 @@ impl Replica {
         server.on_failure(|| std::process::exit(1));
         let ours = |id: &ServerId| cell.server(*id).dialect == Dialect::Quorate;
         let sealed = cell.ids().filter(ours).collect();
-        let members = Membership { addresses, needs_key: setting.needs_key, sealed };
+        let members = Membership { hosts, needs_key: setting.needs_key, sealed };
         let Classes { open, closed, .. } = &setting.classes;
         over_rx::serve(&port, services, server.peer_service(), members, open, closed);
         if let Some(base) = setting.registers_at {
