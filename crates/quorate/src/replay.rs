@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use tdb_replay::beside::Beside;
+use tdb_replay::comparison::Comparison;
 use tdb_replay::engine::libtdb::Libtdb;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
@@ -151,7 +151,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         print(arguments, &report)?;
         report.mismatches
     } else {
-        let beside = Beside { engines: reports };
+        let beside = Comparison { engines: reports };
         print(arguments, &beside)?;
         beside.mismatches()
     };

@@ -7,7 +7,7 @@
 //! * [`schedule`]: what each worker needs of that order.
 //! * [`engine`]: what a replay runs on.
 //! * [`replay`]: workers, turns, comparisons.
-//! * [`beside`]: the same on several engines. [`report`]: what came of it, for people and for programs; [`page`]: the same as one HTML page.
+//! * [`comparison`]: the same on several engines. [`report`]: what came of it, for people and for programs; [`page`]: the same as one HTML page.
 //! * [`trace_events`]: a run for viewers of Chrome's trace events.
 //!
 //! Beside that flow:
@@ -16,22 +16,22 @@
 //! * [`stat`]: what a history consists of.
 //! * [`slice`](mod@slice): parts of a history, also the smallest that has no order.
 //! * [`generate`](mod@generate): generated histories as trace files.
-//! * [`near`]: memory asked for before it is needed.
+//! * [`prefetch`]: memory asked for before it is needed.
 //!
 //! Unsafe code is there, where a C library is called (`engine/libtdb/library.rs`), where processes are made and share
 //! memory (`replay/process.rs`, `replay/shared.rs`), and where the processor is asked for more than the language has words for
-//! (`near.rs`).
+//! (`prefetch.rs`).
 #![deny(unsafe_code)]
 
-pub mod beside;
 pub mod check;
+pub mod comparison;
 pub mod engine;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod generate;
-mod near;
 pub mod order;
 pub mod page;
+mod prefetch;
 pub mod replay;
 pub mod report;
 pub mod schedule;

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::{Answer, Engine, EngineError, Key, Session, StoreMode, Visit};
-use crate::near;
+use crate::prefetch;
 use crate::trace::intern::Keys;
 use crate::trace::{History, Trace};
 
@@ -98,7 +98,7 @@ fn replace(slot: &mut Option<Value>, value: &[u8]) {
 
 impl Session for MemorySession<'_> {
     fn foresee(&self, key: Key<'_>) {
-        near::fetch(&self.database.slots, key.id as usize);
+        prefetch::element(&self.database.slots, key.id as usize);
     }
 
     fn approach(&self, _: Key<'_>) {}

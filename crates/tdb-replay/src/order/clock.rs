@@ -8,7 +8,7 @@
 //! are counted by the marks that are kept, and used again when none is left: their number follows from the number of
 //! keys and of traces, not of rows.
 
-use crate::near;
+use crate::prefetch;
 
 /// A row that has finished, as those see it who come after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Clocks {
 
     /// This mark, which is kept, will be replaced soon.
     pub fn approach(&self, mark: Mark) {
-        near::fetch(&self.holders, mark.picture as usize);
+        prefetch::element(&self.holders, mark.picture as usize);
     }
 
     /// Keeps `mark` in `place` instead of what is there.

@@ -7,7 +7,7 @@ use super::clock::{Clocks, Mark};
 use super::conflicts::Needs;
 use super::solve::{LEFT_OUT, Solution};
 use super::units::Units;
-use crate::near;
+use crate::prefetch;
 
 const NONE: u32 = u32::MAX;
 
@@ -77,13 +77,13 @@ impl<'a> Keys<'a> {
 
     /// This unit comes soon.
     pub fn approach(&self, unit: usize) {
-        near::fetch(&self.keys, self.units.rows[unit].key as usize);
+        prefetch::element(&self.keys, self.units.rows[unit].key as usize);
     }
 
     /// This unit, which was approached, comes next.
     pub fn approach_readers(&self, unit: usize, clocks: &Clocks) {
         let key = &self.keys[self.units.rows[unit].key as usize];
-        near::fetch(&self.readers, key.reader.next as usize);
+        prefetch::element(&self.readers, key.reader.next as usize);
         clocks.approach(key.reader.mark);
         clocks.approach(key.written);
     }

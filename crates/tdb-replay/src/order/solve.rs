@@ -12,7 +12,7 @@ use history::register::{Effect, Initial, Unit, ValueId};
 use history::solver::{Failure, Method, Order, Refusal, Rules, Solver, Windows};
 
 use super::units::Units;
-use crate::near;
+use crate::prefetch;
 use crate::trace::columns::{ABSENT, EMPTY};
 use crate::verdict::{Contradiction, Kind, Line};
 
@@ -295,7 +295,7 @@ impl<'a> Work<'a> {
             for (key, initial) in (first_key..).zip(initial) {
                 let size = self.starts[key as usize + 1] - self.starts[key as usize];
                 let (ids, rest) = by_key.split_at_mut(size as usize);
-                rest.iter().take(SOON).for_each(|&id| near::fetch(&self.units.rows, id as usize));
+                rest.iter().take(SOON).for_each(|&id| prefetch::element(&self.units.rows, id as usize));
                 if let Some(value) = self.key(key, ids) {
                     *initial = value;
                 }

@@ -6,7 +6,7 @@
 //! found is [`super::strings`].
 
 use super::strings::{Slotted, Strings, Tag};
-use crate::near;
+use crate::prefetch;
 
 /// What gives byte strings their ids, in the steps of [`Strings`].
 pub trait Intern {
@@ -75,7 +75,7 @@ impl Keys {
 
     /// This key, if it is one, will be looked at, not at once.
     pub fn approach_place(&self, id: u32) {
-        near::fetch(&self.places, id as usize);
+        prefetch::element(&self.places, id as usize);
     }
 
     /// This key, if it is one, will be looked at soon.

@@ -9,7 +9,7 @@
 //! compares.
 
 use super::words::{self, Hasher};
-use crate::near;
+use crate::prefetch;
 
 /// What the search for a byte string begins with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,7 +59,7 @@ impl Strings {
     #[inline(always)]
     pub fn tag(&self, bytes: &[u8]) -> Tag {
         let tag = self.hasher.hash(bytes);
-        near::fetch(&self.slots, home(tag, self.slots.len()));
+        prefetch::element(&self.slots, home(tag, self.slots.len()));
         Tag(tag)
     }
 
@@ -149,8 +149,8 @@ impl Strings {
     /// Asks for the string at `place`, if there is one.
     #[inline(always)]
     pub fn approach_place(&self, place: u32) {
-        near::fetch(&self.arena, place as usize * PLACE);
-        near::fetch(&self.arena, place as usize * PLACE + SHORT);
+        prefetch::element(&self.arena, place as usize * PLACE);
+        prefetch::element(&self.arena, place as usize * PLACE + SHORT);
     }
 
     /// A number before the string at `place`.

@@ -6,12 +6,12 @@ use crate::report::{Latency, Report};
 
 /// Reports in the order in which their engines were named; the first is what the others are compared with.
 #[derive(serde::Serialize)]
-pub struct Beside {
+pub struct Comparison {
     /// One for each engine.
     pub engines: Vec<Report>,
 }
 
-impl Beside {
+impl Comparison {
     /// Results that were not the recorded ones, on all engines.
     pub fn mismatches(&self) -> u64 {
         self.engines.iter().map(|report| report.mismatches).sum()
@@ -54,7 +54,7 @@ impl Beside {
     }
 }
 
-impl Display for Beside {
+impl Display for Comparison {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(first) = self.engines.first() else {
             return Ok(());

@@ -7,7 +7,7 @@
 #[inline(always)]
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
-pub fn fetch<T>(list: &[T], index: usize) {
+pub fn element<T>(list: &[T], index: usize) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     let address = list.as_ptr().wrapping_add(index);
     // SAFETY: a prefetch reads nothing and never faults, whatever the address.
@@ -17,4 +17,4 @@ pub fn fetch<T>(list: &[T], index: usize) {
 /// Asks for nothing: there is no stable way to here.
 #[inline(always)]
 #[cfg(not(target_arch = "x86_64"))]
-pub fn fetch<T>(_list: &[T], _index: usize) {}
+pub fn element<T>(_list: &[T], _index: usize) {}
