@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use futures_util::StreamExt;
 use redis::{AsyncCommands, Client, Commands, Connection, RedisResult, Script};
 
 struct Checks {
@@ -33,10 +32,11 @@ fn main() -> ExitCode {
         let mut connections: Vec<Connection> =
             clients.iter().map(|client| client.get_connection().expect("the server listens")).collect();
         blocking(&mut checks, &mut connections);
+        blocking_scripts_and_scans(&mut checks, &mut connections);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("there are threads");
-        checks.check("async commands, and a connection manager", runtime.block_on(concurrent(&clients)));
-        checks.check("messages", runtime.block_on(messages(&clients)));
+        checks.check("async commands on one connection", runtime.block_on(concurrent(&clients)));
+        checks.check("messages", messages(&clients));
     }
     println!("{} passed, {} failed", checks.passed, checks.failed);
     ExitCode::from(u8::from(checks.failed > 0))
@@ -81,6 +81,10 @@ fn blocking(checks: &mut Checks, connections: &mut [Connection]) {
             Ok(answers[499] == Some(492))
         })(),
     );
+}
+
+fn blocking_scripts_and_scans(checks: &mut Checks, connections: &mut [Connection]) {
+    let [a, b, c] = connections else { panic!("three servers are needed") };
     checks.check(
         "WATCH sees a change",
         (|| {
@@ -137,24 +141,24 @@ fn blocking(checks: &mut Checks, connections: &mut [Connection]) {
 }
 
 async fn concurrent(clients: &[Client]) -> RedisResult<bool> {
-    let multiplexed = clients[0].get_multiplexed_async_connection().await?;
-    let () = multiplexed.clone().del("m").await?;
-    let increments = (0..200).map(|_| {
+    let mut multiplexed = clients[0].get_multiplexed_async_connection().await?;
+    let () = multiplexed.del("m").await?;
+    let mut increments = tokio::task::JoinSet::new();
+    for _ in 0..200 {
         let mut connection = multiplexed.clone();
-        async move { AsyncCommands::incr::<_, _, i64>(&mut connection, "m", 1).await }
-    });
-    let answers = futures_util::future::join_all(increments).await;
-    let mut manager = clients[1].get_connection_manager().await?;
-    let sum: i64 = manager.get("m").await?;
+        increments.spawn(async move { AsyncCommands::incr::<_, _, i64>(&mut connection, "m", 1).await });
+    }
+    let answers = increments.join_all().await;
+    let mut other = clients[1].get_multiplexed_async_connection().await?;
+    let sum: i64 = other.get("m").await?;
     Ok(answers.iter().all(Result::is_ok) && sum == 200)
 }
 
-async fn messages(clients: &[Client]) -> RedisResult<bool> {
-    let mut subscriber = clients[0].get_async_pubsub().await?;
-    subscriber.subscribe("news").await?;
-    let mut sender = clients[0].get_multiplexed_async_connection().await?;
-    let reached: i64 = sender.publish("news", "hello").await?;
-    let message = subscriber.on_message().next().await;
-    let text = message.map(|message| message.get_payload::<String>()).transpose()?;
-    Ok(reached == 1 && text.as_deref() == Some("hello"))
+fn messages(clients: &[Client]) -> RedisResult<bool> {
+    let (mut receiving, mut sending) = (clients[0].get_connection()?, clients[0].get_connection()?);
+    let mut subscriber = receiving.as_pubsub();
+    subscriber.subscribe("news")?;
+    let reached: i64 = Commands::publish(&mut sending, "news", "hello")?;
+    let text: String = subscriber.get_message()?.get_payload()?;
+    Ok(reached == 1 && text == "hello")
 }

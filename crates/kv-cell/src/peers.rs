@@ -74,15 +74,7 @@ impl Peers {
         service: ServiceId,
         security: Arc<dyn SecurityClass>,
     ) -> Peers {
-        Peers {
-            dialer,
-            hosts,
-            service,
-            security,
-            links: Mutex::default(),
-            others,
-            next: AtomicUsize::new(0),
-        }
+        Peers { dialer, hosts, service, security, links: Mutex::default(), others, next: AtomicUsize::new(0) }
     }
 
     /// One server after the other, for whoever knows no sync site: a server that cannot vote, as when its disk is full, hears
