@@ -3,11 +3,13 @@
 //! * [`checks`]: what `check` and `fix` are made of.
 //! * [`tests`]: the test run with its counted skips and its closing line.
 //! * [`packages`]: the Debian packages that some tests talk to.
+//! * [`clients`]: other people's clients, installed and run.
 //! * [`suites`]: the long suites, each a command of its own.
 //! * [`tidy`]: rules that neither rustc nor clippy can hold.
 #![forbid(unsafe_code)]
 
 mod checks;
+mod clients;
 mod command;
 mod package;
 mod packages;
@@ -60,6 +62,21 @@ enum Task {
         #[arg(long, default_value_t = 60)]
         minutes: u32,
     },
+    /// Put three servers of the service under kills, partitions, pauses and clock steps, and check what their clients saw.
+    ServiceFaults {
+        /// Each with a fresh cell.
+        #[arg(long, default_value_t = 50)]
+        runs: u32,
+        /// Seconds of faults in each run.
+        #[arg(long, default_value_t = 15)]
+        seconds: u32,
+        /// Plant faults in the servers instead, and see that they are found.
+        #[arg(long)]
+        planted: bool,
+        /// Seed of the first run; each further one has the next. Without it, a random one that is printed.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Run the coverage-guided fuzzers (needs cargo-fuzz).
     Fuzz {
         /// Seconds for each target.
@@ -74,6 +91,8 @@ enum Task {
     Sim,
     /// Build the Debian package, with man pages and completions (needs cargo-deb)
     Package,
+    /// Install other people's clients of Redis, and run them and their own tests against a cell of three.
+    Clients,
     /// Benchmarks: this program and its peer side by side, ratios from one run.
     Bench {
         /// Only this benchmark.
@@ -92,9 +111,12 @@ fn main() -> ExitCode {
         Task::Samba => suites::samba(),
         Task::Crash => suites::crash(),
         Task::Faults { minutes } => suites::faults(minutes),
+        Task::ServiceFaults { planted: true, .. } => suites::planted_faults(),
+        Task::ServiceFaults { runs, seconds, seed, .. } => suites::service_faults(runs, seconds, seed),
         Task::Fuzz { seconds, target } => suites::fuzz(seconds, target.as_deref()),
         Task::Miri => suites::miri(),
         Task::Sim => suites::sim(),
+        Task::Clients => clients::clients(),
         Task::Package => package::package(),
         Task::Bench { name } => suites::bench(name.as_deref()),
     };

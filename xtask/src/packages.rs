@@ -27,10 +27,24 @@ const PACKAGES: &[(&str, &str)] = &[
     ("faketime", "/usr/bin/faketime"),
 ];
 
-/// Installs what is missing, where this machine allows it; says what it did.
+/// What other people's clients of the service are made with.
+pub const FOR_CLIENTS: &[(&str, &str)] = &[
+    ("nodejs", "/usr/bin/node"),
+    ("npm", "/usr/bin/npm"),
+    ("python3-venv", "/usr/share/doc/python3-venv/copyright"),
+    ("golang-go", "/usr/bin/go"),
+    ("golang-gopkg-redis.v5-dev", "/usr/share/gocode/src/gopkg.in/redis.v5/redis.go"),
+];
+
+/// Installs what tests talk to and is missing, where this machine allows it; says what it did.
 pub fn install_missing() {
+    install(PACKAGES);
+}
+
+/// The same for these packages, each with a file that tells whether it is there.
+pub fn install(packages: &[(&'static str, &str)]) {
     let missing: Vec<&str> =
-        PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(name, _)| *name).collect();
+        packages.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(name, _)| *name).collect();
     if missing.is_empty() {
         return;
     }

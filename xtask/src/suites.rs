@@ -43,6 +43,27 @@ pub fn faults(minutes: u32) -> Result<()> {
     run(command.env("QUORATE_FAULT_SECS", seconds))
 }
 
+/// Three servers of the service under faults, run after run, and a key that lives through ten failovers.
+pub fn service_faults(runs: u32, seconds: u32, seed: Option<u64>) -> Result<()> {
+    packages::install_missing();
+    let mut command =
+        cargo(&["test", "--release", "-p", "quorate", "--test", "service_faults", "--", "--nocapture"]);
+    command.env("QUORATE_RUNS", runs.to_string()).env("QUORATE_RUN_SECS", seconds.to_string());
+    command.env("QUORATE_FAILOVERS", "10").arg("--test-threads=1");
+    if let Some(seed) = seed {
+        command.env("QUORATE_SEED", seed.to_string());
+    }
+    run(&mut command)
+}
+
+/// Whether the suite finds faults that are planted in the servers.
+pub fn planted_faults() -> Result<()> {
+    packages::install_missing();
+    let test = ["test", "-p", "quorate", "--features", "plant", "--test", "service_faults", "planted"];
+    // A build of its own, so that no other program is ever one with faults.
+    run(cargo(&test).args(["--target-dir", "target/plant", "--", "--nocapture"]))
+}
+
 /// The coverage-guided fuzzers, one after the other.
 pub fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
     let targets = fuzz_targets()?;

@@ -175,7 +175,13 @@ impl Replica {
         let (writes, reads) = (Arc::new(Queue::default()), Arc::new(Queue::default()));
         let service = StepService::new(called_by, writes.clone(), reads.clone());
         port.serve(services.application, security.to_vec(), Arc::new(service));
-        let peers = Peers::new(port.dialer(), hosts, services.application, members.client.clone());
+        let peers = Peers::new(
+            cell.peers().collect(),
+            port.dialer(),
+            hosts,
+            services.application,
+            members.client.clone(),
+        );
         let mut replica = Replica {
             server,
             me: cell.me(),

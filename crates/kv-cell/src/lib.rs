@@ -13,6 +13,7 @@
 //! * `peers`, `wire`: steps sent to the sync site, and taken from other servers
 //! * `pages`: the image in the Ubik database
 //! * `standing`: what this server knows of itself and the others
+//! * [`plant`]: faults for the suite that has to find them
 //! * `clock`: what expiry is counted on; `observer`: what keeps it going at a follower
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,8 @@ mod clock;
 mod observer;
 mod pages;
 mod peers;
+#[doc(hidden)]
+pub mod plant;
 mod queue;
 mod reader;
 mod settings;

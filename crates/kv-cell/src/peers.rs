@@ -2,6 +2,7 @@
 //! Rx with the keys that the servers have among themselves, and what other servers send is taken in.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,6 +40,9 @@ pub struct Peers {
     service: ServiceId,
     security: Arc<dyn SecurityClass>,
     links: Mutex<HashMap<ServerId, Link>>,
+    others: Vec<ServerId>,
+    /// Counts on with each [`Peers::next_other`].
+    next: AtomicUsize,
 }
 
 /// Connections to a server, and when it answered last.
@@ -62,14 +66,22 @@ pub enum Sent {
 }
 
 impl Peers {
-    /// Connections by `dialer` to `service` of the servers at `hosts`.
+    /// Connections by `dialer` to `service` of the servers `others`, at `hosts`.
     pub fn new(
+        others: Vec<ServerId>,
         dialer: Dialer,
         hosts: Arc<Hosts>,
         service: ServiceId,
         security: Arc<dyn SecurityClass>,
     ) -> Peers {
-        Peers { dialer, hosts, service, security, links: Mutex::default() }
+        Peers { dialer, hosts, service, security, links: Mutex::default(), others, next: AtomicUsize::new(0) }
+    }
+
+    /// One server after the other, for whoever knows no sync site: a server that cannot vote, as when its disk is full, hears
+    /// of none, while the others have one. Who is not sync site refuses writes, and answers reads if it has a lease.
+    pub fn next_other(&self) -> Option<ServerId> {
+        let nth = self.next.fetch_add(1, Ordering::Relaxed);
+        self.others.get(nth % self.others.len().max(1)).copied()
     }
 
     /// Has `items` carried out at `to`, in order.

@@ -19,6 +19,7 @@ use ubik_proto::version::Version;
 use crate::clock::CellClock;
 use crate::pages::OpenImage;
 use crate::peers::{Peers, Sent};
+use crate::plant::{Fault, planted};
 use crate::queue::{Item, Queue, Work, fail};
 use crate::wire::{MANY_BYTES, MOST_STEPS};
 
@@ -67,7 +68,8 @@ impl Reader {
     fn serve(&mut self, mut items: Vec<Item>) {
         loop {
             let mut last;
-            match self.server.begin_read(ReadKind::Newest, BEGIN) {
+            let kind = if planted(Fault::LeaseNotChecked) { ReadKind::Any } else { ReadKind::Newest };
+            match self.server.begin_read(kind, BEGIN) {
                 Ok(transaction) => return self.answer(transaction.snapshot(), items),
                 Err(error) => {
                     let sync_site = match &error {
@@ -118,7 +120,8 @@ impl Reader {
         let (of_peers, own): (Vec<Item>, Vec<Item>) =
             items.into_iter().partition(|item| item.from_peer.is_some());
         fail(of_peers, &StepError::Unavailable(last.clone()));
-        let Some(site) = sync_site.filter(|&site| site != self.me && !own.is_empty()) else {
+        let site = sync_site.filter(|&site| site != self.me).or_else(|| self.peers.next_other());
+        let Some(site) = site.filter(|_| !own.is_empty()) else {
             return own;
         };
         let outcomes = match self.peers.carry_out(site, &own) {

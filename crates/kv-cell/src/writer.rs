@@ -22,6 +22,7 @@ use ubik_proto::version::Version;
 use crate::clock::CellClock;
 use crate::pages::{self, OpenImage};
 use crate::peers::{Peers, Sent};
+use crate::plant;
 use crate::queue::{Item, Queue, Work, fail};
 use crate::timetable::Timetable;
 use crate::wire::{MANY_BYTES, MOST_STEPS, Outcomes};
@@ -141,7 +142,10 @@ impl Writer {
                 }
                 Err(Failed::NotHere(sync_site)) => {
                     items = refuse_peers(items);
-                    if let Some(site) = sync_site.filter(|&site| site != self.me) {
+                    let site = sync_site.filter(|&site| site != self.me);
+                    if let Some(site) = site.or_else(|| self.peers.next_other())
+                        && !items.is_empty()
+                    {
                         items = self.send(site, items, &mut last);
                     }
                 }
@@ -224,6 +228,9 @@ impl Writer {
             // What was read may not stay. It does if an empty commit after it does.
             None => {}
         }
+        if plant::loses_commit() {
+            return Ok(outcomes);
+        }
         let office = self.office.take();
         let version = transaction.commit(COMMIT).map_err(not_committed)?;
         self.office = office.map(|mut office| {
@@ -285,7 +292,7 @@ fn refuse_peers(items: Vec<Item>) -> Vec<Item> {
     let (of_peers, own): (Vec<Item>, Vec<Item>) =
         items.into_iter().partition(|item| item.from_peer.is_some());
     of_peers.iter().filter_map(|item| item.from_peer.as_ref()).for_each(|together| together.refuse());
-    fail(of_peers, &StepError::Unavailable("the server that was taken for the sync site is not".to_owned()));
+    fail(of_peers, &StepError::Unavailable("the server that was asked is not the sync site".to_owned()));
     own
 }
 
@@ -360,7 +367,7 @@ mod tests {
             RxTransport::new(port.clone(), services, cell.clone(), hosts.clone(), security.clone(), &profile);
         let config = Config { cell, profile, cache_pages: 20, bootstrap: false };
         let server = Server::start(config, Arc::new(store.clone()), Arc::new(transport)).unwrap();
-        let peers = Peers::new(port.dialer(), hosts, services.application, security);
+        let peers = Peers::new(Vec::new(), port.dialer(), hosts, services.application, security);
         Writer {
             server: Arc::new(server),
             me,

@@ -1,18 +1,20 @@
 //! Key files, and the security classes that come from them. Both follow the file when it is read again.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rx_proto::rxkad::Level;
 use rx_proto::rxkad::client::RxkadClient;
-use rx_proto::rxkad::keys::{KeyFile, KeyFileError, KeyStore};
+use rx_proto::rxkad::kerberos::AES256_CTS_HMAC_SHA1_96;
+use rx_proto::rxkad::keys::{KeyFile, KeyFileError, KeyStore, ServerKey};
 use rx_proto::rxkad::server::RxkadServer;
 use rx_proto::rxkad::ticket::Printed;
-use rx_proto::security::{ConnectionIdentity, ConnectionSecurity, SecurityClass, SecurityIndex};
+use rx_proto::security::{ConnectionIdentity, ConnectionSecurity, Random, SecurityClass, SecurityIndex};
 use zeroize::Zeroizing;
 
 use crate::random::SystemRandom;
@@ -48,7 +50,7 @@ pub enum KeyError {
     },
     /// No key in it can seal tickets.
     #[error(
-        "the key file holds no key of type aes256-cts or aes128-cts for rxkad; add one with `asetkey add rxkad_krb5`"
+        "the key file holds no key of type aes256-cts or aes128-cts for rxkad; make a file with `quorate new-key`, or add one with `asetkey add rxkad_krb5`"
     )]
     NoKey,
     /// No random numbers.
@@ -69,6 +71,22 @@ pub fn read(path: &Path) -> Result<KeyFile, KeyError> {
     let bytes = Zeroizing::new(std::fs::read(path).map_err(failed)?);
     KeyFile::parse(&bytes).map_err(|source| KeyError::Malformed { path: path.to_owned(), source })
 }
+
+/// Makes a `KeyFileExt` with one random key of type aes256-cts, which only its owner may read.
+///
+/// # Errors
+/// There is such a file already, or it cannot be written.
+pub fn create(path: &Path) -> io::Result<()> {
+    let mut material = vec![0; AES256_KEY_LEN];
+    SystemRandom::open()?.fill(&mut material);
+    let key = ServerKey { version: 1, encryption_type: AES256_CTS_HMAC_SHA1_96, material };
+    let bytes = KeyFile::from_keys(vec![key]).to_bytes();
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(&bytes)?;
+    file.sync_all()
+}
+
+const AES256_KEY_LEN: usize = 32;
 
 fn mode(path: &Path) -> io::Result<u32> {
     Ok(std::fs::metadata(path)?.permissions().mode() & 0o7777)
@@ -244,6 +262,19 @@ mod tests {
     fn write(path: &Path, version: u32, mode: u32) {
         fs::write(path, key_file(version)).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// X12, S15: a file that is made here has one key that servers accept, is its owner's alone, and takes no other's place.
+    #[test]
+    fn a_key_file_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cell.key");
+        create(&path).unwrap();
+        assert_eq!(mode(&path).unwrap(), 0o600);
+        let made = read(&path).unwrap();
+        assert_eq!(made.newest().map(|key| (key.version, key.material.len())), Some((1, 32)));
+        assert_eq!(create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read(&path).unwrap().keys(), made.keys());
     }
 
     /// X12: a key file that everybody can read is refused with the remedy, one that a group can read is complained of.

@@ -120,6 +120,16 @@ thread_local! {
     static PLANTED: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
 }
 
+#[cfg(feature = "plant")]
+static PLANTED_EVERYWHERE: std::sync::OnceLock<Fault> = std::sync::OnceLock::new();
+
+/// Plants the fault of this name in the whole process, for good; false if there is none. Only the first counts.
+#[cfg(feature = "plant")]
+pub fn plant_everywhere(name: &str) -> bool {
+    let fault = Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name);
+    fault.is_some_and(|fault| PLANTED_EVERYWHERE.set(fault).is_ok())
+}
+
 /// Plants a fault in everything that runs on this thread from now on; `None` takes it out.
 #[cfg(feature = "plant")]
 pub fn plant(fault: Option<Fault>) {
@@ -129,7 +139,7 @@ pub fn plant(fault: Option<Fault>) {
 /// Whether this fault is planted.
 #[cfg(feature = "plant")]
 pub fn planted(fault: Fault) -> bool {
-    PLANTED.get() == Some(fault)
+    PLANTED.get() == Some(fault) || PLANTED_EVERYWHERE.get() == Some(&fault)
 }
 
 /// Never.

@@ -30,8 +30,10 @@ pub fn auth(session: &mut Session, arguments: Arguments<'_>, reply: &mut ReplyWr
             reply.ok();
             return Ok(Next::Answered);
         }
+        // Libraries know this error by its text.
         return Err(
-            "ERR AUTH called, but this server has no users: leave the password out, or configure [users]"
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure \
+                    your configuration is correct?"
                 .into(),
         );
     }

@@ -21,7 +21,8 @@ pub fn pubsub(session: &mut Session, arguments: Arguments<'_>, reply: &mut Reply
             found.iter().for_each(|name| reply.string(name));
         }
         (b"NUMSUB", names) => {
-            reply.map(names.len());
+            // A flat array in either version, unlike most pairs: libraries take it apart by twos.
+            reply.array(2 * names.len());
             for name in names {
                 reply.string(name);
                 reply.integer(channels.subscribers(name) as i64);

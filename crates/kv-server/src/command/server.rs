@@ -1,7 +1,7 @@
 //! What clients ask about the server. Much of it is asked by libraries in passing, so the form is Redis's.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use kv::status::Status;
 use kv::{Body, Step};
@@ -10,7 +10,7 @@ use resp::{ReplyWriter, Version};
 use super::{Outcome, capitals, number, unknown_subcommand, value};
 use crate::auth::DEFAULT;
 use crate::session::{Arguments, Next, Refusal, Session, Wait};
-use crate::statistics::SLOW;
+use crate::statistics::{SLOW, SLOW_KEPT};
 
 /// The version of Redis whose behaviour clients may expect, as Valkey reports it.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -111,21 +111,20 @@ pub fn resident_bytes() -> u64 {
 }
 
 fn about_traffic(session: &Session) -> String {
-    let statistics = &session.shared.statistics;
-    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let traffic = session.shared.statistics.since_reset();
     format!(
         "total_connections_received:{}\ntotal_commands_processed:{}\ntotal_net_input_bytes:{}\n\
          total_net_output_bytes:{}\nrejected_connections:{}\nexpired_keys:0\nevicted_keys:0\n\
          pubsub_patterns:{}\ntotal_error_replies:{}\nclients_cut_off:{}\nacl_access_denied_auth:{}\n",
-        read(&statistics.connections),
-        read(&statistics.commands),
-        read(&statistics.received),
-        read(&statistics.sent),
-        read(&statistics.rejected),
+        traffic.connections,
+        traffic.commands,
+        traffic.received,
+        traffic.sent,
+        traffic.rejected,
         session.shared.channels.patterns(),
-        read(&statistics.errors),
-        read(&statistics.cut_off),
-        read(&statistics.wrong_passwords),
+        traffic.errors,
+        traffic.cut_off,
+        traffic.wrong_passwords,
     )
 }
 
@@ -192,7 +191,7 @@ pub fn config(session: &mut Session, arguments: Arguments<'_>, reply: &mut Reply
             .into());
         }
         (b"RESETSTAT", []) => {
-            session.shared.statistics.forget_slow();
+            session.shared.statistics.reset();
             reply.ok();
         }
         _ => return Err(unknown_subcommand(arguments)),
@@ -218,6 +217,7 @@ fn parameters(session: &Session) -> Vec<(&'static str, String)> {
         ("requirepass", String::new()),
         ("save", String::new()),
         ("slowlog-log-slower-than", SLOW.as_micros().to_string()),
+        ("slowlog-max-len", SLOW_KEPT.to_string()),
         ("timeout", idle.to_string()),
     ]
 }

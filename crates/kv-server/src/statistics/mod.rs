@@ -12,7 +12,7 @@ pub use latency::{Counts, Latency};
 /// A command that took longer is in the slow log.
 pub const SLOW: Duration = Duration::from_millis(100);
 /// Entries of the slow log.
-const SLOW_KEPT: usize = 128;
+pub const SLOW_KEPT: usize = 128;
 /// Arguments of a slow command that are kept, and bytes of each.
 const SLOW_ARGUMENTS: usize = 3;
 const SLOW_BYTES: usize = 64;
@@ -44,6 +44,29 @@ pub struct Statistics {
     /// The same of commands that write.
     pub writes: Latency,
     slow: Mutex<SlowLog>,
+    /// What had been counted when a client asked to begin anew.
+    reset_at: Mutex<Traffic>,
+}
+
+/// The counters that INFO shows, as numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    /// Connections taken.
+    pub connections: u64,
+    /// Connections refused.
+    pub rejected: u64,
+    /// Connections cut off.
+    pub cut_off: u64,
+    /// AUTH that failed.
+    pub wrong_passwords: u64,
+    /// Commands answered.
+    pub commands: u64,
+    /// Error replies.
+    pub errors: u64,
+    /// Bytes that arrived.
+    pub received: u64,
+    /// Bytes that were sent.
+    pub sent: u64,
 }
 
 #[derive(Default)]
@@ -83,6 +106,7 @@ impl Default for Statistics {
             reads: Latency::default(),
             writes: Latency::default(),
             slow: Mutex::default(),
+            reset_at: Mutex::default(),
         }
     }
 }
@@ -91,6 +115,43 @@ impl Statistics {
     /// One more of `counter`.
     pub fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What INFO counts from zero again, as CONFIG RESETSTAT asks; the slow commands are forgotten. The page and Prometheus count
+    /// on: a client must not take their numbers back.
+    pub fn reset(&self) {
+        *self.reset_at.lock().unwrap_or_else(PoisonError::into_inner) = self.traffic();
+        self.forget_slow();
+    }
+
+    /// What happened since the last [`Statistics::reset`].
+    pub fn since_reset(&self) -> Traffic {
+        let before = *self.reset_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.traffic();
+        Traffic {
+            connections: now.connections - before.connections,
+            rejected: now.rejected - before.rejected,
+            cut_off: now.cut_off - before.cut_off,
+            wrong_passwords: now.wrong_passwords - before.wrong_passwords,
+            commands: now.commands - before.commands,
+            errors: now.errors - before.errors,
+            received: now.received - before.received,
+            sent: now.sent - before.sent,
+        }
+    }
+
+    fn traffic(&self) -> Traffic {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Traffic {
+            connections: read(&self.connections),
+            rejected: read(&self.rejected),
+            cut_off: read(&self.cut_off),
+            wrong_passwords: read(&self.wrong_passwords),
+            commands: read(&self.commands),
+            errors: read(&self.errors),
+            received: read(&self.received),
+            sent: read(&self.sent),
+        }
     }
 
     /// A command was carried out by the store.

@@ -2,7 +2,7 @@
 
 use resp::Value;
 
-use crate::client::{Front, error, ok, shown, text};
+use crate::client::{Front, Wire, error, ok, shown, text};
 
 /// S4: values of any bytes go in and come out; inline commands work; what is missing is named.
 #[test]
@@ -144,4 +144,43 @@ fn messages_reach_their_subscribers() {
     one.ask("PUNSUBSCRIBE n*");
     assert_eq!(one.ask("GET a"), Value::Null);
     assert_eq!(other.ask("PUBLISH news hello"), Value::Integer(0));
+}
+
+/// S4: CONFIG RESETSTAT counts from zero again in INFO; the statistics' limits are told; subscribers are counted in a flat array, which
+/// libraries take apart, in either version.
+#[test]
+fn what_libraries_ask_in_passing_has_the_form_they_expect() {
+    let front = Front::start();
+    let mut client = front.connect();
+    let commands = |client: &mut Wire| {
+        let info = shown(&client.ask("INFO stats"));
+        let (_, rest) = info.split_once("total_commands_processed:").unwrap();
+        rest.split('\r').next().unwrap().parse::<u64>().unwrap()
+    };
+    (0..50).for_each(|_| drop(client.ask("PING")));
+    let before = commands(&mut client);
+    assert!(before >= 50, "{before}");
+    assert_eq!(client.ask("CONFIG RESETSTAT"), ok());
+    assert!(commands(&mut client) < before);
+    client.ask("HELLO 3");
+    assert_eq!(
+        client.ask("CONFIG GET slowlog-max-len"),
+        Value::Map(vec![(text("slowlog-max-len"), text("128"))])
+    );
+    let subscribers = Value::Array(vec![text("news"), Value::Integer(0)]);
+    assert_eq!(client.ask("PUBSUB NUMSUB news"), subscribers);
+    assert!(
+        client.refused("AUTH x").starts_with("ERR AUTH <password> called without any password configured")
+    );
+}
+
+/// S4: a scan of few keys ends with the first answer, as programs written for Redis expect.
+#[test]
+fn a_small_database_is_scanned_at_once() {
+    let front = Front::start();
+    let mut client = front.connect();
+    client.ask("MSET a 1 b 2 c 3");
+    let Value::Array(answer) = client.ask("SCAN 0") else { panic!("no array") };
+    assert_eq!(answer[0], text("0"));
+    assert_eq!(answer[1].as_elements().unwrap().len(), 3);
 }

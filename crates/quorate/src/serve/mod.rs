@@ -65,6 +65,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if arguments.check {
         return Ok(());
     }
+    #[cfg(feature = "plant")]
+    if let Ok(fault) = std::env::var("QUORATE_PLANT") {
+        assert!(kv_cell::plant::plant(&fault), "{fault} is not a fault that can be planted");
+    }
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(Failure::system)?;
     let log = Arc::new(ServiceLog::new(config.log.level, config.log.format));
     let store = store::open(&config, &log)?;

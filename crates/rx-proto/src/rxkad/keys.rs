@@ -8,6 +8,8 @@ use super::kerberos;
 
 /// `rxkad_krb5`, the type of keys that seal Kerberos 5 tickets.
 const KEY_TYPE_RXKAD_KRB5: u32 = 2;
+/// What a key's description has at least: its length, type, version and encryption type.
+const DESCRIPTION_LEN: u32 = 16;
 /// Longest key that is read, in bytes.
 const MAX_KEY_LEN: usize = 1024;
 /// Most keys that are read.
@@ -86,6 +88,23 @@ impl KeyFile {
         KeyFile { keys }
     }
 
+    /// The bytes of a file with these keys.
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new((self.keys.len() as u32).to_be_bytes().to_vec());
+        for key in &self.keys {
+            let words = [
+                DESCRIPTION_LEN,
+                KEY_TYPE_RXKAD_KRB5,
+                key.version as u32,
+                key.encryption_type as u32,
+                key.material.len() as u32,
+            ];
+            words.iter().for_each(|word| bytes.extend_from_slice(&word.to_be_bytes()));
+            bytes.extend_from_slice(&key.material);
+        }
+        bytes
+    }
+
     /// The key that new tickets are sealed with: the strongest type that is there, of it the highest version.
     pub fn newest(&self) -> Option<&ServerKey> {
         [kerberos::AES256_CTS_HMAC_SHA1_96, kerberos::AES128_CTS_HMAC_SHA1_96].iter().find_map(
@@ -114,7 +133,7 @@ fn take_key(rest: &mut &[u8], number: usize) -> Result<(u32, ServerKey), KeyFile
     let torn = KeyFileError::Torn(number);
     let description_len = take_word(rest).ok_or(torn)? as usize;
     // The length counts itself and three words; what a later version adds is passed over.
-    let extra = description_len.checked_sub(16).filter(|extra| *extra <= MAX_KEY_LEN);
+    let extra = description_len.checked_sub(DESCRIPTION_LEN as usize).filter(|extra| *extra <= MAX_KEY_LEN);
     let extra = extra.ok_or(KeyFileError::Length(number))?;
     let key_type = take_word(rest).ok_or(torn)?;
     let version = take_word(rest).ok_or(torn)? as i32;
