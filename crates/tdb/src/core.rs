@@ -155,12 +155,21 @@ impl Core {
         }
         match self.needs_recovery() {
             Ok(false) => Ok(()),
-            needed => {
-                self.locks.unlock_list(list, kind);
-                self.recover_if(needed)?;
-                self.lock_list(list, kind, wait)
-            }
+            needed => self.lock_list_recovered(needed, list, kind, wait),
         }
+    }
+
+    #[cold]
+    fn lock_list_recovered(
+        &self,
+        needed: Result<bool, AccessError>,
+        list: ChainIndex,
+        kind: LockKind,
+        wait: Wait,
+    ) -> Result<(), LockError> {
+        self.locks.unlock_list(list, kind);
+        self.recover_if(needed)?;
+        self.lock_list(list, kind, wait)
     }
 
     /// Locks all chains and records; after the first such lock a half-done commit is undone. `upgradable` is a

@@ -269,7 +269,10 @@ impl Locks {
         if self.allrecord.get().count > 0 {
             return self.covered_by_allrecord(kind).map(|()| false);
         }
-        let first = self.has_no_lock() || !self.holds_chains();
+        if self.has_no_lock() {
+            return Ok(true);
+        }
+        let first = !self.holds_chains();
         self.nest_lock(list.byte(), kind, wait)?;
         Ok(first)
     }
@@ -281,7 +284,7 @@ impl Locks {
         if all.count > 0 {
             return kind == LockKind::Read || all.kind == LockKind::Write || all.upgradable;
         }
-        self.nest_unlock(list.byte())
+        self.has_no_lock() || self.nest_unlock(list.byte())
     }
 
     fn covered_by_allrecord(&self, kind: LockKind) -> Result<(), LockError> {
