@@ -45,8 +45,8 @@ pub(crate) struct Core {
     pub cursor: RefCell<Option<Cursor>>,
     /// How often this handle has changed records: tells a traverse that its copy is old.
     pub changes: Cell<u64>,
-    /// How often positions of records became meaningless (wipe, cancelled transaction).
-    pub upheavals: Cell<u64>,
+    /// How often the records were laid out anew (wipe, cancelled transaction), so that remembered positions mean nothing.
+    pub layout_epoch: Cell<u64>,
     pub log: RefCell<Option<Log>>,
     /// Memory for copies of values; a parser inside a parser finds it empty.
     pub buffer: Cell<Vec<u8>>,
@@ -231,8 +231,8 @@ impl Core {
     }
 
     /// Copies of records, and places among them, mean nothing any more.
-    pub fn note_upheaval(&self) {
-        self.upheavals.set(self.upheavals.get() + 1);
+    pub fn note_new_layout(&self) {
+        self.layout_epoch.set(self.layout_epoch.get() + 1);
         self.changes.set(self.changes.get().wrapping_add(1));
     }
 }

@@ -155,7 +155,7 @@ impl Bytes for Space {
     fn refresh(&self) -> Result<(), AccessError> {
         let size = self.file_size()?;
         // Mapping anew would forget that the guard noticed.
-        self.whole(Ok::<(), AccessError>(()))?;
+        self.check_truncation(Ok::<(), AccessError>(()))?;
         if size < self.floor.get() {
             self.lost.set(true);
             return Err(AccessError::Truncated);
@@ -395,7 +395,7 @@ impl Space {
     /// The result of an operation, unless another process truncated the file and the guard or a look at the size
     /// noticed: then whatever was read means nothing.
     #[inline]
-    pub fn whole<T, E: From<AccessError>>(&self, result: Result<T, E>) -> Result<T, E> {
+    pub fn check_truncation<T, E: From<AccessError>>(&self, result: Result<T, E>) -> Result<T, E> {
         if self.lost.get() || self.mapping.was_truncated() {
             self.lost.set(true);
             Err(AccessError::Truncated.into())

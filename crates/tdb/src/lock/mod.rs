@@ -48,8 +48,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const AGAINST_ORDER: Duration = Duration::from_secs(1);
 /// How long all chains are asked for before those got so far are given back for a moment.
 pub(crate) const HOLD_HALF: Duration = Duration::from_millis(50);
-const FIRST_NAP: Duration = Duration::from_micros(20);
-pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(2);
+const FIRST_BACKOFF: Duration = Duration::from_micros(20);
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_millis(2);
 
 /// The bytes at the start of the file that stand for a lock of the whole database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -145,7 +145,7 @@ impl<B: Bytes> Table<'_, B> {
         key: &[u8],
         read: impl FnOnce(&Found) -> Result<T, AccessError>,
     ) -> Result<Option<T>, ReadError> {
-        self.core.space.whole(self.read_value_unguarded(key, read))
+        self.core.space.check_truncation(self.read_value_unguarded(key, read))
     }
 
     fn read_value_unguarded<T>(
@@ -188,7 +188,7 @@ impl<B: Bytes> Table<'_, B> {
     pub fn store_parts(&self, key: &[u8], parts: &[&[u8]], mode: StoreMode) -> Result<(), StoreError> {
         let called = self.called();
         self.about_to_store(called, key, parts, mode);
-        let stored = self.core.noted(self.core.space.whole(self.put_parts(key, parts, mode)));
+        let stored = self.core.noted(self.core.space.check_truncation(self.put_parts(key, parts, mode)));
         self.tell_store(called, (key, parts, mode), &stored);
         stored
     }
@@ -212,7 +212,7 @@ impl<B: Bytes> Table<'_, B> {
     /// Appends `more` to the value of `key`, which begins empty if it is not there.
     pub fn append(&self, key: &[u8], more: &[u8]) -> Result<(), StoreError> {
         let called = self.called();
-        let appended = self.core.noted(self.core.space.whole(self.append_to_record(key, more)));
+        let appended = self.core.noted(self.core.space.check_truncation(self.append_to_record(key, more)));
         self.tell_append(called, key, more, &appended);
         appended
     }
@@ -265,7 +265,7 @@ impl<B: Bytes> Table<'_, B> {
     pub fn delete(&self, key: &[u8]) -> Result<(), StoreError> {
         let called = self.called();
         self.about_to(called, Operation::Delete { key, done: true });
-        let deleted = self.core.noted(self.core.space.whole(self.delete_record(key)));
+        let deleted = self.core.noted(self.core.space.check_truncation(self.delete_record(key)));
         self.tell_delete(called, key, &deleted);
         deleted
     }
