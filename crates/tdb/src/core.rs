@@ -45,8 +45,8 @@ pub(crate) struct Core {
     pub cursor: RefCell<Option<Cursor>>,
     /// How often this handle has changed records: tells a traverse that its copy is old.
     pub changes: Cell<u64>,
-    /// How often positions of records became meaningless (wipe, cancelled transaction).
-    pub upheavals: Cell<u64>,
+    /// How often the records were laid out anew (wipe, cancelled transaction), so that remembered positions mean nothing.
+    pub layout_epoch: Cell<u64>,
     pub log: RefCell<Option<Log>>,
     /// Memory for copies of values; a parser inside a parser finds it empty.
     pub buffer: Cell<Vec<u8>>,
@@ -155,12 +155,21 @@ impl Core {
         }
         match self.needs_recovery() {
             Ok(false) => Ok(()),
-            needed => {
-                self.locks.unlock_list(list, kind);
-                self.recover_if(needed)?;
-                self.lock_list(list, kind, wait)
-            }
+            needed => self.lock_list_recovered(needed, list, kind, wait),
         }
+    }
+
+    #[cold]
+    fn lock_list_recovered(
+        &self,
+        needed: Result<bool, AccessError>,
+        list: ChainIndex,
+        kind: LockKind,
+        wait: Wait,
+    ) -> Result<(), LockError> {
+        self.locks.unlock_list(list, kind);
+        self.recover_if(needed)?;
+        self.lock_list(list, kind, wait)
     }
 
     /// Locks all chains and records; after the first such lock a half-done commit is undone. `upgradable` is a
@@ -222,8 +231,8 @@ impl Core {
     }
 
     /// Copies of records, and places among them, mean nothing any more.
-    pub fn note_upheaval(&self) {
-        self.upheavals.set(self.upheavals.get() + 1);
+    pub fn note_new_layout(&self) {
+        self.layout_epoch.set(self.layout_epoch.get() + 1);
         self.changes.set(self.changes.get().wrapping_add(1));
     }
 }

@@ -44,17 +44,40 @@ impl fmt::Debug for HashFunction {
 }
 
 /// libtdb's first hash: one shifted addition a byte, then one multiplication.
+#[inline]
 pub fn old_hash(key: &[u8]) -> u32 {
     let mut value = 0x238F_13AF_u32.wrapping_mul(key.len() as u32);
+    // Shifts go by 5 and wrap at 24, so they repeat after three times eight bytes.
+    let (eights, rest) = key.as_chunks::<8>();
+    let mut turns = eights.iter();
     let mut shift = 0;
-    for byte in key {
+    while let Some(eight) = turns.next() {
+        value = value.wrapping_add(shifted::<0>(eight));
+        shift = 16;
+        let Some(eight) = turns.next() else { break };
+        value = value.wrapping_add(shifted::<16>(eight));
+        shift = 8;
+        let Some(eight) = turns.next() else { break };
+        value = value.wrapping_add(shifted::<8>(eight));
+        shift = 0;
+    }
+    for byte in rest {
         value = value.wrapping_add(u32::from(*byte) << shift);
-        shift += 5;
-        if shift >= 24 {
-            shift -= 24;
-        }
+        shift = (shift + 5) % 24;
     }
     value.wrapping_mul(1_103_515_243).wrapping_add(12345)
+}
+
+/// The sum of eight bytes, the first of which is shifted by `FIRST`.
+#[inline(always)]
+fn shifted<const FIRST: u32>(eight: &[u8; 8]) -> u32 {
+    let mut sum = 0_u32;
+    let mut nth = 0;
+    while nth < 8 {
+        sum = sum.wrapping_add(u32::from(eight[nth]) << ((FIRST + 5 * nth as u32) % 24));
+        nth += 1;
+    }
+    sum
 }
 
 /// Bob Jenkins' lookup3 `hashlittle` with initial value 0 (public domain, burtleburtle.net, 2006).
@@ -123,6 +146,20 @@ mod tests {
         assert_eq!(old_hash(&magic), 0x3afe_f920);
         assert_eq!(jenkins_hash(text), 0xd7b6_94e5);
         assert_eq!(jenkins_hash(&magic), 0x76b9_440e);
+    }
+
+    /// T1: eight bytes at a time or one, for keys of every length.
+    #[test]
+    fn the_old_hash_is_one_shifted_addition_a_byte() {
+        let bytes: Vec<u8> = (0..70_u32).map(|nth| (nth * 37 + 200) as u8).collect();
+        for len in 0..bytes.len() {
+            let start = 0x238F_13AF_u32.wrapping_mul(len as u32);
+            let sum = bytes[..len]
+                .iter()
+                .zip(0_u32..)
+                .fold(start, |sum, (byte, nth)| sum.wrapping_add(u32::from(*byte) << (nth * 5 % 24)));
+            assert_eq!(old_hash(&bytes[..len]), sum.wrapping_mul(1_103_515_243).wrapping_add(12345), "{len}");
+        }
     }
 
     /// T1: the published test vectors of lookup3.

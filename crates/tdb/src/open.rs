@@ -343,7 +343,7 @@ impl OpenOptions {
             writing: Cell::new(0),
             cursor: RefCell::new(None),
             changes: Cell::new(0),
-            upheavals: Cell::new(0),
+            layout_epoch: Cell::new(0),
             log: RefCell::new(self.log.clone()),
             buffer: Cell::default(),
             former: Cell::new(Overlay::empty()),

@@ -245,7 +245,7 @@ impl<'db> Transaction<'db> {
         if !self.changes.get_mut().go_back(point) {
             return false;
         }
-        self.core.note_upheaval();
+        self.core.note_new_layout();
         self.with(|table| table.after_rollback(rollback));
         true
     }

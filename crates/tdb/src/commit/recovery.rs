@@ -101,7 +101,7 @@ pub(crate) fn play_back(core: &Core) -> Result<(), AccessError> {
     core.sync()?;
     core.space.set_word(at + MAGIC_IN_RECORD, RECOVERY_INVALID)?;
     core.sync()?;
-    core.note_upheaval();
+    core.note_new_layout();
     core.say(LogLevel::Trace, || format!("recovered a database of {} bytes", area.key_len));
     Ok(())
 }

@@ -151,7 +151,7 @@ impl<'t> Open<'t> {
 
 /// Lets go of the locks of a transaction.
 pub(crate) fn release_locks(core: &Core) {
-    core.note_upheaval();
+    core.note_new_layout();
     core.locks.set_in_transaction(false);
     if core.locks.holds(LockByte::Open as u64) {
         core.locks.unlock_byte(LockByte::Open);

@@ -1,7 +1,7 @@
 //! Bytes at offsets: what a table of records asks of the file, and of a transaction's changes in front of it.
 
 use crate::error::AccessError;
-use crate::file::format::{ByteOrder, Length, Offset, RECORD_HEADER, Record};
+use crate::file::format::{ByteOrder, ChainStep, FreeStep, Length, Offset, RECORD_HEADER, Record};
 
 /// The bytes of a database, as somebody sees them. Compiled once for the file and once for a transaction.
 ///
@@ -21,6 +21,19 @@ pub(crate) trait Bytes {
 
     /// The record header at `at`, whatever it holds.
     fn record(&self, at: Offset) -> Result<Record, AccessError>;
+
+    /// Some words of the record header at `at`, if they can be had at once; otherwise [`Bytes::record`] has them. Nothing is tried
+    /// that can fail.
+    #[inline(always)]
+    fn chain_step(&self, _at: Offset) -> Option<ChainStep> {
+        None
+    }
+
+    /// As [`Bytes::chain_step`].
+    #[inline(always)]
+    fn free_step(&self, _at: Offset) -> Option<FreeStep> {
+        None
+    }
 
     /// Whether `bytes` stand at `at`.
     fn equals(&self, at: Offset, bytes: &[u8]) -> Result<bool, AccessError>;

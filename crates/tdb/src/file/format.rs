@@ -132,6 +132,30 @@ impl ByteOrder {
     }
 }
 
+/// What a walk along a chain looks at in each record.
+#[derive(Clone, Copy)]
+pub(crate) struct ChainStep {
+    pub next: Offset,
+    pub hash: u32,
+    pub magic: u32,
+}
+
+impl ChainStep {
+    /// Whether chains hold such a record, deleted or not.
+    #[inline(always)]
+    pub fn is_of_chain(&self) -> bool {
+        self.magic == RECORD_USED || self.magic == RECORD_DEAD
+    }
+}
+
+/// What a walk along the freelist looks at in each record.
+#[derive(Clone, Copy)]
+pub(crate) struct FreeStep {
+    pub next: Offset,
+    pub record_len: Length,
+    pub magic: u32,
+}
+
 /// The header of a record: what stands before its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {

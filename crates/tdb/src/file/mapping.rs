@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::file::format::{ChainStep, FreeStep};
 use crate::file::{shared, sigbus};
 
 /// Memory of the process that mirrors a file, or stands alone.
@@ -115,7 +116,7 @@ impl Mapping {
 
     /// Whether the `len` bytes at `at` are mapped.
     #[inline]
-    fn sees(&self, at: u32, len: usize) -> bool {
+    pub fn holds(&self, at: u32, len: usize) -> bool {
         inside(at, len, self.len.get())
     }
 
@@ -123,27 +124,55 @@ impl Mapping {
     #[inline]
     pub fn word(&self, at: u32) -> Option<u32> {
         // SAFETY: checked to be inside.
-        self.sees(at, 4).then(|| unsafe { shared::word(self.base.get().add(at as usize)) })
+        self.holds(at, 4).then(|| unsafe { shared::word(self.base.get().add(at as usize)) })
     }
 
     /// The six words at `at`, as they stand in the file.
     #[inline]
     pub fn six_words(&self, at: u32) -> Option<[u32; 6]> {
         // SAFETY: checked to be inside.
-        self.sees(at, 24).then(|| unsafe { shared::six_words(self.base.get().add(at as usize)) })
+        self.holds(at, 24).then(|| unsafe { shared::six_words(self.base.get().add(at as usize)) })
+    }
+
+    /// Some of the six words at `at`, as they stand in the file.
+    #[inline(always)]
+    pub fn chain_step(&self, at: u32) -> Option<ChainStep> {
+        if !self.holds(at, 24) {
+            return None;
+        }
+        // SAFETY: checked to be inside.
+        let (next, [hash, magic]) = unsafe {
+            let record = self.base.get().add(at as usize);
+            (shared::word(record), shared::two_words(record.add(16)))
+        };
+        Some(ChainStep { next, hash, magic })
+    }
+
+    /// Some of the six words at `at`, as they stand in the file.
+    #[inline(always)]
+    pub fn free_step(&self, at: u32) -> Option<FreeStep> {
+        if !self.holds(at, 24) {
+            return None;
+        }
+        // SAFETY: checked to be inside.
+        let ([next, record_len], magic) = unsafe {
+            let record = self.base.get().add(at as usize);
+            (shared::two_words(record), shared::word(record.add(20)))
+        };
+        Some(FreeStep { next, record_len, magic })
     }
 
     /// Whether `bytes` stand at `at`; `None` if that is not mapped.
     #[inline]
     pub fn equals(&self, at: u32, bytes: &[u8]) -> Option<bool> {
         // SAFETY: checked to be inside.
-        self.sees(at, bytes.len()).then(|| unsafe { shared::equal(self.base.get().add(at as usize), bytes) })
+        self.holds(at, bytes.len()).then(|| unsafe { shared::equal(self.base.get().add(at as usize), bytes) })
     }
 
     /// Copies bytes out of the mapping; `false` if they are not mapped.
     #[inline]
     pub fn copy_out(&self, at: u32, out: &mut [u8]) -> bool {
-        if !self.sees(at, out.len()) {
+        if !self.holds(at, out.len()) {
             return false;
         }
         // SAFETY: checked to be inside.
@@ -154,7 +183,7 @@ impl Mapping {
     /// Appends the `len` bytes at `at` to `out`; `false` if they are not mapped.
     #[inline]
     pub fn append_to(&self, at: u32, len: usize, out: &mut Vec<u8>) -> bool {
-        if !self.sees(at, len) {
+        if !self.holds(at, len) {
             return false;
         }
         out.reserve(len);
@@ -169,7 +198,7 @@ impl Mapping {
     /// Copies bytes into the mapping; `false` if they are not mapped or the mapping is only for reading.
     #[inline]
     pub fn copy_in(&self, at: u32, bytes: &[u8]) -> bool {
-        if !self.writable || !self.sees(at, bytes.len()) {
+        if !self.writable || !self.holds(at, bytes.len()) {
             return false;
         }
         // SAFETY: checked to be inside and writable.
@@ -180,7 +209,7 @@ impl Mapping {
     /// Puts a word, as it shall stand in the file; `false` as in [`Mapping::copy_in`].
     #[inline]
     pub fn put_word(&self, at: u32, word: u32) -> bool {
-        if !self.writable || !self.sees(at, 4) {
+        if !self.writable || !self.holds(at, 4) {
             return false;
         }
         // SAFETY: as in `copy_in`.
@@ -190,7 +219,7 @@ impl Mapping {
 
     /// Adds 1 to the word at `at`, which other processes may do at the same time; `false` as in [`Mapping::copy_in`].
     pub fn increment(&self, at: u32) -> bool {
-        if !self.writable || !at.is_multiple_of(4) || !self.sees(at, 4) {
+        if !self.writable || !at.is_multiple_of(4) || !self.holds(at, 4) {
             return false;
         }
         // SAFETY: inside, aligned (mappings start at a page), and only used atomically by all who increment.

@@ -29,13 +29,20 @@ pub(crate) unsafe fn word(at: *const u8) -> u32 {
 #[inline(always)]
 pub(crate) unsafe fn six_words(at: *const u8) -> [u32; 6] {
     // SAFETY: the caller's promise.
-    let pairs: [u64; 3] = std::array::from_fn(|nth| unsafe { machine::eight(at.add(8 * nth)) });
-    let half = |nth: usize| {
-        let bytes = pairs[nth / 2].to_ne_bytes();
-        let first = nth % 2 * 4;
-        u32::from_ne_bytes([bytes[first], bytes[first + 1], bytes[first + 2], bytes[first + 3]])
-    };
-    std::array::from_fn(half)
+    let pairs: [[u32; 2]; 3] = std::array::from_fn(|nth| unsafe { two_words(at.add(8 * nth)) });
+    std::array::from_fn(|nth| pairs[nth / 2][nth % 2])
+}
+
+/// The two words at `at`.
+///
+/// # Safety
+/// As [`word`], for their 8 bytes.
+#[inline(always)]
+pub(crate) unsafe fn two_words(at: *const u8) -> [u32; 2] {
+    // SAFETY: the caller's promise.
+    let both = unsafe { machine::eight(at) };
+    let (low, high) = (both as u32, (both >> 32) as u32);
+    if cfg!(target_endian = "little") { [low, high] } else { [high, low] }
 }
 
 /// Puts a word, in this machine's byte order.
@@ -84,6 +91,11 @@ pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
             return copy_short(from, to, len);
         }
         let mut done = 0;
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        while done + 4 * STEP <= len {
+            machine::copy_four_steps(from.add(done), to.add(done));
+            done += 4 * STEP;
+        }
         while done + STEP <= len {
             machine::copy_step(from.add(done), to.add(done));
             done += STEP;
@@ -129,14 +141,17 @@ pub(crate) unsafe fn equal(at: *const u8, bytes: &[u8]) -> bool {
             return (0..len).all(|nth| at.add(nth).read_volatile() == bytes[nth]);
         }
         let same = |nth: usize| machine::eight(at.add(nth)) == mine.add(nth).cast::<u64>().read_unaligned();
+        if len < STEP {
+            return same(0) && same(len - 8);
+        }
         let mut nth = 0;
-        while nth + 8 <= len {
-            if !same(nth) {
+        while nth + STEP <= len {
+            if !machine::step_is(at.add(nth), mine.add(nth)) {
                 return false;
             }
-            nth += 8;
+            nth += STEP;
         }
-        nth == len || same(len - 8)
+        nth == len || machine::step_is(at.add(len - STEP), mine.add(len - STEP))
     }
 }
 
@@ -144,7 +159,7 @@ pub(crate) unsafe fn equal(at: *const u8, bytes: &[u8]) -> bool {
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod machine {
     use std::arch::asm;
-    use std::arch::x86_64::__m128i;
+    use std::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8};
 
     #[inline(always)]
     pub unsafe fn copy_step(from: *const u8, to: *mut u8) {
@@ -160,6 +175,46 @@ mod machine {
             );
         }
         const { assert!(size_of::<__m128i>() == super::STEP) };
+    }
+
+    #[inline(always)]
+    pub unsafe fn copy_four_steps(from: *const u8, to: *mut u8) {
+        // SAFETY: 64 bytes at both places, by the caller's promise; only scratch registers change.
+        unsafe {
+            asm!(
+                "movdqu {a}, [{from}]",
+                "movdqu {b}, [{from} + 16]",
+                "movdqu {c}, [{from} + 32]",
+                "movdqu {d}, [{from} + 48]",
+                "movdqu [{to}], {a}",
+                "movdqu [{to} + 16], {b}",
+                "movdqu [{to} + 32], {c}",
+                "movdqu [{to} + 48], {d}",
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                c = out(xmm_reg) _,
+                d = out(xmm_reg) _,
+                from = in(reg) from,
+                to = in(reg) to,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+
+    /// Whether the 16 bytes at both places are the same; the second is memory of Rust's own.
+    #[inline(always)]
+    pub unsafe fn step_is(at: *const u8, mine: *const u8) -> bool {
+        let theirs: __m128i;
+        // SAFETY: 16 bytes at both places, by the caller's promise.
+        unsafe {
+            asm!(
+                "movdqu {theirs}, [{at}]",
+                theirs = out(xmm_reg) theirs,
+                at = in(reg) at,
+                options(nostack, preserves_flags, readonly)
+            );
+            _mm_movemask_epi8(_mm_cmpeq_epi8(theirs, _mm_loadu_si128(mine.cast()))) == 0xffff
+        }
     }
 
     pub unsafe fn copy_long(from: *const u8, to: *mut u8, len: usize) {
@@ -216,6 +271,11 @@ mod machine {
     pub unsafe fn copy_step(from: *const u8, to: *mut u8) {
         // SAFETY: the caller's promise.
         (0..super::STEP).for_each(|nth| unsafe { to.add(nth).write_volatile(from.add(nth).read_volatile()) });
+    }
+
+    pub unsafe fn step_is(at: *const u8, mine: *const u8) -> bool {
+        // SAFETY: the caller's promise.
+        (0..super::STEP).all(|nth| unsafe { at.add(nth).read_volatile() == mine.add(nth).read() })
     }
 
     macro_rules! moves {

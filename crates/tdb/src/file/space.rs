@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::error::AccessError;
 use crate::file::bytes::{Bytes, advance, inside, outside};
-use crate::file::format::{ByteOrder, Length, Offset, RECORD_HEADER, Record};
+use crate::file::format::{ByteOrder, ChainStep, FreeStep, Length, Offset, RECORD_HEADER, Record};
 use crate::file::mapping::Mapping;
 use crate::file::pages::Pages;
 use crate::file::storage::{FileStorage, Storage};
@@ -79,6 +79,16 @@ impl Bytes for Space {
         }
     }
 
+    #[inline(always)]
+    fn chain_step(&self, at: Offset) -> Option<ChainStep> {
+        self.mapping.chain_step(at).filter(|_| !self.foreign.get())
+    }
+
+    #[inline(always)]
+    fn free_step(&self, at: Offset) -> Option<FreeStep> {
+        self.mapping.free_step(at).filter(|_| !self.foreign.get())
+    }
+
     #[inline]
     fn equals(&self, at: Offset, bytes: &[u8]) -> Result<bool, AccessError> {
         match self.mapping.equals(at, bytes) {
@@ -104,6 +114,17 @@ impl Bytes for Space {
             return Ok(());
         }
         append_after_check(self, at, len, out)
+    }
+
+    #[inline]
+    fn bytes(&self, at: Offset, len: Length) -> Result<Vec<u8>, AccessError> {
+        let mut out = Vec::new();
+        if self.mapping.holds(at, len as usize) {
+            // At once, and no more than that.
+            out = Vec::with_capacity(len as usize);
+        }
+        self.append_to(at, len, &mut out)?;
+        Ok(out)
     }
 
     #[inline]
@@ -134,7 +155,7 @@ impl Bytes for Space {
     fn refresh(&self) -> Result<(), AccessError> {
         let size = self.file_size()?;
         // Mapping anew would forget that the guard noticed.
-        self.whole(Ok::<(), AccessError>(()))?;
+        self.check_truncation(Ok::<(), AccessError>(()))?;
         if size < self.floor.get() {
             self.lost.set(true);
             return Err(AccessError::Truncated);
@@ -374,7 +395,7 @@ impl Space {
     /// The result of an operation, unless another process truncated the file and the guard or a look at the size
     /// noticed: then whatever was read means nothing.
     #[inline]
-    pub fn whole<T, E: From<AccessError>>(&self, result: Result<T, E>) -> Result<T, E> {
+    pub fn check_truncation<T, E: From<AccessError>>(&self, result: Result<T, E>) -> Result<T, E> {
         if self.lost.get() || self.mapping.was_truncated() {
             self.lost.set(true);
             Err(AccessError::Truncated.into())

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{AllRecord, HOLD_HALF, LONGEST_NAP, LockByte, Locks, NONE, PATIENCE, Wait};
+use super::{AllRecord, HOLD_HALF, LONGEST_BACKOFF, LockByte, Locks, NONE, PATIENCE, Wait};
 use crate::error::LockError;
 use crate::file::format::{FREELIST_HEAD, Offset};
 use crate::lock::deadlock::DeadlockWatch;
@@ -123,7 +123,7 @@ impl Locks {
                     // Let go of what we have: someone who holds a chain may be waiting for another.
                     self.unlock_range(chains.start, 0);
                     watch.look(self, Claim { kind, start: chains.start, len: 0 })?;
-                    ofd::nap(LONGEST_NAP);
+                    ofd::back_off(LONGEST_BACKOFF);
                 }
                 Err(error) => {
                     self.unlock_range(chains.start, 0);

@@ -48,8 +48,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const AGAINST_ORDER: Duration = Duration::from_secs(1);
 /// How long all chains are asked for before those got so far are given back for a moment.
 pub(crate) const HOLD_HALF: Duration = Duration::from_millis(50);
-const FIRST_NAP: Duration = Duration::from_micros(20);
-pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(2);
+const FIRST_BACKOFF: Duration = Duration::from_micros(20);
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_millis(2);
 
 /// The bytes at the start of the file that stand for a lock of the whole database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,7 +269,10 @@ impl Locks {
         if self.allrecord.get().count > 0 {
             return self.covered_by_allrecord(kind).map(|()| false);
         }
-        let first = self.has_no_lock() || !self.holds_chains();
+        if self.has_no_lock() {
+            return Ok(true);
+        }
+        let first = !self.holds_chains();
         self.nest_lock(list.byte(), kind, wait)?;
         Ok(first)
     }
@@ -281,7 +284,7 @@ impl Locks {
         if all.count > 0 {
             return kind == LockKind::Read || all.kind == LockKind::Write || all.upgradable;
         }
-        self.nest_unlock(list.byte())
+        self.has_no_lock() || self.nest_unlock(list.byte())
     }
 
     fn covered_by_allrecord(&self, kind: LockKind) -> Result<(), LockError> {

@@ -209,14 +209,14 @@ impl MutexArea {
     }
 
     fn take_allrecord(&self, patience: Patience) -> io::Result<()> {
-        if self.take(self.allrecord(), patience)? == Left::ByTheDead {
+        if self.take(self.allrecord(), patience)? == Taken::OwnerDied {
             self.state().store(UNLOCKED, Ordering::SeqCst);
         }
         Ok(())
     }
 
     #[inline]
-    fn take(&self, mutex: *mut libc::pthread_mutex_t, patience: Patience) -> io::Result<Left> {
+    fn take(&self, mutex: *mut libc::pthread_mutex_t, patience: Patience) -> io::Result<Taken> {
         // SAFETY: `mutex` is inside our mapping (see `list`, `allrecord`). Its bytes may be anything a damaged file
         // holds; the C library answers with an error, or waits, as it would for libtdb.
         let result = unsafe {
@@ -227,11 +227,11 @@ impl MutexArea {
             }
         };
         match result {
-            0 => Ok(Left::Properly),
+            0 => Ok(Taken::Unlocked),
             libc::EOWNERDEAD => {
                 // SAFETY: we hold it, which is what EOWNERDEAD says.
                 checked(unsafe { libc::pthread_mutex_consistent(mutex) })?;
-                Ok(Left::ByTheDead)
+                Ok(Taken::OwnerDied)
             }
             libc::EBUSY | libc::ETIMEDOUT => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
             error => Err(io::Error::from_raw_os_error(error)),
@@ -320,9 +320,9 @@ enum Patience {
 
 /// In which state the last holder left a mutex.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Left {
-    Properly,
-    ByTheDead,
+enum Taken {
+    Unlocked,
+    OwnerDied,
 }
 
 /// Attributes of a mutex that processes share, that checks its owner, and that outlives its owner's death.

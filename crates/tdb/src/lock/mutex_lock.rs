@@ -13,7 +13,7 @@ use crate::lock::deadlock::DeadlockWatch;
 use crate::lock::mutex::MutexArea;
 use crate::lock::ofd::{self, Attempt};
 use crate::lock::waiting::Claim;
-use crate::lock::{ChainIndex, HOLD_HALF, LONGEST_NAP, LockKind, Locks, PATIENCE, Wait};
+use crate::lock::{ChainIndex, HOLD_HALF, LONGEST_BACKOFF, LockKind, Locks, PATIENCE, Wait};
 
 impl Locks {
     /// The mutex that stands for this range of bytes, if one does.
@@ -62,7 +62,7 @@ impl Locks {
             match self.try_mutexes_and_records(area, kind, wait) {
                 Err(LockError::WouldBlock) if wait == Wait::Yes && Instant::now() < give_up => {
                     watch.look(self, wanted)?;
-                    ofd::nap(LONGEST_NAP);
+                    ofd::back_off(LONGEST_BACKOFF);
                 }
                 done => return done,
             }
@@ -91,7 +91,7 @@ impl Locks {
             match upgraded {
                 Err(LockError::WouldBlock) if Instant::now() < give_up => {
                     self.lock_range(LockKind::Read, records, 0, Wait::No, None)?;
-                    ofd::nap(LONGEST_NAP);
+                    ofd::back_off(LONGEST_BACKOFF);
                 }
                 Err(LockError::WouldBlock) => {
                     self.lock_range(LockKind::Read, records, 0, Wait::No, None)?;
@@ -125,7 +125,7 @@ impl Locks {
     fn all_mutexes(&self, result: io::Result<()>) -> Result<(), LockError> {
         match result {
             Ok(()) => Ok(()),
-            Err(error) => match self.judge(error, FREELIST_HEAD.into()) {
+            Err(error) => match self.classify_errno(error, FREELIST_HEAD.into()) {
                 Err(error) => Err(error),
                 Ok(()) => Err(LockError::WouldBlock),
             },

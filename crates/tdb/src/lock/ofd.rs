@@ -2,7 +2,7 @@
 //!
 //! They conflict with the classic locks of libtdb's processes, with those of other handles in this process, and
 //! outlive the closing of other descriptors of the file. The kernel looks for no deadlocks among them. Here, too, are
-//! the naps between two tries for one, and the count of forks, since a child shares its parent's locks.
+//! the backoffs between two tries for one, and the count of forks, since a child shares its parent's locks.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -129,7 +129,7 @@ pub(crate) fn runs_as(user: u32) -> bool {
 
 /// Sleeps for a time, or until a signal: [`std::thread::sleep`] goes on after each one, and never ends if they keep coming
 /// faster than the kernel's timers are exact.
-pub(crate) fn nap(time: Duration) {
+pub(crate) fn back_off(time: Duration) {
     let time = libc::timespec {
         tv_sec: time.as_secs() as libc::time_t,
         tv_nsec: time.subsec_nanos() as libc::c_long,

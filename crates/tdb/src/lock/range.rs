@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use super::{ChainIndex, FIRST_NAP, LONGEST_NAP, LockByte, Locks, PATIENCE, Wait};
+use super::{ChainIndex, FIRST_BACKOFF, LONGEST_BACKOFF, LockByte, Locks, PATIENCE, Wait};
 use crate::error::LockError;
 use crate::file::format::FREELIST_HEAD;
 use crate::lock::deadlock::DeadlockWatch;
@@ -51,7 +51,7 @@ impl Locks {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            match self.judge(error, start) {
+            match self.classify_errno(error, start) {
                 Err(LockError::WouldBlock) if wait == Wait::Yes => {
                     // A queue does not look for deadlocks, so nobody waits in it who can be a part of one: the last
                     // lock of the order cannot.
@@ -61,7 +61,7 @@ impl Locks {
                     }
                     return self.lock_in_turn(file, kind, start, len);
                 }
-                judged => judged?,
+                classified => classified?,
             }
         }
     }
@@ -80,7 +80,7 @@ impl Locks {
     ) -> Result<(), LockError> {
         let turn = self.turn_byte(start);
         while let Err(error) = ofd::lock(file, LockKind::Write, turn, 1, Attempt::Blocking) {
-            self.judge(error, start)?;
+            self.classify_errno(error, start)?;
         }
         let locked = self.lock_patiently(kind, start, len, None);
         // Fails only if the descriptor is not a file.
@@ -114,7 +114,7 @@ impl Locks {
         self.keep_trying(wanted, patience, || watch.look(self, wanted))
     }
 
-    /// Tries again and again, and calls `meanwhile` before each nap; without `patience` as long as it takes.
+    /// Tries again and again, and calls `meanwhile` before each backoff; without `patience` as long as it takes.
     pub(super) fn keep_trying(
         &self,
         Claim { kind, start, len }: Claim,
@@ -125,20 +125,20 @@ impl Locks {
             return Ok(());
         };
         let begun = Instant::now();
-        let mut nap = FIRST_NAP;
+        let mut backoff = FIRST_BACKOFF;
         loop {
             let error = match self.attempt(file, kind, start, len, Attempt::Once) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            match self.judge(error, start) {
+            match self.classify_errno(error, start) {
                 Err(LockError::WouldBlock) => match patience {
                     Some(patience) if begun.elapsed() >= patience => {
                         return Err(LockError::Deadlock { seconds: patience.as_secs() });
                     }
                     _ => {
                         meanwhile()?;
-                        ofd::nap(nap);
+                        ofd::back_off(backoff);
                     }
                 },
                 Err(error) => return Err(error),
@@ -147,12 +147,12 @@ impl Locks {
             if self.interrupted() {
                 return Err(LockError::Interrupted);
             }
-            nap = (nap * 2).min(LONGEST_NAP);
+            backoff = (backoff * 2).min(LONGEST_BACKOFF);
         }
     }
 
     /// What a refused lock means; `Ok` for "try again".
-    pub(crate) fn judge(&self, error: io::Error, byte: u64) -> Result<(), LockError> {
+    pub(crate) fn classify_errno(&self, error: io::Error, byte: u64) -> Result<(), LockError> {
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::EACCES) => Err(LockError::WouldBlock),
             Some(libc::EINTR) if self.interrupted() => Err(LockError::Interrupted),

@@ -63,7 +63,7 @@ impl Core {
         let fresh = open_again(file, self.read_only).map_err(io_error)?;
         ofd::put_in_place_of(&fresh, file).map_err(io_error)?;
         self.locks.forget();
-        self.note_upheaval();
+        self.note_new_layout();
         if self.options.says_it_is_here() {
             self.lock_byte(LockByte::Active, LockKind::Read, Wait::Yes)?;
         }
@@ -90,7 +90,7 @@ impl Core {
             let why = "only a database in a given storage can be put into another";
             return Err(OpenError::Options { path: path(), why });
         };
-        self.note_upheaval();
+        self.note_new_layout();
         self.freelist = FreelistMemory::default();
         let refreshed = self.space.refresh();
         refreshed.map_err(|cause| OpenError::Access { path: path(), cause })?;

@@ -4,7 +4,7 @@
 
 use crate::error::AccessError;
 use crate::file::bytes::Bytes;
-use crate::file::format::{Offset, RECORD_DEAD, RECORD_HEADER, RECORD_USED, Record, chain_head};
+use crate::file::format::{ChainStep, Offset, RECORD_DEAD, RECORD_HEADER, RECORD_USED, Record, chain_head};
 use crate::lock::proof::Read;
 use crate::table::Table;
 
@@ -48,17 +48,23 @@ impl<B: Bytes> Table<'_, B> {
         let mut steps = 0;
         let limit = self.space.most_records();
         while at != 0 {
-            let record = self.space.record(at)?;
-            if record.hash == hash && self.holds_key(at, &record, key)? {
+            let step = match self.space.chain_step(at) {
+                Some(step) => step,
+                None => self.chain_step_slowly(at)?,
+            };
+            if step.hash == hash
+                && step.magic == RECORD_USED
+                && let Some(record) = self.record_of_key(at, key)?
+            {
                 return Ok(Some(Found { at, link, record }));
             }
             steps += 1;
             // The limit may be that of a file which has grown meanwhile.
-            if !record.is_of_chain() || steps > limit {
-                self.must_be_on_chain(at, &record, steps)?;
+            if !step.is_of_chain() || steps > limit {
+                self.must_be_step_of_chain(at, &step, steps)?;
             }
             link = at;
-            at = record.next;
+            at = step.next;
         }
         Ok(None)
     }
@@ -77,29 +83,59 @@ impl<B: Bytes> Table<'_, B> {
         let mut steps = 0;
         let limit = self.space.most_records();
         while at != 0 {
-            let record = self.space.record(at)?;
-            if record.hash == hash && self.holds_key(at, &record, key)? {
+            let step = match self.space.chain_step(at) {
+                Some(step) => step,
+                None => self.chain_step_slowly(at)?,
+            };
+            if step.hash == hash
+                && step.magic == RECORD_USED
+                && let Some(record) = self.record_of_key(at, key)?
+            {
+                dead.live = steps - dead.count;
                 return Ok((Some(Found { at, link, record }), dead));
             }
             steps += 1;
-            // The limit may be that of a file which has grown meanwhile.
-            if !record.is_of_chain() || steps > limit {
-                self.must_be_on_chain(at, &record, steps)?;
-            }
-            dead.live += u32::from(record.magic == RECORD_USED);
-            if record.magic == RECORD_DEAD {
-                dead.count += 1;
-                if dead.fitting.is_none() && record.room() >= room && record.room() / 2 <= room {
-                    dead.fitting = Some((at, record));
-                }
+            if step.magic != RECORD_USED || steps > limit {
+                // The limit may be that of a file which has grown meanwhile.
+                self.must_be_step_of_chain(at, &step, steps)?;
+                self.note_dead(at, step.magic, room, &mut dead)?;
             }
             link = at;
-            at = record.next;
+            at = step.next;
         }
+        dead.live = steps - dead.count;
         Ok((None, dead))
     }
 
-    #[inline]
+    /// [`Bytes::chain_step`] of what is not mapped.
+    #[inline(never)]
+    fn chain_step_slowly(&self, at: Offset) -> Result<ChainStep, AccessError> {
+        let Record { next, hash, magic, .. } = self.space.record(at)?;
+        Ok(ChainStep { next, hash, magic })
+    }
+
+    #[cold]
+    fn note_dead(&self, at: Offset, magic: u32, room: u32, dead: &mut DeadSeen) -> Result<(), AccessError> {
+        if magic != RECORD_DEAD {
+            return Ok(());
+        }
+        dead.count += 1;
+        if dead.fitting.is_none() {
+            let record = self.space.record(at)?;
+            let fits = record.room() >= room && record.room() / 2 <= room;
+            dead.fitting = fits.then_some((at, record));
+        }
+        Ok(())
+    }
+
+    /// The record at `at`, if it holds `key`.
+    #[inline(always)]
+    fn record_of_key(&self, at: Offset, key: &[u8]) -> Result<Option<Record>, AccessError> {
+        let record = self.space.record(at)?;
+        Ok(self.holds_key(at, &record, key)?.then_some(record))
+    }
+
+    #[inline(always)]
     fn holds_key(&self, at: Offset, record: &Record, key: &[u8]) -> Result<bool, AccessError> {
         if record.magic != RECORD_USED || record.key_len as usize != key.len() {
             return Ok(false);
@@ -126,6 +162,14 @@ impl<B: Bytes> Table<'_, B> {
             return Err(corrupt(at, "a chain goes in a circle"));
         }
         Ok(())
+    }
+
+    /// [`Table::must_be_on_chain`] of a record that a search has passed.
+    #[cold]
+    fn must_be_step_of_chain(&self, at: Offset, step: &ChainStep, steps: u32) -> Result<(), AccessError> {
+        let ChainStep { next, hash, magic } = *step;
+        let record = Record { next, record_len: 0, key_len: 0, data_len: 0, hash, magic };
+        self.must_be_on_chain(at, &record, steps)
     }
 
     /// Fails unless key, value and tailer fit into the record, and the record into the file.

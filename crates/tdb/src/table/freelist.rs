@@ -11,7 +11,8 @@ use std::cell::Cell;
 use crate::error::AccessError;
 use crate::file::bytes::Bytes;
 use crate::file::format::{
-    FREELIST_HEAD, Length, Offset, RECORD_DEAD, RECORD_FREE, RECORD_HEADER, RECORD_USED, Record, TAILER,
+    FREELIST_HEAD, FreeStep, Length, Offset, RECORD_DEAD, RECORD_FREE, RECORD_HEADER, RECORD_USED, Record,
+    TAILER,
 };
 use crate::lock::proof::Write;
 use crate::table::Table;
@@ -213,8 +214,11 @@ impl<B: Bytes> Table<'_, B> {
     ) -> Result<(Offset, Offset, u32), AccessError> {
         let mut last = link;
         let mut at = self.space.word(link)?;
+        let most_records = self.space.most_records();
         for skipped in 0..limit {
-            self.must_be_sane_length(skipped, at)?;
+            if skipped > most_records {
+                self.must_be_sane_length(skipped, at)?;
+            }
             if at == 0 {
                 return Ok((last, at, skipped));
             }
@@ -349,21 +353,24 @@ impl<B: Bytes> Table<'_, B> {
     /// The listed free record at `at`.
     #[inline(always)]
     pub(crate) fn free_record(&self, at: Offset) -> Result<Free, AccessError> {
-        let record = self.space.record(at)?;
-        let end = u64::from(at) + u64::from(RECORD_HEADER) + u64::from(record.record_len);
-        let good = record.magic == RECORD_FREE
-            && at >= self.core.first_record()
-            && record.record_len >= TAILER
-            && end <= u64::from(self.space.size());
-        if good {
-            Ok(Free { next: record.next, record_len: record.record_len })
-        } else {
-            self.odd_free_record(at)
+        match self.good_free_record(at) {
+            Some(free) => Ok(free),
+            None => self.odd_free_record(at),
         }
     }
 
-    /// What to make of a listed record that does not look like a free one inside the file as last seen.
-    #[cold]
+    #[inline(always)]
+    fn good_free_record(&self, at: Offset) -> Option<Free> {
+        let FreeStep { next, record_len, magic } = self.space.free_step(at)?;
+        let end = u64::from(at) + u64::from(RECORD_HEADER) + u64::from(record_len);
+        let good = magic == RECORD_FREE
+            && at >= self.core.first_record()
+            && record_len >= TAILER
+            && end <= u64::from(self.space.size());
+        good.then_some(Free { next, record_len })
+    }
+
+    /// The same of one that is not mapped, or does not look like a free record inside the file as last seen.
     #[inline(never)]
     fn odd_free_record(&self, at: Offset) -> Result<Free, AccessError> {
         let record = self.space.record(at)?;

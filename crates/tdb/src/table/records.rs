@@ -86,9 +86,7 @@ impl<B: Bytes> Table<'_, B> {
         }));
         self.tell_parsed(called, key, found.as_ref().map(Option::is_some));
         let parsed = found.map(|found| found.map(|()| parse(&value)));
-        if value.capacity() <= LONGEST_BUFFER {
-            self.core.buffer.set(value);
-        }
+        self.keep_buffer(value);
         parsed
     }
 
@@ -147,7 +145,7 @@ impl<B: Bytes> Table<'_, B> {
         key: &[u8],
         read: impl FnOnce(&Found) -> Result<T, AccessError>,
     ) -> Result<Option<T>, ReadError> {
-        self.core.space.whole(self.read_value_unguarded(key, read))
+        self.core.space.check_truncation(self.read_value_unguarded(key, read))
     }
 
     fn read_value_unguarded<T>(
@@ -190,7 +188,7 @@ impl<B: Bytes> Table<'_, B> {
     pub fn store_parts(&self, key: &[u8], parts: &[&[u8]], mode: StoreMode) -> Result<(), StoreError> {
         let called = self.called();
         self.about_to_store(called, key, parts, mode);
-        let stored = self.core.noted(self.core.space.whole(self.put_parts(key, parts, mode)));
+        let stored = self.core.noted(self.core.space.check_truncation(self.put_parts(key, parts, mode)));
         self.tell_store(called, (key, parts, mode), &stored);
         stored
     }
@@ -214,7 +212,7 @@ impl<B: Bytes> Table<'_, B> {
     /// Appends `more` to the value of `key`, which begins empty if it is not there.
     pub fn append(&self, key: &[u8], more: &[u8]) -> Result<(), StoreError> {
         let called = self.called();
-        let appended = self.core.noted(self.core.space.whole(self.append_to_record(key, more)));
+        let appended = self.core.noted(self.core.space.check_truncation(self.append_to_record(key, more)));
         self.tell_append(called, key, more, &appended);
         appended
     }
@@ -222,13 +220,13 @@ impl<B: Bytes> Table<'_, B> {
     fn append_to_record(&self, key: &[u8], more: &[u8]) -> Result<(), StoreError> {
         self.must_be_writable()?;
         let hash = self.core.hash.hash(key);
-        let more_part = [more];
-        let added = NewRecord::of(hash, key, &more_part)?;
+        let parts = [more];
+        let added = NewRecord::of(hash, key, &parts)?;
         self.under_lock(hash, |chain| {
             let (found, dead) = self.find_noting_dead(chain, hash, key, added.bytes)?;
             self.about_to_append(key, found.as_ref(), more)?;
             match found {
-                Some(found) => self.lengthen_value(chain, &found, &added)?,
+                Some(found) => self.lengthen_value(chain, &found, key, more)?,
                 None => self.insert(chain, &added, &dead)?,
             }
             self.finish_change()
@@ -240,23 +238,34 @@ impl<B: Bytes> Table<'_, B> {
         &self,
         chain: &Write<'_>,
         found: &Found,
-        added: &NewRecord<'_>,
+        key: &[u8],
+        more: &[u8],
     ) -> Result<(), StoreError> {
         let (at, len) = value_place(found)?;
-        if u64::from(found.record.room()) < u64::from(len) + u64::from(added.bytes) {
-            let old = self.space.bytes(at, len)?;
-            let parts: Vec<&[u8]> = std::iter::once(&*old).chain(added.parts.iter().copied()).collect();
-            return self.replace(chain, found, &NewRecord::of(added.hash, added.key, &parts)?);
+        if u64::from(found.record.room()) < (key.len() + more.len()) as u64 + u64::from(len) {
+            let mut old = self.core.buffer.take();
+            old.clear();
+            self.space.append_to(at, len, &mut old)?;
+            let replaced = self.replace(chain, found, &NewRecord::of(found.record.hash, key, &[&old, more])?);
+            self.keep_buffer(old);
+            return replaced;
         }
-        self.write_parts(at + len, added.parts)?;
-        Ok(self.space.set_word(found.at + DATA_LEN_IN_RECORD, len + added.data_len)?)
+        self.space.write(at + len, more)?;
+        Ok(self.space.set_word(found.at + DATA_LEN_IN_RECORD, len + more.len() as Length)?)
+    }
+
+    /// Keeps memory for the next value.
+    fn keep_buffer(&self, buffer: Vec<u8>) {
+        if buffer.capacity() <= LONGEST_BUFFER {
+            self.core.buffer.set(buffer);
+        }
     }
 
     /// Deletes `key`; [`StoreError::NoSuchRecord`] if it is not there.
     pub fn delete(&self, key: &[u8]) -> Result<(), StoreError> {
         let called = self.called();
         self.about_to(called, Operation::Delete { key, done: true });
-        let deleted = self.core.noted(self.core.space.whole(self.delete_record(key)));
+        let deleted = self.core.noted(self.core.space.check_truncation(self.delete_record(key)));
         self.tell_delete(called, key, &deleted);
         deleted
     }

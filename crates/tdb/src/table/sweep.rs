@@ -78,9 +78,10 @@ fn sort(list: &mut Vec<Keyed>) {
     if list.len() < MANY {
         return list.sort_by_key(|keyed| keyed.key);
     }
-    let most = list.iter().map(|keyed| keyed.key).max().unwrap_or(0);
+    // Places and lengths are whole words, so that their lowest bits need no sorting.
+    let used = list.iter().fold(0, |bits, keyed| bits | keyed.key);
     let mut sorted = vec![Keyed { key: 0, nth: 0 }; list.len()];
-    for shift in (0..u32::BITS - most.leading_zeros()).step_by(DIGIT as usize) {
+    for shift in (used.trailing_zeros()..u32::BITS - used.leading_zeros()).step_by(DIGIT as usize) {
         let digit = |keyed: &Keyed| (keyed.key >> shift) as usize % (1 << DIGIT);
         let mut places = [0u32; 1 << DIGIT];
         list.iter().for_each(|keyed| places[digit(keyed)] += 1);

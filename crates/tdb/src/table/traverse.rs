@@ -165,7 +165,7 @@ impl<B: Bytes> Table<'_, B> {
     ) -> Result<ControlFlow<()>, ReadError> {
         let mut from = None;
         loop {
-            let upheavals = self.core.upheavals.get();
+            let layout_epoch = self.core.layout_epoch.get();
             let called = if recorded { self.called() } else { None };
             self.copy_chain(chain, from.as_ref().map(|Standing(_, at)| *at), Copying::Records, batch)?;
             let copied = self.copied(called);
@@ -174,7 +174,7 @@ impl<B: Bytes> Table<'_, B> {
                 return Ok(ControlFlow::Break(()));
             }
             // After a wipe the place where we stand means nothing.
-            if from.is_none() || upheavals != self.core.upheavals.get() {
+            if from.is_none() || layout_epoch != self.core.layout_epoch.get() {
                 return Ok(ControlFlow::Continue(()));
             }
         }
@@ -235,7 +235,7 @@ impl<B: Bytes> Table<'_, B> {
         batch.bytes.clear();
         batch.records.clear();
         batch.resume = None;
-        self.core.space.whole(self.copy_chain_unguarded(chain, from, copying, batch))
+        self.core.space.check_truncation(self.copy_chain_unguarded(chain, from, copying, batch))
     }
 
     fn copy_chain_unguarded(

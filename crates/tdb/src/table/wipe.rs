@@ -33,7 +33,7 @@ impl<B: Bytes> Table<'_, B> {
     }
 
     fn wipe_locked(&self, _everything: &Everything<'_>) -> Result<(), AccessError> {
-        self.core.upheavals.set(self.core.upheavals.get() + 1);
+        self.core.layout_epoch.set(self.core.layout_epoch.get() + 1);
         self.space.refresh()?;
         let gap = self.resting_recovery_area()?;
         // First: whoever dies from here on has counted a wipe that may not have happened. The other way round others could see
