@@ -43,8 +43,10 @@ impl Locks {
         if wait == Wait::Yes && patience.is_some() {
             return self.lock_patiently(kind, start, len, patience);
         }
+        // A queue does not look for deadlocks, so nobody waits in it who can be a part of one: the last lock of the order cannot.
+        let may_queue = start == ChainIndex::FREELIST.byte() || !self.holds_any();
         // A mutex queues by itself, and hides nothing.
-        let sleeps = wait == Wait::Yes && self.mutex_of(start, len).is_some();
+        let sleeps = wait == Wait::Yes && may_queue && self.mutex_of(start, len).is_some();
         let attempt = if sleeps { Attempt::Blocking } else { Attempt::Once };
         loop {
             let error = match self.attempt(file, kind, start, len, attempt) {
@@ -53,10 +55,7 @@ impl Locks {
             };
             match self.classify_errno(error, start) {
                 Err(LockError::WouldBlock) if wait == Wait::Yes => {
-                    // A queue does not look for deadlocks, so nobody waits in it who can be a part of one: the last
-                    // lock of the order cannot.
-                    let last = start == ChainIndex::FREELIST.byte();
-                    if !last && self.holds_any() {
+                    if !may_queue {
                         return self.lock_patiently(kind, start, len, None);
                     }
                     return self.lock_in_turn(file, kind, start, len);
