@@ -82,6 +82,8 @@ pub enum Kind {
     Transaction,
     /// Each key has an order, but all of them together have none.
     Cycle,
+    /// Every order was tried: these lines are as far as any of them gets.
+    Stuck,
     /// Locks that exclude each other were held at one time.
     Locks,
     /// Plain sequence numbers do not agree with the results or with each other; they are set aside.

@@ -171,15 +171,19 @@ fn times_show_a_stale_read_that_sequence_numbers_allow() {
     assert_eq!(checked(&[&plain(writer), &plain(late)]).0, Verdict::Explained);
 }
 
-/// R9, R27: a transaction happens between the call of its start and the answer of its end.
+/// R9, R27: a transaction happens between the call of its commit and the answer to that.
 #[test]
-fn a_transaction_reaches_from_its_start_to_its_end() {
+fn a_transaction_happens_at_its_commit() {
     let writer = "0 tdb_open 131 0x880 0x42\n0 tdb_transaction_start #10+1\n1 tdb_store 1:6b 1:61 0 = 0 #12+1\n\
         1 tdb_transaction_commit #30+10\n1 tdb_close\n";
-    let reader =
-        |at: u32| format!("0 tdb_open 131 0x880 0x42\n1 tdb_fetch 1:6b = NULL #{at}+1\n1 tdb_close\n");
-    assert_eq!(checked(&[writer, &reader(25)]).0, Verdict::Explained);
-    assert_eq!(checked(&[writer, &reader(41)]).0, Verdict::Impossible);
+    let reader = |number: u32, at: u32| {
+        format!("0 tdb_open 131 0x880 0x42\n{number} tdb_fetch 1:6b = NULL #{at}+1\n1 tdb_close\n")
+    };
+    assert_eq!(checked(&[writer, &reader(0, 25)]).0, Verdict::Explained);
+    assert_eq!(checked(&[writer, &reader(1, 35)]).0, Verdict::Explained);
+    // Its number is that of the commit, which was not called yet.
+    assert_eq!(checked(&[writer, &reader(1, 25)]).0, Verdict::NumbersDisbelieved);
+    assert_eq!(checked(&[writer, &reader(1, 41)]).0, Verdict::Impossible);
 }
 
 /// R9: a transaction that does not read what it wrote is named.

@@ -49,15 +49,10 @@ impl Stamp {
             && let Some((version, rest @ ([] | [b'\n', ..]))) = number(rest)
             && let Ok(version) = u32::try_from(version)
         {
-            // The last number there is cannot be kept; a line may lack its version.
-            let version = Some(version).filter(|&version| version != Stamp::NO_VERSION);
-            return Ok((Stamp { start_ns, duration_ns, version }, rest));
+            return Ok((Stamp { start_ns, duration_ns, version: Some(version) }, rest));
         }
         Err(wrong("\" vVERSION\" below 2^32, or the end of the line, after the duration"))
     }
-
-    /// Where versions are kept as numbers: there is none.
-    pub const NO_VERSION: u32 = u32::MAX;
 
     /// The largest time that a stamp may say, so that cells (twice the time) fit.
     pub const LATEST_NS: u64 = 1 << 62;

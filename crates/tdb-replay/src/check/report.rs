@@ -205,6 +205,7 @@ impl Contradiction {
             (None, Kind::Transaction) => "these results of one transaction exclude each other",
             (None, Kind::Locks) => "a lock was held while another process had or needed what it excludes",
             (None, Kind::Cycle) => "each of these must come before another one of them",
+            (None, Kind::Stuck) => "no order gets past these lines, whatever is done before them",
             (None, Kind::Numbers) => {
                 "the sequence numbers of these lines cannot all be right, and are set aside"
             }
@@ -213,7 +214,7 @@ impl Contradiction {
         let end = match self.operations.len() {
             0 => "",
             1 | 2 => ":",
-            _ if self.minimal => ":",
+            _ if self.minimal || self.kind == Kind::Stuck => ":",
             _ => " (perhaps not all of them are needed for that):",
         };
         format!("{key}{what}{end}")

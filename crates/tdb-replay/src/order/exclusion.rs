@@ -4,7 +4,7 @@
 //! to the start of the call that released it. If another process had a lock meanwhile that excludes this one, or did
 //! something from beginning to end that needs one, no order explains it. Only locks that were certainly held count
 //! ([`crate::trace::held`]), of processes that take locks; times are those of one clock (docs/trace-extended.md).
-//! Transactions are not looked at: made-up histories show cancelled ones side by side.
+//! A transaction holds the transaction lock, and all chains for reading, from the end of its start to the start of its end.
 
 use super::locks::Access;
 use crate::trace::chain::{Hashing, Spread};
@@ -95,8 +95,11 @@ fn holds_of(number: u16, trace: &Trace, group: &Group, spread: Spread<'_>, holds
         }
     };
     match group.kind {
-        // The order itself puts transactions one after the other.
-        GroupKind::Transaction { .. } => {}
+        GroupKind::Transaction { .. } if group.open => {}
+        GroupKind::Transaction { .. } => {
+            hold(group.start, Of::Transaction, Access::Write);
+            hold(group.start, Of::All, Access::Read);
+        }
         GroupKind::Traverse { write: true } => hold(group.start, Of::Transaction, Access::Write),
         GroupKind::Traverse { write: false } => {}
         GroupKind::AllRecord { write } => hold(group.start, Of::All, Access::of(write)),

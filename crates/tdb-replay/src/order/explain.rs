@@ -10,7 +10,7 @@ use super::found;
 use super::guess::{Doubt, Finding, Guess, guess};
 use super::joint::steps::Steps;
 use super::joint::{self, Believed, Demands, Order, Outcome, follow};
-use super::merge::Merged;
+use super::merge::{MergeError, Merged};
 use super::solve::Effort;
 use super::units::UnitRow;
 use crate::trace::History;
@@ -67,10 +67,11 @@ pub struct Unexplained {
 }
 
 impl Unexplained {
-    /// Impossible if anything was shown to be, whatever is unknown of the rest; otherwise it was given up.
+    /// Impossible if anything was shown to be, whatever is unknown of the rest; otherwise it was given up. Only where an order that
+    /// disbelieves numbers has no replay it is numbers that are disbelieved.
     pub fn verdict(&self) -> Verdict {
         let verdicts = self.contradictions.iter().map(Contradiction::verdict);
-        verdicts.fold(Verdict::GaveUp, Verdict::worst)
+        verdicts.fold(Verdict::Explained, Verdict::worst)
     }
 }
 
@@ -174,7 +175,7 @@ impl Judge<'_> {
             }
             Outcome::GaveUp { bound } => return self.unsettled(guess, bound, proof),
             Outcome::Impossible { stuck } if demands.believed == Believed::None => {
-                return Err(impossible(guess, Kind::Cycle, stuck));
+                return Err(impossible(guess, Kind::Stuck, stuck));
             }
             Outcome::Impossible { stuck } => stuck,
         };
@@ -188,7 +189,7 @@ impl Judge<'_> {
                 // Without any numbers it may be possible.
                 let without = joint::search(steps, Demands { believed: Believed::None, ..demands });
                 let exact = matches!(without, Outcome::Found(_));
-                Err(impossible(guess, if exact { Kind::ExactNumbers } else { Kind::Cycle }, stuck))
+                Err(impossible(guess, if exact { Kind::ExactNumbers } else { Kind::Stuck }, stuck))
             }
         }
     }
@@ -272,6 +273,10 @@ impl Judge<'_> {
         };
         match merged {
             Ok(merged) => Ok(self.explained(attempt, merged, guess.disbelieved, notes)),
+            // By numbers that are not believed a commit failed, and a replay would undo it, but by the results it was made.
+            Err(MergeError::Inconsistent(..)) if !guess.disbelieved.is_empty() => {
+                Err(Unexplained { contradictions: guess.disbelieved })
+            }
             // Only locks can be in the way now: those of the target, or of a trace with itself.
             Err(error) => {
                 let gave_up = Some(self.patience);
@@ -302,7 +307,10 @@ fn impossible(guess: Guess, kind: Kind, stuck: Vec<(u16, u32)>) -> Unexplained {
     let found = match guess.finding {
         Finding::None(found) => found,
         Finding::Doubt(Doubt::Times(found)) => vec![found],
-        Finding::Doubt(Doubt::Cycle(rows)) => vec![Contradiction::of_rows(kind, rows)],
+        Finding::Doubt(Doubt::Cycle(rows)) => {
+            let kind = if kind == Kind::Stuck { Kind::Cycle } else { kind };
+            vec![Contradiction::of_rows(kind, rows)]
+        }
         _ => Vec::new(),
     };
     let mut found: Vec<Contradiction> =

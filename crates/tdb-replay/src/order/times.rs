@@ -10,22 +10,27 @@
 use super::merge::Merged;
 use super::solve::{LEFT_OUT, Solution};
 use super::units::Units;
+use crate::trace::held::takes_locks;
 use crate::trace::op::Op;
 use crate::trace::structure::GroupKind;
 use crate::trace::{History, Trace};
 use crate::verdict::{Contradiction, Kind, Line};
 
-/// When the operation of a row, or the transaction that starts there, was called and answered, in nanoseconds.
+/// When the operation of a row, or the transaction that starts there, was called and answered, in nanoseconds. Nobody sees what a
+/// transaction changed before its commit is called, and nobody changes what it saw until then: it happens at its commit.
 pub fn of(trace: &Trace, row: usize) -> Option<(u64, u64)> {
     let first = trace.rows.stamp(row)?;
-    let mut latest = first.end_ns();
+    let (mut earliest, mut latest) = (first.start_ns, first.end_ns());
     let at = trace.groups.partition_point(|group| (group.start as usize) < row);
     let starting = trace.groups[at..].iter().take_while(|group| group.start as usize == row);
     for group in starting.filter(|group| group.is_transaction()) {
         // One that its process left open ended with the process.
         latest = if group.open { u64::MAX } else { trace.rows.stamp(group.end as usize)?.end_ns() };
+        if group.kind == (GroupKind::Transaction { committed: true }) && takes_locks(&trace.opened) {
+            earliest = trace.rows.stamp(group.end as usize)?.start_ns;
+        }
     }
-    Some((first.start_ns, latest))
+    Some((earliest, latest))
 }
 
 /// Whether any line of a history has times.

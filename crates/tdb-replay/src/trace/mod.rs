@@ -482,14 +482,15 @@ impl<'a> Reader<'a> {
     fn groups(&self, opened: &Opened) -> Result<Vec<Group>, ReadError> {
         let hashing = self.hashing.unwrap_or_else(|| Hashing::of(opened));
         let spread = Spread { hashing, keys: &self.records.keys };
-        let mut groups = structure::groups(&self.rows, spread).map_err(|(row, bad)| ReadError::Line {
+        let only_successes =
+            self.exact || self.unfinished || self.opened_stamp.is_some() || self.rows.is_timed();
+        let groups = structure::groups(&self.rows, spread, only_successes);
+        let mut groups = groups.map_err(|(row, bad)| ReadError::Line {
             path: self.path.to_owned(),
             line: self.rows.line(row),
             expected: bad.expected,
             found: bad.found,
         })?;
-        let only_successes =
-            self.exact || self.unfinished || self.opened_stamp.is_some() || self.rows.is_timed();
         held::Told { rows: &self.rows, opened, spread, only_successes }.settle(&mut groups);
         Ok(groups)
     }

@@ -67,7 +67,8 @@ impl History {
                 }
             }
             let spread = Spread { hashing, keys: &part.records.keys };
-            let mut groups = structure::groups(&rows, spread).map_err(|(row, bad)| (number, row, bad))?;
+            let mut groups = structure::groups(&rows, spread, trace.is_recorded())
+                .map_err(|(row, bad)| (number, row, bad))?;
             for group in &mut groups {
                 group.taken = was_taken(trace, kept[group.start as usize]);
             }

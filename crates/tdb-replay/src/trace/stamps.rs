@@ -6,13 +6,16 @@ use tdb_trace::Stamp;
 
 /// In the start column: the line has no stamp.
 const NO_STAMP: u64 = u64::MAX;
+/// In the version column: the line has none.
+const NO_VERSION: u64 = u64::MAX;
 
 /// The stamps of a trace's rows; as long as its rows, or shorter when the last rows have none.
 #[derive(Clone, Default)]
 pub struct Stamps {
     start: Vec<u64>,
     duration: Vec<u64>,
-    version: Vec<u32>,
+    /// [`NO_VERSION`] for none: any number of 32 bits can be one.
+    version: Vec<u64>,
 }
 
 impl Stamps {
@@ -21,26 +24,26 @@ impl Stamps {
         if self.start.len() != row || self.version.len() != row {
             self.start.resize(row, NO_STAMP);
             self.duration.resize(row, 0);
-            self.version.resize(row, Stamp::NO_VERSION);
+            self.version.resize(row, NO_VERSION);
         }
         self.start.push(stamp.start_ns);
         self.duration.push(stamp.duration_ns);
-        self.version.push(stamp.version.unwrap_or(Stamp::NO_VERSION));
+        self.version.push(stamp.version.map_or(NO_VERSION, u64::from));
     }
 
-    /// Adds `by` to every version, around the end of all numbers. The one that would mean "none" becomes none.
+    /// Adds `by` to every version, around the end of all numbers.
     pub(super) fn shift_versions(&mut self, by: u32) {
-        for version in self.version.iter_mut().filter(|version| **version != Stamp::NO_VERSION) {
-            *version = version.wrapping_add(by);
+        for version in self.version.iter_mut().filter(|version| **version != NO_VERSION) {
+            *version = (*version as u32).wrapping_add(by).into();
         }
     }
 
     /// Gives row `row` a version, and no times if it has none.
     pub(super) fn set_version(&mut self, row: usize, version: u32) {
         if self.version.len() <= row {
-            self.version.resize(row + 1, Stamp::NO_VERSION);
+            self.version.resize(row + 1, NO_VERSION);
         }
-        self.version[row] = version;
+        self.version[row] = version.into();
     }
 
     /// The rows move on by one, for a new first one.
@@ -50,7 +53,7 @@ impl Stamps {
             self.duration.insert(0, stamp.map_or(0, |stamp| stamp.duration_ns));
         }
         if !self.version.is_empty() || stamp.is_some() {
-            self.version.insert(0, stamp.and_then(|stamp| stamp.version).unwrap_or(Stamp::NO_VERSION));
+            self.version.insert(0, stamp.and_then(|stamp| stamp.version).map_or(NO_VERSION, u64::from));
         }
     }
 
@@ -62,7 +65,7 @@ impl Stamps {
 
     /// The version of a row, if it has one, with times or without.
     pub fn version_of(&self, row: usize) -> Option<u32> {
-        self.version.get(row).copied().filter(|&version| version != Stamp::NO_VERSION)
+        self.version.get(row).and_then(|&version| u32::try_from(version).ok())
     }
 
     /// Whether no row has times.
@@ -77,6 +80,6 @@ impl Stamps {
 
     /// Bytes of memory held.
     pub fn memory(&self) -> usize {
-        8 * (self.start.capacity() + self.duration.capacity()) + 4 * self.version.capacity()
+        8 * (self.start.capacity() + self.duration.capacity() + self.version.capacity())
     }
 }

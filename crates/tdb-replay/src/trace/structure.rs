@@ -65,8 +65,13 @@ impl Group {
 
 /// Finds all groups of a trace, sorted by start, or the row that misses its partner. What they stand for is taken to
 /// have been held.
-pub fn groups(rows: &Columns, spread: Spread<'_>) -> Result<Vec<Group>, (usize, BadLine)> {
-    let mut groups = transactions(rows)?;
+/// `only_successes` says that the trace shows nothing that failed.
+pub fn groups(
+    rows: &Columns,
+    spread: Spread<'_>,
+    only_successes: bool,
+) -> Result<Vec<Group>, (usize, BadLine)> {
+    let mut groups = transactions(rows, only_successes)?;
     let mut pairs = Pairs { rows, spread, open: Vec::new(), done: Vec::new() };
     for (index, _) in rows.ops().iter().enumerate().filter(|&(_, &op)| PAIRED.has_number(op)) {
         pairs.row(index)?;
@@ -116,14 +121,14 @@ fn missing<T>(row: usize, start: &str, found: Op) -> Result<T, (usize, BadLine)>
     ))
 }
 
-fn transactions(rows: &Columns) -> Result<Vec<Group>, (usize, BadLine)> {
+fn transactions(rows: &Columns, only_successes: bool) -> Result<Vec<Group>, (usize, BadLine)> {
     let mut found = Vec::new();
     let mut index = 0;
     while let Some(next) = rows.ops()[index..].iter().position(|&op| TRANSACTIONAL.has_number(op)) {
         index += next;
         match rows.op(index) {
             Op::TransactionStart => {
-                let group = transaction(rows, index);
+                let group = transaction(rows, index, only_successes);
                 index = group.end as usize;
                 found.push(group);
             }
@@ -137,7 +142,7 @@ fn transactions(rows: &Columns) -> Result<Vec<Group>, (usize, BadLine)> {
     Ok(found)
 }
 
-fn transaction(rows: &Columns, start: usize) -> Group {
+fn transaction(rows: &Columns, start: usize, only_successes: bool) -> Group {
     let mut depth = 1u32;
     let mut end = None;
     let mut committed = true;
@@ -173,7 +178,9 @@ fn transaction(rows: &Columns, start: usize) -> Group {
     let open = end.is_none();
     let end = end.unwrap_or(last);
     Group {
-        kind: GroupKind::Transaction { committed: committed && !open && !is_taken_back(rows, start, end) },
+        kind: GroupKind::Transaction {
+            committed: committed && !open && (only_successes || !is_taken_back(rows, start, end)),
+        },
         start: start as u32,
         end: end as u32,
         open,
@@ -184,10 +191,19 @@ fn transaction(rows: &Columns, start: usize) -> Group {
 /// Whether a commit failed: its line is written before it acts, and then the numbers go back to where they were. (Numbers
 /// that begin again do not stop at the transaction's start.)
 fn is_taken_back(rows: &Columns, start: usize, end: usize) -> bool {
-    let next = end + 1;
     rows.op(end) == Op::TransactionCommit
-        && next < rows.len()
-        && (rows.seq(start)..rows.seq(end)).contains(&rows.seq(next))
+        && number_after(rows, end).is_some_and(|number| (rows.seq(start)..rows.seq(end)).contains(&number))
+}
+
+/// The number that was there after row `end`, at most, as the next row shows it: before its own change, if that is one.
+pub fn number_after(rows: &Columns, end: usize) -> Option<u32> {
+    let next = end + 1;
+    if next >= rows.len() {
+        return None;
+    }
+    let row = rows.row(next);
+    let moved = matches!(row.op, Op::Store | Op::Delete) && !row.failed() || row.op == Op::Append;
+    Some(row.seq.saturating_sub(u32::from(moved)))
 }
 
 struct OpenGroup {

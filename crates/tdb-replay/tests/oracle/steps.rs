@@ -236,6 +236,7 @@ impl<'a> Reader<'a> {
                     self.push(Act::Nothing, answer, line.number, Some(line));
                 }
                 self.seen = self.was_there(line);
+                self.reads_number(line);
             }
             Op::TraverseStart { write } if write || self.history.classic => {
                 self.aside(Act::BeginWalk { write }, line);
@@ -328,7 +329,7 @@ impl<'a> Reader<'a> {
     /// Reads a transaction; gives the line behind it.
     fn transaction(&mut self, start: usize) -> Result<usize, Unreadable> {
         let lines = &self.trace.lines;
-        let (last, end) = transaction_end(self.trace, start);
+        let (last, end, is_closed) = transaction_end(self.trace, start);
         let number = lines[start].number;
         if lines[start..=last].iter().any(|line| line.op == Op::Close) {
             return Err(Unreadable("a line after tdb_close".into()));
@@ -345,6 +346,12 @@ impl<'a> Reader<'a> {
             });
             self.inside(line.op)?;
         }
+        // Its locks keep others from changing anything until it ends, so all of it happens at its end.
+        let holds = lines[start].time.is_some() && lines[last].time.is_some() && is_closed;
+        if holds {
+            self.push(Act::BeginWalk { write: true }, number, u32::MAX, Some(&lines[start]));
+            self.push(Act::LockAll { write: false, surely: true }, number, u32::MAX, Some(&lines[start]));
+        }
         self.push(
             Act::Transaction(Transaction {
                 number,
@@ -357,13 +364,17 @@ impl<'a> Reader<'a> {
             u32::MAX,
             None,
         );
-        if let Some((call, _)) = lines[start].time {
+        if let Some((call, _)) = lines[if holds { last } else { start }].time {
             self.steps.last_mut().expect("it was just pushed").call = call;
         }
         if let Some((_, answer)) = lines[last].time.filter(|_| end != End::Either) {
             self.steps.last_mut().expect("it was just pushed").answer = answer;
         }
         self.seen = number;
+        if holds {
+            self.push(Act::UnlockAll, number, u32::MAX, Some(&lines[last]));
+            self.push(Act::EndWalk { write: true }, number, u32::MAX, Some(&lines[last]));
+        }
         Ok(last + 1)
     }
 
@@ -445,7 +456,7 @@ fn touched(history: &History, op: Op, in_read_walk: bool) -> Option<(Key, Ways, 
 
 /// The last line of a transaction, and what became of it. Nested ones are of no effect of their own, except that a cancelled
 /// one makes the outermost fail; today's tracer does not write their start, so a later commit belongs to it, too.
-fn transaction_end(trace: &Trace, start: usize) -> (usize, End) {
+fn transaction_end(trace: &Trace, start: usize) -> (usize, End, bool) {
     let (lines, under_way) = (&trace.lines, trace.under_way);
     let (mut depth, mut last, mut cancelled) = (1, None, false);
     for (at, line) in lines.iter().enumerate().skip(start + 1) {
@@ -464,18 +475,25 @@ fn transaction_end(trace: &Trace, start: usize) -> (usize, End) {
     let Some(last) = last else {
         let died_in_commit = under_way == Some(Op::Commit) && depth == 1 && !cancelled;
         let open = lines.len() - 1 - usize::from(lines[lines.len() - 1].op == Op::Close);
-        return (open, if died_in_commit { End::Either } else { End::Cancelled });
+        return (open, if died_in_commit { End::Either } else { End::Cancelled }, false);
     };
     // The line is written before. Either its process lived to see it done, or a number that goes back shows that it failed.
     let unseen = last + 1 == lines.len() && !trace.is_recorded();
-    let failed = lines.get(last + 1).is_some_and(|next| next.number < lines[last].number);
-    match cancelled {
-        true => (last, End::Cancelled),
+    // What the next line itself counted was not there before it.
+    let moved = |next: &Line| {
+        matches!(next.op, Op::Store { done: true, .. } | Op::Delete { done: true, .. } | Op::Append { .. })
+    };
+    let before = |next: &Line| next.number.saturating_sub(u32::from(moved(next)));
+    let failed =
+        !trace.is_recorded() && lines.get(last + 1).is_some_and(|next| before(next) < lines[last].number);
+    let end = match cancelled {
+        true => End::Cancelled,
         false if unseen || failed || (last + 1 == lines.len() && under_way == Some(Op::Commit)) => {
-            (last, End::Either)
+            End::Either
         }
-        false => (last, End::Committed),
-    }
+        false => End::Committed,
+    };
+    (last, end, true)
 }
 
 /// Where each traversal begins and ends (the line whose end it does not outlast), and whether it is for writing. One without an end

@@ -326,6 +326,7 @@ impl Reader<'_> {
                         self.time(index);
                     }
                     self.seen = self.lowest.of_row(index, row.seq);
+                    self.reads_number(index);
                 }
                 Op::Close => self.before(index, Act::End),
                 Op::LockallMark | Op::LockallUnmark => {
@@ -438,13 +439,27 @@ impl Reader<'_> {
             false => cut.kind,
         };
         let transaction = transactions::read(self.history, self.trace, &Group { kind, ..cut })?;
-        self.push(start, Act::Transaction(Box::new(transaction)), number, self.last());
         let stamp = |row: usize| self.trace.rows.stamp(row).filter(|_| self.times);
         let (called, answered) = (stamp(start), stamp(cut.end as usize));
+        // Its locks keep others from changing anything between its start and its end, so it happens at its end.
+        let holds = called.is_some() && answered.is_some() && !cut.open && takes_locks(&self.trace.opened);
+        if holds {
+            for act in [Act::BeginWalk { write: true }, Act::LockAll { write: false }] {
+                self.push(start, act, number, self.last());
+                self.time(start);
+            }
+        }
+        self.push(start, Act::Transaction(Box::new(transaction)), number, self.last());
         let step = self.steps.last_mut().expect("it was just pushed");
-        step.called = called.map_or(0, |stamp| stamp.start_ns);
+        step.called = if holds { answered } else { called }.map_or(0, |stamp| stamp.start_ns);
         step.answered = answered.map_or(u64::MAX, |stamp| stamp.end_ns());
         self.seen = number;
+        if holds {
+            for act in [Act::UnlockAll, Act::EndWalk { write: true }] {
+                self.push(cut.end as usize, act, self.seen, self.last());
+                self.time(cut.end as usize);
+            }
+        }
         Some(())
     }
 

@@ -11,7 +11,7 @@ use super::super::units::{Meaning, inner_miscount, meaning};
 use super::steps::refusal;
 use crate::trace::dialect::Dialect;
 use crate::trace::op::Op;
-use crate::trace::structure::{Group, GroupKind};
+use crate::trace::structure::{Group, GroupKind, number_after};
 use crate::trace::{History, Trace};
 
 /// One way in which a transaction can have gone.
@@ -94,7 +94,9 @@ fn end(trace: &Trace, group: &Group) -> End {
     let committed = group.kind == GroupKind::Transaction { committed: true };
     let is_last = last + 1 == rows.len();
     // A number that goes back takes the commit back, if numbers are believed.
-    let goes_back = !is_last && rows.op(last) == Op::TransactionCommit && rows.seq(last + 1) < rows.seq(last);
+    let goes_back = !trace.is_recorded()
+        && rows.op(last) == Op::TransactionCommit
+        && number_after(rows, last).is_some_and(|number| number < rows.seq(last));
     let no_cancel = || (group.start as usize..last).all(|row| rows.op(row) != Op::TransactionCancel);
     let unseen = is_last && !trace.is_recorded() && rows.op(last) == Op::TransactionCommit;
     match committed {
