@@ -51,7 +51,7 @@ pub enum Standing {
 }
 
 /// Votes and beacons of one server for one database.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Election {
     cell: Cell,
     profile: Profile,

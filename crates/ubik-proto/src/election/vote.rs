@@ -75,7 +75,7 @@ struct Waiting {
 }
 
 /// One server's votes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Voter {
     pub(super) profile: Profile,
     cell: Cell,

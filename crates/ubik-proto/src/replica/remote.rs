@@ -24,7 +24,7 @@ enum Stage {
     Committed,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Current {
     id: TransactionId,
     host: ServerId,
@@ -43,7 +43,7 @@ pub enum Release {
 }
 
 /// At most one remote transaction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Remote {
     current: Option<Current>,
 }
