@@ -24,8 +24,8 @@
 //! was made over it, none of which has left this server.
 //!
 //! C makes a commit visible at its sync site after step 5, before anybody else has it; a reader there may see what is
-//! then lost. Here only step 6 decides what is shown, everywhere (U34), and a commit that stops between 3 and 6 is
-//! reported as undecided (U35).
+//! then lost. Here only step 6 decides what is shown, everywhere, and a commit that stops between 3 and 6 is
+//! reported as undecided.
 
 use std::sync::Arc;
 

@@ -107,7 +107,7 @@ impl Remote {
         Ok(())
     }
 
-    /// Adds a truncation, in order with the writes (U9).
+    /// Adds a truncation, in order with the writes.
     ///
     /// # Errors
     /// `NO_ENTRY` for another file than 0, `OUT_OF_SYNC` without this transaction.
@@ -177,7 +177,7 @@ impl Remote {
         Ok(())
     }
 
-    /// The sync site `host` runs `running`, or will run it next: whatever else is here is stale (U17).
+    /// The sync site `host` runs `running`, or will run it next: whatever else is here is stale.
     pub fn check_stale(&mut self, host: ServerId, running: TransactionId) {
         let stale = |current: &Current| {
             current.host != host || current.id.epoch != running.epoch || current.id.counter < running.counter
