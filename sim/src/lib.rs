@@ -11,12 +11,14 @@
 //! * [`scenario`] is what goes wrong, and `client` what is asked meanwhile;
 //! * [`invariants`] are the properties that must hold, one a file;
 //! * [`planted`] leaves out one rule at a time, and says how soon that is noticed;
+//! * [`model`] looks at every order of what may happen in a small cell, of the same decisions and without a clock;
 //! * `record` keeps what clients saw, for the history checker.
 #![forbid(unsafe_code)]
 
 mod client;
 mod event;
 pub mod invariants;
+pub mod model;
 pub mod net;
 pub mod node;
 pub mod openafs;

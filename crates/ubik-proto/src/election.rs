@@ -6,7 +6,7 @@
 //! * `mandate`: how long the answers make their asker sync site; `outputs`: what all this asks of the world.
 //!
 //! [`Election`] does no I/O and is never held while something is waited for, so a beacon never waits for the database
-//! (U15, U20). Call order: [`Election::poll`] whenever [`Election::next_deadline`] has come, the `on_` functions when
+//!. Call order: [`Election::poll`] whenever [`Election::next_deadline`] has come, the `on_` functions when
 //! something arrives; carry out the returned [`Command`]s in their order.
 
 mod ask;
@@ -51,7 +51,7 @@ pub enum Standing {
 }
 
 /// Votes and beacons of one server for one database.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Election {
     cell: Cell,
     profile: Profile,
@@ -284,7 +284,7 @@ impl Election {
         if self.beaconer.link(peer).up { Vec::new() } else { self.on_probe(now, peer, true) }
     }
 
-    /// Sets what beacons let followers read, and sends a round at once if that is news (U16: set).
+    /// Sets what beacons let followers read, and sends a round at once if that is news.
     pub fn set_claim(&mut self, now: Now, claim: Claim) -> Vec<Command> {
         let mut commands = Vec::new();
         let news = claim.in_step != self.claim.in_step
@@ -348,7 +348,7 @@ impl Election {
         &self.voter
     }
 
-    /// A call of the followed sync site moved this server's database; what it vouched for follows (U16).
+    /// A call of the followed sync site moved this server's database; what it vouched for follows.
     pub fn version_moved(&mut self, old: Version, new: Version) {
         self.voter.version_moved(old, new);
     }

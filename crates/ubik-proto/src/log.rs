@@ -121,7 +121,7 @@ fn merge_writes(merged: &mut Vec<Change>, writes: &mut Vec<(u32, Vec<u8>)>) {
 
 /// Decides what to do with the log `bytes` beside a database labelled `label`.
 ///
-/// U5: whole transactions only, a torn tail is ignored, and a log that the database is already past is not applied.
+/// Whole transactions only: a torn tail is ignored, and a log that the database is already past is not applied.
 pub fn replay(bytes: &[u8], label: Version) -> Replay {
     let Some((header, records)) = bytes.split_at_checked(HEADER_LEN) else {
         return Replay::Nothing("the log is empty");

@@ -37,7 +37,7 @@ pub struct Profile {
     pub drift_per_mille: u32,
     /// A wall-clock difference to a peer above this is reported.
     pub skew_limit: Duration,
-    /// So many transactions are of one epoch; the sync site then stands again in a new one (U48).
+    /// So many transactions are of one epoch; the sync site then stands again in a new one.
     pub epoch_commits: u32,
 }
 

@@ -30,7 +30,7 @@ mod spread;
 mod sync_site;
 mod writers;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::cell::{Cell, ServerId, ServerSet};
 use crate::election::{Command, Election, Event, Standing};
@@ -74,7 +74,7 @@ impl<'a, R> Context<'a, R> {
 }
 
 /// One server's copy. `R` is a database that was received whole.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica<R> {
     cell: Cell,
     profile: Profile,
@@ -92,12 +92,12 @@ pub struct Replica<R> {
     work: Option<Work>,
     /// What has come since that began and must not overtake it.
     deferred: VecDeque<Deferred<R>>,
-    calls: HashMap<CallToken, Outstanding>,
+    calls: BTreeMap<CallToken, Outstanding>,
     next_token: u64,
 }
 
 /// A call to a peer whose answer is awaited.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Outstanding {
     to: ServerId,
     /// The mandate it was made under.
@@ -120,7 +120,7 @@ impl<R> Replica<R> {
             readers: Vec::new(),
             work: None,
             deferred: VecDeque::new(),
-            calls: HashMap::new(),
+            calls: BTreeMap::new(),
             next_token: 0,
         }
     }

@@ -123,7 +123,7 @@ impl Server {
         self.version().filter(|&version| version > seen)
     }
 
-    /// Who is sync site, as far as this server knows (U18).
+    /// Who is sync site, as far as this server knows.
     pub fn sync_site(&self) -> Option<ServerId> {
         self.shared
             .state
@@ -332,7 +332,7 @@ impl Drop for WriteTransaction {
 /// What an application made of one version, kept until the version moves.
 ///
 /// A value stays valid for whoever has it, like the transaction that it was made from; a newer version makes a new one,
-/// once. An aborted transaction touches nothing here (U33).
+/// once. An aborted transaction touches nothing here.
 #[derive(Debug)]
 pub struct AppCache<T> {
     made: Mutex<Option<(Version, Arc<T>)>>,

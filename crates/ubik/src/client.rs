@@ -1,6 +1,6 @@
 //! A client of a replicated service: it finds the servers, sends writes to the sync site and reads to any, tries again
-//! where that is safe, and gives up in time (U36). It remembers who is down (`servers`), and asks all at once who is sync
-//! site, so that nobody waits for the dead (U55).
+//! where that is safe, and gives up in time. It remembers who is down (`servers`), and asks all at once who is sync
+//! site, so that nobody waits for the dead.
 //!
 //! It works with our servers and OpenAFS's: who is sync site it asks with the debug call, which both answer.
 

@@ -262,7 +262,7 @@ impl Database {
     }
 
     /// Starts receiving a whole database; nothing here changes until [`Database::replace`]. One is received at a time: an
-    /// older one that is not complete yet fails from now on (U49).
+    /// older one that is not complete yet fails from now on.
     ///
     /// # Errors
     /// Those of the store.

@@ -1,4 +1,4 @@
-//! The debug calls: what this server is and what it knows of the others, as `udebug` prints it (U39).
+//! The debug calls: what this server is and what it knows of the others, as `udebug` prints it.
 //!
 //! Each part is taken under the lock that guards it, so it is consistent in itself; no call holds a lock while anything
 //! is waited for, and everything that is sent was put there on purpose.

@@ -1,7 +1,7 @@
 //! The shipped server: threads around [`ServerState`].
 //!
 //! * one thread keeps the time of votes and beacons, and one a peer carries beacons and probes: none of them ever takes
-//!   the database lock or waits for the disk, but to write a new promise (U20);
+//!   the database lock or waits for the disk, but to write a new promise;
 //! * one thread takes what votes have to tell the copy, and keeps the copy's time;
 //! * one a peer carries the calls of transactions and transfers, in order;
 //! * one does the disk's work that comes of these; what comes of a peer's call or a client's is done by the thread of that.
@@ -9,7 +9,7 @@
 //! What peers ask comes in through the `serve_` functions, from the transport's threads. Applications use
 //! [`Server::begin_read`] and [`Server::begin_write`].
 //!
-//! [`Server::start`] returns when everything is ready to be called (U37); the threads begin after that.
+//! [`Server::start`] returns when everything is ready to be called; the threads begin after that.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

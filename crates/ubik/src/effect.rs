@@ -71,7 +71,7 @@ pub enum ClientEvent {
     WriteBegun(View),
     /// The write transaction cannot begin; or it was not committed, and nothing of it was logged anywhere that counts.
     WriteFailed(WriteError),
-    /// The commit is in the log, and whether it stays is not known to this server (U35).
+    /// The commit is in the log, and whether it stays is not known to this server.
     Undecided(Version),
     /// A quorum has it.
     Committed(Version),

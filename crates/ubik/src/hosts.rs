@@ -1,7 +1,7 @@
 //! The other servers' processes, as this one knows them: once, however many databases are behind the port.
 //!
 //! A host has the address that is listed for it and those that it tells when it starts; what one database learns of them, or that a
-//! host answers again, holds for all (U53). OpenAFS's servers have a process for each database and a port for each process, so what
+//! host answers again, holds for all. OpenAFS's servers have a process for each database and a port for each process, so what
 //! is shared is what shares a port.
 //!
 //! A server is known by the address that its calls come from, so what is learned here decides who a caller is. A server may

@@ -19,7 +19,7 @@
 //! assert_eq!(*one + *election.lock(held), 3);
 //! ```
 //!
-//! The database lock while votes are locked does not (U15):
+//! The database lock while votes are locked does not:
 //!
 //! ```compile_fail,E0277
 //! use ubik::locks::{DatabaseLock, Held, Ordered, ElectionLock};
@@ -30,7 +30,7 @@
 //! assert_eq!(*two + *database.lock(held), 3);
 //! ```
 //!
-//! Nor does the application's cache while the database is locked (U30), nor the token of before while any is:
+//! Nor does the application's cache while the database is locked, nor the token of before while any is:
 //!
 //! ```compile_fail,E0277
 //! use ubik::locks::{AppCache, DatabaseLock, Held, Ordered};
@@ -124,7 +124,7 @@ pub struct Guard<'a, L, T> {
     _alive: AbortOnPanic,
 }
 
-/// Ends the process if it is dropped by a panic, after the panic has said what it is (U50).
+/// Ends the process if it is dropped by a panic, after the panic has said what it is.
 #[derive(Debug)]
 pub struct AbortOnPanic;
 

@@ -1,7 +1,7 @@
 //! A transaction's own view: a snapshot, over it what is being committed and is not in it yet, and over that what the
 //! transaction has written and cut.
 //!
-//! Reads find the newest bytes, however often a page was written (U8), and truncation is ordered with the writes (U9).
+//! Reads find the newest bytes, however often a page was written, and truncation is ordered with the writes.
 //! Dropping the overlay undoes everything: nothing of it is in the database.
 
 use std::collections::btree_map::Entry;

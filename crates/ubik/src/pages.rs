@@ -1,7 +1,7 @@
 //! The page cache of one data file.
 //!
 //! It holds committed pages as the file has them; a page changed by a commit is replaced here in the same step. It is
-//! made with the database, before the first call can come in, with a stated size and statistics (U6).
+//! made with the database, before the first call can come in, with a stated size and statistics.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;

@@ -4,7 +4,7 @@
 //! clock, the database. Every function may be called from any thread. Each takes the locks it needs, reads the clock, lets them decide, and
 //! returns what is to be done; nothing is waited for inside, the disk least of all: what that has to do is an effect, which
 //! [`ServerState::work`] carries out without a lock and [`ServerState::on_disk`] tells of the end of. What concerns votes and beacons takes only the lock of
-//! votes, so neither a transfer nor a slow disk delays a beacon (U20); the events it causes for the database's side come
+//! votes, so neither a transfer nor a slow disk delays a beacon; the events it causes for the database's side come
 //! out as [`Command::Notify`] and are brought back through [`ServerState::on_event`] when the caller sees fit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,7 +109,7 @@ pub struct ServerState {
 }
 
 impl ServerState {
-    /// Opens the database and the promise in `store`. Everything is complete when this returns (U37); nothing is sent
+    /// Opens the database and the promise in `store`. Everything is complete when this returns; nothing is sent
     /// before [`ServerState::on_election_time`] is first called.
     ///
     /// # Errors

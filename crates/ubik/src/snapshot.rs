@@ -1,8 +1,8 @@
 //! The database as it was at one version, for as long as somebody reads it.
 //!
 //! A commit keeps the pages it replaces while an older snapshot is alive, so readers run beside a writer and beside each
-//! other, and see one version from their first read to their last (U7, U12). Kept pages are found by their number, so an old
-//! snapshot costs the others nothing (U51); and there is a bound to them ([`KEPT_BYTES`]): above it the oldest snapshots end,
+//! other, and see one version from their first read to their last. Kept pages are found by their number, so an old
+//! snapshot costs the others nothing; and there is a bound to them ([`KEPT_BYTES`]): above it the oldest snapshots end,
 //! and their holders are told so.
 //!
 //! No lock is held while the file is read or written. A writer first keeps what it will replace, then writes. A reader reads
@@ -10,7 +10,7 @@
 //! page is its own; if not, the writer had not begun.
 //!
 //! A [`Generation`] is one data file; a whole-file replacement starts a new one, and the old is closed when its last
-//! snapshot is gone (U3).
+//! snapshot is gone.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;

@@ -83,7 +83,7 @@ impl Link {
 }
 
 /// The links to all peers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Beaconer {
     pub(super) links: Vec<Link>,
     quorum: Quorum,

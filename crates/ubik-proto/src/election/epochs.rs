@@ -55,7 +55,7 @@ impl EpochRange {
 }
 
 /// How far above what it has agreed to a voter lets others take it, by the time that it has run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Allowance {
     started: Moment,
     /// What accrues in each `period`.

@@ -48,7 +48,7 @@ impl Election {
         link.up && link.yes_sent.is_some()
     }
 
-    /// The sync site as this server knows it: itself, or whom it told yes within a mandate's time (U18).
+    /// The sync site as this server knows it: itself, or whom it told yes within a mandate's time.
     pub fn sync_site(&self, now: Moment) -> Option<ServerId> {
         if self.holds_mandate(now) {
             return Some(self.cell.me());

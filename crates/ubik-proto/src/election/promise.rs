@@ -15,7 +15,7 @@ pub struct PromiseRecord {
 }
 
 /// A [`PromiseRecord`] as it is kept: it names an address and a cell, which mean the same when the list of servers has
-/// changed (U52).
+/// changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeptPromise {
     /// As in the record.

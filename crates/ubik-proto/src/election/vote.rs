@@ -75,7 +75,7 @@ struct Waiting {
 }
 
 /// One server's votes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Voter {
     pub(super) profile: Profile,
     cell: Cell,
@@ -250,7 +250,7 @@ impl Voter {
         true
     }
 
-    /// This record could not be written: no yes was sent with it, so nobody has this promise (U50). What is on disk is not
+    /// This record could not be written: no yes was sent with it, so nobody has this promise. What is on disk is not
     /// known, so the next yes writes it again.
     pub fn on_save_failed(&mut self, record: PromiseRecord) {
         if record == self.record

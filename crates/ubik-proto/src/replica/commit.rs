@@ -24,8 +24,8 @@
 //! was made over it, none of which has left this server.
 //!
 //! C makes a commit visible at its sync site after step 5, before anybody else has it; a reader there may see what is
-//! then lost. Here only step 6 decides what is shown, everywhere (U34), and a commit that stops between 3 and 6 is
-//! reported as undecided (U35).
+//! then lost. Here only step 6 decides what is shown, everywhere, and a commit that stops between 3 and 6 is
+//! reported as undecided.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ use crate::version::{TransactionId, Version};
 
 /// Transactions that are committed as one: those that were completed while the commit before was under way, each made over
 /// the one before it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Group {
     pub(crate) clients: Vec<ClientId>,
     /// In order.
@@ -66,7 +66,7 @@ impl Group {
 }
 
 /// Where one server is in it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Taker {
     /// It is being told what changes.
     Preparing(Dialogue),
@@ -90,7 +90,7 @@ pub(crate) enum Stage {
 }
 
 /// One commit on its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Commit {
     pub(crate) id: TransactionId,
     /// Who is to hear of it; nobody, if it is the label's.

@@ -12,7 +12,7 @@ use crate::messages::DiskCall;
 use crate::version::Version;
 
 /// What the disk is at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Work {
     /// The tail when it is done.
     makes: Version,
@@ -35,7 +35,7 @@ pub(super) enum Then {
 }
 
 /// What waits for the disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Deferred<R> {
     Event(Event),
     Call(ServerId, AnswerId, DiskCall),

@@ -141,7 +141,7 @@ impl<R> Replica<R> {
     }
 
     /// Whether `from` may replace this server's database by one of `version`: asked before its first byte is received, so
-    /// that a refusal costs neither time nor space, and again when it is complete (U49).
+    /// that a refusal costs neither time nor space, and again when it is complete.
     ///
     /// # Errors
     /// What the caller is told.

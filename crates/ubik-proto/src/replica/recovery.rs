@@ -68,7 +68,7 @@ pub enum Step {
 }
 
 /// The sync site's table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Recovery {
     epoch: u32,
     progress: Progress,

@@ -24,7 +24,7 @@ enum Stage {
     Committed,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Current {
     id: TransactionId,
     host: ServerId,
@@ -43,7 +43,7 @@ pub enum Release {
 }
 
 /// At most one remote transaction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Remote {
     current: Option<Current>,
 }
@@ -107,7 +107,7 @@ impl Remote {
         Ok(())
     }
 
-    /// Adds a truncation, in order with the writes (U9).
+    /// Adds a truncation, in order with the writes.
     ///
     /// # Errors
     /// `NO_ENTRY` for another file than 0, `OUT_OF_SYNC` without this transaction.
@@ -177,7 +177,7 @@ impl Remote {
         Ok(())
     }
 
-    /// The sync site `host` runs `running`, or will run it next: whatever else is here is stale (U17).
+    /// The sync site `host` runs `running`, or will run it next: whatever else is here is stale.
     pub fn check_stale(&mut self, host: ServerId, running: TransactionId) {
         let stale = |current: &Current| {
             current.host != host || current.id.epoch != running.epoch || current.id.counter < running.counter

@@ -35,7 +35,7 @@ pub(crate) enum Purpose {
 }
 
 /// The sync site's work of one mandate.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SyncSite {
     pub(crate) recovery: Recovery,
     pub(super) commit: Option<Commit>,
@@ -90,7 +90,8 @@ impl SyncSite {
         self.recovery.known(id).version
     }
 
-    pub(crate) fn is_established(&self) -> bool {
+    /// Whether a quorum holds its label: it serves.
+    pub fn is_established(&self) -> bool {
         self.progress() == Progress::Established
     }
 

@@ -8,7 +8,7 @@ use super::remote::{MAX_GROUP_BYTES, MAX_TRANSACTION_BYTES};
 use super::{Context, Replica, SyncSite};
 use crate::changed::{Changed, Written};
 
-/// After so many transfers that were overtaken by commits, writers wait for the next one (U26).
+/// After so many transfers that were overtaken by commits, writers wait for the next one.
 const PATIENT_TRANSFERS: u32 = 2;
 /// Above this, in bytes, a group takes no further transaction: with the largest one it is still within what a server takes.
 const LARGEST_GROUP: usize = MAX_GROUP_BYTES - MAX_TRANSACTION_BYTES;

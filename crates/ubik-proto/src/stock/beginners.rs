@@ -43,7 +43,7 @@ pub(crate) enum Due {
 }
 
 /// The servers that refused to begin the transaction at hand.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Beginners(BTreeMap<ServerId, Beginner>);
 
 impl Beginners {

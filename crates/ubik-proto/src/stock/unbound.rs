@@ -6,7 +6,7 @@
 use crate::cell::{Cell, ServerId, ServerSet};
 
 /// What a sync site knows of such servers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Unbound {
     foreign: ServerSet,
     /// They were sent the database before they voted.

@@ -46,7 +46,7 @@ impl PeerService {
     }
 
     /// Debug calls tell the addresses of these hosts from now on, and this database, whose votes are at `votes`, hears from the
-    /// others that share them when a host answers again (U53).
+    /// others that share them when a host answers again.
     pub fn know_hosts(&self, hosts: &Arc<Hosts>, votes: ServiceId) {
         if let Some(shared) = self.server() {
             shared.state.know_hosts(hosts.clone());
@@ -66,7 +66,7 @@ impl PeerService {
         self.server()?.state.debug(&mut Held::thread_entry(), call)
     }
 
-    /// The address of the sync site as this server knows it; 0 if it knows none (U18).
+    /// The address of the sync site as this server knows it; 0 if it knows none.
     pub fn sync_site_address(&self) -> u32 {
         let Some(shared) = self.server() else { return 0 };
         shared.state.with_election(&mut Held::thread_entry(), |now, election| {

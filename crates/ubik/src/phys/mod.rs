@@ -1,7 +1,7 @@
 //! PHYS: the bytes of one database, wherever they are kept.
 //!
 //! [`PhysicalStore`] is all that the layers above know: nothing there knows how files are named or how a whole database
-//! is replaced (U1). Two stores ship: [`files`] on disk, and [`memory`] with a model of what a crash leaves.
+//! is replaced. Two stores ship: [`files`] on disk, and [`memory`] with a model of what a crash leaves.
 //!
 //! Positions are in bytes after the file's header; the header itself belongs to the store.
 
@@ -22,7 +22,7 @@ pub const LABEL_MAGIC: u32 = 0x0035_4545;
 
 /// The data of one database, as it was when it was opened: a replacement leaves it readable for whoever has it.
 ///
-/// Positional I/O from any number of threads at once (U3).
+/// Positional I/O from any number of threads at once.
 pub trait StoreFile: Send + Sync {
     /// Reads at `position`; returns how many bytes there were.
     ///
@@ -56,7 +56,7 @@ pub trait StoreFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// A whole database that is being received, in a file of its own (U49). Dropped without [`Replacement::commit`], it never
+/// A whole database that is being received, in a file of its own. Dropped without [`Replacement::commit`], it never
 /// was, and nothing but that file is removed.
 pub trait Replacement: Send + std::fmt::Debug {
     /// Appends bytes.
@@ -64,7 +64,7 @@ pub trait Replacement: Send + std::fmt::Debug {
     /// # Errors
     /// Those of the medium.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Labels what was received, makes it safe, and puts it in the old one's place in one step (U2). Returns the data
+    /// Labels what was received, makes it safe, and puts it in the old one's place in one step. Returns the data
     /// file: the one that was received, whatever else is in the directory by now.
     ///
     /// # Errors
