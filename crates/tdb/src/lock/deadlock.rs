@@ -117,8 +117,11 @@ impl Place {
     /// Whether to believe a process's notice: anybody on the machine can post one, also who cannot open the database.
     fn trusts(&self, process: i32) -> bool {
         let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-        let user = real_user(&status);
-        user.is_some_and(|user| user == 0 || user == self.owner || ofd::runs_as(user))
+        real_user(&status).is_some_and(|user| self.trusts_user(user))
+    }
+
+    fn trusts_user(&self, user: u32) -> bool {
+        user == 0 || user == self.owner || ofd::runs_as(user)
     }
 }
 
@@ -254,6 +257,15 @@ mod tests {
         let byte = |start| vec![Claim { kind: Write, start, len: 1 }];
         let expected = Waiter { said_by: None, gives_way: false, held: byte(8), wanted: byte(168) };
         assert_eq!(waiters(list, &PLACE, None), [expected]);
+    }
+
+    /// T20: root, the file's owner and our own user are believed, a stranger or a process that is gone is not.
+    #[test]
+    fn strangers_are_not_believed() {
+        let place = Place { owner: 12, ..PLACE };
+        assert!(place.trusts_user(0) && place.trusts_user(12));
+        assert!(place.trusts(std::process::id().cast_signed()));
+        assert!(!place.trusts_user(4_000_000_000) && !place.trusts(i32::MAX));
     }
 
     /// T20: whom to believe is read from the first number of four.
