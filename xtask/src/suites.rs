@@ -32,6 +32,7 @@ pub fn crash() -> Result<()> {
 pub fn sim() -> Result<()> {
     full(&["test", "--release", "-p", "history", "-p", "rx-proto", "-p", "sim", "--", "--nocapture"])?;
     full(&["test", "--release", "-p", "tdb-replay", "--test", "oracle", "--", "--nocapture"])?;
+    full(&["test", "--release", "-p", "resp", "-p", "kv", "--", "--nocapture"])?;
     // Locks, page cache, snapshots and votes of one server, one interleaving after the other.
     full(&["test", "-p", "ubik", "--features", "controlled", "--lib", "schedules", "--", "--nocapture"])
 }

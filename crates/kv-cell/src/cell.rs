@@ -4,9 +4,9 @@
 //! ends what waits with an error that says that nothing was done.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kv::keyspace::Totals;
 use kv::status::Status;
@@ -36,6 +36,11 @@ use crate::writer::Writer;
 const CACHE_PAGES: usize = 32 << 10;
 /// How long a step waits for a sync site: longer than an election takes.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a sync site that stops waits for another: longer than an election takes.
+const HANDOVER: Duration = Duration::from_secs(8);
+/// How often it looks whether there is one.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A running server. It stops when dropped.
 pub struct Cell {
@@ -98,9 +103,17 @@ impl Cell {
         &self.names
     }
 
-    /// Takes no more steps, and ends those that wait: nothing was done for them. What is being committed goes on.
+    /// Takes no more steps, and ends those that wait: nothing was done for them. What is being committed is seen to its end.
+    /// Then a sync site gives its mandate up and stays until another server is sync site, some seconds at most: meanwhile it
+    /// votes, and tells other servers that what they send was not done, rather than leaving them without an answer.
     pub fn stop(&self) {
         self.replicas.iter().for_each(Replica::close);
+        let begun = Instant::now();
+        let handing_over: Vec<&Replica> =
+            self.replicas.iter().filter(|replica| replica.resigns(self.cell.len())).collect();
+        while begun.elapsed() < HANDOVER && handing_over.iter().any(|replica| replica.has_no_successor()) {
+            std::thread::sleep(LOOK);
+        }
     }
 }
 
@@ -138,7 +151,7 @@ struct Replica {
     reads: Arc<Queue>,
     clock: Arc<CellClock>,
     seen: Arc<Seen>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Replica {
@@ -189,7 +202,7 @@ impl Replica {
             reads,
             clock: Arc::new(CellClock::new()),
             seen: Arc::default(),
-            threads: Vec::new(),
+            threads: Mutex::default(),
         };
         replica.start_threads(Arc::new(peers), settings.quota).map_err(OpenError::Thread)?;
         Ok(replica)
@@ -225,7 +238,8 @@ impl Replica {
     }
 
     fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(body)?);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())
     }
 
@@ -236,12 +250,33 @@ impl Replica {
     }
 }
 
-impl Drop for Replica {
-    fn drop(&mut self) {
-        self.close();
-        for thread in self.threads.drain(..) {
+impl Replica {
+    /// Waits until its last step is over.
+    fn join(&self) {
+        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             // A thread that panicked has said so.
             let _ = thread.join();
         }
+    }
+
+    /// Gives the mandate up after the last commit; false if there is nobody who could take it, or no mandate.
+    fn resigns(&self, servers: usize) -> bool {
+        self.join();
+        let is_sync_site = servers > 1 && self.server.sync_site() == Some(self.me);
+        if is_sync_site {
+            self.server.resign();
+        }
+        is_sync_site
+    }
+
+    fn has_no_successor(&self) -> bool {
+        self.server.sync_site().is_none_or(|site| site == self.me)
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.close();
+        self.join();
     }
 }

@@ -99,11 +99,24 @@ impl Peers {
         let request = encode_steps(items.iter().map(|item| &item.step));
         match self.call(to, &link, &link.connection, &request) {
             Ok(reply) => match decode_outcomes(&reply) {
-                Ok(outcomes) if outcomes.len() == items.len() => Sent::Answered(outcomes),
+                Ok(outcomes) if outcomes.len() == items.len() => {
+                    if outcomes.iter().any(|outcome| matches!(outcome, Err(StepError::Unavailable(_)))) {
+                        self.distrust(to);
+                    }
+                    Sent::Answered(outcomes)
+                }
                 _ => Sent::Lost("the sync site's answer cannot be read".to_owned()),
             },
             Err(failure) if was_not_begun(failure) => Sent::Unsent(failure.to_string()),
             Err(failure) => Sent::Lost(format!("the sync site fell silent ({failure})")),
+        }
+    }
+
+    /// A server that refuses may be about to end: it is asked whether it is there before it is sent anything more.
+    fn distrust(&self, to: ServerId) {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = links.get_mut(&to) {
+            link.heard = None;
         }
     }
 

@@ -33,6 +33,11 @@ impl Item {
         self.step.body.commands().iter().flatten().map(Vec::len).sum()
     }
 
+    /// Those that were sent with it are refused, too.
+    pub fn refuse_together(&self) {
+        self.from_peer.iter().for_each(Together::refuse);
+    }
+
     /// Ends it.
     pub fn answer(self, reply: Result<Vec<u8>, StepError>) {
         (self.done)(reply);
@@ -65,6 +70,8 @@ pub fn fail(items: impl IntoIterator<Item = Item>, error: &StepError) {
 struct State {
     items: VecDeque<Item>,
     closed: bool,
+    /// The thread waits for another server's answer.
+    forwarding: bool,
 }
 
 /// Steps that wait.
@@ -95,6 +102,9 @@ impl Queue {
         let mut state = self.state();
         let error = if state.closed {
             stopping()
+        } else if state.forwarding && item.from_peer.is_some() {
+            item.refuse_together();
+            elsewhere()
         } else if state.items.len() >= WAITING {
             let text = format!("more than {WAITING} commands are waiting already; try again later");
             StepError::Unavailable(text)
@@ -128,6 +138,24 @@ impl Queue {
         if taken.is_empty() { Work::Nothing } else { Work::Steps(taken) }
     }
 
+    /// Runs `call`, which waits for another server's answer. Other servers' steps are refused meanwhile: two servers that sent each
+    /// other steps would otherwise wait for each other.
+    pub fn while_forwarding<R>(&self, call: impl FnOnce() -> R) -> R {
+        let refused: Vec<Item> = {
+            let mut state = self.state();
+            state.forwarding = true;
+            let (of_peers, own) =
+                std::mem::take(&mut state.items).into_iter().partition(|item| item.from_peer.is_some());
+            state.items = own;
+            Vec::from(of_peers)
+        };
+        refused.iter().for_each(Item::refuse_together);
+        fail(refused, &elsewhere());
+        let result = call();
+        self.state().forwarding = false;
+        result
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         self.state().items.len()
@@ -148,4 +176,42 @@ impl Queue {
 /// What a step is told that comes to a server that stops. It was not begun.
 pub fn stopping() -> StepError {
     StepError::Unavailable("this server is stopping; try another one".to_owned())
+}
+
+/// What another server's step is told that comes to one that is not the sync site, or not at present.
+pub fn elsewhere() -> StepError {
+    StepError::Unavailable("the server that was asked is not the sync site".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use kv::Body;
+
+    use super::*;
+
+    /// S5: two servers that know of no sync site may send each other steps; neither waits for the other, whose thread waits for it. (They
+    /// did, for a minute.)
+    #[test]
+    fn a_thread_that_waits_for_another_server_keeps_no_other_server_waiting() {
+        let (sender, answers) = channel();
+        let item = |name: &'static str, from_peer| {
+            let (sender, body) = (sender.clone(), Body::Command(vec![b"DBSIZE".to_vec()]));
+            let step = Step { database: 0, body, watched: Vec::new(), protocol: resp::Version::Resp3 };
+            Item::new(step, Box::new(move |reply| sender.send((name, reply.is_err())).unwrap()), from_peer)
+        };
+        let queue = Queue::default();
+        queue.push(item("own", None));
+        queue.push(item("came before", Some(Together::default())));
+        queue.while_forwarding(|| {
+            assert_eq!(answers.try_recv(), Ok(("came before", true)));
+            queue.push(item("comes meanwhile", Some(Together::default())));
+            assert_eq!(answers.try_recv(), Ok(("comes meanwhile", true)));
+            queue.push(item("own, too", None));
+        });
+        queue.push(item("comes after", Some(Together::default())));
+        assert!(answers.try_recv().is_err());
+        assert_eq!(queue.len(), 3);
+    }
 }

@@ -124,7 +124,7 @@ impl Reader {
         let Some(site) = site.filter(|_| !own.is_empty()) else {
             return own;
         };
-        let outcomes = match self.peers.carry_out(site, &own) {
+        let outcomes = match self.queue.while_forwarding(|| self.peers.carry_out(site, &own)) {
             Sent::Answered(outcomes) => outcomes,
             Sent::Unsent(why) | Sent::Lost(why) => {
                 *last = why;

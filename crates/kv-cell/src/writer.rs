@@ -23,7 +23,7 @@ use crate::clock::CellClock;
 use crate::pages::{self, OpenImage};
 use crate::peers::{Peers, Sent};
 use crate::plant;
-use crate::queue::{Item, Queue, Work, fail};
+use crate::queue::{Item, Queue, Work, elsewhere, fail};
 use crate::timetable::Timetable;
 use crate::wire::{MANY_BYTES, MOST_STEPS, Outcomes};
 
@@ -180,7 +180,7 @@ impl Writer {
 
     /// Has the sync site carry them out; what is left was not begun.
     fn send(&self, site: ServerId, items: Vec<Item>, last: &mut String) -> Vec<Item> {
-        let outcomes = match self.peers.carry_out(site, &items) {
+        let outcomes = match self.queue.while_forwarding(|| self.peers.carry_out(site, &items)) {
             Sent::Answered(outcomes) => outcomes,
             Sent::Unsent(why) => {
                 *last = why;
@@ -291,8 +291,8 @@ impl Writer {
 fn refuse_peers(items: Vec<Item>) -> Vec<Item> {
     let (of_peers, own): (Vec<Item>, Vec<Item>) =
         items.into_iter().partition(|item| item.from_peer.is_some());
-    of_peers.iter().filter_map(|item| item.from_peer.as_ref()).for_each(|together| together.refuse());
-    fail(of_peers, &StepError::Unavailable("the server that was asked is not the sync site".to_owned()));
+    of_peers.iter().for_each(Item::refuse_together);
+    fail(of_peers, &elsewhere());
     own
 }
 

@@ -197,6 +197,14 @@ impl Server {
         let _ = self.shared.failed.set(Box::new(hook));
     }
 
+    /// Gives the mandate up, if this server has one: for a server that is about to end and has made its last commit. It votes
+    /// on, so that another can be sync site once the promises made to this one are over, and does not stand itself meanwhile.
+    pub fn resign(&self) {
+        let mut held = Held::thread_entry();
+        let commands = self.shared.state.resign(&mut held);
+        self.shared.perform(&mut held, commands);
+    }
+
     /// The server's state.
     pub fn state(&self) -> &ServerState {
         &self.shared.state

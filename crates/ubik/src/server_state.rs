@@ -333,6 +333,11 @@ impl ServerState {
         self.election(held, |now, election| election.on_own_vote_persisted(now, record))
     }
 
+    /// See [`Election::resign`].
+    pub fn resign(&self, held: &mut Held<'_, Nothing>) -> Vec<Command> {
+        self.election(held, |now, election| election.resign(now))
+    }
+
     /// Something that the votes' side wanted the database's side to know.
     pub fn on_event(&self, held: &mut Held<'_, Nothing>, event: Event) -> Vec<Effect> {
         self.replica(held, |replica, cx| replica.on_event(cx, event)).1
