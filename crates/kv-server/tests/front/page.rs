@@ -74,3 +74,24 @@ fn monitoring_gets_what_it_reads() {
     );
     assert!(request(&front, "nonsense\r\n\r\n").starts_with("HTTP/1.1 400"));
 }
+
+/// S10: every metric that the dashboard for Grafana draws is one that Prometheus reads.
+#[test]
+fn the_dashboard_draws_what_is_there() {
+    let front = front();
+    let metrics = get(&front, "/metrics");
+    let path = testbed::repository().join("packaging/grafana.json");
+    let dashboard: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let mut drawn = 0;
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap();
+            let (_, after) = expression.split_once("quorate_").unwrap();
+            let name =
+                after.split(|letter: char| !(letter.is_ascii_lowercase() || letter == '_')).next().unwrap();
+            assert!(metrics.contains(&format!("\nquorate_{name}")), "{expression}");
+            drawn += 1;
+        }
+    }
+    assert!(drawn > 15, "{drawn}");
+}
