@@ -37,11 +37,6 @@ impl Cell {
         Ok(cell)
     }
 
-    /// The fault that the servers have.
-    pub fn plant(&self) -> Option<&'static str> {
-        self.plant
-    }
-
     fn configure(&self) {
         let key = self.lab.nodes[0].path("etc/cell.key");
         let made = Command::new(program()).arg("new-key").arg(&key).status().unwrap();

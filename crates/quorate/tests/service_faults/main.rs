@@ -162,7 +162,7 @@ fn planted_faults_are_found() {
     let first = testbed::seed("planted_faults_are_found");
     let length = Duration::from_secs(setting("QUORATE_RUN_SECS", 8));
     for fault in ["WriteLost", "LeaseNotChecked", "ShownBeforeQuorum"] {
-        let found = (first..first + 20).find_map(|seed| {
+        let found = (first..first + 60).find_map(|seed| {
             let seen =
                 run_apart(seed, length, Some(fault), &mut Gaps::new()).expect("namespaces can be made here");
             let found = checks::contradictions(&seen);

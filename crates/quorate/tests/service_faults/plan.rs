@@ -40,20 +40,16 @@ const ALL: [Fault; 11] = [
     Fault::ClockAnHourBack,
 ];
 
-/// Those in which a commit can be in the sync site's log and in no other.
-const CUTS: [Fault; 2] = [Fault::CutOffSyncSite, Fault::DumbSyncSite];
-
 /// How long it took from each fault to the next write, called after it, that was acknowledged.
 pub type Gaps = BTreeMap<String, Vec<Duration>>;
 
-/// Does faults for so long; if servers show what no quorum has, only those that make it differ from what is committed.
+/// Does faults for so long.
 pub fn run(cell: &mut Cell, work: &Work, rng: &mut Rng, length: Duration, gaps: &mut Gaps) {
-    let faults: &[Fault] = if cell.plant() == Some("ShownBeforeQuorum") { &CUTS } else { &ALL };
     let begun = Instant::now();
     while begun.elapsed() < length {
         std::thread::sleep(Duration::from_millis(rng.u64(300..1500)));
         let Some(sync_site) = cell.sync_site() else { continue };
-        let fault = faults[rng.usize(..faults.len())];
+        let fault = ALL[rng.usize(..ALL.len())];
         inflict(cell, fault, sync_site, rng);
         // Only a write that is called when the fault is there says that it was overcome.
         let at = work.now();
