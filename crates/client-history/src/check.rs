@@ -71,7 +71,8 @@ pub struct Finding {
     pub key: u32,
     /// The operations (indexes) that have no order together; none if the search gave up.
     pub operations: Vec<u32>,
-    /// None of them can be left out.
+    /// None of them can be forgotten: if one counted only as something that may have written what it writes, at any time, the
+    /// rest would have an order.
     pub minimal: bool,
     /// The bound at which the search gave up, in states.
     pub gave_up: Option<u64>,

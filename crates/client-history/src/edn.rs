@@ -1,8 +1,10 @@
 //! Events from EDN.
 
 use clojure_reader::edn::{self, Edn};
+use clojure_reader::error::{Code, Error};
 
 use crate::jepsen::{Event, Kind, Written};
+use crate::numbers::{self, as_written};
 use crate::{ReadError, line_at};
 
 /// How deep brackets may nest: the reader recurses.
@@ -11,25 +13,68 @@ const DEEPEST: usize = 64;
 /// All events of `text`: maps, one after the other or in a vector or list.
 pub fn events(text: &str) -> Result<Vec<Event>, ReadError> {
     refuse_deep_nesting(text)?;
+    let text = &numbers::marked(text);
     let mut events = Vec::new();
     let mut place = (0, 1);
-    let mut rest = text;
+    let mut rest = text.as_str();
+    // What closes the vector or list that events are read from, and the line where it begins.
+    let mut open: Option<(char, u32)> = None;
     loop {
-        let skipped = blanks(rest);
-        rest = &rest[skipped..];
-        if rest.is_empty() {
-            return Ok(events);
-        }
-        // Those of one vector are read apart, so that each has its line.
-        if let Some(inside) = rest.strip_prefix(['[', '(', ']', ')']) {
-            rest = inside;
-            continue;
-        }
+        rest = &rest[blanks(rest)..];
         let line = line_at(text, &mut place, text.len() - rest.len());
-        let (value, after) = edn::read(rest).map_err(|error| ReadError::new(line, error.to_string()))?;
-        events.extend(event(&value, line)?);
-        rest = after;
+        match (rest.chars().next(), open) {
+            (None, None) => return Ok(events),
+            (None, Some((close, from))) => return Err(ReadError::unclosed(line, close, from)),
+            (Some('['), None) => open = Some((']', line)),
+            (Some('('), None) => open = Some((')', line)),
+            (Some(found), Some((close, _))) if found == close => open = None,
+            // Those of one vector are read apart, so that each has its line.
+            _ => {
+                let (value, after) = edn::read(rest).map_err(|error| in_words(&error, line))?;
+                events.extend(event(&value, line)?);
+                rest = after;
+                continue;
+            }
+        }
+        rest = &rest[1..];
     }
+}
+
+/// The one value in `text`; `None` for `nil`.
+pub fn value(text: &str) -> Result<Option<String>, String> {
+    refuse_deep_nesting(text).map_err(|error| error.to_string())?;
+    let marked = numbers::marked(text);
+    let (value, after) = edn::read(&marked).map_err(|error| in_words(&error, 1).to_string())?;
+    match blanks(after) == after.len() {
+        true => Ok(written(&value).text()),
+        false => Err("more than one value".into()),
+    }
+}
+
+/// What was wrong with a value that begins in `line`, for people.
+fn in_words(error: &Error, line: u32) -> ReadError {
+    let what = match &error.code {
+        Code::UnexpectedEOF => {
+            let what = "expected the rest of what begins here, found the end: the file is cut off, or a map has a key \
+                        without a value";
+            return ReadError::new(line, what);
+        }
+        Code::UnmatchedDelimiter(found) => {
+            format!("found {found}, which closes nothing; part of the file may be missing")
+        }
+        Code::InvalidNumber | Code::InvalidRadix(_) => {
+            "this is no number of EDN; what is not a number is written as a text, in quotes".into()
+        }
+        Code::InvalidEscape => "unknown escape in a text; a backslash is written as two".into(),
+        Code::InvalidChar => "unknown character; EDN writes \\a, \\newline, \\u0041".into(),
+        Code::InvalidKeyword => "a keyword needs a name, as in :read".into(),
+        Code::InvalidTag => "a tag needs a name, as in #inst".into(),
+        Code::HashMapDuplicateKey => "a map has the same key twice".into(),
+        Code::SetDuplicateKey => "a set has the same value twice".into(),
+        _ => "this is no EDN".into(),
+    };
+    let below = error.line.map_or(0, |line| line.saturating_sub(1) as u32);
+    ReadError::new(line + below, what)
 }
 
 /// The length of what separates values: blanks, commas, comments.
@@ -119,6 +164,23 @@ fn written(value: &Edn<'_>) -> Written {
         Edn::Vector(parts) | Edn::List(parts) => Written::Many(parts.iter().map(written).collect()),
         // #jepsen.history.MapEntry[...] and other tagged pairs.
         Edn::Tagged(_, inside) => written(inside),
-        other => Written::One(other.to_string()),
+        other => Written::One(spelled(other)),
+    }
+}
+
+/// A value as it was written, but for blanks and the order in sets and maps.
+fn spelled(value: &Edn<'_>) -> String {
+    let all = |parts: &mut dyn Iterator<Item = &Edn<'_>>| -> String {
+        parts.map(spelled).collect::<Vec<_>>().join(" ")
+    };
+    match value {
+        Edn::Symbol(name) => as_written(name),
+        Edn::Vector(parts) | Edn::List(parts) => format!("[{}]", all(&mut parts.iter())),
+        Edn::Set(parts) => format!("#{{{}}}", all(&mut parts.iter())),
+        Edn::Map(fields) => {
+            format!("{{{}}}", all(&mut fields.iter().flat_map(|(key, value)| [key, value])))
+        }
+        Edn::Tagged(tag, inside) => format!("#{tag} {}", spelled(inside)),
+        other => other.to_string(),
     }
 }

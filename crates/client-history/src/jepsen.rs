@@ -44,7 +44,7 @@ impl Written {
     }
 
     /// The value as an identity: several are spelled as one.
-    fn text(&self) -> Option<String> {
+    pub fn text(&self) -> Option<String> {
         match self {
             Written::Nil => None,
             Written::One(text) => Some(text.clone()),
@@ -75,8 +75,8 @@ pub struct Event {
 /// Puts invocations and completions together.
 pub fn pair(events: Vec<Event>, keyed: bool) -> Result<History, ReadError> {
     let mut history = History::default();
-    // By process: the operation that it waits for.
-    let mut open: HashMap<String, usize> = HashMap::new();
+    // By process: the operation that it waits for, and its function.
+    let mut open: HashMap<String, (usize, String)> = HashMap::new();
     for (time, event) in (0u64..).zip(events) {
         if event.process == "nemesis" {
             continue;
@@ -88,13 +88,22 @@ pub fn pair(events: Vec<Event>, keyed: bool) -> Result<History, ReadError> {
                 return Err(ReadError::new(event.line, what));
             }
             let operation = invoked(&mut history, &event, time, keyed)?;
-            open.insert(event.process, history.operations.len());
+            open.insert(event.process, (history.operations.len(), event.function));
             history.operations.push(operation);
         } else {
-            let waiting = open.remove(&event.process).ok_or_else(|| {
+            let (waiting, function) = open.remove(&event.process).ok_or_else(|| {
                 let what = format!("process {} completes an operation that it did not invoke", event.process);
                 ReadError::new(event.line, what)
             })?;
+            if event.function != function {
+                let (process, found) = (&event.process, &event.function);
+                let line = history.operations[waiting].lines.call;
+                let what = format!(
+                    "process {process} completes {found:?}, but it waits for the {function:?} of line {line}; a \
+                     completion has the function of its invocation"
+                );
+                return Err(ReadError::new(event.line, what));
+            }
             complete(&mut history, waiting, &event, time, keyed)?;
         }
     }
@@ -130,7 +139,13 @@ fn complete(
     // A read says at its completion what it found; the rest said everything at its invocation.
     let read = matches!(history.operations[at].action, Action::Read(_)) && outcome == Outcome::Ok;
     if read {
-        let (_, value) = split(event, keyed)?;
+        let (key, value) = split(event, keyed)?;
+        let invoked = &history.operations[at];
+        if key != history.key_text(invoked.key) {
+            let what =
+                format!("expected the key of the invocation in line {}, found {key}", invoked.lines.call);
+            return Err(ReadError::new(event.line, what));
+        }
         history.operations[at].action = action(history, event, value)?;
     }
     let operation = &mut history.operations[at];

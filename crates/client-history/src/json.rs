@@ -26,28 +26,64 @@ struct Object {
     value: Json,
 }
 
+/// Where in an array a text is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// After its bracket.
+    First,
+    /// After an event.
+    After,
+    /// After a comma.
+    Next,
+}
+
 /// All events of `text`: objects, one after the other or in an array.
 pub fn events(text: &str) -> Result<Vec<Event>, ReadError> {
     let mut events = Vec::new();
-    let mut place = (0, 1);
+    let mut counted = (0, 1);
     let mut rest = text;
+    // The array that events are read from: where in it, and the line where it begins.
+    let mut array: Option<(Place, u32)> = None;
     loop {
-        // Those of one array are read apart, so that each has its line.
-        rest = rest.trim_start_matches(|letter: char| letter.is_whitespace() || "[],".contains(letter));
-        if rest.is_empty() {
-            return Ok(events);
+        rest = rest.trim_start();
+        let line = line_at(text, &mut counted, text.len() - rest.len());
+        match (rest.chars().next(), array) {
+            (None, None) => return Ok(events),
+            (None, Some((_, from))) => return Err(ReadError::unclosed(line, ']', from)),
+            (Some('['), None) => array = Some((Place::First, line)),
+            (Some(']'), Some((Place::First | Place::After, _))) => array = None,
+            (Some(','), Some((Place::After, from))) => array = Some((Place::Next, from)),
+            (Some(found), Some((Place::After, _))) => {
+                let what = format!("expected a comma or the ] of the array, found {found:?}");
+                return Err(ReadError::new(line, what));
+            }
+            (Some('{'), _) => {
+                let (event, length) = one(rest, line)?;
+                events.extend(event);
+                array = array.map(|(_, from)| (Place::After, from));
+                rest = &rest[length..];
+                continue;
+            }
+            (Some(found), _) => {
+                let what = format!(
+                    "expected an event such as {{\"type\": \"invoke\", \"process\": 0, \"f\": \"read\"}}, found {found:?}"
+                );
+                return Err(ReadError::new(line, what));
+            }
         }
-        let at = text.len() - rest.len();
-        let line = line_at(text, &mut place, at);
-        let mut objects = serde_json::Deserializer::from_str(rest).into_iter::<Object>();
-        let object = match objects.next() {
-            Some(Ok(object)) => object,
-            Some(Err(error)) => return Err(ReadError::new(line, format!("not an event: {error}"))),
-            None => return Ok(events),
-        };
-        rest = &rest[objects.byte_offset()..];
-        events.extend(event(object, line)?);
+        rest = &rest[1..];
     }
+}
+
+/// The event at the beginning of `text`, which is at `line`, and its length. Those of one array are read apart, so that each
+/// has its line.
+fn one(text: &str, line: u32) -> Result<(Option<Event>, usize), ReadError> {
+    let mut objects = serde_json::Deserializer::from_str(text).into_iter::<Object>();
+    let event = match objects.next() {
+        Some(object) => event(object.map_err(|error| ReadError::json("an event", &error, line))?, line)?,
+        None => None,
+    };
+    Ok((event, objects.byte_offset()))
 }
 
 fn event(object: Object, line: u32) -> Result<Option<Event>, ReadError> {
@@ -69,7 +105,8 @@ fn event(object: Object, line: u32) -> Result<Option<Event>, ReadError> {
     Ok(Some(Event { line, kind, process, function, value: written(object.value) }))
 }
 
-fn written(value: Json) -> Written {
+/// A value of an event.
+pub fn written(value: Json) -> Written {
     match value {
         Json::Null => Written::Nil,
         Json::Array(parts) => Written::Many(parts.into_iter().map(written).collect()),

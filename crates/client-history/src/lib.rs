@@ -5,16 +5,18 @@
 //!
 //! * [`operation`]: what a client did, and what came of it
 //! * [`plain`]: JSON lines, an operation each
-//! * `jepsen`: events of invocation and completion; `edn`, `json`: their two spellings
+//! * `jepsen`: events of invocation and completion; `edn` (with `numbers`), `json`: their two spellings
 //! * [`check`](mod@check): the verdict, and the lines that contradict each other
 //! * [`longest_explained`]: how far an impossible history can be explained
-//! * [`write`](mod@write): for Knossos and Elle (EDN) and for Porcupine (JSON lines)
+//! * [`write`](mod@write): for Knossos and Elle (EDN) and for Porcupine (JSON lines); `events`: in which order
 #![forbid(unsafe_code)]
 
 pub mod check;
 mod edn;
+mod events;
 mod jepsen;
 mod json;
+mod numbers;
 pub mod operation;
 pub mod plain;
 mod prefix;
@@ -23,7 +25,7 @@ pub mod write;
 pub use check::{Checked, Finding, Hint, Verdict, check, hints};
 pub use operation::{Action, History, Lines, Operation, Outcome};
 pub use prefix::{Prefix, longest_explained};
-pub use write::write;
+pub use write::{WriteError, write};
 
 /// How a history is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,18 +53,53 @@ impl Form {
 
 /// Why a text is not a history.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {what}")]
-pub struct ReadError {
-    /// The line, from 1.
-    pub line: u32,
-    /// What was expected, and what was found.
-    pub what: String,
+pub enum ReadError {
+    /// A line of it is not what it should be.
+    #[error("line {line}: {what}")]
+    Line {
+        /// The line, from 1.
+        line: u32,
+        /// What was expected, and what was found.
+        what: String,
+    },
+    /// [`Options::initial`] is not a value.
+    #[error(
+        "the initial value {text:?} is not a value of the history's language: {what}; a text is written in quotes: '\"{text}\"'"
+    )]
+    Initial {
+        /// The value.
+        text: String,
+        /// What is wrong with it.
+        what: String,
+    },
 }
 
 impl ReadError {
     fn new(line: u32, what: impl Into<String>) -> ReadError {
-        ReadError { line, what: what.into() }
+        ReadError::Line { line, what: what.into() }
     }
+
+    /// The text ends in `line`, before what began in line `from` is closed.
+    fn unclosed(line: u32, close: char, from: u32) -> ReadError {
+        let what = format!(
+            "expected another event or the {close} of what begins in line {from}, found the end: the file is cut off"
+        );
+        ReadError::new(line, what)
+    }
+
+    /// What begins in `line` is not `expected`, says the reader of JSON.
+    fn json(expected: &str, error: &serde_json::Error, line: u32) -> ReadError {
+        let below = u32::try_from(error.line().saturating_sub(1)).unwrap_or(0);
+        ReadError::new(line + below, format!("not {expected}: {}", in_words(error)))
+    }
+}
+
+/// What the reader of JSON says, without its place.
+fn in_words(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let said = said.strip_suffix(&place).unwrap_or(&said);
+    if error.is_eof() { format!("{said}; it is cut off") } else { said.to_owned() }
 }
 
 /// What a reader is told besides the text.
@@ -78,15 +115,31 @@ pub struct Options {
 /// Reads a history.
 ///
 /// # Errors
-/// The text does not have this form, or its events do not fit together.
+/// The text does not have this form, its events do not fit together, or it has no operation; the initial value is none.
 pub fn read(text: &str, form: Form, options: &Options) -> Result<History, ReadError> {
     let mut history = match form {
         Form::Edn => jepsen::pair(edn::events(text)?, options.keyed)?,
         Form::Json => jepsen::pair(json::events(text)?, options.keyed)?,
         Form::Lines => plain::read(text)?,
     };
-    history.initial = options.initial.as_deref().map(|value| history.value(Some(value)));
+    if history.operations.is_empty() {
+        return Err(ReadError::new(1, "expected an operation of a client, found none in the whole file"));
+    }
+    if let Some(text) = &options.initial {
+        let value = initial(text, form).map_err(|what| ReadError::Initial { text: text.clone(), what })?;
+        history.initial = Some(history.value(value.as_deref()));
+    }
     Ok(history)
+}
+
+/// A value spelled as a history of this form spells it.
+fn initial(text: &str, form: Form) -> Result<Option<String>, String> {
+    let json = || serde_json::from_str(text).map_err(|error| in_words(&error));
+    match form {
+        Form::Edn => edn::value(text),
+        Form::Json => Ok(json::written(json()?).text()),
+        Form::Lines => Ok(plain::text(&json()?)),
+    }
 }
 
 /// The number of the line in which the byte `at` of `text` is, counted on from `last`, an earlier such place.

@@ -61,8 +61,11 @@ pub fn read(text: &str) -> Result<History, ReadError> {
         if line.trim().is_empty() {
             continue;
         }
-        let object: Object = serde_json::from_str(line)
-            .map_err(|error| ReadError::new(number, format!("not an operation: {error}")))?;
+        if !line.trim_start().starts_with('{') {
+            return Err(ReadError::new(number, "not an operation: expected an object, which begins with {"));
+        }
+        let object: Object =
+            serde_json::from_str(line).map_err(|error| ReadError::json("an operation", &error, number))?;
         let operation = operation(&mut history, object, number)?;
         history.operations.push(operation);
     }
@@ -108,7 +111,8 @@ fn operation(history: &mut History, object: Object, line: u32) -> Result<Operati
 /// The latest time that the search can represent.
 pub const LATEST: u64 = u64::MAX / 4;
 
-fn text(value: &Json) -> Option<String> {
+/// A value in its own spelling; `None` for `null`.
+pub(crate) fn text(value: &Json) -> Option<String> {
     (!value.is_null()).then(|| value.to_string())
 }
 

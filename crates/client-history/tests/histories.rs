@@ -287,7 +287,7 @@ fn a_written_history_says_the_same() {
         let history = read_lines(&lines);
         let expected = check(&history, Limits::default()).verdict();
         for form in [Form::Edn, Form::Json, Form::Lines] {
-            let written = write(&history, form);
+            let written = write(&history, form).unwrap();
             let keyed = form != Form::Lines && lines.iter().any(|line| line.contains("\"key\""));
             let options = Options { keyed, ..Options::default() };
             let back = read(&written, form, &options).unwrap_or_else(|error| panic!("{error}\n{written}"));
@@ -302,4 +302,199 @@ fn a_written_history_says_the_same() {
             assert_eq!(words(&back), words(&history));
         }
     }
+}
+
+/// A history in which anything may be: times on a coarse clock, unknown outcomes, several registers.
+fn anything(random: &mut fastrand::Rng) -> Vec<String> {
+    let mut free_at = [0u64; 3];
+    let mut lines = Vec::new();
+    for _ in 0..random.usize(2..9) {
+        let client = random.usize(..3);
+        let call = free_at[client] + random.u64(..3);
+        let end = call + random.u64(..4);
+        let value = random.u8(1..4);
+        let what = match random.u8(..3) {
+            0 => format!(r#""op": "read", "value": {value}"#),
+            1 => format!(r#""op": "write", "value": {value}"#),
+            _ => format!(r#""op": "cas", "value": [{value}, {}]"#, random.u8(1..4)),
+        };
+        let ended = match random.u8(..8) {
+            0 => String::new(),
+            1 => format!(r#", "return": {end}, "outcome": "unknown""#),
+            2 => format!(r#", "return": {end}, "outcome": "fail""#),
+            3 => r#", "outcome": "fail""#.into(),
+            _ => format!(r#", "return": {end}"#),
+        };
+        let key = if random.u8(..4) == 0 { r#", "key": "x""# } else { "" };
+        free_at[client] = if ended.contains("return") { end } else { call };
+        lines.push(format!(r#"{{"client": {client}, {what}, "call": {call}{ended}{key}}}"#));
+    }
+    lines
+}
+
+/// R38: unknown outcomes and equal times keep the verdict when they are exported, or the export is refused.
+#[test]
+fn what_is_exported_has_the_same_verdict() {
+    let mut random = fastrand::Rng::with_seed(testbed::seed("what_is_exported_has_the_same_verdict"));
+    let (mut refused, mut explained, mut impossible) = (0, 0, 0);
+    for _ in 0..3000 {
+        let lines = anything(&mut random);
+        let history = read_lines(&lines);
+        let expected = check(&history, Limits::default()).verdict();
+        for form in [Form::Edn, Form::Json, Form::Lines] {
+            let written = match write(&history, form) {
+                Ok(written) => written,
+                Err(error) => {
+                    assert!(form != Form::Lines && error.to_string().contains("finer clock"));
+                    refused += 1;
+                    continue;
+                }
+            };
+            let keyed = form != Form::Lines && lines.iter().any(|line| line.contains("\"key\""));
+            let options = Options { keyed, ..Options::default() };
+            let back = read(&written, form, &options)
+                .unwrap_or_else(|error| panic!("{error}\n{}\n{written}", lines.join("\n")));
+            let found = check(&back, Limits::default()).verdict();
+            assert_eq!(found, expected, "{}\n{written}", lines.join("\n"));
+            if found == Verdict::Explained { explained += 1 } else { impossible += 1 }
+        }
+    }
+    assert!(refused < 2000 && explained > 1000 && impossible > 1000, "{refused} {explained} {impossible}");
+}
+
+/// R38: a client goes on as another process after an outcome that it never learnt; two at one time on one register have no order.
+#[test]
+fn events_are_those_of_processes() {
+    let unknown = r#"{"client":0,"op":"write","value":1,"call":1}
+{"client":0,"op":"read","value":1,"call":3,"return":5}"#;
+    let written = write(&read(unknown, Form::Lines, &Options::default()).unwrap(), Form::Edn).unwrap();
+    assert!(written.contains(":type :info, :process 0, :f :write, :value 1"), "{written}");
+    assert!(written.contains(":type :ok, :process 1, :f :read, :value 1"), "{written}");
+    assert_eq!(verdict(&written, Form::Edn), Verdict::Explained);
+    let line = |client: u32, call: u32| {
+        format!(r#"{{"client":{client},"op":"write","value":1,"call":{call},"return":{}}}"#, call + 5)
+    };
+    let one = [line(0, 0), line(0, 5), line(1, 0)];
+    assert_eq!(verdict(&write(&read_lines(&one), Form::Json).unwrap(), Form::Json), Verdict::Explained);
+    let two = [line(0, 0), line(0, 5), line(1, 0), line(1, 5)];
+    let error = write(&read_lines(&two), Form::Json).unwrap_err().to_string();
+    assert!(error.starts_with("line 2: ") && error.contains("at 5"), "{error}");
+}
+
+/// R38: values are those that were written, whatever fits into a number of 64 bits.
+#[test]
+fn numbers_are_told_apart_by_what_was_written() {
+    let pairs = [
+        ("12345678901234567890123", "12345678901234567890124"),
+        ("0.1", "0.10000000000000000001"),
+        ("-9223372036854775809", "-9223372036854775810"),
+        ("1e+400", "1e+401"),
+    ];
+    for (one, other) in pairs {
+        let lines = |found: &str| {
+            format!(
+                "{{\"client\":0,\"op\":\"write\",\"value\":{one},\"call\":0,\"return\":1}}\n\
+                 {{\"client\":0,\"op\":\"read\",\"value\":{found},\"call\":2,\"return\":3}}"
+            )
+        };
+        let edn = |found: &str| {
+            format!(
+                "{{:type :invoke :process 0 :f :write :value {one}}}{{:type :ok :process 0 :f :write :value {one}}}\
+                 {{:type :invoke :process 0 :f :read :value nil}}{{:type :ok :process 0 :f :read :value {found}}}"
+            )
+        };
+        for (found, expected) in [(one, Verdict::Explained), (other, Verdict::Impossible)] {
+            assert_eq!(verdict(&edn(found), Form::Edn), expected, "{found}");
+            let history = read(&lines(found), Form::Lines, &Options::default()).unwrap();
+            for form in [Form::Lines, Form::Json, Form::Edn] {
+                let written = write(&history, form).unwrap();
+                assert!(written.contains(found), "{written}");
+                assert_eq!(verdict(&written, form), expected, "{written}");
+            }
+        }
+    }
+    let text = "{:type :invoke :process 0 :f :write :value 1N}{:type :ok :process 0 :f :write :value 1N}\
+                {:type :invoke :process 0 :f :read}{:type :ok :process 0 :f :read :value 1}\
+                {:type :invoke :process 0 :f :cas :value [1 1.50M]}{:type :ok :process 0 :f :cas :value [1 1.50M]}\
+                {:type :invoke :process 0 :f :read}{:type :ok :process 0 :f :read :value 1.50M ; 2M \"2N\"\n}";
+    assert_eq!(verdict(text, Form::Edn), Verdict::Explained);
+    let set = |one: &str| format!("{{:type :invoke :process 0 :f :write :value #{{{one} \\a \"0.1\"}}}}");
+    let value = |text: &str| {
+        let history = read(text, Form::Edn, &Options::default()).unwrap();
+        history.describe(&history.operations[0])
+    };
+    assert!(value(&set("0.10000000000000000001")).contains("0.10000000000000000001"));
+}
+
+/// R2: a file that is cut off, empty or holds something else is no history.
+#[test]
+fn cut_and_empty_files_are_refused() {
+    let edn = "{:type :invoke, :process 0, :f :read}";
+    let json = r#"{"type": "invoke", "process": 0, "f": "read"}"#;
+    let event = |text: &str| text.replace('E', json);
+    let cases = [
+        (Form::Edn, "[".to_owned(), "line 1: expected another event or the ] of what begins in line 1"),
+        (
+            Form::Edn,
+            format!("\n[{edn}\n"),
+            "line 3: expected another event or the ] of what begins in line 2",
+        ),
+        (Form::Edn, format!("({edn}]"), "closes nothing"),
+        (Form::Edn, format!("{edn}]"), "closes nothing"),
+        (Form::Edn, "{:type :invoke, :process".into(), "cut off"),
+        (Form::Edn, "{:type :invoke, :process 1x".into(), "no number of EDN"),
+        (Form::Json, "[[[[".into(), "line 1: expected an event such as"),
+        (Form::Json, "]]]".into(), "line 1: expected an event such as"),
+        (Form::Json, ",,,".into(), "line 1: expected an event such as"),
+        (Form::Json, event("[E,\n"), "line 2: expected another event or the ] of what begins in line 1"),
+        (Form::Json, event("[E"), "cut off"),
+        (Form::Json, event("[E,]"), "expected an event such as"),
+        (Form::Json, event("[E E]"), "expected a comma or the ] of the array"),
+        (Form::Json, event("E, E"), "expected an event such as"),
+        (
+            Form::Json,
+            "{\"type\": \n\"invoke\"".into(),
+            "line 2: not an event: EOF while parsing an object; it is cut off",
+        ),
+        (Form::Lines, r#"["a", "read", null, 1, 0, 5, null]"#.into(), "begins with {"),
+        (
+            Form::Lines,
+            "{\"client\": 1".into(),
+            "line 1: not an operation: EOF while parsing an object; it is cut off",
+        ),
+    ];
+    for (form, text, expected) in cases {
+        let found = refused(&text, form, &Options::default());
+        assert!(found.contains(expected), "{text}: {found}");
+    }
+    for form in [Form::Edn, Form::Json, Form::Lines] {
+        for empty in ["", "\n \n"] {
+            assert!(refused(empty, form, &Options::default()).contains("line 1: expected an operation"));
+        }
+    }
+}
+
+/// R38, R2: a declared value is one of the history's language; a completion is that of its invocation.
+#[test]
+fn values_and_completions_that_do_not_fit_are_refused() {
+    let line = r#"{"client": 1, "op": "read", "value": "abc", "call": 0, "return": 1}"#;
+    let initial = |text: &str| Options { initial: Some(text.into()), ..Options::default() };
+    for text in ["abc", "", "1 2", "["] {
+        let found = refused(line, Form::Lines, &initial(text));
+        assert!(found.contains("the initial value") && found.contains("in quotes"), "{found}");
+    }
+    let edn = "{:type :invoke, :process 0, :f :read}";
+    for text in ["", "1 2", "[", "1x"] {
+        assert!(refused(edn, Form::Edn, &initial(text)).contains("the initial value"));
+    }
+    for (text, expected) in [("\"abc\"", Verdict::Explained), ("null", Verdict::Impossible)] {
+        let history = read(line, Form::Lines, &initial(text)).unwrap();
+        assert_eq!(check(&history, Limits::default()).verdict(), expected);
+    }
+    let other = format!("{edn}\n{{:type :ok, :process 0, :f :write, :value 1}}");
+    let found = refused(&other, Form::Edn, &Options::default());
+    assert!(found.contains("line 2: process 0 completes \"write\"") && found.contains("line 1"), "{found}");
+    let keyed = Options { keyed: true, ..Options::default() };
+    let key = "{:type :invoke, :process 0, :f :read, :value [:x nil]}\n{:type :ok, :process 0, :f :read, :value [:y 1]}";
+    assert!(refused(key, Form::Edn, &keyed).contains("line 2: expected the key"));
 }

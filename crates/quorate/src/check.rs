@@ -52,6 +52,7 @@ pub struct Arguments {
 
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Outcome {
+    arguments.traces.refuse_overwriting(None, &[("--html", arguments.html.as_deref())])?;
     if let Some(file) = arguments.clients.recognize(arguments.traces.paths())? {
         let limits = arguments.search.question().limits;
         return clients::check(file, &arguments.clients, limits, arguments.json, arguments.html.as_deref());

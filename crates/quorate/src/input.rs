@@ -1,7 +1,7 @@
 //! The traces that a command is given and how hard it searches them: arguments to a history and to its verdict.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use history::solver::Limits;
@@ -18,6 +18,7 @@ use tdb_replay::verdict::Verdict;
 
 use crate::Outcome;
 use crate::failure::Failure;
+use crate::outputs::refuse_overwriting;
 
 /// Which traces to read.
 #[derive(Args)]
@@ -55,13 +56,30 @@ impl Traces {
         history
     }
 
-    /// Reads them.
-    pub fn read(&self) -> Result<History, Failure> {
-        let mut paths = Vec::new();
+    /// The files that they stand for.
+    fn files(&self) -> Result<Vec<PathBuf>, Failure> {
+        let mut files = Vec::new();
         for path in &self.paths {
             let found = source::expand(path);
-            paths.extend(found.map_err(|error| Failure::unreadable(format!("{}: {error}", path.display())))?);
+            files.extend(found.map_err(|error| Failure::unreadable(format!("{}: {error}", path.display())))?);
         }
+        Ok(files)
+    }
+
+    /// Refuses outputs, each named by its option, that would overwrite a trace, `order` (a file with one) or each other.
+    pub fn refuse_overwriting(
+        &self,
+        order: Option<&PathBuf>,
+        outputs: &[(&str, Option<&Path>)],
+    ) -> Result<(), Failure> {
+        // What is no trace is refused when it is read.
+        let traces = self.files().unwrap_or_else(|_| self.paths.clone());
+        refuse_overwriting(traces.iter().chain(order), outputs)
+    }
+
+    /// Reads them.
+    pub fn read(&self) -> Result<History, Failure> {
+        let paths = self.files()?;
         if paths.len() > usize::from(u16::MAX) {
             return Err(Failure::input(format!(
                 "{} traces; at most {} make a history",

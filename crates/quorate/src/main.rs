@@ -11,7 +11,7 @@
 //! * [`afs`]: replicas of databases of AFS; [`status`]: what a database server is and knows; [`copy`]: its database as a file.
 //! * [`rx`]: questions to Rx servers, and measurements.
 //! * [`tdb`]: tools for TDB files; [`shell_support`]: completions and man pages.
-//! * [`unfinished`]: what must not be left half-made.
+//! * [`unfinished`]: what must not be left half-made; [`outputs`]: what must not be overwritten.
 #![forbid(unsafe_code)]
 
 mod afs;
@@ -23,6 +23,7 @@ mod failure;
 mod generate;
 mod input;
 mod order;
+mod outputs;
 mod picture;
 mod reduce;
 mod replay;

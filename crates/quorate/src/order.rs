@@ -56,6 +56,7 @@ pub struct Arguments {
 
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Outcome {
+    arguments.traces.refuse_overwriting(None, &[("--out", arguments.out.as_deref())])?;
     let history = arguments.traces.read_for_verdict(arguments.json)?;
     let recorded = Hashing::recorded(&history);
     let target = Hashing { hash_size: arguments.hash_size.unwrap_or(recorded.hash_size), ..recorded };

@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -161,20 +162,22 @@ pub fn run(arguments: &Arguments) -> Outcome {
     end_with(verdict)
 }
 
+/// A second of the recording takes a quarter of an hour at the slowest; much slower, a replay would seem to hang.
+const SPEEDS: RangeInclusive<f64> = 1e-3..=1e6;
+
 fn speed(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(speed) if speed.is_finite() && speed > 0.0 => Ok(speed),
-        _ => Err("a number above 0, such as 1 or 0.5".into()),
+        Ok(speed) if SPEEDS.contains(&speed) => Ok(speed),
+        _ => {
+            Err("a number from 0.001 to 1000000, such as 1 or 0.5; without --speed it is as fast as possible"
+                .into())
+        }
     }
 }
 
 /// A report for each engine.
 fn replay(arguments: &Arguments) -> Result<Vec<Report>, Failure> {
-    let pictures = [("--html", &arguments.html), ("--trace-events", &arguments.trace_events)];
-    if let Some((option, _)) = pictures.iter().find(|(_, file)| file.is_some() && arguments.engine.len() > 1)
-    {
-        return Err(Failure::input(format!("{option} shows one engine; name one")));
-    }
+    check_options(arguments)?;
     check_scratch(&arguments.scratch, arguments.force)?;
     let start = Instant::now();
     let history = arguments.traces.read_for_verdict(arguments.json)?;
@@ -200,6 +203,26 @@ fn replay(arguments: &Arguments) -> Result<Vec<Report>, Failure> {
     }
     progress.clear();
     Ok(reports)
+}
+
+/// Refuses what engines cannot do, and files that would be overwritten.
+fn check_options(arguments: &Arguments) -> Result<(), Failure> {
+    let pictures =
+        [("--html", arguments.html.as_deref()), ("--trace-events", arguments.trace_events.as_deref())];
+    if let Some((option, _)) = pictures.iter().find(|(_, file)| file.is_some() && arguments.engine.len() > 1)
+    {
+        return Err(Failure::input(format!("{option} shows one engine; name one")));
+    }
+    let records = |engine: &EngineName| matches!(engine, EngineName::Tdb);
+    if arguments.record.is_some() && !arguments.engine.iter().all(records) {
+        return Err(Failure::input(
+            "--record: only engine tdb records; leave --record out, or replay on engine tdb alone",
+        ));
+    }
+    let [html, events] = pictures;
+    let saved = ("--save-order", arguments.save_order.as_deref());
+    let outputs = [("SCRATCH", Some(arguments.scratch.as_path())), html, events, saved];
+    arguments.traces.refuse_overwriting(arguments.order.as_ref(), &outputs)
 }
 
 /// Recorded speed needs recorded times.

@@ -199,12 +199,14 @@ fn replays_run_at_recorded_speed() {
         quorate(&[Path::new(&speed), Path::new("--json"), Path::new("--force"), &place.path("s.tdb"), trace])
     };
     refused(&at("1", &plain), 2, &["--speed needs times"]);
-    for wrong in ["0", "-1", "NaN", "fast"] {
-        assert_eq!(code(&at(wrong, &plain)), 2, "{wrong}");
-    }
     // From 1 s to 1.1 s of the clock.
     let timed = GOOD.replace("= 0\n", "= 0 #1000000000+5\n").replace("tdb_close", "tdb_close #1100000000+5");
     let timed = place.file("timed.trace", timed);
+    for wrong in ["0", "-1", "NaN", "fast", "1e-300", "0.0009", "1e300", "inf"] {
+        let output = at(wrong, &timed);
+        assert_eq!(code(&output), 2, "{wrong}");
+        assert!(text(&output.stderr).contains("from 0.001 to 1000000"), "{wrong}: {}", text(&output.stderr));
+    }
     for (speed, least) in [("1", 0.1), ("0.5", 0.2), ("4", 0.025)] {
         let output = at(speed, &timed);
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
@@ -359,4 +361,55 @@ fn trace_events_are_whole_and_flows_pair() {
     assert_eq!((named, worked.len()), (4, 4));
     let waited = events.iter().filter(|event| event["ph"] == "X" && event["cat"] == "wait").count();
     assert_eq!(waited, flows.len());
+}
+
+/// R23: no output takes the place of what is read, under whatever name, nor of another output; nothing is touched.
+#[test]
+fn outputs_overwrite_no_input() {
+    let place = Place::new();
+    let trace = place.file("p1.trace", GOOD);
+    let link = place.path("link");
+    std::os::unix::fs::symlink(&trace, &link).expect("a link can be made");
+    let hard = place.path("hard");
+    std::fs::hard_link(&trace, &hard).expect("a link can be made");
+    let other = place.path("./p1.trace");
+    let scratch = place.path("s.tdb");
+    let try_out = |option: &str, file: &Path, traces: &Path| {
+        let option = format!("{option}={}", file.display());
+        quorate(&[Path::new(&option), &scratch, traces])
+    };
+    for option in ["--html", "--trace-events", "--save-order"] {
+        for file in [&trace, &link, &hard, &other] {
+            let output = try_out(option, file, &trace);
+            refused(&output, 2, &[option, "would overwrite", "p1.trace", "name another file"]);
+            refused(&try_out(option, file, place.folder.path()), 2, &["would overwrite"]);
+        }
+        refused(&try_out(option, &scratch, &trace), 2, &["SCRATCH and", option, "name two files"]);
+    }
+    let order = place.path("order");
+    assert_eq!(code(&try_out("--save-order", &order, &trace)), 0);
+    std::fs::remove_file(&scratch).expect("it was made");
+    let html = format!("--html={}", order.display());
+    let taken = format!("--order={}", order.display());
+    refused(&quorate(&[Path::new(&html), Path::new(&taken), &scratch, &trace]), 2, &["--html", "order"]);
+    let both = [place.path("out"), place.path("./out")].map(|path| path.display().to_string());
+    let both = [format!("--html={}", both[0]), format!("--trace-events={}", both[1])];
+    let output = quorate(&[Path::new(&both[0]), Path::new(&both[1]), &scratch, &trace]);
+    refused(&output, 2, &["--html and --trace-events both write"]);
+    assert_eq!(std::fs::read_to_string(&trace).expect("it is there"), GOOD);
+    assert!(!scratch.exists(), "something was created");
+}
+
+/// R4: only our engine records; another one says so instead of recording nothing.
+#[test]
+fn recording_is_refused_where_nothing_would_be_recorded() {
+    let place = Place::new();
+    let trace = place.file("p1.trace", GOOD);
+    let record = format!("--record={}", place.path("rec").display());
+    for engines in ["libtdb", "memory", "tdb,memory"] {
+        let engines = format!("--engine={engines}");
+        let output = quorate(&[Path::new(&record), Path::new(&engines), &place.path("s.tdb"), &trace]);
+        refused(&output, 2, &["--record: only engine tdb records"]);
+    }
+    assert!(!place.path("s.tdb").exists() && !place.path("rec").exists(), "something was created");
 }

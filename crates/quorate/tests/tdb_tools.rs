@@ -472,3 +472,28 @@ fn info_shows_the_recovery_area() {
     assert!(info.contains("Size of recovery area: "), "{info}");
     assert!((96..=104).contains(&percent), "{percent} in {info}");
 }
+
+/// T7: a backup never takes the place of a database that is backed up: without a suffix, under a link, or given as a file too.
+#[test]
+fn a_backup_overwrites_no_database() {
+    let folder = folder_with_database();
+    let folder = folder.path();
+    let before = fs::read(folder.join("a.tdb")).unwrap();
+    std::os::unix::fs::symlink("a.tdb", folder.join("a.tdb.link")).unwrap();
+    fs::copy(folder.join("a.tdb"), folder.join("a.tdb.bak")).unwrap();
+    let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(folder.join(name)).unwrap());
+    let inodes = [inode("a.tdb"), inode("a.tdb.bak")];
+    for arguments in [
+        &["backup", "-s", "", "a.tdb"][..],
+        &["backup", "-s", "", "-v", "a.tdb"],
+        &["backup", "-s", ".link", "a.tdb"],
+        &["backup", "a.tdb", "a.tdb.bak"],
+    ] {
+        let output = quorate(folder, arguments, "");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).contains("would overwrite"), "{arguments:?}: {}", text(&output.stderr));
+    }
+    assert_eq!([inode("a.tdb"), inode("a.tdb.bak")], inodes);
+    assert_eq!(fs::read(folder.join("a.tdb")).unwrap(), before);
+    assert!(quorate(folder, &["backup", "-v", "a.tdb", "a.tdb.bak"], "").status.code() != Some(2));
+}

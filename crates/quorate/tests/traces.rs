@@ -324,3 +324,23 @@ fn client_histories_are_checked_and_exported() {
     refused(&["check", "--keyed", &place.path("x.trace")], 2, "--form");
     refused(&["export", "--to", "edn", &place.path("x")], 2, "give --form");
 }
+
+/// R23: a page or an order never takes the place of what was read for it.
+#[test]
+fn outputs_overwrite_no_input() {
+    let place = Place::new();
+    let folder = place.generated("good", &[]);
+    let trace = files(&folder)[0].to_string_lossy().into_owned();
+    let line = r#"{"client": "a", "op": "write", "value": 1, "call": 0, "return": 9}"#;
+    let clients = place.path("h.jsonl");
+    std::fs::write(&clients, line).expect("a small file");
+    let link = place.path("link");
+    std::os::unix::fs::symlink(&clients, &link).expect("a link can be made");
+    let before = std::fs::read(&trace).expect("it is there");
+    refused(&["check", "--html", &clients, &clients], 2, "--html");
+    refused(&["check", "--html", &link, &clients], 2, "would overwrite");
+    refused(&["check", "--html", &trace, &folder], 2, "would overwrite");
+    refused(&["order", "--out", &trace, &folder], 2, "--out");
+    assert_eq!(std::fs::read_to_string(&clients).expect("it is there"), line);
+    assert_eq!(std::fs::read(&trace).expect("it is there"), before);
+}

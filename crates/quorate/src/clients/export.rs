@@ -41,5 +41,6 @@ pub fn run(arguments: &Arguments) -> Outcome {
         return Err(Failure::input(format!("{name}: its name does not say its form; give --form")));
     };
     let history = arguments.reading.read(path, form)?;
-    show(&client_history::write(&history, arguments.to.into()))
+    let written = client_history::write(&history, arguments.to.into());
+    show(&written.map_err(|error| Failure::input(format!("{}: {error}", path.display())))?)
 }

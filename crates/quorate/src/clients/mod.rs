@@ -9,7 +9,7 @@ mod report;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use client_history::{Form, History, Options};
+use client_history::{Form, History, Options, ReadError};
 use history::solver::Limits;
 use tdb_replay::verdict::Verdict;
 
@@ -84,7 +84,10 @@ impl Reading {
             |error: &dyn std::fmt::Display| Failure::unreadable(format!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
         let options = Options { keyed: self.keyed, initial: self.initial.clone() };
-        client_history::read(&text, form, &options).map_err(|error| unreadable(&error))
+        client_history::read(&text, form, &options).map_err(|error| match error {
+            ReadError::Initial { .. } => Failure::input(format!("--initial: {error}")),
+            ReadError::Line { .. } => unreadable(&error),
+        })
     }
 }
 

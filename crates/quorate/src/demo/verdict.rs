@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use client_history::{Outcome, Verdict, check};
+use client_history::{Form, History, Outcome, Verdict, check};
 use history::solver::Limits;
 
 use super::record::{Asked, Done, history, longest_standstill};
@@ -25,8 +25,14 @@ pub struct Finding {
     pub longest_read: Duration,
     /// Half of the reads, and of the writes, took no longer than this.
     pub median: (Duration, Duration),
-    /// The history for other checkers: JSON lines, and EDN.
-    pub exports: [(&'static str, String); 2],
+    /// The history for other checkers: JSON lines, and EDN where the times have one order.
+    pub exports: Vec<(&'static str, String)>,
+}
+
+fn exports(history: &History) -> Vec<(&'static str, String)> {
+    let files = [("history.jsonl", Form::Lines), ("history.edn", Form::Edn)];
+    let text = |(name, form)| Some((name, client_history::write(history, form).ok()?));
+    files.into_iter().filter_map(text).collect()
 }
 
 /// Checks the commands.
@@ -60,9 +66,6 @@ pub fn find(commands: &[Done]) -> Finding {
         standstill: longest_standstill(commands),
         longest_read: reads.last().copied().unwrap_or_default(),
         median: (median(&reads), median(&writes)),
-        exports: [
-            ("history.jsonl", client_history::write(&history, client_history::Form::Lines)),
-            ("history.edn", client_history::write(&history, client_history::Form::Edn)),
-        ],
+        exports: exports(&history),
     }
 }

@@ -13,6 +13,7 @@ use super::progress::Progress;
 use super::{failure, for_each_file, open_failure, without_locks};
 use crate::Outcome;
 use crate::failure::{Failure, note};
+use crate::outputs::refuse_overwriting;
 
 /// Copy databases while others use them, or (-v) verify them and restore those that are damaged.
 ///
@@ -48,10 +49,22 @@ pub struct Arguments {
 
 /// Backs up or verifies every file; goes on after a failure and reports the worst.
 pub fn run(arguments: &Arguments) -> Outcome {
+    refuse_overwriting_databases(arguments)?;
     for_each_file(&arguments.files, |file| {
         let backup = with_suffix(file, &arguments.suffix);
         if arguments.verify { verify(arguments, file, &backup) } else { copy(arguments, file, &backup, file) }
     })
+}
+
+/// No backup may take the place of a database that is backed up; nor of its own, whatever the suffix and links.
+fn refuse_overwriting_databases(arguments: &Arguments) -> Outcome {
+    let backups: Vec<PathBuf> =
+        arguments.files.iter().map(|file| with_suffix(file, &arguments.suffix)).collect();
+    for (file, backup) in arguments.files.iter().zip(&backups) {
+        let read = if arguments.verify { std::slice::from_ref(file) } else { &arguments.files };
+        refuse_overwriting(read, &[("the backup", Some(backup))])?;
+    }
+    Ok(())
 }
 
 fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
