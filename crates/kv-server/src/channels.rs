@@ -55,7 +55,7 @@ impl Outbox {
     fn send(&self, message: Message) {
         let waiting = self.waiting.fetch_add(message.bytes(), Ordering::Relaxed) + message.bytes();
         if waiting > self.most_bytes {
-            self.client.kill.notify_one();
+            self.client.kill();
         } else {
             // A subscriber that just left gets nothing more.
             let _ = self.sender.send(message);

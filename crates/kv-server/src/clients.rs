@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -21,8 +21,9 @@ pub struct Client {
     pub local: SocketAddr,
     /// When it connected.
     pub connected: Instant,
-    /// Ends the connection.
-    pub kill: Notify,
+    /// Ends the connection; see [`Client::kill`].
+    pub killing: Notify,
+    killed: AtomicBool,
     /// Milliseconds after `connected` at which the last request was read.
     active_ms: AtomicU64,
     /// Bytes of requests and replies that are held for it.
@@ -57,6 +58,12 @@ pub struct About {
 }
 
 impl Client {
+    /// Ends the connection soon; from now on it is none of [`Clients::all`].
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::Relaxed);
+        self.killing.notify_one();
+    }
+
     /// What it has chosen.
     pub fn about(&self) -> MutexGuard<'_, About> {
         self.about.lock().unwrap_or_else(PoisonError::into_inner)
@@ -125,7 +132,8 @@ impl Clients {
             peer,
             local,
             connected: Instant::now(),
-            kill: Notify::new(),
+            killing: Notify::new(),
+            killed: AtomicBool::new(false),
             active_ms: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             queued: AtomicI64::new(-1),
@@ -136,9 +144,10 @@ impl Clients {
         Some(Admitted { client, clients: Arc::clone(self) })
     }
 
-    /// All, the oldest first.
+    /// All but those that were killed and have not ended yet, the oldest first.
     pub fn all(&self) -> Vec<Arc<Client>> {
-        self.lock().values().cloned().collect()
+        let lives = |client: &&Arc<Client>| !client.killed.load(Ordering::Relaxed);
+        self.lock().values().filter(lives).cloned().collect()
     }
 
     /// How many there are.

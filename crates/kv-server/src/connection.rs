@@ -129,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
             let may_read = !is_closing && unsent < SENDING && self.pipeline.len() < limits.pipeline;
             let deadline = self.deadline(unsent > 0);
             tokio::select! {
-                () = client.kill.notified() => return End::Killed,
+                () = client.killing.notified() => return End::Killed,
                 // Replies wait where they are while the client has others to read.
                 () = self.pipeline.ready(), if unsent < SENDING => {
                     self.pipeline.take(&mut self.output, self.sent + SENDING);

@@ -196,7 +196,7 @@ impl Server {
             let is_gone = user.as_ref().is_some_and(|user| gone.iter().any(|name| **name == **user));
             // Where nobody had to authenticate before, everybody has to now.
             if is_gone || (!were_required && self.shared.users.required()) {
-                client.kill.notify_one();
+                client.kill();
             }
         }
         Ok(())

@@ -51,6 +51,7 @@ const CALLS: &[Call] = &[
     call("list", "--server 127.0.0.1:1", Input::Nothing),
     call("lock", "--server 127.0.0.1:1 a -- true", Input::Nothing),
     call("hash-password", "", Input::Nothing),
+    call("new-key", "NEW", Input::Nothing),
     call("afs serve", "--database prdb --config-dir IN --database-dir NEW", Input::Cell),
     call("status", "127.0.0.1 1 --patience-secs 1", Input::Nothing),
     call("copy", "127.0.0.1 prdb NEW --patience-secs 1 --config-dir IN", Input::Cell),

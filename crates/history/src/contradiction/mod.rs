@@ -25,8 +25,8 @@ pub(crate) use suspects::suspects;
 pub struct Contradiction {
     /// The units, in the order of the input.
     pub conflicts: Vec<Conflict>,
-    /// No unit can be taken away: without any one of them the rest has an order. False if that was not settled
-    /// within the bound.
+    /// No unit can be forgotten: if any one of them counted only as one that may have written what it writes, at any time, the rest would have
+    /// an order. False if that was not settled within the bound.
     pub minimal: bool,
 }
 

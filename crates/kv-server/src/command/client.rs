@@ -79,7 +79,7 @@ fn kill(session: &mut Session, filter: &Filter) -> i64 {
             // It gets the reply first.
             session.closing = true;
         } else {
-            client.kill.notify_one();
+            client.kill();
         }
     }
     killed

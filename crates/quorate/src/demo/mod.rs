@@ -178,8 +178,16 @@ fn conclude(arguments: &Arguments, folder: &Path, record: &Record, servers: Serv
     let text = report::text(&finding, &commands);
     write!(io::stdout(), "\n{text}")?;
     let html = page::html(&finding, &commands, &record.notes(), &text);
-    let texts = finding.exports.iter().map(|(name, text)| (*name, text.as_str()));
-    for (name, text) in texts.chain([("report.txt", text.as_str()), ("report.html", html.as_str())]) {
+    let mut files = Vec::new();
+    for (name, text) in &finding.exports {
+        match text {
+            Ok(text) => files.push((*name, text.as_str())),
+            Err(error) => writeln!(io::stdout(), "{name} was not written: {error}")?,
+        }
+    }
+    for (name, text) in
+        files.into_iter().chain([("report.txt", text.as_str()), ("report.html", html.as_str())])
+    {
         let path = folder.join(name);
         std::fs::write(&path, text)
             .map_err(|error| Failure::system(format!("{}: {error}", path.display())))?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use client_history::{Form, History, Outcome, Verdict, check};
+use client_history::{Form, History, Outcome, Verdict, WriteError, check};
 use history::solver::Limits;
 
 use super::record::{Asked, Done, history, longest_standstill};
@@ -25,14 +25,13 @@ pub struct Finding {
     pub longest_read: Duration,
     /// Half of the reads, and of the writes, took no longer than this.
     pub median: (Duration, Duration),
-    /// The history for other checkers: JSON lines, and EDN where the times have one order.
-    pub exports: Vec<(&'static str, String)>,
+    /// The history for other checkers: files by name, or why one cannot be written.
+    pub exports: Vec<(&'static str, Result<String, WriteError>)>,
 }
 
-fn exports(history: &History) -> Vec<(&'static str, String)> {
+fn exports(history: &History) -> Vec<(&'static str, Result<String, WriteError>)> {
     let files = [("history.jsonl", Form::Lines), ("history.edn", Form::Edn)];
-    let text = |(name, form)| Some((name, client_history::write(history, form).ok()?));
-    files.into_iter().filter_map(text).collect()
+    files.into_iter().map(|(name, form)| (name, client_history::write(history, form))).collect()
 }
 
 /// Checks the commands.

@@ -4,6 +4,7 @@
 //! cell where it happened, and for every key the state before the traces began. Keys do not depend on each other: every
 //! core takes some.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -170,6 +171,9 @@ impl Solution {
     /// Looks for an order of a key in which every change takes a number of its own, and keeps it if there is one.
     pub fn set_apart(&mut self, units: &Units, key: u32, rules: Rules) {
         let range = self.starts[key as usize] as usize..self.starts[key as usize + 1] as usize;
+        if range.len() >= APART.end {
+            return;
+        }
         let mut ids = self.by_key[range.clone()].to_vec();
         ids.sort_unstable();
         let (mut solver, mut problem) = (Solver::new(), Vec::new());
@@ -390,13 +394,14 @@ pub(crate) fn problem_of(units: &Units, ids: &[u32], problem: &mut Vec<Unit>) {
     }
 }
 
-/// Keys with fewer units are always solved without regard to who takes which number, which is seldom wrong.
-const DENSE_FROM: usize = 64;
+/// Units of keys that are searched with a number for each change from the start. Of fewer, orders without regard to that are seldom
+/// wrong; of more, the search takes half as long again.
+const APART: Range<usize> = 64..1 << 18;
 
 /// Whether the changes of a key take most of the numbers between its first and its last, so that hardly an order gives each one of its own
 /// by chance.
 fn is_dense(problem: &[Unit]) -> bool {
-    if problem.len() < DENSE_FROM {
+    if !APART.contains(&problem.len()) {
         return false;
     }
     let changes = || problem.iter().filter(|unit| unit.advances);
