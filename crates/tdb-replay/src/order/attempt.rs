@@ -165,6 +165,14 @@ pub struct Attempt {
     pub dead: Vec<u32>,
 }
 
+/// Whether every change has a number of its own.
+pub enum Counted {
+    /// Under the orders of the keys each has one.
+    Each,
+    /// Under these orders a change finds none; these changes find none under any orders, which may be no change at all.
+    NotEach(Vec<Contradiction>),
+}
+
 impl Attempt {
     /// Solves every key.
     pub fn new(task: Task<'_>, dead: Vec<u32>, measure: Measure) -> Attempt {
@@ -268,33 +276,47 @@ impl Attempt {
         self.units.miscounts.iter().cloned().chain(of_keys).collect()
     }
 
-    /// Whether every change finds a number under the orders of the keys, if that `counts`; and the one order.
-    pub fn count_and_merge(&mut self, task: Task<'_>, counts: bool) -> (bool, Result<Merged, MergeError>) {
+    /// Looks for a number for every change under the orders of the keys, and merges the traces.
+    pub fn count_and_merge(&mut self, task: Task<'_>) -> (Counted, Result<Merged, MergeError>) {
         let history = task.history;
-        if !counts {
-            return (true, self.merge(history));
-        }
-        for key in counting::short_of_numbers(&self.units, &self.solution) {
-            self.solution.set_apart(&self.units, key, task.rules(self.measure));
-        }
-        if !counting::follow_orders(&mut self.units, &self.solution) {
-            return (false, self.merge(history));
+        let fits = self.fit_orders_to_numbers(task);
+        if fits {
+            counting::follow_orders(&mut self.units, &self.solution);
         }
         let this = &*self;
-        std::thread::scope(|scope| {
-            let window = |unit: usize| (this.units.rows[unit].low, this.units.rows[unit].high);
-            let sweep = scope.spawn(move || counting::sweep(history, &this.units, window).is_empty());
+        let (found, merged) = std::thread::scope(|scope| {
+            let sweep = scope.spawn(|| this.sweep(history));
             let merged = this.merge(history);
             match sweep.join() {
-                Ok(counted) => (counted, merged),
+                Ok(found) => (found, merged),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
-        })
+        });
+        let counted = match (fits, found.is_empty()) {
+            (true, true) => Counted::Each,
+            // The orders chosen may be to blame, or the numbers alone.
+            (true, false) => {
+                self.units = self.units_with(history, &self.dead);
+                Counted::NotEach(self.miscounts(history))
+            }
+            (false, _) => Counted::NotEach(found),
+        };
+        (counted, merged)
     }
 
-    /// The units as they were before windows followed the orders of keys.
-    pub fn fresh_units(&self, history: &History) -> Units {
-        self.units_with(history, &self.dead)
+    /// Looks for other orders of keys that leave a change no number. Whether every key then has a number for each.
+    fn fit_orders_to_numbers(&mut self, task: Task<'_>) -> bool {
+        let short =
+            |this: &Attempt, key: u32| counting::is_short_of_numbers(&this.units, &this.solution, key);
+        let keys: Vec<u32> = self.solution.chosen.iter().copied().filter(|&key| short(self, key)).collect();
+        for &key in &keys {
+            self.solution.set_apart(&self.units, key, task.rules(self.measure));
+        }
+        !keys.into_iter().any(|key| short(self, key))
+    }
+
+    fn sweep(&self, history: &History) -> Vec<Contradiction> {
+        counting::sweep(history, &self.units, |unit| (self.units.rows[unit].low, self.units.rows[unit].high))
     }
 
     /// The units if the traces say nothing from these rows on.
@@ -314,12 +336,10 @@ impl Attempt {
         if !self.has_numbers() {
             return Vec::new();
         }
-        let mut found = self.units.miscounts.clone();
-        if found.is_empty() {
-            let window = |unit: usize| (self.units.rows[unit].low, self.units.rows[unit].high);
-            found = counting::sweep(history, &self.units, window);
+        match self.units.miscounts.is_empty() {
+            true => self.sweep(history),
+            false => self.units.miscounts.clone(),
         }
-        found
     }
 
     /// Exact numbers that contradict each other, whatever the results are.

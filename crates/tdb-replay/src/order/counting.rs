@@ -230,25 +230,21 @@ fn counts(trace: &Trace, unit: &UnitRow, wipes_count: bool) -> bool {
         && (wipes_count || trace.rows.op(unit.row as usize) != Op::WipeAll)
 }
 
-/// The keys in whose order not every change finds a number after those of the changes before it.
-pub fn short_of_numbers(units: &Units, solution: &Solution) -> Vec<u32> {
-    let is_short = |key: &u32| {
-        let ids = solution.of_key(*key).iter();
-        let mut reached = 0;
-        ids.filter(|&&id| solution.turns[id as usize] != LEFT_OUT).any(|&id| {
-            let unit = &units.rows[id as usize];
-            reached = reached.max(unit.low).saturating_add(u32::from(unit.advances()));
-            reached > unit.high
-        })
-    };
-    solution.chosen.iter().copied().filter(is_short).collect()
+/// Whether in the order of `key` not every change finds a number after those of the changes before it.
+pub fn is_short_of_numbers(units: &Units, solution: &Solution, key: u32) -> bool {
+    let ids = solution.of_key(key).iter();
+    let mut reached = 0;
+    ids.filter(|&&id| solution.turns[id as usize] != LEFT_OUT).any(|&id| {
+        let unit = &units.rows[id as usize];
+        reached = reached.max(unit.low).saturating_add(u32::from(unit.advances()));
+        reached > unit.high
+    })
 }
 
 /// Makes the windows of changes consistent with the orders of their keys, where windows left a choice: a change begins
-/// after the changes before it, and is due before those after it and before whoever sees it. False if that leaves one of
-/// them no number.
-pub fn follow_orders(units: &mut Units, solution: &Solution) -> bool {
-    let mut possible = true;
+/// after the changes before it, and is due before those after it and before whoever sees it. No key may be
+/// [short of numbers](is_short_of_numbers): then every change keeps at least one.
+pub fn follow_orders(units: &mut Units, solution: &Solution) {
     for &key in &solution.chosen {
         let ids = solution.of_key(key);
         let takes_part = |id: &&u32| solution.turns[**id as usize] != LEFT_OUT;
@@ -260,7 +256,6 @@ pub fn follow_orders(units: &mut Units, solution: &Solution) -> bool {
                 unit.low = reached;
                 reached = reached.saturating_add(1);
             }
-            possible &= reached <= unit.high;
         }
         let mut due = u32::MAX;
         for &id in ids.iter().rev().filter(takes_part) {
@@ -269,11 +264,10 @@ pub fn follow_orders(units: &mut Units, solution: &Solution) -> bool {
             if unit.advances() {
                 unit.high = due;
                 due = due.saturating_sub(1);
-                possible &= unit.low < unit.high;
+                debug_assert!(unit.low < unit.high, "a key is short of numbers");
             }
         }
     }
-    possible
 }
 
 /// Narrows the windows of changes by numbers that other changes certainly took.

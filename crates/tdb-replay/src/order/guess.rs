@@ -4,7 +4,7 @@
 //! with times beside numbers or in their place. What comes of it is a [`Guess`]: on most histories right, and on every size quick. What
 //! it is worth is for [`super::explain`] to say.
 
-use super::attempt::{Attempt, Measure, Task};
+use super::attempt::{Attempt, Counted, Measure, Task};
 use super::dead;
 use super::merge::Merged;
 use super::times;
@@ -111,12 +111,13 @@ fn settle(task: Task<'_>, mut attempt: Attempt, notes: Vec<String>) -> Guess {
         return none(attempt, contradictions, Vec::new(), notes);
     }
     let mut disbelieved = attempt.disbelieved(task);
-    let checks_counting = disbelieved.is_empty() && attempt.has_numbers();
-    let (counted, merged) = attempt.count_and_merge(task, checks_counting);
-    if !counted {
-        // The orders chosen may be to blame, or the numbers alone.
-        attempt.units = attempt.fresh_units(history);
-        disbelieved = attempt.miscounts(history);
+    let (counted, merged) = match disbelieved.is_empty() && attempt.has_numbers() {
+        true => attempt.count_and_merge(task),
+        false => (Counted::Each, attempt.merge(history)),
+    };
+    let is_counted = matches!(counted, Counted::Each);
+    if let Counted::NotEach(found) = counted {
+        disbelieved = found;
     }
     let of_exact = disbelieved.iter().any(|found| found.kind == Kind::ExactNumbers);
     if of_exact {
@@ -135,7 +136,7 @@ fn settle(task: Task<'_>, mut attempt: Attempt, notes: Vec<String>) -> Guess {
                 return in_time(task, attempt.dead, found, notes);
             }
             Some(found) => Finding::Doubt(Doubt::Times(found)),
-            None if !counted && disbelieved.is_empty() => Finding::Doubt(Doubt::Numbers(merged)),
+            None if !is_counted && disbelieved.is_empty() => Finding::Doubt(Doubt::Numbers(merged)),
             None => Finding::Order(merged),
         },
     };
