@@ -113,7 +113,7 @@ impl Library {
         let binary = std::env::current_exe().context("this program's own path is unknown")?;
         let built = binary.ancestors().map(|folder| folder.join("libtdb_capi.so")).find(|path| path.exists());
         let Some(path) = built else {
-            bail!("libtdb_capi.so is not built; run `cargo build --profile dist -p tdb-capi`")
+            bail!("libtdb_capi.so is not built; run `cargo build --profile dist -p quorate-tdb-capi`")
         };
         Library::load("quorate", &path)
     }

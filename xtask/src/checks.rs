@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::command::{cargo, run};
-use crate::{tests, tidy};
+use crate::{release, tests, tidy};
 
 /// Everything that must hold before a commit; changes nothing.
 pub fn check() -> Result<()> {
@@ -12,6 +12,7 @@ pub fn check() -> Result<()> {
     run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"])
         .env("RUSTDOCFLAGS", "-D warnings"))?;
     tidy::check()?;
+    release::crates(&["--allow-dirty", "--no-verify", "--quiet"])?;
     tests::run(true)
 }
 

@@ -3,6 +3,7 @@
 //! * [`checks`]: what `check` and `fix` are made of.
 //! * [`tests`]: the test run with its counted skips and its closing line.
 //! * [`packages`]: the Debian packages that some tests talk to.
+//! * [`package`], [`release`]: what others install.
 //! * [`clients`]: other people's clients, installed and run.
 //! * [`suites`]: the long suites, each a command of its own.
 //! * [`tidy`]: rules that neither rustc nor clippy can hold.
@@ -13,6 +14,7 @@ mod clients;
 mod command;
 mod package;
 mod packages;
+mod release;
 mod suites;
 mod tests;
 mod tidy;
@@ -89,8 +91,14 @@ enum Task {
     Miri,
     /// Random suites in full length: solver against oracle, transport under faults, clusters.
     Sim,
-    /// Build the Debian package, with man pages and completions (needs cargo-deb)
+    /// Build the Debian package, with man pages and completions (needs cargo-deb).
     Package,
+    /// Build what a release consists of, twice, with checksums (needs cargo-deb; docs/releasing.md).
+    Release {
+        /// Sign the checksums with this key of GnuPG.
+        #[arg(long)]
+        sign: Option<String>,
+    },
     /// Install other people's clients of Redis, and run them and their own tests against a cell of three.
     Clients,
     /// Benchmarks: this program and its peer side by side, ratios from one run.
@@ -118,6 +126,7 @@ fn main() -> ExitCode {
         Task::Sim => suites::sim(),
         Task::Clients => clients::clients(),
         Task::Package => package::package(),
+        Task::Release { sign } => release::release(sign.as_deref()),
         Task::Bench { name } => suites::bench(name.as_deref()),
     };
     match outcome {

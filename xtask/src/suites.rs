@@ -14,27 +14,59 @@ const FULL: (&str, &str) = ("QUORATE_LONG", "1");
 pub fn interop() -> Result<()> {
     packages::install_missing();
     full(&["test", "--release", "-p", "quorate", "--test", "mixed", "--", "--nocapture"])?;
-    full(&["test", "--release", "-p", "tdb", "--test", "interop", "--test", "torture", "--", "--nocapture"])
+    full(&[
+        "test",
+        "--release",
+        "-p",
+        "quorate-tdb",
+        "--test",
+        "interop",
+        "--test",
+        "torture",
+        "--",
+        "--nocapture",
+    ])
 }
 
 /// Samba's file server and its cluster of databases, on either library.
 pub fn samba() -> Result<()> {
     packages::install_missing();
-    full(&["test", "--release", "-p", "tdb-capi", "--test", "samba", "--", "--nocapture"])
+    full(&["test", "--release", "-p", "quorate-tdb-capi", "--test", "samba", "--", "--nocapture"])
 }
 
 /// Every crash state within the stated bound.
 pub fn crash() -> Result<()> {
-    full(&["test", "--release", "-p", "tdb", "--test", "crash", "--", "--nocapture"])
+    full(&["test", "--release", "-p", "quorate-tdb", "--test", "crash", "--", "--nocapture"])
 }
 
 /// Random suites whose seeds are printed.
 pub fn sim() -> Result<()> {
-    full(&["test", "--release", "-p", "history", "-p", "rx-proto", "-p", "sim", "--", "--nocapture"])?;
-    full(&["test", "--release", "-p", "tdb-replay", "--test", "oracle", "--", "--nocapture"])?;
-    full(&["test", "--release", "-p", "resp", "-p", "kv", "--", "--nocapture"])?;
+    full(&[
+        "test",
+        "--release",
+        "-p",
+        "quorate-history",
+        "-p",
+        "quorate-rx-proto",
+        "-p",
+        "sim",
+        "--",
+        "--nocapture",
+    ])?;
+    full(&["test", "--release", "-p", "quorate-tdb-replay", "--test", "oracle", "--", "--nocapture"])?;
+    full(&["test", "--release", "-p", "quorate-resp", "-p", "quorate-kv", "--", "--nocapture"])?;
     // Locks, page cache, snapshots and votes of one server, one interleaving after the other.
-    full(&["test", "-p", "ubik", "--features", "controlled", "--lib", "schedules", "--", "--nocapture"])
+    full(&[
+        "test",
+        "-p",
+        "quorate-ubik",
+        "--features",
+        "controlled",
+        "--lib",
+        "schedules",
+        "--",
+        "--nocapture",
+    ])
 }
 
 /// Five real servers under kills, partitions, full disks and the rest, for so many minutes.
@@ -90,7 +122,7 @@ pub fn miri() -> Result<()> {
     ];
     for arguments in runs {
         let mut command = Command::new("cargo");
-        command.args(["+nightly", "miri", "test", "-p", "tdb"]).args(arguments).current_dir(root());
+        command.args(["+nightly", "miri", "test", "-p", "quorate-tdb"]).args(arguments).current_dir(root());
         // A toolchain that this command was started by would win over the one asked for.
         command.env_remove("RUSTUP_TOOLCHAIN").env("MIRIFLAGS", "-Zmiri-disable-isolation");
         run(&mut command)?;
@@ -101,7 +133,7 @@ pub fn miri() -> Result<()> {
 /// One benchmark, or all of them.
 pub fn bench(only: Option<&str>) -> Result<()> {
     packages::install_missing();
-    run(&mut cargo(&["build", "--profile", "dist", "-p", "tdb-capi", "-p", "quorate"]))?;
+    run(&mut cargo(&["build", "--profile", "dist", "-p", "quorate-tdb-capi", "-p", "quorate"]))?;
     match only {
         Some(name) => run(&mut cargo(&["bench", "--profile", "dist", "-p", "bench", "--bench", name])),
         None => run(&mut cargo(&["bench", "--profile", "dist", "-p", "bench"])),

@@ -148,3 +148,8 @@ fn line_at(text: &str, last: &mut (usize, u32), at: usize) -> u32 {
     last.0 = at;
     last.1
 }
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

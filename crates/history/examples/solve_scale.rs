@@ -1,6 +1,6 @@
 //! Time and memory of solving against the size and shape of the history.
 //!
-//! `cargo run --release -p history --example solve_scale [largest]`: one line a shape; a wall-clock figure of one
+//! `cargo run --release -p quorate-history --example solve_scale [largest]`: one line a shape; a wall-clock figure of one
 //! run each and this thread's time on a processor (what counts on a shared machine), memory as the highest resident size of the whole process so far (the history itself is part of it).
 
 use history::generate::{History, Mix, Shape, Values};

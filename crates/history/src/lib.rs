@@ -16,3 +16,8 @@ pub mod generate;
 pub mod linearizability;
 pub mod register;
 pub mod solver;
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,5 +1,5 @@
 //! Measures a cell of three servers in this process: writes acknowledged and reads answered a second, with 1, 8 and 64
-//! clients that each wait for one answer at a time. `cargo run --release -p kv-cell --example rates`
+//! clients that each wait for one answer at a time. `cargo run --release -p quorate-kv-cell --example rates`
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "../tests/shared/mod.rs"]

@@ -34,3 +34,8 @@ mod writer;
 
 pub use cell::{Cell, DatabaseStatus, open};
 pub use settings::{DEFAULT_QUOTA, OpenError, Settings};
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -33,3 +33,8 @@ pub use auth::{PasswordError, hash_password};
 pub use log::{Level, Log};
 pub use server::{Server, StartError};
 pub use settings::{Limits, Settings, TlsFiles};
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

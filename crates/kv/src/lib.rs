@@ -40,3 +40,8 @@ pub use memory::Memory;
 pub use records::Records;
 pub use status::{Standing, Status};
 pub use step::{Body, Done, Step, StepError, Store, Watched};
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

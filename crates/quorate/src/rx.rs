@@ -49,6 +49,7 @@ pub enum Command {
 #[derive(Args)]
 pub struct Peer {
     /// Address and port, e.g. db1.example.org:7002 or `[::1]:7002`
+    #[arg(value_name = "HOST:PORT")]
     peer: String,
     /// Timeout in seconds
     #[arg(long, default_value_t = 5)]
@@ -91,6 +92,7 @@ pub struct Debug {
 #[derive(Args)]
 pub struct Serve {
     /// Address and port to answer on
+    #[arg(value_name = "ADDRESS:PORT")]
     address: SocketAddr,
     /// Also answer authenticated calls, with the keys of this KeyFileExt
     #[arg(long)]
@@ -100,7 +102,8 @@ pub struct Serve {
 /// What both measurements need.
 #[derive(Args)]
 pub struct Measurement {
-    /// A `quorate rx serve`, address and port
+    /// A `quorate rx serve`
+    #[arg(value_name = "HOST:PORT")]
     peer: Option<String>,
     /// How many connections at once
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]

@@ -26,3 +26,8 @@ pub use reader::Replies;
 pub use request::{Request, Requests, write_request};
 pub use value::Value;
 pub use writer::{ReplyWriter, Version};
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -41,3 +41,8 @@ pub use config::{EndpointConfig, Timeouts};
 pub use endpoint::Endpoint;
 pub use names::{CallRef, Caller, ConnectionRef, Event, Read, ServiceId, StartError, ThreadReport, Transmit};
 pub use time::Time;
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

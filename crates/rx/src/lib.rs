@@ -31,3 +31,8 @@ pub use rx_proto::{
     AbortCode, CallFailure, Caller, EndpointConfig, ServiceId, Timeouts, admission, procedures, rpc, rxkad,
     security, xdr, xdr_struct,
 };
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

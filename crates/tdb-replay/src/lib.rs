@@ -40,3 +40,8 @@ pub mod stat;
 pub mod trace;
 pub mod trace_events;
 pub mod verdict;
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

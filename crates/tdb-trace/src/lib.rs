@@ -39,3 +39,8 @@ pub use form::{TraceForm, UnknownForm};
 pub use op::Op;
 pub use recording::Recording;
 pub use stamp::Stamp;
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

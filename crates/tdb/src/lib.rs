@@ -74,3 +74,8 @@ pub use rescue::{Scanned, scan_records};
 pub use summary::{Spread, Summary};
 pub use table::records::StoreMode;
 pub use transaction::{Change, Changes, Nested, PreparedTransaction, Savepoint, Transaction};
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -28,3 +28,8 @@ pub mod replica;
 pub mod stock;
 
 pub mod plant;
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

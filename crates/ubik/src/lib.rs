@@ -43,3 +43,8 @@ pub mod phys;
 
 #[cfg(all(test, feature = "controlled"))]
 mod schedules;
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

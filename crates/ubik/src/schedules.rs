@@ -1,5 +1,5 @@
 //! What types do not show of several threads at once, under a scheduler that tries a thousand interleavings of each case:
-//! `cargo test -p ubik --features controlled --lib schedules`. What fails prints the schedule that did it.
+//! `cargo test -p quorate-ubik --features controlled --lib schedules`. What fails prints the schedule that did it.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
