@@ -1,6 +1,7 @@
 //! `quorate generate`: histories of a stated shape as trace files.
 
 use std::path::PathBuf;
+use tdb_replay::words::counted;
 
 use clap::{Args, ValueEnum};
 use history::generate::{Mix, Shape, Values, Violation};
@@ -134,8 +135,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let written = generate(&order, folder.inside())?;
     folder.finish(&written.files)?;
     let place = |file: usize| arguments.folder.join(written.files[file].file_name().unwrap_or_default());
-    let mut text =
-        format!("{}: {} traces, {} lines\n", arguments.folder.display(), written.files.len(), written.lines);
+    let mut text = format!(
+        "{}: {}, {}\n",
+        arguments.folder.display(),
+        counted(written.files.len(), "trace"),
+        counted(written.lines, "line")
+    );
     if let Some((file, line, key)) = written.planted {
         text.push_str(&format!("{}:{line}: a false result on key {key}\n", place(file).display()));
     }

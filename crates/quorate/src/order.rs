@@ -3,6 +3,8 @@
 use std::fmt::{self, Display};
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
+use tdb_replay::report::stand_for;
+use tdb_replay::words::counted;
 
 use clap::Args;
 use serde::Serialize;
@@ -124,20 +126,31 @@ impl Display for Found {
         }
         writeln!(out, "verdict    {}", self.verdict)?;
         let OrderReport { effort, events, dependencies, waits, critical_path } = &self.order;
-        writeln!(out, "traces     {} with {} lines on {} keys", self.traces, self.lines, self.keys)?;
+        writeln!(
+            out,
+            "traces     {} with {} on {}",
+            self.traces,
+            counted(self.lines, "line"),
+            counted(self.keys, "key")
+        )?;
         let (no_choice, greedy, searched) = (effort.no_choice, effort.greedy, effort.searched);
         writeln!(out, "keys       {no_choice} without a choice, {greedy} greedy, {searched} searched")?;
-        writeln!(out, "order      {events} steps; {waits} waits stand for {dependencies} dependencies")?;
+        writeln!(out, "order      {}; {}", counted(*events, "step"), stand_for(*waits, *dependencies))?;
         let at_once = f64::from(*events) / f64::from((*critical_path).max(1));
         writeln!(
             out,
-            "parallel   {critical_path} steps on the critical path: {at_once:.1} steps at a time on average"
+            "parallel   {} on the critical path: {at_once:.1} at a time on average",
+            counted(*critical_path, "step")
         )?;
         for (what, places) in [("split", &self.splits), ("given up", &self.locks_given_up)] {
             places.iter().try_for_each(|place| writeln!(out, "{what:<10} {place}"))?;
         }
         for PlantedRecord { key, value_bytes, found_at } in &self.planted {
-            writeln!(out, "planted    key \"{key}\", {value_bytes} bytes: {found_at} found it")?;
+            writeln!(
+                out,
+                "planted    key \"{key}\", {}: {found_at} found it",
+                counted(*value_bytes, "byte")
+            )?;
         }
         self.disbelieved.iter().try_for_each(|found| write!(out, "{found}"))
     }

@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Display, Write};
 use std::path::Path;
+use tdb_replay::words::counted;
 
 use crate::Outcome;
 use crate::failure::Failure;
@@ -141,7 +142,11 @@ impl Panel {
         self.axis(out, height)?;
         writeln!(out, "</svg></div>")?;
         if self.left_out > 0 {
-            writeln!(out, "<p>{} operations on this key further away are not drawn.</p>", self.left_out)?;
+            writeln!(
+                out,
+                "<p>Not drawn: {} on this key, further away.</p>",
+                counted(self.left_out, "operation")
+            )?;
         }
         self.table(out)
     }

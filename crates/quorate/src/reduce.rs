@@ -1,6 +1,7 @@
 //! `quorate reduce`: from a history without an order to a small one that still has none.
 
 use std::path::PathBuf;
+use tdb_replay::words::counted;
 
 use clap::Args;
 use tdb_replay::check::check;
@@ -74,11 +75,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let all: usize = history.traces.iter().map(|trace| trace.rows.len()).sum();
     let end = if reduced.minimal { "none of them can go" } else { "stopped at the bound of --tries" };
     let mut text = format!(
-        "{} of {all} lines are left in {}, with {} operations ({end}; {} tries)\n",
+        "{} of {} left in {}, with {} ({end}; {})\n",
         reduced.selection.len(),
+        counted(all, "line"),
         arguments.out.display(),
-        reduced.operations,
-        reduced.tries
+        counted(reduced.operations, "operation"),
+        counted(reduced.tries, "try")
     );
     let part = history.restricted(&reduced.selection.keep).ok();
     if let Some(part) = part {

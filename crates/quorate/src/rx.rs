@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tdb_replay::words::counted;
 
 use clap::{Args, Subcommand, ValueEnum};
 use rx::measure::{self, Direction};
@@ -449,10 +450,10 @@ fn call_timing(arguments: &CallTiming) -> Result<(), Failure> {
         }));
     }
     say(format_args!(
-        "{} calls of {} bytes on {} connections in {:.2} s: {:.0} calls/s",
-        timing.calls.len(),
-        arguments.size,
-        setup.connections.len(),
+        "{} of {} on {} in {:.2} s: {:.0} calls/s",
+        counted(timing.calls.len(), "call"),
+        counted(arguments.size, "byte"),
+        counted(setup.connections.len(), "connection"),
         timing.elapsed.as_secs_f64(),
         timing.rate()
     ))?;
@@ -487,9 +488,9 @@ fn transfer(arguments: &Transfer) -> Result<(), Failure> {
         }));
     }
     say(format_args!(
-        "{} bytes on {} connections in {:.2} s: {gbit:.2} Gbit/s, processor {processor_ns:.2} ns a byte",
+        "{} bytes on {} in {:.2} s: {gbit:.2} Gbit/s, processor {processor_ns:.2} ns a byte",
         transfer.bytes,
-        setup.connections.len(),
+        counted(setup.connections.len(), "connection"),
         transfer.elapsed.as_secs_f64()
     ))
 }

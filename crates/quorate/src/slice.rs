@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use tdb_replay::words::counted;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -108,10 +109,11 @@ pub fn run(arguments: &Arguments) -> Outcome {
     folder.finish(&written)?;
     let all: usize = history.traces.iter().map(|trace| trace.rows.len()).sum();
     show(&format!(
-        "{}: {} traces with {} of {all} rows\n",
+        "{}: {} with {} of {}\n",
         arguments.out.display(),
-        written.len(),
-        selection.len()
+        counted(written.len(), "trace"),
+        selection.len(),
+        counted(all, "row")
     ))?;
     Ok(())
 }

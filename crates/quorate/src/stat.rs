@@ -1,6 +1,7 @@
 //! `quorate stat`: what a history consists of.
 
 use std::fmt::Write;
+use tdb_replay::words::counted;
 
 use clap::Args;
 use tdb_replay::stat::Statistics;
@@ -67,7 +68,12 @@ fn text(statistics: &Statistics) -> Result<String, std::fmt::Error> {
 fn overview(statistics: &Statistics, out: &mut String) -> std::fmt::Result {
     let dialect = format!("{:?}", statistics.dialect).to_lowercase();
     let Statistics { traces, lines, text_bytes, .. } = statistics;
-    writeln!(out, "{traces} traces, {lines} lines, {text_bytes} bytes, dialect: {dialect}")?;
+    writeln!(
+        out,
+        "{}, {}, {text_bytes} bytes, dialect: {dialect}",
+        counted(*traces, "trace"),
+        counted(*lines, "line")
+    )?;
     if let Some(span) = statistics.span_ns {
         writeln!(out, "from the first call to the last answer: {} s", seconds(span))?;
     }

@@ -2,6 +2,7 @@
 //!
 //! Owns the names of the fields in `--json`; they are listed in docs/trace-format.md and only ever added to.
 
+use crate::words::counted;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
@@ -163,7 +164,7 @@ impl Report {
         let replay_seconds = times.clone();
         times.sort_unstable_by(f64::total_cmp);
         let median = times.get(times.len() / 2).copied().unwrap_or(0.0);
-        let operations = runs.first().map_or(0, |run| counted(&run.tally));
+        let operations = runs.first().map_or(0, |run| compared_of(&run.tally));
         let mut tally = Tally::default();
         runs.into_iter().for_each(|run| tally.add(run.tally));
         let merged = &explained.merged;
@@ -216,7 +217,13 @@ impl Report {
     }
 }
 
-fn counted(tally: &Tally) -> u64 {
+/// How many waits a replay has left of the dependencies between steps.
+pub fn stand_for(waits: usize, dependencies: u64) -> String {
+    let stand = if waits == 1 { "stands" } else { "stand" };
+    format!("{} {stand} for {}", counted(waits, "wait"), counted(dependencies, "dependency"))
+}
+
+fn compared_of(tally: &Tally) -> u64 {
     let counts = Op::ALL.iter().zip(&tally.operations);
     counts
         .filter(|(op, _)| !matches!(op, Op::Traverse | Op::Traversefn | Op::Close))
@@ -303,8 +310,11 @@ impl Report {
         };
         writeln!(
             out,
-            "traces     {} with {} lines: {} operations on {} keys, {dialect} dialect",
-            self.traces, self.lines, self.operations, self.keys
+            "traces     {} with {}: {} on {}, {dialect} dialect",
+            self.traces,
+            counted(self.lines, "line"),
+            counted(self.operations, "operation"),
+            counted(self.keys, "key")
         )?;
         let rate = self.text_bytes as f64 / 1e6 / self.parse_seconds.max(1e-9);
         let mb = self.text_bytes as f64 / 1e6;
@@ -316,20 +326,25 @@ impl Report {
         let OrderReport { effort, events, dependencies, waits, critical_path } = &self.order;
         writeln!(
             out,
-            "order      {:.3} s: {} keys without a choice, {} greedy, {} searched; {waits} waits stand for {dependencies} dependencies",
-            self.order_seconds, effort.no_choice, effort.greedy, effort.searched
+            "order      {:.3} s: {} without a choice, {} greedy, {} searched; {}",
+            self.order_seconds,
+            counted(effort.no_choice, "key"),
+            effort.greedy,
+            effort.searched,
+            stand_for(*waits, *dependencies)
         )?;
         let parallel = f64::from(*events) / f64::from(*critical_path).max(1.0);
         writeln!(
             out,
-            "           {events} steps, {critical_path} on the critical path: {parallel:.1} at a time on average"
+            "           {}, {critical_path} on the critical path: {parallel:.1} at a time on average",
+            counted(*events, "step")
         )?;
         if self.planted > 0 {
             let first = self
                 .planted_list
                 .first()
                 .map_or(String::new(), |first| format!(", the first found at {}", first.found_at));
-            writeln!(out, "           {} records were there before{first}", self.planted)?;
+            writeln!(out, "           records that were there before: {}{first}", self.planted)?;
         }
         if self.splits > 0 {
             let first = self.split_list.first().map_or("", String::as_str);
@@ -390,8 +405,8 @@ impl Report {
         if self.not_run > 0 {
             writeln!(
                 out,
-                "not run    {} lines: failed locks, refused changes, dead databases",
-                self.not_run
+                "not run    {}: failed locks, refused changes, dead databases",
+                counted(self.not_run, "line")
             )?;
         }
         if !self.checked {

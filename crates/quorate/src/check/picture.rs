@@ -4,6 +4,7 @@
 //! its trace's previous line to its own, which is all that a plain trace says of when it happened.
 
 use std::collections::BTreeSet;
+use tdb_replay::words::counted;
 
 use tdb_replay::check::Checked;
 use tdb_replay::check::report::line;
@@ -26,7 +27,11 @@ pub fn of(history: &History, checked: &Checked) -> Picture {
     let shown = checked.contradictions().iter().filter(|found| !found.lines.is_empty()).take(MOST_PANELS);
     Picture {
         title: "Is this history possible?".into(),
-        verdict: format!("{verdict}: {} traces with {} lines", history.traces.len(), history.lines()),
+        verdict: format!(
+            "{verdict}: {} with {}",
+            counted(history.traces.len(), "trace"),
+            counted(history.lines(), "line")
+        ),
         is_good: verdict == Verdict::Explained,
         panels: shown.map(|found| panel(history, found)).collect(),
     }

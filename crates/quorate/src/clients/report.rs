@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use tdb_replay::words::counted;
 
 use client_history::{Checked, Hint, History, Operation, Outcome};
 use serde::Serialize;
@@ -106,8 +107,10 @@ impl fmt::Display for Report {
         let (operations, unknown, registers) = (self.operations, self.unknown, self.registers);
         writeln!(
             out,
-            "{}: {operations} operations on {registers} registers, {unknown} with unknown outcome",
-            self.path
+            "{}: {} on {}, {unknown} with unknown outcome",
+            self.path,
+            counted(operations, "operation"),
+            counted(registers, "register")
         )?;
         match self.verdict {
             Verdict::Explained => writeln!(out, "explained: every register is linearizable")?,
@@ -143,7 +146,11 @@ impl Finding {
         let of =
             if self.register.is_empty() { String::new() } else { format!("register {}: ", self.register) };
         if let Some(states) = self.gave_up_after_states {
-            return writeln!(out, "  {of}gave up after {states} states; --states raises the bound");
+            return writeln!(
+                out,
+                "  {of}gave up after {}; --states raises the bound",
+                counted(states, "state")
+            );
         }
         let smallest = if self.minimal { "" } else { " (possibly more than necessary)" };
         writeln!(out, "  {of}no order explains these operations together{smallest}:")?;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use tdb_replay::words::counted;
 
 use clap::Args;
 use tdb::{Coded, Database, ErrorCode, OpenError, StoreMode};
@@ -111,11 +112,15 @@ fn copy(arguments: &Arguments, from: &Path, to: &Path, like: &Path) -> Outcome {
     stored.map_err(|error| failure(to, &error))?;
     let copied = target.check(|_, _| true).map_err(|error| failure(to, &error))?.used;
     if copied != visited {
-        return Err(Failure::no(format!("{}: {visited} records read, {copied} in the copy", from.display())));
+        return Err(Failure::no(format!(
+            "{}: {} read, {copied} in the copy",
+            from.display(),
+            counted(visited, "record")
+        )));
     }
     fresh.finish(target)?;
     drop(progress);
-    writeln!(io::stdout(), "{}: {copied} records copied to {}", from.display(), to.display())?;
+    writeln!(io::stdout(), "{}: {} copied to {}", from.display(), counted(copied, "record"), to.display())?;
     Ok(())
 }
 
@@ -155,7 +160,7 @@ fn damage(arguments: &Arguments, file: &Path) -> Result<Option<String>, Failure>
     };
     match database.check(|_, _| true) {
         Ok(report) => {
-            writeln!(io::stdout(), "{}: sound, {} records", file.display(), report.used)?;
+            writeln!(io::stdout(), "{}: sound, {}", file.display(), counted(report.used, "record"))?;
             Ok(None)
         }
         Err(error) if error.code() == ErrorCode::Corrupt => Ok(Some(error.to_string())),

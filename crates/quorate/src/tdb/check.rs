@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use tdb_replay::words::counted;
 
 use clap::Args;
 
@@ -39,9 +40,9 @@ fn check(file: &Path, locking: Locking) -> Outcome {
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "{}: sound, {} records, {} free, {} dead",
+        "{}: sound, {}, {} free, {} dead",
         file.display(),
-        report.used,
+        counted(report.used, "record"),
         report.free,
         report.dead
     )?;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use tdb_replay::words::counted;
 
 use clap::{Args, ValueEnum};
 use tdb::{Coded, Database, ErrorCode, HashFunction, OpenError, StoreMode, scan_records};
@@ -122,7 +123,7 @@ impl Output {
         let found = self.stored.map_err(|error| failure(&arguments.output, &error))?;
         drop(self.progress);
         self.fresh.finish(self.database)?;
-        writeln!(io::stdout(), "{found} records rescued to {}", arguments.output.display())?;
+        writeln!(io::stdout(), "{} rescued to {}", counted(found, "record"), arguments.output.display())?;
         Ok(())
     }
 }

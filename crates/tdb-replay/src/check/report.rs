@@ -2,6 +2,7 @@
 //!
 //! Owns the wording. Every operation of a contradiction is named by file and line and quoted as its trace says it.
 
+use crate::words::counted;
 use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
@@ -161,16 +162,20 @@ pub fn line(history: &History, trace: usize, row: usize) -> String {
 impl Display for Report {
     fn fmt(&self, out: &mut Formatter) -> fmt::Result {
         let Report { traces, lines, .. } = self;
-        writeln!(out, "{}: {traces} traces, {lines} lines", self.verdict)?;
+        writeln!(out, "{}: {}, {}", self.verdict, counted(*traces, "trace"), counted(*lines, "line"))?;
         if let Some(effort) = &self.order {
             writeln!(
                 out,
-                "  order: {} keys; {} without a choice, {} with choices, {} with steps back; {} states",
-                effort.keys, effort.no_choice, effort.greedy, effort.searched, effort.states
+                "  order: {}; {} without a choice, {} with choices, {} with steps back; {}",
+                counted(effort.keys, "key"),
+                effort.no_choice,
+                effort.greedy,
+                effort.searched,
+                counted(effort.states, "state")
             )?;
         }
         if let Some(planted) = self.planted.filter(|&planted| planted > 0) {
-            writeln!(out, "  {planted} keys must have existed before the traces began")?;
+            writeln!(out, "  {} must have existed before the traces began", counted(planted, "key"))?;
         }
         if self.times {
             writeln!(out, "  times: every operation lies between its call and its answer")?;

@@ -12,6 +12,7 @@ mod lanes;
 pub(crate) mod names;
 mod waits;
 
+use crate::words::counted;
 use std::fmt::{self, Display, Write};
 
 use lanes::Rows;
@@ -61,8 +62,8 @@ impl Display for Page<'_> {
         writeln!(out, "<meta name=\"viewport\" content=\"width=device-width\">")?;
         writeln!(
             out,
-            "<title>Replay of {} traces</title>\n<style>{STYLE}</style></head><body>",
-            self.report.traces
+            "<title>Replay of {}</title>\n<style>{STYLE}</style></head><body>",
+            counted(self.report.traces, "trace")
         )?;
         self.summary(out)?;
         self.lanes(out, &path, &rows)?;
@@ -83,7 +84,12 @@ impl Page<'_> {
             (true, some) => format!("{} of {} results differed", grouped(some), grouped(report.compared)),
         };
         let class = if report.checked && report.mismatches == 0 { "good" } else { "bad" };
-        writeln!(out, "<h1>Replay of {} traces on {}</h1>", report.traces, Escaped(&report.engine))?;
+        writeln!(
+            out,
+            "<h1>Replay of {} on {}</h1>",
+            counted(report.traces, "trace"),
+            Escaped(&report.engine)
+        )?;
         writeln!(out, "<p class=\"{class}\">{verdict}</p><dl class=\"cards\">")?;
         let cards = [
             ("operations", grouped(report.operations)),

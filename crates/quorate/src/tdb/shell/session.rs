@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use tdb_replay::words::counted;
 
 use tdb::compat::{self, Tdb};
 use tdb::dump::write_record;
@@ -156,7 +157,9 @@ fn figures(verb: Verb, path: &Path, database: &Tdb) -> Done {
     let text = match verb {
         Verb::Info => database.summary().map(|summary| summary.to_string()),
         Verb::FreelistSize => database.freelist_size().map(|size| format!("{size}\n")),
-        Verb::Check => database.check(|_, _| true).map(|report| format!("sound, {} records\n", report.used)),
+        Verb::Check => {
+            database.check(|_, _| true).map(|report| format!("sound, {}\n", counted(report.used, "record")))
+        }
         _ => return free(path, database),
     };
     let mut out = io::stdout().lock();
@@ -206,7 +209,7 @@ fn list(path: &Path, database: &Tdb) -> Done {
         });
         visited.map_err(|error| failure(path, &error))?;
         if !keys.is_empty() {
-            writeln!(io::stdout(), "chain {chain}: {} records", keys.len())?;
+            writeln!(io::stdout(), "chain {chain}: {}", counted(keys.len(), "record"))?;
         }
         for (key, length) in keys {
             let mut out = io::stdout().lock();
@@ -221,7 +224,7 @@ fn free(path: &Path, database: &Tdb) -> Done {
     let mut rows = Vec::new();
     let count = database.freelist_records(|offset, length| rows.push((offset, length)));
     let mut out = BufWriter::new(io::stdout().lock());
-    writeln!(out, "free list: {} records", count.map_err(|error| failure(path, &error))?)?;
+    writeln!(out, "free list: {}", counted(count.map_err(|error| failure(path, &error))?, "record"))?;
     for (offset, length) in rows {
         writeln!(out, "  {length:>10} bytes at {offset}")?;
     }
