@@ -30,7 +30,7 @@ Exit codes:
   2  wrong use, or the shape has no place for the violation
   3  a file could not be written")]
 pub struct Arguments {
-    /// Folder to write to; created if missing, refused if it holds traces
+    /// Directory to write to; created if missing, refused if it holds traces
     #[arg(value_name = "OUT_DIR")]
     folder: PathBuf,
     /// Number of processes; each has its own trace

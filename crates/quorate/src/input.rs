@@ -23,8 +23,8 @@ use crate::outputs::refuse_overwriting;
 /// Which traces to read.
 #[derive(Args)]
 pub struct Traces {
-    /// Trace files of one database, plain, gzip or zstd; a folder stands for the files in it with ".trace" in their
-    /// names
+    /// Trace files of one database, plain, gzip or zstd; a directory means every file in it with ".trace" in
+    /// its name
     #[arg(required = true, value_name = "TRACE")]
     paths: Vec<PathBuf>,
     /// Tolerate a truncated last line, as a killed process leaves it

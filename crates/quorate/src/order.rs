@@ -51,7 +51,7 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Print the order itself: every operation's file, line and call, one a line; the lines of a transaction stand together
+    /// Print the order itself: every operation's file, line and call, one per line; the lines of a transaction are kept together
     #[arg(long, conflicts_with = "json")]
     text: bool,
 }

@@ -1,7 +1,7 @@
 //! Files that a command writes must be none that it reads, and no two of them one.
 //!
 //! Owns the question whether two paths name one file: by device and inode where both exist, so that links and other spellings
-//! are seen through; otherwise by the folder and the name.
+//! are seen through; otherwise by the directory and the name.
 
 use std::ffi::OsString;
 use std::fs;
@@ -49,7 +49,7 @@ pub fn refuse_overwriting<'a>(
 enum FileId {
     /// Device and inode.
     There(u64, u64),
-    /// The folder's device and inode, and a name in it.
+    /// The directory's device and inode, and a name in it.
     New(u64, u64, OsString),
 }
 

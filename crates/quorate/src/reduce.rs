@@ -37,7 +37,7 @@ pub struct Arguments {
     traces: Traces,
     #[command(flatten)]
     search: Search,
-    /// Folder for the reduced traces; created if missing, refused if it holds traces
+    /// Directory for the reduced traces; created if missing, refused if it holds traces
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
     /// Largest number of smaller histories to try

@@ -101,7 +101,7 @@ pub struct Arguments {
     #[arg(long)]
     sync: bool,
 
-    /// Record what is replayed, a trace for each worker, in this folder (engine tdb)
+    /// Record what is replayed, a trace for each worker, in this directory (engine tdb)
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
 
@@ -272,7 +272,7 @@ fn check_scratch(scratch: &Path, force: bool) -> Result<(), Failure> {
         Err(error) => return Err(Failure::system(format!("{shown}: {error}"))),
     };
     if metadata.is_dir() {
-        return Err(Failure::input(format!("{shown}: is a folder; SCRATCH is the new database's file")));
+        return Err(Failure::input(format!("{shown}: is a directory; SCRATCH is the new database's file")));
     }
     if !metadata.is_file() {
         return Err(Failure::input(format!(

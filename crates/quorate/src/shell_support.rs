@@ -25,7 +25,7 @@ pub struct Completions {
 #[command(after_help = "Example:
   quorate man /usr/local/share/man/man1")]
 pub struct Man {
-    /// The folder to write them into; made if it is not there
+    /// Directory to write to; created if missing
     folder: PathBuf,
 }
 

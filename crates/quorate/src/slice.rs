@@ -15,7 +15,7 @@ use crate::unfinished::TraceFolder;
 
 /// Write part of a history as traces of their own
 ///
-/// Lines are copied as they stand. What a part needs to parse comes along: the ends of locks, transactions and
+/// Lines are copied unchanged. Lines that a part needs in order to parse are included: the ends of locks, transactions and
 /// traversals that something chosen is in, tdb_open, tdb_close. Several choices together choose what fits all of them.
 ///
 /// A part by key or by trace has an order if the whole has one. A part by sequence numbers or times may begin in the
@@ -37,7 +37,7 @@ Exit codes:
 pub struct Arguments {
     #[command(flatten)]
     traces: Traces,
-    /// Folder to write to; created if missing, refused if it holds traces
+    /// Directory to write to; created if missing, refused if it holds traces
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
     /// Operations on this key; may be given several times

@@ -14,10 +14,10 @@ use crate::failure::Failure;
 /// What a signal must not leave behind.
 static UNFINISHED: Mutex<Vec<Unfinished>> = Mutex::new(Vec::new());
 
-/// A file or folder that a signal removes; so does dropping it, until [`Unfinished::keep`].
+/// A file or directory that a signal removes; so does dropping it, until [`Unfinished::keep`].
 struct Unfinished {
     path: PathBuf,
-    /// The folder around it, if it was made for it.
+    /// The directory around it, if it was made for it.
     around: Option<PathBuf>,
 }
 
@@ -87,7 +87,7 @@ fn watch_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// A folder of traces in the making: files are written into a folder inside it and moved to their places at the end.
+/// A directory of traces in the making: files are written into a directory inside it and moved to their places at the end.
 pub struct TraceFolder {
     inside: PathBuf,
     target: PathBuf,
@@ -102,7 +102,7 @@ impl TraceFolder {
     pub fn create(target: &Path) -> Result<TraceFolder, Failure> {
         if target.is_dir() && tdb_replay::trace::source::expand(target).is_ok() {
             return Err(Failure::input(format!(
-                "{}: holds traces already; name an empty folder",
+                "{}: holds traces already; name an empty directory",
                 target.display()
             )));
         }

@@ -18,7 +18,7 @@ fn the_demo_loses_nothing_and_lets_others_check() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("demo");
     let path = path.to_str().unwrap();
-    let demo = quorate(&["demo", "--seconds", "6", "--folder", path, "--seed", "1"]);
+    let demo = quorate(&["demo", "--seconds", "6", "--directory", path, "--seed", "1"]);
     let said = text(&demo.stdout);
     assert!(demo.status.success(), "{said}{}", text(&demo.stderr));
     for expected in
@@ -39,6 +39,6 @@ fn the_demo_loses_nothing_and_lets_others_check() {
         assert!(found.contains(expected), "{file}: {found}");
     }
     assert!(!std::path::Path::new(path).join("a").exists(), "the data are removed");
-    let again = quorate(&["demo", "--folder", path]);
+    let again = quorate(&["demo", "--directory", path]);
     assert_eq!(again.status.code(), Some(2), "{}", text(&again.stderr));
 }

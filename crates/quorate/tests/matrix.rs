@@ -35,7 +35,7 @@ const fn call(command: &'static str, arguments: &'static str, input: Input) -> C
 }
 
 const CALLS: &[Call] = &[
-    call("demo", "--seconds 3 --folder NEW", Input::Nothing),
+    call("demo", "--seconds 3 --directory NEW", Input::Nothing),
     call("replay", "NEW IN", Input::Trace),
     call("stat", "IN", Input::Trace),
     call("check", "IN", Input::Trace),

@@ -172,7 +172,7 @@ fn what_cannot_be_started_is_refused() {
         (listen("0.0.0.0:0"), "without-authentication = true"),
         (listen("127.0.0.1:0") + "[users.alice]\npassword-hash = \"secret\"\n", "quorate hash-password"),
         (listen("127.0.0.1:0") + "[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n", "c.pem"),
-        ("data = \"quorate.toml/inside\"\n[clients]\nlisten = [\"127.0.0.1:0\"]\n".to_owned(), "data folder"),
+        ("data = \"quorate.toml/inside\"\n[clients]\nlisten = [\"127.0.0.1:0\"]\n".to_owned(), "data directory"),
     ];
     for (config, words) in cases {
         fs::write(&path, &config).unwrap();

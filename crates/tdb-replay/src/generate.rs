@@ -43,15 +43,15 @@ pub enum GenerateError {
     /// The system failed.
     #[error("{}: {source}", path.display())]
     File {
-        /// Which file or folder.
+        /// Which file or directory.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
-    /// The folder is in use.
-    #[error("{}: holds traces already; name an empty folder", path.display())]
+    /// The directory is in use.
+    #[error("{}: holds traces already; name an empty directory", path.display())]
     InUse {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
     },
     /// The history has no place for the violation.

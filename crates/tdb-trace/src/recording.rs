@@ -13,7 +13,7 @@ use crate::form::TraceForm;
 use crate::packed::recorder::PackedRecorder;
 use crate::recorder::Recorder;
 
-/// The name of the variable that turns recording on: a folder for the traces.
+/// The name of the variable that turns recording on: a directory for the traces.
 pub const VARIABLE: &str = "QUORATE_TDB_RECORD";
 /// The name of the variable that says in which form, by its name.
 pub const FORM_VARIABLE: &str = "QUORATE_TDB_RECORD_FORM";
@@ -25,13 +25,13 @@ pub const FORM_VARIABLE: &str = "QUORATE_TDB_RECORD_FORM";
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let folder = tempfile::tempdir()?;
+/// # let directory = tempfile::tempdir()?;
 /// use tdb_trace::{Recording, TraceForm};
-/// let recording = Recording::to(folder.path().join("traces")).form(TraceForm::Plain);
-/// let database = tdb::OpenOptions::new().create(true).observe(recording).open(folder.path().join("test.tdb"))?;
+/// let recording = Recording::to(directory.path().join("traces")).form(TraceForm::Plain);
+/// let database = tdb::OpenOptions::new().create(true).observe(recording).open(directory.path().join("test.tdb"))?;
 /// database.store(b"key", b"value", tdb::StoreMode::Insert)?;
 /// drop(database);
-/// let trace = std::fs::read_dir(folder.path().join("traces"))?.next().expect("one handle was opened")?;
+/// let trace = std::fs::read_dir(directory.path().join("traces"))?.next().expect("one handle was opened")?;
 /// let text = std::fs::read_to_string(trace.path())?;
 /// assert_eq!(text.lines().nth(1), Some("1 tdb_store 3:6b6579 5:76616c7565 0x2 = 0"));
 /// # Ok(())

@@ -42,7 +42,7 @@ use workload::Client;
 #[command(after_help = "Examples:
   quorate demo
   quorate demo --keep                 # then: redis-cli -p PORT
-  quorate demo --folder /tmp/demo     # keep the report, the logs and the history there
+  quorate demo --directory /tmp/demo     # keep the report, the logs and the history there
 
 The folder has report.txt, report.html, history.jsonl (for quorate check, Porcupine) and history.edn (Knossos, Elle).")]
 pub struct Arguments {
@@ -52,8 +52,8 @@ pub struct Arguments {
     /// Clients at each server
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     clients: u32,
-    /// Folder for report, history, logs and data; made if needed [default: a new one under the system's temporary folder]
-    #[arg(long, value_name = "FOLDER")]
+    /// Directory for the report, history, logs and data; created if missing [default: a new one under the system's temporary directory]
+    #[arg(long = "directory", value_name = "DIRECTORY")]
     folder: Option<PathBuf>,
     /// Leave the servers running at the end
     #[arg(long)]
@@ -223,7 +223,7 @@ fn folder(arguments: &Arguments) -> Result<PathBuf, Failure> {
     std::fs::create_dir_all(&folder).map_err(failed)?;
     if std::fs::read_dir(&folder).map_err(failed)?.next().is_some() {
         let folder = folder.display();
-        return Err(Failure::input(format!("{folder} is not empty; name a new folder, or empty it")));
+        return Err(Failure::input(format!("{folder} is not empty; name a new directory, or empty it")));
     }
     std::fs::canonicalize(&folder).map_err(failed)
 }

@@ -1,4 +1,4 @@
-//! The three servers: real processes of this program, with configuration files, logs and data in one folder.
+//! The three servers: real processes of this program, with configuration files, logs and data in one directory.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -24,7 +24,7 @@ impl Servers {
     /// Writes the configuration files into `folder`; nothing runs yet.
     ///
     /// # Errors
-    /// The folder cannot be written, or no free ports are found.
+    /// The directory cannot be written, or no free ports are found.
     pub fn configure(folder: &Path) -> Result<Servers, Failure> {
         let clients = free_ports()?;
         let pages = free_ports()?;
@@ -85,7 +85,7 @@ impl Servers {
     /// Ends the servers and removes their data; configuration and logs stay.
     ///
     /// # Errors
-    /// A folder cannot be removed.
+    /// A directory cannot be removed.
     pub fn remove(mut self) -> Result<(), Failure> {
         for (nth, name) in NAMES.iter().enumerate() {
             self.kill(nth)?;

@@ -179,7 +179,7 @@ impl Default for LimitsTable {
 }
 
 impl Config {
-    /// Reads `path`; an error says where in it, what, and what to do. Paths in it are relative to its folder.
+    /// Reads `path`; an error says where in it, what, and what to do. Paths in it are relative to its directory.
     pub fn read(path: &Path) -> Result<Config, String> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;

@@ -42,7 +42,7 @@ pub struct Arguments {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Serve alone, with the keys in this folder; it is created if needed
+    /// Serve alone, with the keys in this directory; created if missing
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where clients connect, with --data [default: 127.0.0.1:6379]

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// Starts this server's part of the cell that `config` describes.
 pub fn open(config: &Config, log: &Arc<ServiceLog>) -> Result<Arc<Cell>, Failure> {
     std::fs::create_dir_all(&config.data)
-        .map_err(|error| Failure::system(format!("data folder {}: {error}", config.data.display())))?;
+        .map_err(|error| Failure::system(format!("data directory {}: {error}", config.data.display())))?;
     let said = Arc::clone(log);
     let alone = Settings::alone(&config.data);
     let cell = config.cell.clone();

@@ -9,8 +9,8 @@ use crate::failure::Failure;
 
 /// Make a key file for the servers of a cell, for `cell.key-file` in the configuration.
 ///
-/// The file holds one random key, and only its owner may read it. Copy it to each server of the cell: whoever has it can
-/// read and write everything. A file that is there already is not replaced.
+/// The file holds one random key, and only its owner may read it. Copy it to each server of the cell: anyone who has it can
+/// read and write everything. An existing file is never replaced.
 #[derive(Args)]
 #[command(after_help = "Example: quorate new-key /etc/quorate/cell.key")]
 pub struct Arguments {

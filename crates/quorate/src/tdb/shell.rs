@@ -26,7 +26,7 @@ pub struct Arguments {
     /// Take no locks. Only for files that no other process uses.
     #[arg(short = 'l', long)]
     no_lock: bool,
-    /// Record what is done, as a trace in this folder, for `quorate check` and `quorate replay`.
+    /// Record what is done, as a trace in this directory, for `quorate check` and `quorate replay`.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
     /// Of the trace: `plain` as libtdb writes it, `exact` with a mark that its numbers are exact, `extended` with times; `packed` or

@@ -14,15 +14,15 @@ pub enum WriteError {
     /// The system failed, or a trace has changed since it was read.
     #[error("{}: {source}", path.display())]
     File {
-        /// Which file or folder.
+        /// Which file or directory.
         path: PathBuf,
         /// What happened.
         source: io::Error,
     },
-    /// The folder is in use.
-    #[error("{}: holds traces already; name an empty folder", path.display())]
+    /// The directory is in use.
+    #[error("{}: holds traces already; name an empty directory", path.display())]
     InUse {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
     },
     /// No row was chosen.
@@ -60,7 +60,7 @@ pub fn write(history: &History, selection: &Selection, folder: &Path) -> Result<
     Ok(written)
 }
 
-/// A trace's file name without the ending of its packing; ".trace" is in it, so that folders of traces show it.
+/// A trace's file name without the ending of its packing; ".trace" is in it, so that directories of traces show it.
 fn name(path: &Path, number: Option<u32>) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = [".zst", ".gz"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);

@@ -1,6 +1,6 @@
 //! The bytes of a trace file, whatever they are packed in.
 //!
-//! Owns the opening of files: plain, packed, gzip or zstd by their first bytes, never by their name; folders as the traces in
+//! Owns the opening of files: plain, packed, gzip or zstd by their first bytes, never by their name; directories as the traces in
 //! them.
 
 use std::fs::File;
@@ -53,7 +53,7 @@ fn first_bytes(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(first)
 }
 
-/// The trace files that `path` stands for: itself, or, if it is a folder, the files in it with `.trace` in their
+/// The trace files that `path` stands for: itself, or, if it is a directory, the files in it with `.trace` in their
 /// names, sorted by name.
 pub fn expand(path: &Path) -> io::Result<Vec<PathBuf>> {
     if !path.is_dir() {
@@ -70,7 +70,7 @@ pub fn expand(path: &Path) -> io::Result<Vec<PathBuf>> {
     if found.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,
-            "no file with \".trace\" in its name in this folder",
+            "no file with \".trace\" in its name in this directory",
         ));
     }
     found.sort();

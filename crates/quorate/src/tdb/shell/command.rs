@@ -89,7 +89,7 @@ pub const HELP: &str = "Commands:
   first | next         print the first record, the next one (an empty line: the next one)
   quit                 end
 
-In keys and values a backslash and two hexadecimal digits stand for a byte; quotes keep spaces.";
+In keys and values a backslash and two hexadecimal digits denote one byte; quotes preserve spaces.";
 
 /// The verb that `word` names and its number of arguments, or what is wrong with it.
 pub fn find(word: &str) -> Result<(Verb, usize), String> {
