@@ -1,5 +1,7 @@
 //! `quorate status`: what a database server is and what it knows of the others, in words; OpenAFS's servers and ours.
 
+mod table;
+
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,7 +21,8 @@ use crate::failure::Failure;
 
 /// Say what a database server is and does: who is sync site, votes, versions, clocks (as udebug does).
 ///
-/// The server may be OpenAFS's or ours. Every other server of its cell is asked too, for its clock and its version.
+/// The first line is OK, or DEGRADED with the reasons; a table of the cell's servers follows, and what the asked server alone knows.
+/// The server may be OpenAFS's or ours. Every other server of its cell is asked too, for its clock, its version, and whether it only votes.
 #[derive(Args)]
 #[command(after_help = "Examples:
   quorate status db1.example.org
@@ -53,6 +56,8 @@ pub struct Arguments {
 /// One server's answer, and how its clock stands.
 struct Answer {
     site: SiteDebug,
+    /// Whether it may become sync site: one of ours beside OpenAFS's servers only votes.
+    stands: bool,
     /// How far its clock is ahead of this machine's, in seconds; known to `uncertain`.
     skew: f64,
     uncertain: f64,
@@ -88,7 +93,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if arguments.json {
         writeln!(out, "{:#}", to_json(&report))?;
     } else {
-        print(&mut out, &report)?;
+        table::print(&mut out, &report)?;
     }
     if report.complaints.is_empty() { Ok(()) } else { Err(Failure::no("")) }
 }
@@ -148,7 +153,17 @@ fn ask(way: &Way, peer: SocketAddr) -> Result<Answer, CallFailure> {
     let site = SiteDebug::decode(&bytes).map_err(|_| MALFORMED)?;
     // Its clock is told in whole seconds: on the average it is half a second later.
     let skew = f64::from(site.now) + 0.5 - here;
-    Ok(Answer { site, skew, uncertain: 0.5 + took / 2.0 })
+    let stands = stands(way, peer)?;
+    Ok(Answer { site, stands, skew, uncertain: 0.5 + took / 2.0 })
+}
+
+/// Whether a server may become sync site. OpenAFS's servers do not know the question, and stand.
+fn stands(way: &Way, peer: SocketAddr) -> Result<bool, CallFailure> {
+    match call(way, peer, VoteCall::Stands) {
+        Ok(answer) => Ok(answer != 0u32.to_be_bytes()),
+        Err(CallFailure::Aborted(AbortCode::OPCODE)) => Ok(true),
+        Err(failure) => Err(failure),
+    }
 }
 
 fn ask_others(
@@ -240,100 +255,6 @@ fn recovery(bits: i32) -> String {
     if done.is_empty() { "none".to_owned() } else { done.join(", ") }
 }
 
-fn ago(now: i32, at: i32) -> String {
-    match at {
-        0 => "never".to_owned(),
-        at => format!("{} s ago", now.saturating_sub(at)),
-    }
-}
-
-fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
-    let (peer, site) = (report.peer, &report.answer.site);
-    let clone = if site.is_clone { ", a clone (does not vote)" } else { "" };
-    let addresses: Vec<String> = site.addresses.iter().map(|&address| host(address).to_string()).collect();
-    writeln!(out, "{peer}{clone}: addresses {}", addresses.join(", "))?;
-    if site.is_sync_site {
-        let left = site.sync_site_until.saturating_sub(site.now);
-        writeln!(out, "  is sync site, for {left} s more unless votes renew it ({} servers)", site.servers)?;
-        writeln!(out, "  recovery: {} (0x{:x})", recovery(site.recovery_state), site.recovery_state)?;
-    } else if site.sync_host == 0 {
-        writeln!(out, "  is not sync site, and knows none ({} servers)", site.servers)?;
-    } else {
-        writeln!(
-            out,
-            "  follows sync site {}, heard of {}",
-            host(site.sync_host),
-            ago(site.now, site.sync_time)
-        )?;
-        writeln!(out, "  the sync site's database is version {}", site.sync_version)?;
-    }
-    writeln!(out, "  its database is version {}", site.local_version)?;
-    let voted = if site.last_yes_time == 0 || site.last_yes_host == u32::MAX {
-        "has not voted since its start".to_owned()
-    } else {
-        format!("voted for {} {}", host(site.last_yes_host), ago(site.now, site.last_yes_time))
-    };
-    writeln!(out, "  {voted}; the lowest address heard of is {}", host(site.lowest_host))?;
-    let writing = if site.active_write || site.write_transaction {
-        "a write transaction runs"
-    } else {
-        "no write transaction runs"
-    };
-    writeln!(
-        out,
-        "  {writing}; write locks: {}, read locks: {}",
-        yes(site.any_write_locks),
-        yes(site.any_read_locks)
-    )?;
-    writeln!(
-        out,
-        "  its clock is {:+.1} s (±{:.1}) from this machine's",
-        report.answer.skew, report.answer.uncertain
-    )?;
-    for other in &report.others {
-        print_other(out, report, other)?;
-    }
-    for complaint in &report.complaints {
-        writeln!(out, "! {complaint}")?;
-    }
-    Ok(())
-}
-
-fn yes(flag: bool) -> &'static str {
-    if flag { "yes" } else { "no" }
-}
-
-fn print_other(out: &mut impl Write, report: &Report, other: &Other) -> std::io::Result<()> {
-    let (now, debug) = (report.answer.site.now, &other.debug);
-    let clone = if debug.is_clone { " (clone)" } else { "" };
-    let up = if debug.up { "up" } else { "DOWN" };
-    writeln!(out, "server {}{clone}: {up}", host(debug.address))?;
-    if debug.last_beacon_sent != 0 {
-        let vote = if debug.last_vote { "yes" } else { "no" };
-        writeln!(out, "  last beacon sent {}, last vote {vote}", ago(now, debug.last_beacon_sent))?;
-    }
-    if report.answer.site.is_sync_site {
-        let current = if debug.current { "in step" } else { "out of step" };
-        writeln!(out, "  its database is version {}, {current}", debug.remote_version)?;
-    }
-    match &other.own {
-        Some(own) => writeln!(out, "  says itself: version {}{}", own.site.local_version, claim(own))?,
-        None => writeln!(out, "  was not heard itself")?,
-    }
-    if let Some((skew, uncertain)) = skew_of(report, other) {
-        writeln!(out, "  its clock is {skew:+.1} s (±{uncertain:.1}) from {}'s", report.peer.ip())?;
-    }
-    Ok(())
-}
-
-fn claim(own: &Answer) -> String {
-    match own.site.sync_host {
-        _ if own.site.is_sync_site => ", is sync site".to_owned(),
-        0 => ", knows no sync site".to_owned(),
-        sync_host => format!(", follows {}", host(sync_host)),
-    }
-}
-
 fn version_json(version: Version) -> Value {
     json!({"epoch": version.epoch, "counter": version.counter})
 }
@@ -349,6 +270,7 @@ fn to_json(report: &Report) -> Value {
         "server": report.peer.to_string(),
         "addresses": site.addresses.iter().map(|&address| address_json(address)).collect::<Vec<_>>(),
         "clone": site.is_clone,
+        "stands": report.answer.stands && !site.is_clone,
         "time": site.now,
         "skew_secs": report.answer.skew,
         "skew_uncertain_secs": report.answer.uncertain,
@@ -382,6 +304,7 @@ fn other_json(report: &Report, other: &Other) -> Value {
         "version": version_json(debug.remote_version),
         "current": debug.current,
         "answers": other.own.is_some(),
+        "stands": other.own.as_ref().map(|own| own.stands && !own.site.is_clone),
         "own_version": other.own.as_ref().map(|own| version_json(own.site.local_version)),
         "skew_secs": skew.map(|(skew, _)| skew),
         "skew_uncertain_secs": skew.map(|(_, uncertain)| uncertain),

@@ -114,9 +114,13 @@ impl Drop for Running {
 }
 
 fn status(port: u16, nth: u16) -> Output {
+    status_with(port, &["--json", "--nth", &nth.to_string()])
+}
+
+fn status_with(port: u16, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-    command.args(["status", ADDRESS, &port.to_string(), "--json", "--patience-secs", "1"]);
-    command.args(["--nth", &nth.to_string()]).output().unwrap()
+    command.args(["status", ADDRESS, &port.to_string(), "--patience-secs", "1"]);
+    command.args(more).output().unwrap()
 }
 
 /// S9, U24, U40, U57: three databases in one process, two of them on one port; the only server of a cell serves at once, tells all
@@ -145,7 +149,13 @@ fn a_single_server_serves_says_so_and_ends_cleanly() {
         let told = status(port, nth);
         let json: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
         assert!(told.status.success() && json["is_sync_site"] == true, "{json:#}");
+        assert!(json["stands"] == true, "{json:#}");
     }
+    let told = String::from_utf8(status_with(ports[0], &[]).stdout).unwrap();
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines[0], format!("OK: {ADDRESS} is sync site of 1 servers"), "{told}");
+    assert!(lines[1].starts_with("server ") && lines[2].starts_with(ADDRESS), "{told}");
+    assert!(lines[2].contains("sync site") && !told.contains("only votes"), "{told}");
     let copied = folder.path().join("copy");
     let copy = |nth: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
@@ -197,19 +207,27 @@ fn signal(running: &Running, name: &str) {
     assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
 }
 
-/// U54, U56, X12: SIGHUP reads keys and the list of servers again and opens the log file anew; bad files change nothing, and
-/// the server goes on. A server of OpenAFS's databases says that it never stands. (SIGHUP killed it once.)
+/// S9, U54, U56, X12: SIGHUP reads keys and the list of servers again and opens the log file anew; bad files change nothing, and
+/// the server goes on. A server of OpenAFS's databases says that it never stands, in its log and to `quorate status`. (SIGHUP killed it once.)
 #[test]
 fn a_server_rereads_its_files_and_says_what_it_is() {
     let folder = one_server();
     let file = |name: &str| folder.path().join(name);
     let (keys, log) = (file("KeyFileExt"), file("log"));
     write_keys(&keys, 1);
-    let database = format!("prdb:{}", UdpSocket::bind((ADDRESS, 0)).unwrap().local_addr().unwrap().port());
+    let port = UdpSocket::bind((ADDRESS, 0)).unwrap().local_addr().unwrap().port();
+    let database = format!("prdb:{port}");
     let log_argument = log.display().to_string();
     let mut command = serve(folder.path(), &["--database", &database, "--log-file", &log_argument]);
     let mut running = Running(command.spawn().unwrap());
     await_log(&mut running, &log, "it never stands for sync site");
+    let told = status_with(port, &[]);
+    assert_eq!(told.status.code(), Some(1));
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(
+        told.starts_with("DEGRADED: no sync site is known to it") && told.contains("only votes"),
+        "{told}"
+    );
     write_keys(&keys, 2);
     fs::write(file("CellServDB"), format!(">one.cell\n{ADDRESS}\n10.0.0.9\n")).unwrap();
     fs::rename(&log, file("log.old")).unwrap();

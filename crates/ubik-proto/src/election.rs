@@ -160,7 +160,7 @@ impl Election {
         let epoch = self.epoch().unwrap_or(0);
         let flight = self.beaconer.link(from).flight.filter(|flight| flight.number == number);
         if let (Some(flight), VoteReply::Yes(clock)) = (flight, reply) {
-            self.note_clock(now, from, clock, &flight);
+            self.note_clock(now, from, clock, &flight, &mut commands);
         }
         if !self.beaconer.answered(now.moment, from, number, epoch, reply) {
             return commands;
@@ -189,7 +189,7 @@ impl Election {
     ) -> (Vote, Vec<Command>) {
         let mut commands = Vec::new();
         self.check_mandate(now.moment, &mut commands);
-        self.note_caller_clock(now, from, beacon);
+        self.note_caller_clock(now, from, beacon, &mut commands);
         let standing = matches!(self.standing, Standing::Candidate { .. });
         let before = self.voter.promise_record();
         let vote = self.voter.handle_beacon(now, from, series, beacon, standing);

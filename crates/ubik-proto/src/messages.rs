@@ -56,6 +56,8 @@ pub enum VoteCall {
     DebugWithKind,
     /// 10007.
     ServerDebugWithKind(u32),
+    /// 10100, which only this program answers: whether this server may become sync site, 1 or 0.
+    Stands,
 }
 
 /// A call to the DISK service.

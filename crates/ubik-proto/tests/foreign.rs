@@ -33,29 +33,34 @@ fn beacons(commands: &[Command]) -> Vec<(u64, Beacon)> {
 /// A sync site elected by an OpenAFS voter (or what is taken for one), whose answers are `answer(start, now)`; the beacons
 /// that the voter got after the election, one a second, with when they left.
 fn reign(answer: impl Fn(i32, Now) -> i32, seconds: u64) -> (Election, Vec<(Now, Beacon)>) {
-    reign_by(at, answer, seconds)
+    let (election, told, _) = reign_by(at, answer, seconds);
+    (election, told)
 }
 
-/// As above, with the sync site's own clocks.
+/// As above, with the sync site's own clocks; and how far ahead of them the voter's clock was found to be, each time.
 fn reign_by(
     at: impl Fn(u64) -> Now,
     answer: impl Fn(i32, Now) -> i32,
     seconds: u64,
-) -> (Election, Vec<(Now, Beacon)>) {
+) -> (Election, Vec<(Now, Beacon)>, Vec<i64>) {
     let server = |address, dialect| Server { address, kind: ServerKind::Voter, dialect };
     let servers = vec![server(0, Dialect::Quorate), server(1, Dialect::OpenAfs), server(2, Dialect::OpenAfs)];
     let cell = Cell::new(servers, 0).unwrap();
     let mut election =
         Election::new(cell, Profile::openafs(), PromiseRecord::default(), Version::FRESH, at(0).moment);
-    let mut told = Vec::new();
+    let (mut told, mut ahead) = (Vec::new(), Vec::new());
     for second in 90..90 + seconds {
         let now = at(second);
         let mut commands = election.poll(now);
         while !commands.is_empty() {
             let mut next = Vec::new();
             for command in &commands {
-                if let Command::PersistOwnVote(record) = command {
-                    next.extend(election.on_own_vote_persisted(now, *record));
+                match command {
+                    Command::PersistOwnVote(record) => {
+                        next.extend(election.on_own_vote_persisted(now, *record));
+                    }
+                    Command::Clock { ahead_secs, .. } => ahead.push(*ahead_secs),
+                    _ => {}
                 }
             }
             for (number, beacon) in beacons(&commands) {
@@ -67,7 +72,7 @@ fn reign_by(
             commands = next;
         }
     }
-    (election, told)
+    (election, told, ahead)
 }
 
 /// U22: a C follower is told its own clock less a constant, whatever that clock shows, every second; and a commit that it
@@ -95,12 +100,14 @@ fn a_follower_counts_its_claim_on_its_own_clock() {
 /// start would be earlier than the one before.
 #[test]
 fn an_echo_is_not_taken_for_a_clock() {
-    let (election, told) = reign(|start, _| start, 200);
+    let (election, told, ahead) = reign_by(at, |start, _| start, 200);
     assert!(matches!(election.standing(), Standing::SyncSite { .. }));
     for (now, beacon) in told {
         assert_eq!(now.wall - i64::from(beacon.start), 28);
     }
-    assert_eq!(election.beaconer().link(peer()).skew, None);
+    assert_eq!(ahead, [0; 0], "no clock was told");
+    let (.., ahead) = reign_by(at, |_, now| (now.wall + 50) as i32, 5);
+    assert!(ahead.len() >= 5 && ahead.iter().all(|&secs| secs == 50), "{ahead:?}");
 }
 
 /// U14, U22, M2: an OpenAFS voter whose clock is set forward or back, which may end its promises, counts as no vote for as long

@@ -109,7 +109,7 @@ impl Server {
                     elected = Some(epoch);
                     Vec::new()
                 }
-                Command::Notify(_) | Command::Probe { .. } => Vec::new(),
+                Command::Notify(_) | Command::Probe { .. } | Command::Clock { .. } => Vec::new(),
             });
         }
         elected.expect("both vote for it")

@@ -31,6 +31,10 @@ impl ServerState {
             VoteCall::ServerDebugWithKind(which) => {
                 Some(self.server_debug(held, which)?.encode(Generation::Kind))
             }
+            VoteCall::Stands => {
+                let stands = self.with_election(held, |_, election| election.is_eligible());
+                Some(u32::from(stands).to_be_bytes().to_vec())
+            }
             VoteCall::Beacon(_) | VoteCall::SyncSite => None,
         }
     }

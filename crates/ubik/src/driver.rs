@@ -268,6 +268,7 @@ impl Shared {
                 }
                 // The receiver lives as long as its thread, which ends only when the server stops.
                 Command::Notify(event) => drop(self.copy.send(CopyJob::Event(event))),
+                Command::Clock { of, ahead_secs } => self.watch.clock(&self.state, held, of, ahead_secs),
             }
         }
         self.wake_election();

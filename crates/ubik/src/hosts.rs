@@ -1,7 +1,8 @@
 //! The other servers' processes, as this one knows them: once, however many databases are behind the port.
 //!
-//! A host has the address that is listed for it and those that it tells when it starts; what one database learns of them, or that a
-//! host answers again, holds for all. OpenAFS's servers have a process for each database and a port for each process, so what
+//! A host has the address that is listed for it and those that it tells when it starts; what one database learns of them, that a
+//! host answers again, how its clock is off, or that it refuses this server's ticket holds for all. So do the connections to it, one for
+//! each of its services, since that is what Rx has: when it is found at another address none to the old one is left. OpenAFS's servers have a process for each database and a port for each process, so what
 //! is shared is what shares a port.
 //!
 //! A server is known by the address that its calls come from, so what is learned here decides who a caller is. A server may
@@ -11,8 +12,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use rx::ServiceId;
+use rx::{AbortCode, Connection, ServiceId};
 use ubik_proto::cell::ServerId;
 use ubik_proto::messages::MAX_INTERFACES;
 
@@ -27,11 +29,24 @@ struct Host {
     current: SocketAddr,
     /// A database asks whether it is there.
     probing: bool,
+    /// Its clock is farther off than the limit.
+    skewed: bool,
+    /// Why it refused this server's ticket last, if it did.
+    refusal: Option<AbortCode>,
+}
+
+impl Host {
+    fn new(listed: SocketAddr) -> Self {
+        Host { listed, others: Vec::new(), current: listed, probing: false, skewed: false, refusal: None }
+    }
 }
 
 /// An address that a server claims is another's.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stranger;
+
+/// The connections to each service of each host, with the number of their series.
+type Connections = HashMap<(ServerId, ServiceId), (u64, Arc<Connection>)>;
 
 /// Is told of a host that answers again.
 type Watcher = Arc<dyn Fn(ServerId) + Send + Sync>;
@@ -40,7 +55,9 @@ type Watcher = Arc<dyn Fn(ServerId) + Send + Sync>;
 pub struct Hosts {
     /// This server's own, the listed one first.
     own: Vec<u32>,
+    /// Taken while a caller is looked up, so nothing is asked of the port under it.
     servers: Mutex<HashMap<ServerId, Host>>,
+    connections: Mutex<Connections>,
     /// The databases of this process, by the services of their votes.
     watchers: Mutex<Vec<(ServiceId, Watcher)>>,
 }
@@ -57,9 +74,8 @@ impl fmt::Debug for Hosts {
 impl Hosts {
     /// Every server is at its listed address, as far as is known; `own` are this server's, the listed one first.
     pub fn new(listed: HashMap<ServerId, SocketAddr>, own: Vec<u32>) -> Self {
-        let known = |listed| Host { listed, others: Vec::new(), current: listed, probing: false };
-        let servers = listed.into_iter().map(|(id, at)| (id, known(at))).collect();
-        Hosts { own, servers: Mutex::new(servers), watchers: Mutex::default() }
+        let servers = listed.into_iter().map(|(id, at)| (id, Host::new(at))).collect();
+        Hosts { own, servers: Mutex::new(servers), connections: Mutex::default(), watchers: Mutex::default() }
     }
 
     fn servers(&self) -> MutexGuard<'_, HashMap<ServerId, Host>> {
@@ -126,11 +142,70 @@ impl Hosts {
         answered
     }
 
-    /// A server answered at `address`: it is called there from now on.
+    /// A server answered at `address`: it is called there from now on, by every database.
     pub fn answered_at(&self, id: ServerId, address: SocketAddr) {
-        if let Some(known) = self.servers().get_mut(&id) {
-            known.current = address;
+        let moved = self
+            .servers()
+            .get_mut(&id)
+            .is_some_and(|host| std::mem::replace(&mut host.current, address) != address);
+        if moved {
+            self.disconnect(id);
         }
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().expect("no code here panics while it holds this lock")
+    }
+
+    /// The connection of this series to a service of a host, made by `open` unless there is one.
+    pub(crate) fn connection(
+        &self,
+        id: ServerId,
+        service: ServiceId,
+        series: u64,
+        open: impl FnOnce(SocketAddr) -> Connection,
+    ) -> Option<Arc<Connection>> {
+        let mut connections = self.connections();
+        if let Some((of, kept)) = connections.get(&(id, service))
+            && *of == series
+        {
+            return Some(kept.clone());
+        }
+        // Read under the lock, so that a host that moves now finds the connection to drop.
+        let opened = Arc::new(open(self.current(id)?));
+        connections.insert((id, service), (series, opened.clone()));
+        Some(opened)
+    }
+
+    /// Forgets a connection on which a call failed, unless another has taken its place: the next call opens a new one.
+    pub(crate) fn give_up(&self, id: ServerId, service: ServiceId, failed: &Arc<Connection>) {
+        let mut connections = self.connections();
+        if connections.get(&(id, service)).is_some_and(|(_, kept)| Arc::ptr_eq(kept, failed)) {
+            connections.remove(&(id, service));
+        }
+    }
+
+    /// A database is served no more: nothing keeps its connections, nor the port that they are on.
+    pub(crate) fn close(&self, services: &[ServiceId]) {
+        self.connections().retain(|(_, service), _| !services.contains(service));
+    }
+
+    fn disconnect(&self, id: ServerId) {
+        self.connections().retain(|&(of, _), _| of != id);
+    }
+
+    /// A host accepted this server's ticket, or refused it; returns whether a refusal is news.
+    pub(crate) fn note_ticket(&self, id: ServerId, refusal: Option<AbortCode>) -> bool {
+        let mut servers = self.servers();
+        let Some(host) = servers.get_mut(&id) else { return false };
+        std::mem::replace(&mut host.refusal, refusal) != refusal && refusal.is_some()
+    }
+
+    /// A host's clock is so far ahead of this one's; returns whether it is farther off than `limit`, and was not before.
+    pub fn note_clock(&self, id: ServerId, ahead_secs: i64, limit: Duration) -> bool {
+        let skewed = ahead_secs.unsigned_abs() > limit.as_secs();
+        let mut servers = self.servers();
+        servers.get_mut(&id).is_some_and(|host| !std::mem::replace(&mut host.skewed, skewed) && skewed)
     }
 
     /// What a server tells of itself; zeros are room that was not needed.
@@ -144,26 +219,31 @@ impl Hosts {
             .take(MAX_INTERFACES)
             .map(|&a| Ipv4Addr::from(a))
             .collect();
+        if self.keep_addresses(id, told)? {
+            self.disconnect(id);
+        }
+        Ok(())
+    }
+
+    /// Returns whether the host moved.
+    fn keep_addresses(&self, id: ServerId, told: Vec<Ipv4Addr>) -> Result<bool, Stranger> {
         // Held from the question to the answer: two servers that claim one address at once are told so.
         let mut servers = self.servers();
         if told.iter().any(|&ip| owner(&servers, ip.into()).is_some_and(|owner| owner != id)) {
             return Err(Stranger);
         }
-        if let Some(known) = servers.get_mut(&id) {
-            let mut others: Vec<Ipv4Addr> = Vec::new();
-            for ip in told.into_iter().filter(|&ip| known.listed.ip() != ip) {
-                if !others.contains(&ip) {
-                    others.push(ip);
-                }
+        let Some(known) = servers.get_mut(&id) else { return Ok(false) };
+        let mut others: Vec<Ipv4Addr> = Vec::new();
+        for ip in told.into_iter().filter(|&ip| known.listed.ip() != ip) {
+            if !others.contains(&ip) {
+                others.push(ip);
             }
-            let port = known.listed.port();
-            let gone = !others.iter().any(|&ip| SocketAddr::new(ip.into(), port) == known.current);
-            if gone {
-                known.current = known.listed;
-            }
-            known.others = others;
         }
-        Ok(())
+        let port = known.listed.port();
+        let gone = !others.iter().any(|&ip| SocketAddr::new(ip.into(), port) == known.current);
+        known.others = others;
+        let now = if gone { known.listed } else { known.current };
+        Ok(std::mem::replace(&mut known.current, now) != now)
     }
 }
 
@@ -195,6 +275,17 @@ mod tests {
         addresses.learn(id(1), &[told(1)]).unwrap();
         assert_eq!(addresses.current(id(1)), Some(at(1)), "it has that address no more");
         assert_eq!(addresses.server_at(at(8).ip()), None);
+    }
+
+    /// U23, U53: a clock that is off is news once, whichever database hears of it, and again after it was right.
+    #[test]
+    fn a_clock_that_is_off_is_news_once() {
+        let at = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 1).into(), 7002);
+        let (peer, limit) = (ServerId::new(1), Duration::from_secs(10));
+        let hosts = Hosts::new([(peer, at)].into(), vec![1]);
+        let news = [5, 11, 12, -300, 0, -11].map(|ahead| hosts.note_clock(peer, ahead, limit));
+        assert_eq!(news, [false, true, false, false, false, true]);
+        assert!(!hosts.note_clock(ServerId::new(2), 99, limit), "it is not in the cell");
     }
 
     /// U53: one probe asks for all databases, and its answer is all databases'; the one that asked hears of it as an answer.

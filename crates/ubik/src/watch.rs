@@ -35,8 +35,6 @@ struct Votes {
     up: Vec<bool>,
     /// Peers whose clock was set a short time ago.
     distrusted: Vec<bool>,
-    /// Peers whose clock is farther off than the limit.
-    skewed: Vec<bool>,
 }
 
 /// The copy's side.
@@ -80,6 +78,20 @@ impl Watch {
             format!("{peer} refuses {call}: {code}")
         });
         self.say_of_state(of, line);
+    }
+
+    /// A peer has told its clock. Whether that is news is known once for all databases of its host.
+    pub fn clock(&self, state: &ServerState, held: &mut Held<'_, Nothing>, of: ServerId, ahead_secs: i64) {
+        let Some(hosts) = state.hosts() else { return };
+        let (name, limit) = state
+            .with_election(held, |_, election| (name(election.cell(), of), election.profile().skew_limit));
+        if hosts.note_clock(of, ahead_secs, limit) {
+            let side = if ahead_secs > 0 { "ahead of" } else { "behind" };
+            let secs = ahead_secs.unsigned_abs();
+            (self.log)(&format!(
+                "the clock of {name} is {secs} s {side} this one's (limit {limit:?}); set the clocks"
+            ));
+        }
     }
 
     /// A disk did what it was to do for `what`, or failed.
@@ -159,7 +171,6 @@ fn name(cell: &Cell, id: ServerId) -> Ipv4Addr {
 
 fn votes(now: Now, election: &Election) -> Votes {
     let cell = election.cell();
-    let limit = election.profile().skew_limit.as_secs() as i64;
     let link = |id: ServerId| election.beaconer().link(id);
     let following = election.voter().following();
     Votes {
@@ -167,7 +178,6 @@ fn votes(now: Now, election: &Election) -> Votes {
         following: following.map(|seen| (seen.host, seen.claims_sync_site, seen.epoch)),
         up: cell.ids().map(|id| id == cell.me() || link(id).up).collect(),
         distrusted: cell.ids().map(|id| link(id).is_distrusted(now.moment)).collect(),
-        skewed: cell.ids().map(|id| link(id).skew.is_some_and(|skew| skew.abs() > limit)).collect(),
     }
 }
 
@@ -201,16 +211,6 @@ fn changes_of_votes(now: Now, election: &Election, old: &Votes, new: &Votes) -> 
         lines.push(format!(
             "the clock of {} was set; it keeps its promises by that clock, so its votes count for nothing for {lasts:?}",
             name(cell, id)
-        ));
-    }
-    for id in cell.peers().filter(|id| !old.skewed[id.index()] && new.skewed[id.index()]) {
-        let skew = election.beaconer().link(id).skew.unwrap_or(0);
-        let limit = election.profile().skew_limit;
-        lines.push(format!(
-            "the clock of {} is {} s {} this one's (limit {limit:?}); set the clocks",
-            name(cell, id),
-            skew.abs(),
-            if skew > 0 { "ahead of" } else { "behind" }
         ));
     }
     lines

@@ -280,8 +280,8 @@ fn two_databases_share_a_port() {
     write(&one, 0, b"still");
 }
 
-/// U24: a server that does not answer at its listed address is found at another that it has told, and then called there;
-/// its own calls are known by either.
+/// U24, U53: a server that does not answer at its listed address is found at another that it has told, and then called there by
+/// every database; its own calls are known by either.
 #[test]
 fn a_down_server_is_probed_at_all_its_addresses() {
     let (listed, other) = (Ipv4Addr::new(127, 0, 78, 1), Ipv4Addr::new(127, 0, 78, 2));
@@ -297,7 +297,7 @@ fn a_down_server_is_probed_at_all_its_addresses() {
         let listed = [(cell.me(), at(address(0))), (peer, at(listed))].into_iter().collect();
         Arc::new(Hosts::new(listed, vec![address(0).into()]))
     };
-    // The peer's services, at its other address alone.
+    // The peer's services, at its other address alone but for a second database, which is at the listed one for a while.
     let security: Arc<dyn SecurityClass> = Arc::new(NullSecurity);
     let profile = Profile { disk_timeout: Duration::from_millis(300), ..Profile::brisk() };
     let answers = |call: &mut dyn rx::rpc::ServedCall| {
@@ -308,15 +308,25 @@ fn a_down_server_is_probed_at_all_its_addresses() {
         }
         Ok(())
     };
-    peer_port.serve(Services::STOCK.disk, vec![security.clone()], Arc::new(answers));
+    let second = Services::nth(1);
+    for services in [Services::STOCK, second] {
+        peer_port.serve(services.disk, vec![security.clone()], Arc::new(answers));
+    }
+    let listed_port = open_port(at(listed));
+    listed_port.serve(second.disk, vec![security.clone()], Arc::new(answers));
 
     let known = addresses();
-    let transport =
-        RxTransport::new(port.clone(), Services::STOCK, cell.clone(), known.clone(), security, &profile);
+    let transport = |services| {
+        RxTransport::new(port.clone(), services, cell.clone(), known.clone(), security.clone(), &profile)
+    };
+    let (transport, second) = (transport(Services::STOCK), transport(second));
+    second.call(peer, &DiskCall::GetVersion).unwrap();
+    drop(listed_port);
     assert!(!transport.probe(peer), "nobody is at the listed address");
     known.learn(peer, &[listed.into(), other.into()]).unwrap();
     assert!(transport.probe(peer), "it is at the other");
     assert_eq!(known.current(peer), Some(at(other)));
+    second.call(peer, &DiskCall::GetVersion).expect("no call goes to the address that is gone");
     let version = transport.call(peer, &DiskCall::GetVersion).unwrap();
     assert!(matches!(version, Reply::Version(version) if version == Version::new(7, 3)));
     assert_eq!(known.server_at(other.into()), Some(peer));

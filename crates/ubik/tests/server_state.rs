@@ -225,7 +225,7 @@ impl Play {
                     self.election(more);
                 }
                 Command::Notify(event) => self.event(event),
-                Command::Probe { .. } => {}
+                Command::Probe { .. } | Command::Clock { .. } => {}
             }
         }
     }

@@ -238,7 +238,7 @@ impl Cell {
                     server.events.push_back(event);
                 }
             }
-            Command::Probe { .. } | Command::PersistOwnVote(_) => {}
+            Command::Probe { .. } | Command::PersistOwnVote(_) | Command::Clock { .. } => {}
         }
     }
 

@@ -288,6 +288,8 @@ impl World {
                 let after = self.sync_time(node, 1);
                 self.later(node, after, Local::SaveOwnVote(record));
             }
+            // It is told to people only.
+            Command::Clock { .. } => {}
             Command::Notify(event) => {
                 let after = self.random.u64(..2_000);
                 self.later(node, after, Local::Notify(event));

@@ -54,7 +54,8 @@ pub fn only_votes(service: Service) {
     wait_for("OpenAFS writes beside one of ours that only votes", ELECTION, || cell.write(1).then_some(()));
     let (status, _) = cell.status(0).unwrap();
     let sync_site = if status["sync_site"] == "10.77.0.12" { 1 } else { 2 };
-    assert!(status["is_sync_site"] == false, "{status:#}");
+    assert!(status["is_sync_site"] == false && status["stands"] == false, "{status:#}");
+    assert!(status["servers"][0]["stands"] == true, "OpenAFS's server stands: {status:#}");
     cell.lab.nodes[3 - sync_site].kill();
     for nth in 2..5 {
         wait_for("a write with ours's vote", ELECTION, || cell.write(nth).then_some(()));

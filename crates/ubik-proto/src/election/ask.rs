@@ -96,20 +96,32 @@ impl Election {
     }
 
     /// A peer's yes shows its clock, unless it is the beacon's own start.
-    pub(super) fn note_clock(&mut self, now: Now, from: ServerId, clock: i32, flight: &Flight) {
+    pub(super) fn note_clock(
+        &mut self,
+        now: Now,
+        from: ServerId,
+        clock: i32,
+        flight: &Flight,
+        commands: &mut Vec<Command>,
+    ) {
         if self.cell.server(from).dialect.keeps_epochs() || flight.start == clock {
             return;
         }
         let promise = self.profile.promise;
-        let link = self.beaconer.link_mut(from);
-        link.clock.note(now.moment, clock, flight.sent, promise);
-        link.skew = Some(i64::from(clock) - now.wall);
+        self.beaconer.link_mut(from).clock.note(now.moment, clock, flight.sent, promise);
+        commands.push(Command::Clock { of: from, ahead_secs: i64::from(clock) - now.wall });
     }
 
     /// The beacons of servers without epochs, and those of a sync site of ours, name their sender's clock.
-    pub(super) fn note_caller_clock(&mut self, now: Now, from: ServerId, beacon: &Beacon) {
+    pub(super) fn note_caller_clock(
+        &self,
+        now: Now,
+        from: ServerId,
+        beacon: &Beacon,
+        commands: &mut Vec<Command>,
+    ) {
         if !self.cell.server(from).dialect.keeps_epochs() || beacon.claims_sync_site {
-            self.beaconer.link_mut(from).skew = Some(i64::from(beacon.start) - now.wall);
+            commands.push(Command::Clock { of: from, ahead_secs: i64::from(beacon.start) - now.wall });
         }
     }
 

@@ -48,8 +48,6 @@ pub struct Link {
     pub last_sent: Option<Moment>,
     /// Whether its last answer was yes.
     pub last_vote: bool,
-    /// How far its wall clock is ahead of this one's, in seconds, if it tells.
-    pub skew: Option<i64>,
     pub(super) flight: Option<Flight>,
     /// A beacon is wanted as soon as the one under way is answered.
     pub(super) wanted: bool,
@@ -102,7 +100,6 @@ impl Beaconer {
             series: 1,
             last_sent: None,
             last_vote: false,
-            skew: None,
             flight: None,
             wanted: false,
             next_probe: now,

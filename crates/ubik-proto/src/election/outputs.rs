@@ -28,6 +28,13 @@ pub enum Command {
     PersistOwnVote(PromiseRecord),
     /// Tell the database's side, without making the beacon wait for it.
     Notify(Event),
+    /// A peer has told its wall clock; nothing is decided by it.
+    Clock {
+        /// Which.
+        of: ServerId,
+        /// How far it is ahead of this server's, in seconds.
+        ahead_secs: i64,
+    },
 }
 
 /// What the database's side must know.

@@ -20,7 +20,7 @@ impl Election {
     }
 
     /// Whether this server may ever be sync site.
-    pub(super) fn is_eligible(&self) -> bool {
+    pub fn is_eligible(&self) -> bool {
         self.cell.stands() && self.cell.is_voter(self.cell.me())
     }
 

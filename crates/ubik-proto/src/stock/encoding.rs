@@ -64,6 +64,7 @@ impl VoteCall {
             VoteCall::ServerDebug(which) => drop(xdr.u32(10005).u32(which)),
             VoteCall::DebugWithKind => drop(xdr.u32(10006)),
             VoteCall::ServerDebugWithKind(which) => drop(xdr.u32(10007).u32(which)),
+            VoteCall::Stands => drop(xdr.u32(10100)),
         }
         xdr.finish()
     }
@@ -91,6 +92,7 @@ impl VoteCall {
             10005 => VoteCall::ServerDebug(xdr.u32()?),
             10006 => VoteCall::DebugWithKind,
             10007 => VoteCall::ServerDebugWithKind(xdr.u32()?),
+            10100 => VoteCall::Stands,
             other => return Err(XdrError::Opcode(other)),
         };
         xdr.finish()?;

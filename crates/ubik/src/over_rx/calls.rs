@@ -1,13 +1,13 @@
-//! The way to the peers: one connection for votes and one for everything else to each, given up when a call on it fails.
+//! The way to the peers: one connection for votes and one for everything else to each, given up when a call on it fails. They are
+//! kept with what else is known of a host ([`Hosts`]).
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rx::multi::Next;
 use rx::rpc::CallStream;
 use rx::security::SecurityClass;
-use rx::{Connection, Port, ServiceId, Timeouts};
+use rx::{Connection, Port, Timeouts};
 use ubik_proto::cell::{Cell, Dialect, ServerId};
 use ubik_proto::code::AbortCode;
 use ubik_proto::election::beacon::VoteReply;
@@ -28,7 +28,10 @@ use crate::watch::{self, Log};
 /// How far a C voter's clock may be from this one's before its answer is taken for an error: as C has it.
 const PLAUSIBLE_SECS: i64 = 3600;
 
-/// Connections to the peers.
+/// Calls of transactions belong to no series.
+const ONE_SERIES: u64 = 0;
+
+/// Calls to the peers.
 pub struct RxTransport {
     port: Arc<Port>,
     cell: Cell,
@@ -37,11 +40,7 @@ pub struct RxTransport {
     security: Arc<dyn SecurityClass>,
     timeouts: Timeouts,
     disk_timeouts: Timeouts,
-    votes: Mutex<HashMap<ServerId, (u64, Arc<Connection>)>>,
-    disks: Mutex<HashMap<ServerId, Arc<Connection>>>,
     log: Log,
-    /// Why each peer refused this server's ticket last, if it did.
-    refusals: Mutex<HashMap<ServerId, rx::AbortCode>>,
 }
 
 impl RxTransport {
@@ -56,38 +55,23 @@ impl RxTransport {
     ) -> Self {
         let timeouts = Timeouts { dead: profile.call_timeout, ..Timeouts::default() };
         let disk_timeouts = Timeouts { dead: profile.disk_timeout, ..Timeouts::default() };
-        RxTransport {
-            port,
-            cell,
-            hosts,
-            services,
-            security,
-            timeouts,
-            disk_timeouts,
-            votes: Mutex::default(),
-            disks: Mutex::default(),
-            log: watch::silent(),
-            refusals: Mutex::default(),
-        }
+        RxTransport { port, cell, hosts, services, security, timeouts, disk_timeouts, log: watch::silent() }
     }
 
     /// The same, and says to `log` when a peer does not accept this server's ticket.
     #[must_use]
-    pub fn telling(self, log: Log) -> Self {
-        RxTransport { log, ..self }
+    pub fn telling(mut self, log: Log) -> Self {
+        self.log = log;
+        self
     }
 
     /// A call on a connection to `to` was answered, or was not: says once why a peer refuses this server's ticket.
     fn note_refusal(&self, to: ServerId, connection: &Connection, answered: bool) {
         let refusal = connection.failure().filter(|code| code.is_rxkad());
-        let mut refusals = self.refusals.lock().expect("no code here panics while it holds this lock");
-        let Some(code) = refusal else {
-            if answered {
-                refusals.remove(&to);
-            }
+        if refusal.is_none() && !answered {
             return;
-        };
-        if refusals.insert(to, code) != Some(code) {
+        }
+        if let (true, Some(code)) = (self.hosts.note_ticket(to, refusal), refusal) {
             let peer = Ipv4Addr::from(self.cell.server(to).address);
             let key = self
                 .security
@@ -99,33 +83,18 @@ impl RxTransport {
         }
     }
 
-    fn connect(&self, to: ServerId, service: ServiceId, timeouts: Timeouts) -> Option<Connection> {
-        let address = self.hosts.current(to)?;
-        Some(self.port.connect(address, service, &*self.security, timeouts))
-    }
-
     fn vote_connection(&self, to: ServerId, series: u64) -> Option<Arc<Connection>> {
-        let mut votes = self.votes.lock().expect("no code here panics while it holds this lock");
-        if let Some((of, connection)) = votes.get(&to)
-            && *of == series
-        {
-            return Some(connection.clone());
-        }
         // A beacon must be answered well within the time between two.
         let timeouts = Timeouts { hard_dead: Some(self.timeouts.dead), ..self.timeouts };
-        let connection = Arc::new(self.connect(to, self.services.vote, timeouts)?);
-        votes.insert(to, (series, connection.clone()));
-        Some(connection)
+        let service = self.services.vote;
+        let open = |at| self.port.connect(at, service, &*self.security, timeouts);
+        self.hosts.connection(to, service, series, open)
     }
 
     fn disk_connection(&self, to: ServerId) -> Option<Arc<Connection>> {
-        let mut disks = self.disks.lock().expect("no code here panics while it holds this lock");
-        if let Some(connection) = disks.get(&to) {
-            return Some(connection.clone());
-        }
-        let connection = Arc::new(self.connect(to, self.services.disk, self.disk_timeouts)?);
-        disks.insert(to, connection.clone());
-        Some(connection)
+        let service = self.services.disk;
+        let open = |at| self.port.connect(at, service, &*self.security, self.disk_timeouts);
+        self.hosts.connection(to, service, ONE_SERIES, open)
     }
 
     /// Tells a peer this server's addresses, which also tells it that this server has started anew; learns and returns the
@@ -159,11 +128,7 @@ impl RxTransport {
             Err(_) => Next::Continue,
         });
         let Some(found) = found else { return false };
-        if self.hosts.current(to) != Some(found) {
-            self.hosts.answered_at(to, found);
-            self.votes.lock().expect("no code here panics while it holds this lock").remove(&to);
-            self.disks.lock().expect("no code here panics while it holds this lock").remove(&to);
-        }
+        self.hosts.answered_at(to, found);
         true
     }
 
@@ -177,7 +142,7 @@ impl RxTransport {
         let made = connection.start().map_err(failed).and_then(|mut begun| call(&mut begun));
         self.note_refusal(to, &connection, !matches!(made, Err(CallError::Unreachable)));
         if matches!(made, Err(CallError::Unreachable)) {
-            give_up(&self.disks, to, |kept| Arc::ptr_eq(kept, &connection));
+            self.hosts.give_up(to, self.services.disk, &connection);
         }
         made
     }
@@ -196,6 +161,12 @@ impl RxTransport {
     }
 }
 
+impl Drop for RxTransport {
+    fn drop(&mut self) {
+        self.hosts.close(&[self.services.vote, self.services.disk]);
+    }
+}
+
 /// Only what the peer said about this very call is an answer; negative codes above those of the stubs are Rx's own.
 pub(super) fn failed(failure: rx::CallFailure) -> CallError {
     match failure {
@@ -203,14 +174,6 @@ pub(super) fn failed(failure: rx::CallFailure) -> CallError {
             CallError::Aborted(AbortCode(code.0))
         }
         _ => CallError::Unreachable,
-    }
-}
-
-/// Forgets a connection on which a call failed, unless another has taken its place: the next call opens a new one.
-fn give_up<T>(connections: &Mutex<HashMap<ServerId, T>>, to: ServerId, is_it: impl Fn(&T) -> bool) {
-    let mut connections = connections.lock().expect("no code here panics while it holds this lock");
-    if connections.get(&to).is_some_and(is_it) {
-        connections.remove(&to);
     }
 }
 
@@ -232,7 +195,7 @@ impl Transport for RxTransport {
             Ok(answer) => VoteReply::No(EpochRange::decode(&answer)),
             Err(rx::CallFailure::Aborted(code)) => self.vote_of(to, beacon, code.0),
             Err(rx::CallFailure::Unanswered(_) | rx::CallFailure::NotSent(_)) => {
-                give_up(&self.votes, to, |(_, kept)| Arc::ptr_eq(kept, &connection));
+                self.hosts.give_up(to, self.services.vote, &connection);
                 VoteReply::Failed
             }
         }
