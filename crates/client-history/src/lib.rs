@@ -123,7 +123,14 @@ pub fn read(text: &str, form: Form, options: &Options) -> Result<History, ReadEr
         Form::Lines => plain::read(text)?,
     };
     if history.operations.is_empty() {
-        return Err(ReadError::new(1, "expected an operation of a client, found none in the whole file"));
+        return Err(ReadError::new(
+            1,
+            if text.trim().is_empty() {
+                "the file is empty"
+            } else {
+                "expected an operation of a client, found none in the whole file"
+            },
+        ));
     }
     if let Some(text) = &options.initial {
         let value = initial(text, form).map_err(|what| ReadError::Initial { text: text.clone(), what })?;

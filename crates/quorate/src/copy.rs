@@ -22,6 +22,7 @@ use ubik_proto::version::Version;
 use crate::Outcome;
 use crate::afs::serve::cell::parse_database;
 use crate::failure::Failure;
+use crate::input::show;
 
 /// Copy a database from a running server, OpenAFS's or ours, as a file that a server can start with.
 ///
@@ -59,7 +60,7 @@ pub struct Arguments {
     from: Ipv4Addr,
     /// Seconds for the server to answer, and for the sync site to vouch for what was copied
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    patience_secs: u64,
+    timeout_secs: u64,
 }
 
 /// How often it is asked whether a version is committed.
@@ -78,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         peer,
         services: Services::nth(arguments.nth),
         security: security(arguments)?,
-        patience: Duration::from_secs(arguments.patience_secs),
+        patience: Duration::from_secs(arguments.timeout_secs),
     };
     let file = &arguments.file;
     if file.exists() {
@@ -87,8 +88,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let mut partial = Partial::create(file).map_err(|error| file_failure(file, &error))?;
     let (version, length) = source.copy_committed(&mut partial)?;
     partial.finish(version).map_err(|error| file_failure(file, &error))?;
-    writeln!(io::stdout(), "{}: version {version}, {length} bytes", file.display())?;
-    Ok(())
+    show(&format!("{}: version {version}, {length} bytes\n", file.display()))
 }
 
 fn file_failure(file: &Path, error: &io::Error) -> Failure {

@@ -5,16 +5,18 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tdb_replay::verdict::Verdict;
+use tdb_replay::words::printable;
 
-/// The exit codes of every subcommand, for `--help`.
+/// The exit codes, for the `--help` of every subcommand that has no list of its own.
 pub const EXIT_CODES: &str = "Exit codes:
-  0  done
-  1  the answer is no: results differ, a file is damaged, a key is not there, a history is impossible
-  2  wrong use
-  3  the input cannot be read as what it should be, or the system failed: disk full, no permission,
-     no such file
-  4  gave up at a stated bound
-  5  a history is explained only if sequence numbers are disbelieved";
+  0    done
+  1    the answer is no: results differ, a file is damaged, a key is not there, a history is impossible
+  2    wrong use
+  3    the input cannot be read as what it should be, or the system failed: disk full, no permission,
+       no such file
+  4    gave up at a stated bound
+  5    a history is explained only if sequence numbers are disbelieved
+  130  interrupted (SIGINT); what was being made is removed";
 
 /// Examples, then the verdicts of `check`, `order` and `replay` with their exit codes, for `--help`.
 macro_rules! with_verdicts {
@@ -30,7 +32,7 @@ Exit codes: one for each verdict, worst first. The worst decides, in whatever or
   5  numbers-disbelieved  an order explains the results if the plain sequence numbers of some lines,
                           which are named, are set aside
   0  explained            one order explains everything
-Exit code 2 is wrong use: nothing was done."
+Exit code 2 is wrong use: nothing was done; 130 is an interrupt."
         )
     };
 }
@@ -106,7 +108,7 @@ impl Display for Failure {
 
 /// Tells people something that is not the answer. Nothing is to be done if standard error does not take it.
 pub fn note(message: impl Display) {
-    let _ = writeln!(io::stderr(), "quorate: {message}");
+    let _ = writeln!(io::stderr(), "quorate: {}", printable(&message.to_string()));
 }
 
 /// A failure to write to stdout. A reader that went away (`| head`) ends the program quietly.

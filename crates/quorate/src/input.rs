@@ -15,6 +15,7 @@ use tdb_replay::slice::files::WriteError;
 use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Tolerance, source};
 use tdb_replay::verdict::Verdict;
+use tdb_replay::words::printable;
 
 use crate::Outcome;
 use crate::failure::Failure;
@@ -51,6 +52,7 @@ impl Traces {
                     "error": failure.to_string(),
                 }))?;
             }
+            Err(failure) if json => print_error(failure)?,
             _ => {}
         }
         history
@@ -92,6 +94,12 @@ impl Traces {
             History::read(&paths, Tolerance { cut_last_line: self.killed }, |bytes| bar.set_position(bytes));
         bar.finish_and_clear();
         history.map_err(Failure::unreadable)
+    }
+
+    /// Reads other traces in the same way, without progress.
+    pub fn read_other(&self, paths: &[PathBuf]) -> Result<History, Failure> {
+        let tolerance = Tolerance { cut_last_line: self.killed };
+        History::read(paths, tolerance, |_| {}).map_err(Failure::unreadable)
     }
 
     /// Whether to show no progress.
@@ -159,16 +167,33 @@ pub fn end_with(verdict: Verdict) -> Outcome {
     }
 }
 
+/// Prints why there is no answer, for programs.
+pub fn print_error(failure: &Failure) -> Outcome {
+    match failure.to_string() {
+        // It has been told.
+        text if text.is_empty() => Ok(()),
+        text => print_json(&serde_json::json!({ "error": text })),
+    }
+}
+
+/// With `json`, prints why there is no answer for programs too.
+pub fn for_programs<T>(json: bool, answer: Result<T, Failure>) -> Result<T, Failure> {
+    if json && let Err(failure) = &answer {
+        print_error(failure)?;
+    }
+    answer
+}
+
 /// Prints JSON for programs.
 pub fn print_json(value: &impl serde::Serialize) -> Outcome {
     let json = serde_json::to_string_pretty(value).map_err(Failure::system)?;
     show(&(json + "\n"))
 }
 
-/// Prints to standard output.
+/// Prints text for people, or JSON, to standard output; a terminal obeys nothing in it.
 pub fn show(text: &str) -> Outcome {
     let mut out = std::io::stdout().lock();
-    Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)
+    Ok(out.write_all(printable(text).as_bytes()).and_then(|()| out.flush())?)
 }
 
 impl From<GenerateError> for Failure {

@@ -40,7 +40,7 @@ mod unfinished;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use failure::Failure;
 
@@ -87,7 +87,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse_from(with_old_spellings(std::env::args_os().collect())).command {
+    let words = with_old_spellings(std::env::args_os().collect());
+    let arguments = Arguments::from_arg_matches(&command().get_matches_from(words));
+    let outcome = match arguments.unwrap_or_else(|error| error.exit()).command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Stat(arguments) => stat::run(&arguments),
@@ -120,6 +122,23 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// The whole command line. The help of every command ends with exit codes.
+fn command() -> clap::Command {
+    with_exit_codes(Arguments::command())
+}
+
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    if command.has_subcommands() {
+        return command.mut_subcommands(with_exit_codes);
+    }
+    let own = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    if own.contains("Exit codes:") {
+        return command;
+    }
+    let gap = if own.is_empty() { "" } else { "\n\n" };
+    command.after_help(format!("{own}{gap}{}", failure::EXIT_CODES))
 }
 
 /// `quorate serve --database ...` is what `quorate afs serve` was called until the service took the name.

@@ -27,13 +27,13 @@ use crate::replay::saved_failure;
 /// Find the one order of a history, and what limits running it in parallel
 ///
 /// The order keeps the order of each trace, makes every result true and has the locks in it. It is found once and saved
-/// with --out; `quorate replay --order FILE` takes it from there, as often as one likes.
+/// with --output; `quorate replay --order FILE` takes it from there, as often as one likes.
 #[derive(Args)]
 #[command(after_help = with_verdicts!(
     "\
 Examples:
   quorate order traces/
-  quorate order --out o traces/ && quorate replay --order o /tmp/s.tdb traces/
+  quorate order --output o traces/ && quorate replay --order o /tmp/s.tdb traces/
   quorate order --text traces/ | grep -n 'tdb_store 4:6b6579'
   quorate order --json traces/ | jq .order.critical_path"
 ))]
@@ -43,7 +43,7 @@ pub struct Arguments {
     #[command(flatten)]
     search: Search,
     /// Save the order in this file, for `quorate replay --order`
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long = "output", short, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Hash chains of the database that it is for [default: as recorded]
     #[arg(long, value_name = "CHAINS", value_parser = clap::value_parser!(u32).range(1..))]
@@ -58,7 +58,7 @@ pub struct Arguments {
 
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Outcome {
-    arguments.traces.refuse_overwriting(None, &[("--out", arguments.out.as_deref())])?;
+    arguments.traces.refuse_overwriting(None, &[("--output", arguments.out.as_deref())])?;
     let history = arguments.traces.read_for_verdict(arguments.json)?;
     let recorded = Hashing::recorded(&history);
     let target = Hashing { hash_size: arguments.hash_size.unwrap_or(recorded.hash_size), ..recorded };

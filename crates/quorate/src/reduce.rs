@@ -23,8 +23,8 @@ use crate::unfinished::TraceFolder;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  quorate reduce --out small traces/ && cat small/*
-  quorate reduce --tries 200 --out small huge/      stop early; what was reached so far is written
+  quorate reduce --output small traces/ && cat small/*
+  quorate reduce --tries 200 --output small huge/      stop early; what was reached so far is written
 
 Exit codes:
   0  the reduced traces are written
@@ -38,7 +38,7 @@ pub struct Arguments {
     #[command(flatten)]
     search: Search,
     /// Directory for the reduced traces; created if missing, refused if it holds traces
-    #[arg(long, short, value_name = "DIR")]
+    #[arg(long = "output", short, value_name = "DIR")]
     out: PathBuf,
     /// Largest number of smaller histories to try
     #[arg(long, default_value_t = 5000, value_name = "N")]
@@ -72,20 +72,20 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let folder = TraceFolder::create(&arguments.out)?;
     let written = files::write(&history, &reduced.selection, folder.inside())?;
     folder.finish(&written)?;
-    let all: usize = history.traces.iter().map(|trace| trace.rows.len()).sum();
+    // What is told is told of the files that were written.
+    let written: Vec<PathBuf> =
+        written.iter().filter_map(|path| Some(arguments.out.join(path.file_name()?))).collect();
+    let left = arguments.traces.read_other(&written)?;
     let end = if reduced.minimal { "none of them can go" } else { "stopped at the bound of --tries" };
     let mut text = format!(
         "{} of {} left in {}, with {} ({end}; {})\n",
-        reduced.selection.len(),
-        counted(all, "line"),
+        left.lines(),
+        counted(history.lines(), "line"),
         arguments.out.display(),
         counted(reduced.operations, "operation"),
         counted(reduced.tries, "try")
     );
-    let part = history.restricted(&reduced.selection.keep).ok();
-    if let Some(part) = part {
-        text.push_str(&Report::of(&part, &check(&part, question)).to_string());
-    }
+    text.push_str(&Report::of(&left, &check(&left, question)).to_string());
     show(&text)?;
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! `quorate rx`: asks any Rx server what it is and does, and measures calls and transfers.
 
-use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use rx::{CallFailure, Connection, Port, PortConfig, Timeouts};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::input::{for_programs, show};
 
 /// Subcommands of `quorate rx`.
 #[derive(Subcommand)]
@@ -54,7 +54,7 @@ pub struct Peer {
     peer: String,
     /// Timeout in seconds
     #[arg(long, default_value_t = 5)]
-    patience_secs: u64,
+    timeout_secs: u64,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -167,12 +167,12 @@ enum DirectionName {
 /// Runs a subcommand.
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Ping(arguments) => ping(&arguments),
-        Command::Version(arguments) => version(&arguments),
-        Command::Debug(arguments) => debug(&arguments),
+        Command::Ping(arguments) => for_programs(arguments.peer.json, ping(&arguments)),
+        Command::Version(arguments) => for_programs(arguments.json, version(&arguments)),
+        Command::Debug(arguments) => for_programs(arguments.peer.json, debug(&arguments)),
         Command::Serve(arguments) => serve(&arguments),
-        Command::CallTiming(arguments) => call_timing(&arguments),
-        Command::Transfer(arguments) => transfer(&arguments),
+        Command::CallTiming(arguments) => for_programs(arguments.measurement.json, call_timing(&arguments)),
+        Command::Transfer(arguments) => for_programs(arguments.measurement.json, transfer(&arguments)),
     }
 }
 
@@ -185,7 +185,7 @@ fn resolve(name: &str) -> Result<SocketAddr, Failure> {
 }
 
 fn asker(peer: &Peer) -> Result<Asker, Failure> {
-    Asker::new(resolve(&peer.peer)?, Duration::from_secs(peer.patience_secs.max(1))).map_err(ask_failure)
+    Asker::new(resolve(&peer.peer)?, Duration::from_secs(peer.timeout_secs.max(1))).map_err(ask_failure)
 }
 
 fn ask_failure(error: AskError) -> Failure {
@@ -200,7 +200,7 @@ fn call_failure(code: CallFailure) -> Failure {
 }
 
 fn say(text: impl std::fmt::Display) -> Result<(), Failure> {
-    Ok(writeln!(std::io::stdout(), "{text}")?)
+    show(&format!("{text}\n"))
 }
 
 fn ping(arguments: &Ping) -> Result<(), Failure> {

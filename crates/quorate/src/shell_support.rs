@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
 use crate::Outcome;
@@ -33,7 +33,7 @@ impl Completions {
     /// Runs the subcommand.
     pub fn run(&self) -> Outcome {
         let mut text = Vec::new();
-        clap_complete::generate(self.shell, &mut crate::Arguments::command(), "quorate", &mut text);
+        clap_complete::generate(self.shell, &mut crate::command(), "quorate", &mut text);
         let mut out = std::io::stdout().lock();
         Ok(out.write_all(&text).and_then(|()| out.flush())?)
     }
@@ -44,7 +44,7 @@ impl Man {
     pub fn run(&self) -> Outcome {
         let write = || {
             std::fs::create_dir_all(&self.folder)?;
-            clap_mangen::generate_to(crate::Arguments::command(), &self.folder)
+            clap_mangen::generate_to(crate::command(), &self.folder)
         };
         write().map_err(|error| Failure::system(format!("{}: {error}", self.folder.display())))
     }

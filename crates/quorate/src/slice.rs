@@ -23,11 +23,11 @@ use crate::unfinished::TraceFolder;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  quorate slice --key 'user/7' --out part traces/
-  quorate slice --key 'k\\x00' --key 0x6b01 --out part traces/     escapes as `quorate stat` prints them, or hex
-  quorate slice --trace db.trace.1234 --out part traces/          and what it needs of the others
-  quorate slice --sequence 1000..2000 --out part traces/
-  quorate slice --seconds 1.5..2 --out part traces/               since the first call; needs times
+  quorate slice --key 'user/7' --output part traces/
+  quorate slice --key 'k\\x00' --key 0x6b01 --output part traces/     escapes as `quorate stat` prints them, or hex
+  quorate slice --trace db.trace.1234 --output part traces/          and what it needs of the others
+  quorate slice --sequence 1000..2000 --output part traces/
+  quorate slice --seconds 1.5..2 --output part traces/               since the first call; needs times
 
 Exit codes:
   0  written
@@ -38,7 +38,7 @@ pub struct Arguments {
     #[command(flatten)]
     traces: Traces,
     /// Directory to write to; created if missing, refused if it holds traces
-    #[arg(long, short, value_name = "DIR")]
+    #[arg(long = "output", short, value_name = "DIR")]
     out: PathBuf,
     /// Operations on this key; may be given several times
     #[arg(long = "key", value_name = "KEY")]

@@ -10,8 +10,8 @@ use tdb_replay::stat::keys::Key;
 use tdb_replay::stat::sizes::Sizes;
 
 use crate::Outcome;
-use crate::failure::Failure;
-use crate::input::{Traces, print_json, show};
+use crate::failure::{Failure, note};
+use crate::input::{Traces, for_programs, print_json, show};
 
 /// Count what traces consist of
 ///
@@ -45,13 +45,13 @@ pub struct Arguments {
 
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let history = arguments.traces.read()?;
+    let history = for_programs(arguments.json, arguments.traces.read())?;
     let statistics = Statistics::of(&history, arguments.top);
     if arguments.json {
         print_json(&statistics)?;
     } else {
         show(&text(&statistics).map_err(Failure::system)?)?;
-        history.warnings.iter().for_each(|warning| eprintln!("note: {warning}"));
+        history.warnings.iter().for_each(|warning| note(format_args!("note: {warning}")));
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ use ubik_proto::version::Version;
 
 use crate::Outcome;
 use crate::failure::Failure;
+use crate::input::for_programs;
 
 /// Say what a database server is and does: who is sync site, votes, versions, clocks (as udebug does).
 ///
@@ -41,7 +42,7 @@ pub struct Arguments {
     nth: u16,
     /// Timeout for each server, in seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    patience_secs: u64,
+    timeout_secs: u64,
     /// A difference between clocks above this is a complaint, in seconds
     #[arg(long, default_value_t = 10)]
     skew_limit_secs: u64,
@@ -79,11 +80,15 @@ struct Report {
 
 /// Asks, prints, and judges.
 pub fn run(arguments: &Arguments) -> Outcome {
+    for_programs(arguments.json, tell(arguments))
+}
+
+fn tell(arguments: &Arguments) -> Outcome {
     let peer = resolve(arguments)?;
     let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let port = Port::open(any, PortConfig::default()).map_err(Failure::system)?;
     let votes = Services::nth(arguments.nth).vote;
-    let way = Way { port, votes, patience: Duration::from_secs(arguments.patience_secs) };
+    let way = Way { port, votes, patience: Duration::from_secs(arguments.timeout_secs) };
     let failed = |code| Failure::gave_up(format!("{peer} does not answer as a database server does: {code}"));
     let answer = ask(&way, peer).map_err(failed)?;
     let others = ask_others(arguments, &way, peer, &answer).map_err(failed)?;

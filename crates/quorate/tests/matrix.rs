@@ -1,6 +1,6 @@
 //! Every subcommand, as `--help` lists them, in every kind of trouble that all of them can meet: standard output closed
-//! or full, input missing, a folder, junk, empty or forbidden, and SIGINT. Whatever happens, there is a documented exit
-//! code and a clear text: no panic, no escape sequence of the input on the terminal, nothing half-made.
+//! or full, input missing, a directory, junk, empty or forbidden, and SIGINT. Whatever happens, there is a documented exit
+//! code and a clear text: no panic, no escape sequence of the input or of its name on the terminal, nothing half-made.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::process::ExitStatusExt;
@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_quorate");
+/// The name of the input: a terminal that gets it as it is turns red.
+const INPUT: &str = "in\u{1b}[31m.trace";
 
 /// How a subcommand is called: `IN` stands for its input, `NEW` for what it makes.
 struct Call {
@@ -41,8 +43,8 @@ const CALLS: &[Call] = &[
     call("check", "IN", Input::Trace),
     call("export", "--to edn --form jsonl IN", Input::History),
     call("order", "IN", Input::Trace),
-    call("reduce", "--out NEW IN", Input::Trace),
-    call("slice", "--out NEW --key a IN", Input::Trace),
+    call("reduce", "--output NEW IN", Input::Trace),
+    call("slice", "--output NEW --key a IN", Input::Trace),
     call("generate", "--operations 200 NEW", Input::Nothing),
     call("serve", "--config IN", Input::Cell),
     call("get", "--server 127.0.0.1:1 a", Input::Nothing),
@@ -53,8 +55,8 @@ const CALLS: &[Call] = &[
     call("hash-password", "", Input::Nothing),
     call("new-key", "NEW", Input::Nothing),
     call("afs serve", "--database prdb --config-dir IN --database-dir NEW", Input::Cell),
-    call("status", "127.0.0.1 1 --patience-secs 1", Input::Nothing),
-    call("copy", "127.0.0.1 prdb NEW --patience-secs 1 --config-dir IN", Input::Cell),
+    call("status", "127.0.0.1 1 --timeout-secs 1", Input::Nothing),
+    call("copy", "127.0.0.1 prdb NEW --timeout-secs 1 --config-dir IN", Input::Cell),
     call("completions", "bash", Input::Nothing),
     call("man", "NEW", Input::Nothing),
     call("tdb dump", "IN", Input::Database),
@@ -66,9 +68,9 @@ const CALLS: &[Call] = &[
     call("tdb keys", "IN", Input::Database),
     call("tdb info", "IN", Input::Database),
     call("tdb shell", "IN keys", Input::Database),
-    call("rx ping", "127.0.0.1:1 --patience-secs 1 --count 1", Input::Nothing),
-    call("rx version", "127.0.0.1:1 --patience-secs 1", Input::Nothing),
-    call("rx debug", "127.0.0.1:1 --patience-secs 1", Input::Nothing),
+    call("rx ping", "127.0.0.1:1 --timeout-secs 1 --count 1", Input::Nothing),
+    call("rx version", "127.0.0.1:1 --timeout-secs 1", Input::Nothing),
+    call("rx debug", "127.0.0.1:1 --timeout-secs 1", Input::Nothing),
     call("rx serve", "127.0.0.1:0", Input::Endless),
     call("rx call-timing", "--calls 10", Input::Nothing),
     call("rx transfer", "--bytes 10000", Input::Nothing),
@@ -93,6 +95,8 @@ fn commands(prefix: &str) -> Vec<String> {
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Trouble {
+    /// All is well; what is printed is looked at.
+    Nothing,
     ClosedOutput,
     FullOutput,
     Missing,
@@ -102,7 +106,8 @@ enum Trouble {
     Forbidden,
 }
 
-const TROUBLES: [Trouble; 7] = [
+const TROUBLES: [Trouble; 8] = [
+    Trouble::Nothing,
     Trouble::ClosedOutput,
     Trouble::FullOutput,
     Trouble::Missing,
@@ -132,11 +137,8 @@ fn make_input(call: &Call, trouble: Option<Trouble>, at: &Path) {
                 fs::write(at, lines).unwrap();
             }
             Input::History => {
-                fs::write(
-                    at,
-                    "{\"process\":0,\"call\":1,\"return\":2,\"f\":\"write\",\"value\":1,\"type\":\"ok\"}\n",
-                )
-                .unwrap();
+                fs::write(at, "{\"client\":0,\"op\":\"write\",\"value\":1,\"call\":1,\"return\":2}\n")
+                    .unwrap();
             }
             Input::Cell | Input::Nothing | Input::Endless => {}
         },
@@ -145,10 +147,18 @@ fn make_input(call: &Call, trouble: Option<Trouble>, at: &Path) {
 
 fn arguments(call: &Call) -> impl Iterator<Item = &'static str> {
     call.command.split_whitespace().chain(call.arguments.split_whitespace()).map(|word| match word {
-        "IN" => "in.trace",
+        "IN" => INPUT,
         "NEW" => "new",
         word => word,
     })
+}
+
+/// Whether a terminal obeys nothing in what a run printed.
+fn no_controls(said: &[u8]) -> Result<(), String> {
+    match said.iter().any(|&byte| byte < b' ' && !b"\n\t\r".contains(&byte)) {
+        true => Err("control characters of the input reached the terminal".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// Whether a run ended as documented: with what code, and what it said.
@@ -158,9 +168,7 @@ fn ended_well(status: ExitStatus, said: &[u8]) -> Result<(), String> {
     if text.contains("panicked") {
         return Err("it panicked".to_owned());
     }
-    if said.iter().any(|&byte| byte < b' ' && !b"\n\t\r".contains(&byte)) {
-        return Err("control characters of the input reached the terminal".to_owned());
-    }
+    no_controls(said)?;
     match status.code() {
         Some(code) if !codes.contains(&code) => Err(format!("exit code {code}")),
         Some(code) if code > 1 && !text.starts_with("quorate: ") => {
@@ -173,13 +181,13 @@ fn ended_well(status: ExitStatus, said: &[u8]) -> Result<(), String> {
 
 /// A run of a call in a folder of its own, with `trouble`; `None` if that does not apply to it.
 fn run_with(call: &Call, trouble: Trouble) -> Option<Result<(), String>> {
-    let of_output = matches!(trouble, Trouble::ClosedOutput | Trouble::FullOutput);
+    let of_output = matches!(trouble, Trouble::Nothing | Trouble::ClosedOutput | Trouble::FullOutput);
     let has_input = !matches!(call.input, Input::Nothing | Input::Endless);
     if !of_output && !has_input || of_output && call.input == Input::Endless {
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
-    let input = folder.path().join("in.trace");
+    let input = folder.path().join(INPUT);
     make_input(call, Some(trouble), &input);
     let mut command = match trouble {
         Trouble::Forbidden => as_nobody(folder.path(), &input)?,
@@ -195,7 +203,7 @@ fn run_with(call: &Call, trouble: Trouble) -> Option<Result<(), String>> {
             command.stdout(OpenOptions::new().write(true).open("/dev/full").unwrap());
         }
         _ => {
-            command.stdout(Stdio::null());
+            command.stdout(Stdio::piped());
         }
     }
     let output = command
@@ -205,7 +213,8 @@ fn run_with(call: &Call, trouble: Trouble) -> Option<Result<(), String>> {
         .stderr(Stdio::piped())
         .output()
         .unwrap();
-    let ended = ended_well(output.status, &output.stderr).and_then(|()| {
+    let printed = no_controls(&output.stdout).and_then(|()| ended_well(output.status, &output.stderr));
+    let ended = printed.and_then(|()| {
         // Of nothing useful nothing can come: only a scan for records, or a listing of none, may call it done.
         let useless =
             matches!(trouble, Trouble::Missing | Trouble::Folder | Trouble::Junk | Trouble::Forbidden);
@@ -274,7 +283,7 @@ fn trouble_ends_every_subcommand_well() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// S16: the help of every subcommand can be cut off, and names its exit codes if it has options of its own.
+/// S16: the help of every subcommand can be cut off.
 #[test]
 fn every_help_can_be_cut_off() {
     for command in commands("") {
@@ -289,6 +298,60 @@ fn every_help_can_be_cut_off() {
             .unwrap();
         assert_eq!(ended_well(output.status, &output.stderr), Ok(()), "{command}");
     }
+}
+
+/// S16: the help of every subcommand says what its exit codes mean.
+#[test]
+fn every_help_ends_with_exit_codes() {
+    for command in commands("") {
+        let help = Command::new(PROGRAM).args(command.split_whitespace()).arg("--help").output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        let codes = help.split_once("Exit codes:").map_or("", |(_, codes)| codes);
+        assert!(codes.contains("2 "), "{command}: {help}");
+    }
+}
+
+/// S16: a command that was asked for JSON and has no answer says why as JSON, too.
+#[test]
+fn every_json_says_why_there_is_no_answer() {
+    let mut tried = 0;
+    for call in CALLS {
+        let words = || call.command.split_whitespace();
+        let help = Command::new(PROGRAM).args(words()).arg("--help").output().unwrap();
+        let fails =
+            matches!(call.input, Input::Trace | Input::Database) || call.arguments.starts_with("127.0.0.1");
+        if !fails || !String::from_utf8_lossy(&help.stdout).contains("--json") {
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let output = Command::new(PROGRAM)
+            .args(arguments(call))
+            .arg("--json")
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(!output.status.success(), "{}: there is no input", call.command);
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{}: {error} in {:?}", call.command, output.stdout));
+        assert!(said["error"].as_str().is_some_and(|why| !why.is_empty()), "{}: {said}", call.command);
+        tried += 1;
+    }
+    assert!(tried >= 8, "{tried} commands print JSON");
+}
+
+/// S16, R38: names of clients and registers come from whoever recorded them; a terminal obeys none.
+#[test]
+fn names_in_a_history_are_not_obeyed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("h.jsonl");
+    let write = r#"{"client":"a\u001b[31m","op":"write","key":"k\u001b[2J","value":1,"call":1,"return":2}"#;
+    let read = r#"{"client":"b\u0007","op":"read","key":"k\u001b[2J","value":2,"call":3,"return":4}"#;
+    fs::write(&path, format!("{write}\n{read}\n")).unwrap();
+    let output = Command::new(PROGRAM).arg("check").arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("k\\u{1b}[2J"), "{said}");
+    assert_eq!(no_controls(said.as_bytes()), Ok(()));
 }
 
 /// The page of all commands, as their `--help` says, 100 columns wide.

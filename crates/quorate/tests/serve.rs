@@ -172,7 +172,10 @@ fn what_cannot_be_started_is_refused() {
         (listen("0.0.0.0:0"), "without-authentication = true"),
         (listen("127.0.0.1:0") + "[users.alice]\npassword-hash = \"secret\"\n", "quorate hash-password"),
         (listen("127.0.0.1:0") + "[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n", "c.pem"),
-        ("data = \"quorate.toml/inside\"\n[clients]\nlisten = [\"127.0.0.1:0\"]\n".to_owned(), "data directory"),
+        (
+            "data = \"quorate.toml/inside\"\n[clients]\nlisten = [\"127.0.0.1:0\"]\n".to_owned(),
+            "data directory",
+        ),
     ];
     for (config, words) in cases {
         fs::write(&path, &config).unwrap();
@@ -205,6 +208,22 @@ fn one_server_keeps_its_keys() {
     let server = Running::alone(folder.path());
     assert_eq!(server.answers(&["get", "late"]), "written\n");
     assert_eq!(server.answers(&["delete", "late", "greeting", "nothing"]), "2\n");
+}
+
+/// S7, U49: a second server on a data directory in use is refused and changes nothing there. (It was not, and two servers on one
+/// directory destroyed each other's data.)
+#[test]
+fn a_data_directory_in_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::alone(folder.path());
+    server.answers(&["set", "greeting", "hello"]);
+    let second = quorate(&["serve", "--listen", "127.0.0.1:0", "--page", "127.0.0.1:0", "--data"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let said = text(&second.stderr);
+    assert!(second.status.code() == Some(3) && said.contains("another server uses these files"), "{said}");
+    assert_eq!(server.answers(&["get", "greeting"]), "hello\n");
 }
 
 /// S2, S26: SIGHUP reads users and the log level again and says so; what needs a restart is named; a bad file changes nothing.
@@ -276,7 +295,11 @@ fn a_command_whose_lock_is_lost_is_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let server = Running::alone(folder.path());
     let started = folder.path().join("started");
-    let script = format!("touch {}; exec sleep 1000", started.display());
+    // The command's own child must not go on with what it thinks is locked, not even in a session of its own.
+    let script = format!(
+        "setsid sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; sleep 1000; exit 0",
+        started.display()
+    );
     let mut lock = quorate(&["lock", "job", "--ttl-secs", "1", "--", "sh", "-c", &script]);
     let lock = lock.env("QUORATE_SERVER", &server.address).stderr(Stdio::piped()).spawn().unwrap();
     while !started.exists() {
@@ -286,6 +309,9 @@ fn a_command_whose_lock_is_lost_is_stopped() {
     let output = lock.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     assert_eq!(server.answers(&["get", "job"]), "thief\n");
+    let grandchild = fs::read_to_string(&started).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", grandchild.trim())).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "it runs on: {stat}");
 }
 
 /// The form from before the service still works, and says what it is called now.

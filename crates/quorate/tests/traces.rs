@@ -88,15 +88,15 @@ fn reduce_writes_a_small_history_that_still_fails() {
     let place = Place::new();
     let bad = place.generated("bad", &["--violation", "stale-read"]);
     let small = place.path("small");
-    let output = quorate(&["reduce", "--out", &small, &bad]);
+    let output = quorate(&["reduce", "--output", &small, &bad]);
     assert_eq!(code(&output), Some(0), "{}", out(&output));
     let lines: usize =
         files(&small).iter().map(|file| std::fs::read_to_string(file).expect("text").lines().count()).sum();
     assert!(lines < 40, "{lines} lines are left:\n{}", out(&output));
     assert_eq!(code(&quorate(&["check", &small])), Some(1));
-    refused(&["reduce", "--out", &small, &bad], 2, "holds traces already");
+    refused(&["reduce", "--output", &small, &bad], 2, "holds traces already");
     let good = place.generated("good", &[]);
-    refused(&["reduce", "--out", &place.path("none"), &good], 1, "nothing to reduce");
+    refused(&["reduce", "--output", &place.path("none"), &good], 1, "nothing to reduce");
 }
 
 /// R26: slices by key, trace, range and time parse, and what must have an order has one.
@@ -114,7 +114,7 @@ fn slices_are_histories() {
         ("time", &["--seconds", "0.0005..0.001"], false),
     ] {
         let part = place.path(name);
-        let mut arguments = vec!["slice", "--out", &part];
+        let mut arguments = vec!["slice", "--output", &part];
         arguments.extend_from_slice(options);
         arguments.push(&whole);
         let output = quorate(&arguments);
@@ -152,13 +152,13 @@ fn wrong_use_is_refused() {
     refused(&["check"], 2, "TRACE");
     refused(&["check", &none], 3, &none);
     refused(&["stat", &none], 3, &none);
-    refused(&["slice", &good, "--out", &none], 2, "--key");
-    refused(&["slice", &good, "--out", &none, "--key", "absent"], 2, "no operation names this key");
-    refused(&["slice", &good, "--out", &none, "--key", "\\q"], 2, "unknown escape");
-    refused(&["slice", &good, "--out", &none, "--trace", "9"], 2, "not a number from 1 to 4");
-    refused(&["slice", &good, "--out", &none, "--sequence", "9"], 2, "FROM..TO");
-    refused(&["slice", &good, "--out", &none, "--sequence", "4000000.."], 2, "nothing is left");
-    refused(&["slice", &good, "--out", &none, "--seconds", "0..1"], 2, "extended form");
+    refused(&["slice", &good, "--output", &none], 2, "--key");
+    refused(&["slice", &good, "--output", &none, "--key", "absent"], 2, "no operation names this key");
+    refused(&["slice", &good, "--output", &none, "--key", "\\q"], 2, "unknown escape");
+    refused(&["slice", &good, "--output", &none, "--trace", "9"], 2, "not a number from 1 to 4");
+    refused(&["slice", &good, "--output", &none, "--sequence", "9"], 2, "FROM..TO");
+    refused(&["slice", &good, "--output", &none, "--sequence", "4000000.."], 2, "nothing is left");
+    refused(&["slice", &good, "--output", &none, "--seconds", "0..1"], 2, "extended form");
     refused(&["generate", &good], 2, "holds traces already");
     refused(&["generate", &none, "--values", "0"], 2, "\"distinct\" or a number");
     refused(&["generate", &none, "--processes", "0"], 2, "1 to 1000");
@@ -190,7 +190,7 @@ fn order_finds_and_saves_what_a_replay_takes() {
     let place = Place::new();
     let traces = place.generated("good", &["--processes", "3"]);
     let order = place.path("order");
-    let found = quorate(&["order", "--quiet", "--json", "--out", &order, &traces]);
+    let found = quorate(&["order", "--quiet", "--json", "--output", &order, &traces]);
     assert_eq!(code(&found), Some(0), "{}", String::from_utf8_lossy(&found.stderr));
     let found = json(&found);
     assert_eq!(found["traces"], 3);
@@ -340,7 +340,7 @@ fn outputs_overwrite_no_input() {
     refused(&["check", "--html", &clients, &clients], 2, "--html");
     refused(&["check", "--html", &link, &clients], 2, "would overwrite");
     refused(&["check", "--html", &trace, &folder], 2, "would overwrite");
-    refused(&["order", "--out", &trace, &folder], 2, "--out");
+    refused(&["order", "--output", &trace, &folder], 2, "--output");
     assert_eq!(std::fs::read_to_string(&clients).expect("it is there"), line);
     assert_eq!(std::fs::read(&trace).expect("it is there"), before);
 }

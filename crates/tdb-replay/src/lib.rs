@@ -16,7 +16,7 @@
 //! * [`stat`]: what a history consists of.
 //! * [`slice`](mod@slice): parts of a history, also the smallest that has no order.
 //! * [`generate`](mod@generate): generated histories as trace files.
-//! * [`prefetch`]: memory asked for before it is needed. [`words`]: numbers of things.
+//! * [`prefetch`]: memory asked for before it is needed. [`words`]: what is printed for people.
 //!
 //! Unsafe code is there, where a C library is called (`engine/libtdb/library.rs`), where processes are made and share
 //! memory (`replay/process.rs`, `replay/shared.rs`), and where the processor is asked for more than the language has words for

@@ -1,6 +1,24 @@
-//! Numbers of things, in words.
+//! What is printed for people: numbers of things, and texts from elsewhere that a terminal must not obey.
 
+use std::borrow::Cow;
 use std::fmt::Display;
+
+/// `text` with every control character but line ends and tabs spelled out, as in `\u{1b}`: names of files, keys and clients
+/// may come from strangers, and a terminal obeys such characters.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let obeyed = |letter: char| letter.is_control() && letter != '\n' && letter != '\t';
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        match obeyed(letter) {
+            true => out.extend(letter.escape_unicode()),
+            false => out.push(letter),
+        }
+    }
+    Cow::Owned(out)
+}
 
 /// `count` things of the kind `one`: `1 key`, `2 keys`, `3 tries`, `4 processes`.
 pub fn counted(count: impl TryInto<u64> + Display + Copy, one: &str) -> String {
@@ -16,7 +34,7 @@ pub fn counted(count: impl TryInto<u64> + Display + Copy, one: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::counted;
+    use super::{counted, printable};
 
     #[test]
     fn one_thing_is_not_plural() {
@@ -29,5 +47,14 @@ mod tests {
         ];
         assert_eq!(texts, expected.map(|pair| pair.map(str::to_owned)));
         assert_eq!(counted(0usize, "try"), "0 tries");
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_is_printed() {
+        assert_eq!(
+            printable("a\u{1b}[31mred\u{7}\u{9b}2J\r\n\tb"),
+            "a\\u{1b}[31mred\\u{7}\\u{9b}2J\\u{d}\n\tb"
+        );
+        assert_eq!(printable("plain \u{e4}"), "plain \u{e4}");
     }
 }

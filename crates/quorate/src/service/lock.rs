@@ -1,8 +1,8 @@
 //! `quorate lock`: a command that runs while a lock is held.
 //!
 //! The lock is a key with a random value and a time to live, as clients of Redis make them, so both exclude each other.
-//! The time is counted from before the request that set it, on this machine's monotonic clock: when it has run out
-//! without a renewal, the command is told to stop, whatever the network does. The key's revision is the fencing token:
+//! The time is counted from before the request that set it, on this machine's monotonic clock: before it has run out
+//! without a renewal, the command and whatever it has started are stopped, whatever the network does. The key's revision is the fencing token:
 //! it grows with every holder, so that a store can refuse the writes of one that was stopped too late.
 
 use std::ffi::OsString;
@@ -12,18 +12,20 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use resp::Value;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::client::{AskError, Client, Connection};
+use super::descendants;
 use crate::failure::{Failure, note};
 
 /// Run a command while holding a lock.
 ///
 /// The lock is renewed while the command runs and released when it ends. The command gets QUORATE_LOCK_NAME and
 /// QUORATE_LOCK_REVISION, the fencing token: a number that is greater for each later holder. If the lock cannot be
-/// renewed in time the command is stopped with SIGTERM, and with SIGKILL five seconds later.
+/// renewed, the command and all processes that it has started are stopped before others can have the lock: with SIGTERM, and with SIGKILL five
+/// seconds later, or a third of --ttl-secs if that is shorter. SIGTERM and SIGHUP are passed on to all of them, SIGINT to the command.
 #[derive(Args)]
 #[command(after_help = "Example:
   quorate lock nightly-backup -- rsync -a /srv backup:/srv
@@ -70,6 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut command = Command::new(&arguments.command[0]);
     command.args(&arguments.command[1..]);
     command.env("QUORATE_LOCK_NAME", &arguments.name).env("QUORATE_LOCK_REVISION", lock.revision.to_string());
+    descendants::adopt().map_err(Failure::system)?;
     let child = command.spawn().map_err(|error| {
         lock.release();
         Failure::input(format!("{}: {error}", arguments.command[0].display()))
@@ -175,21 +178,28 @@ impl Lock<'_> {
 fn watch(mut child: Child, lock: &mut Lock<'_>, signals: &mut Signals) -> Result<ExitStatus, Failure> {
     let pause = lock.ttl() / 3;
     let mut renew_at = lock.until - lock.ttl() + pause;
+    let grace = GRACE.min(pause);
+    let mut was_told_to_end = false;
     loop {
         if let Some(status) = child.try_wait().map_err(Failure::system)? {
+            if was_told_to_end && !descendants::end_within(grace) {
+                descendants::kill();
+            }
             return Ok(status);
         }
         for signal in signals.pending() {
+            was_told_to_end |= signal != SIGINT;
             pass_on(&child, signal);
         }
         let now = Instant::now();
-        if now >= lock.until {
-            return Err(lost(child, "it could not be renewed in time"));
+        if now >= lock.until - grace {
+            return Err(lost(child, grace, "it could not be renewed in time"));
         }
         if now >= renew_at {
+            descendants::reap(child.id());
             match lock.renew() {
                 Ok(true) => renew_at = Instant::now() + pause,
-                Ok(false) => return Err(lost(child, "another value is in its key, or none")),
+                Ok(false) => return Err(lost(child, grace, "another value is in its key, or none")),
                 Err(failure) => {
                     note(format!("cannot renew the lock: {failure}; trying again"));
                     renew_at = Instant::now() + RETRY;
@@ -200,31 +210,28 @@ fn watch(mut child: Child, lock: &mut Lock<'_>, signals: &mut Signals) -> Result
     }
 }
 
-/// Ends the command, whose lock is lost.
-fn lost(mut child: Child, why: &str) -> Failure {
+/// Ends the command, whose lock is lost, and whatever it has started.
+fn lost(mut child: Child, grace: Duration, why: &str) -> Failure {
     note(format!("the lock is lost ({why}): stopping the command"));
-    pass_on(&child, SIGTERM);
-    let end = Instant::now() + GRACE;
-    while Instant::now() < end {
-        if matches!(child.try_wait(), Ok(Some(_))) {
-            return Failure::gave_up("the lock was lost while the command ran");
-        }
-        std::thread::sleep(TICK);
+    descendants::signal(Signal::TERM);
+    let ended = descendants::end_within(grace);
+    if !ended {
+        descendants::kill();
     }
-    let _ = child.kill();
     let _ = child.wait();
-    Failure::gave_up("the lock was lost while the command ran; it did not end at SIGTERM and was killed")
+    Failure::gave_up(match ended {
+        true => "the lock was lost while the command ran",
+        false => "the lock was lost while the command ran; it did not end at SIGTERM and was killed",
+    })
 }
 
 fn pass_on(child: &Child, signal: i32) {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let signal = match signal {
-        SIGINT => Signal::INT,
-        SIGHUP => Signal::HUP,
-        _ => Signal::TERM,
-    };
-    // One that has just ended needs no signal.
-    let _ = pid.map(|pid| kill_process(pid, signal));
+    match signal {
+        // A terminal has sent it to the others itself.
+        SIGINT => descendants::signal_one(child.id(), Signal::INT),
+        SIGHUP => descendants::signal(Signal::HUP),
+        _ => descendants::signal(Signal::TERM),
+    }
 }
 
 fn code(status: ExitStatus) -> u8 {

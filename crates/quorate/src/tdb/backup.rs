@@ -1,7 +1,7 @@
 //! `quorate tdb backup`: copies while others use the database; verifying and restoring.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use tdb_replay::words::counted;
@@ -14,6 +14,7 @@ use super::progress::Progress;
 use super::{failure, for_each_file, open_failure, without_locks};
 use crate::Outcome;
 use crate::failure::{Failure, note};
+use crate::input::show;
 use crate::outputs::refuse_overwriting;
 
 /// Copy databases while others use them, or (-v) verify them and restore those that are damaged.
@@ -120,7 +121,7 @@ fn copy(arguments: &Arguments, from: &Path, to: &Path, like: &Path) -> Outcome {
     }
     fresh.finish(target)?;
     drop(progress);
-    writeln!(io::stdout(), "{}: {} copied to {}", from.display(), counted(copied, "record"), to.display())?;
+    show(&format!("{}: {} copied to {}\n", from.display(), counted(copied, "record"), to.display()))?;
     Ok(())
 }
 
@@ -160,7 +161,7 @@ fn damage(arguments: &Arguments, file: &Path) -> Result<Option<String>, Failure>
     };
     match database.check(|_, _| true) {
         Ok(report) => {
-            writeln!(io::stdout(), "{}: sound, {}", file.display(), counted(report.used, "record"))?;
+            show(&format!("{}: sound, {}\n", file.display(), counted(report.used, "record")))?;
             Ok(None)
         }
         Err(error) if error.code() == ErrorCode::Corrupt => Ok(Some(error.to_string())),

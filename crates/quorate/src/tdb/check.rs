@@ -1,6 +1,5 @@
 //! `quorate tdb check`: is it sound?
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use tdb_replay::words::counted;
 
@@ -9,6 +8,7 @@ use clap::Args;
 use super::progress::Progress;
 use super::{Locking, failure, for_each_file, open_failure, open_to_read};
 use crate::Outcome;
+use crate::input::show;
 
 /// Check that databases are sound: header, every chain, the freelist, every byte accounted for.
 ///
@@ -37,23 +37,20 @@ fn check(file: &Path, locking: Locking) -> Outcome {
     });
     drop(progress);
     let report = report.map_err(|error| failure(file, &error))?;
-    let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "{}: sound, {}, {} free, {} dead",
+    show(&format!(
+        "{}: sound, {}, {} free, {} dead\n",
         file.display(),
         counted(report.used, "record"),
         report.free,
         report.dead
-    )?;
+    ))?;
     if report.lost_bytes > 0 {
-        writeln!(
-            out,
+        show(&format!(
             "{}: {} bytes belong to nothing, left by a commit that did not end; libtdb's check may call that damage, \
-             'quorate tdb repack' makes them free",
+             'quorate tdb repack' makes them free\n",
             file.display(),
             report.lost_bytes
-        )?;
+        ))?;
     }
     Ok(())
 }

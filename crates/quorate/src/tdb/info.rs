@@ -9,6 +9,7 @@ use tdb::{Database, HashFunction, Spread, Summary};
 
 use super::{Locking, failure, open_failure, open_to_read};
 use crate::Outcome;
+use crate::input::for_programs;
 
 /// Print figures: records, sizes, chains, free space.
 ///
@@ -26,6 +27,10 @@ pub struct Arguments {
 
 /// Prints the figures.
 pub fn run(arguments: &Arguments) -> Outcome {
+    for_programs(arguments.json, print(arguments))
+}
+
+fn print(arguments: &Arguments) -> Outcome {
     let database = open_to_read(&arguments.file, arguments.locking).map_err(|error| open_failure(&error))?;
     let summary = database.summary().map_err(|error| failure(&arguments.file, &error))?;
     if arguments.json {

@@ -1,7 +1,6 @@
 //! `quorate tdb rescue`: what can still be read, into a new database.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use tdb_replay::words::counted;
 
@@ -13,6 +12,7 @@ use super::progress::Progress;
 use super::{Locking, failure, open_failure, open_to_read};
 use crate::Outcome;
 use crate::failure::{Failure, note};
+use crate::input::show;
 
 /// Save what can still be read of a damaged database into a new one.
 ///
@@ -123,7 +123,7 @@ impl Output {
         let found = self.stored.map_err(|error| failure(&arguments.output, &error))?;
         drop(self.progress);
         self.fresh.finish(self.database)?;
-        writeln!(io::stdout(), "{} rescued to {}", counted(found, "record"), arguments.output.display())?;
+        show(&format!("{} rescued to {}\n", counted(found, "record"), arguments.output.display()))?;
         Ok(())
     }
 }

@@ -159,7 +159,7 @@ impl Cell {
     /// What `quorate status` says of a server, and whether it is content.
     pub fn status(&self, node: usize) -> Option<(Value, bool)> {
         let port = self.service.port.to_string();
-        let arguments = ["status", self.lab.nodes[node].address(), &port, "--json", "--patience-secs", "3"];
+        let arguments = ["status", self.lab.nodes[node].address(), &port, "--json", "--timeout-secs", "3"];
         let quorate = quorate().display().to_string();
         let output = self.lab.client.command(&quorate, &arguments).output().unwrap();
         Some((serde_json::from_slice(&output.stdout).ok()?, output.status.success()))

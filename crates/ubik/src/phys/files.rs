@@ -1,13 +1,14 @@
 //! A database in files: `PREFIX.DB0` (data) and `PREFIX.DBSYS1` (log), as OpenAFS names them, `PREFIX.DB0.TMP` with a
-//! number (each a database being received), and `PREFIX.PROMISE`, which is this program's own.
+//! number (each a database being received), and, which are this program's own, `PREFIX.PROMISE` and `PREFIX.LOCK`: the process that
+//! has the last one locked may use the others.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ubik_proto::election::promise::KeptPromise;
 use ubik_proto::version::Version;
@@ -23,12 +24,14 @@ pub struct FileStore {
     prefix: PathBuf,
     /// Counts the databases that were received, so that each has a file of its own.
     received: Arc<AtomicU64>,
+    /// Locked from the first opening on, for as long as the store lives; the kernel gives it up when the process dies.
+    lock: Arc<Mutex<Option<File>>>,
 }
 
 impl FileStore {
     /// The database at `prefix`, for instance `/var/lib/openafs/db/prdb`.
     pub fn new(prefix: impl Into<PathBuf>) -> Self {
-        FileStore { prefix: prefix.into(), received: Arc::default() }
+        FileStore { prefix: prefix.into(), received: Arc::default(), lock: Arc::default() }
     }
 
     fn path(&self, suffix: &str) -> PathBuf {
@@ -39,6 +42,28 @@ impl FileStore {
 
     fn directory(&self) -> &Path {
         self.prefix.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// Keeps other processes away from the files. Two servers on one database would each overwrite what the other has promised.
+    fn lock(&self) -> io::Result<()> {
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
+            return Ok(());
+        }
+        let path = self.path(".LOCK");
+        let file = Self::open_for_update(&path)?;
+        match file.try_lock() {
+            Ok(()) => *held = Some(file),
+            Err(TryLockError::WouldBlock) => {
+                let text = format!(
+                    "another server uses these files (it has {} locked); stop it, or name another directory",
+                    path.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Makes a rename or a new file safe: the directory has to be synced, not the file alone.
@@ -69,6 +94,7 @@ const MODE: u32 = 0o600;
 
 impl PhysicalStore for FileStore {
     fn open(&self) -> io::Result<(Arc<dyn StoreFile>, Option<Version>)> {
+        self.lock()?;
         self.remove_unfinished()?;
         let path = self.path(".DB0");
         let created = !path.exists();
@@ -273,11 +299,34 @@ mod tests {
         drop(older);
         assert_eq!(contents(&*placed), [b'B'; 20]);
         next.commit(Version::new(9, 3)).unwrap();
-        let names = || fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = || {
+            let all = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            all.filter(|name| name != "prdb.LOCK")
+        };
         assert_eq!(names().collect::<Vec<_>>(), ["prdb.DB0"]);
         fs::write(directory.path().join("prdb.DB0.TMP"), b"OpenAFS was receiving").unwrap();
         assert_eq!(store.open().unwrap().1, Some(Version::new(9, 3)));
         assert_eq!(names().count(), 1, "what an earlier life was receiving is gone");
+    }
+
+    /// U49: a second server on files in use is refused before it has touched any of them; it gets them when the first is gone.
+    #[test]
+    fn files_in_use_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let prefix = directory.path().join("prdb");
+        let first = FileStore::new(&prefix);
+        first.open().unwrap();
+        first.open().unwrap();
+        let receiving = first.begin_replacement().unwrap();
+        let second = FileStore::new(&prefix);
+        let refused = second.open().err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy, "{refused}");
+        assert!(
+            directory.path().join("prdb.DB0.TMP0").exists(),
+            "what the first is receiving is there still"
+        );
+        drop((receiving, first));
+        second.open().unwrap();
     }
 
     /// U4: the names and the layout of OpenAFS.
