@@ -1,6 +1,7 @@
 //! What a server of the service is started with, checked.
 
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,6 +67,17 @@ pub enum OpenError {
     /// A thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+    /// Another server runs on the databases of this directory.
+    #[error("{} is in use by another server: one at a time may use it", .0.display())]
+    InUse(PathBuf),
+    /// The file that says so cannot be locked.
+    #[error("{}: {source}", path.display())]
+    Lock {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The directory is not there.
     #[error("{} is not a directory; make it, or name another one", .0.display())]
     NoDirectory(PathBuf),
@@ -82,7 +94,8 @@ pub(crate) struct Membership {
     pub names: Vec<String>,
     pub client: Arc<dyn SecurityClass>,
     pub service: Arc<dyn SecurityClass>,
-    pub has_key: bool,
+    /// What both of these use, if there is a key file.
+    pub keys: Option<Arc<Keys>>,
 }
 
 /// The name of the server of a cell of one.
@@ -102,10 +115,15 @@ impl Settings {
         }
     }
 
+    /// Whether these settings make a cell; the key file is read, and nothing else is touched.
+    ///
+    /// # Errors
+    /// What [`crate::open`] would say.
+    pub fn check(&self) -> Result<(), OpenError> {
+        self.membership().map(drop)
+    }
+
     pub(crate) fn membership(&self) -> Result<Membership, OpenError> {
-        if !self.data.is_dir() {
-            return Err(OpenError::NoDirectory(self.data.clone()));
-        }
         let alone = BTreeMap::from([(self.server.clone(), SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))]);
         let servers = if self.servers.is_empty() { &alone } else { &self.servers };
         let own = *servers.get(&self.server).ok_or_else(|| OpenError::NotListed(self.server.clone()))?;
@@ -124,7 +142,7 @@ impl Settings {
             dialect: Dialect::Quorate,
         };
         let members = sorted.iter().map(|(_, address)| member(address)).collect();
-        let [client, service] = self.security()?;
+        let (keys, [client, service]) = self.security()?;
         Ok(Membership {
             cell: Cell::new(members, u32::from(*own.ip()))?.named("kv"),
             own,
@@ -132,20 +150,41 @@ impl Settings {
             names: sorted.iter().map(|(name, _)| (*name).clone()).collect(),
             client,
             service,
-            has_key: self.key_file.is_some(),
+            keys,
         })
     }
 
+    /// Takes the directory of the databases for this server, for as long as the file is open. Two servers on one directory would
+    /// write over each other.
+    pub(crate) fn take_data(&self) -> Result<File, OpenError> {
+        if !self.data.is_dir() {
+            return Err(OpenError::NoDirectory(self.data.clone()));
+        }
+        let path = self.data.join("lock");
+        let failed = |source| OpenError::Lock { path: path.clone(), source };
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse(self.data.clone())),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
     /// What this server calls with, and may be called with.
-    fn security(&self) -> Result<[Arc<dyn SecurityClass>; 2], OpenError> {
+    fn security(&self) -> Result<Security, OpenError> {
         let Some(path) = &self.key_file else {
-            return Ok([Arc::new(NullSecurity), Arc::new(NullSecurity)]);
+            return Ok((None, [Arc::new(NullSecurity), Arc::new(NullSecurity)]));
         };
         let log = self.log.clone();
         let keys = Keys::open(path, Box::new(move |line| log(line)))?;
-        Ok([Arc::new(keys.client(Level::Crypt)?), Arc::new(keys.server(Level::Crypt))])
+        let security: [Arc<dyn SecurityClass>; 2] =
+            [Arc::new(keys.client(Level::Crypt)?), Arc::new(keys.server(Level::Crypt))];
+        Ok((Some(keys), security))
     }
 }
+
+/// Keys, and what a server calls with and may be called with.
+type Security = (Option<Arc<Keys>>, [Arc<dyn SecurityClass>; 2]);
 
 /// Bytes of a database unless the settings say otherwise: a Ubik database ends at two gigabytes.
 pub const DEFAULT_QUOTA: u64 = 1 << 30;
