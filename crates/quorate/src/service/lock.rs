@@ -6,13 +6,13 @@
 //! it grows with every holder, so that a store can refuse the writes of one that was stopped too late.
 
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use resp::Value;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -23,7 +23,8 @@ use crate::failure::{Failure, note};
 ///
 /// The lock is renewed while the command runs and released when it ends. The command gets QUORATE_LOCK_NAME and
 /// QUORATE_LOCK_REVISION, the fencing token: a number that is greater for each later holder. If the lock cannot be
-/// renewed in time the command is stopped with SIGTERM, and with SIGKILL five seconds later.
+/// renewed in time the command and what it has started, its process group, is stopped with SIGTERM, and with SIGKILL five
+/// seconds later.
 #[derive(Args)]
 #[command(after_help = "Example:
   quorate lock nightly-backup -- rsync -a /srv backup:/srv
@@ -68,7 +69,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(Failure::system)?;
     let mut lock = acquire(arguments)?;
     let mut command = Command::new(&arguments.command[0]);
-    command.args(&arguments.command[1..]);
+    // A group of its own, so that what it starts is stopped with it.
+    command.args(&arguments.command[1..]).process_group(0);
     command.env("QUORATE_LOCK_NAME", &arguments.name).env("QUORATE_LOCK_REVISION", lock.revision.to_string());
     let child = command.spawn().map_err(|error| {
         lock.release();
@@ -122,6 +124,10 @@ impl Lock<'_> {
         let mut reply = Value::Null;
         for step in steps {
             reply = self.ask(step)?;
+        }
+        if let Some(Value::Error(text)) = reply.as_elements().and_then(|replies| replies.get(1)) {
+            let text = String::from_utf8_lossy(text);
+            return Err(Failure::system(format!("{} cannot be a lock: {text}", self.arguments.name)));
         }
         let holder = reply.as_elements().and_then(|replies| replies.get(1)?.as_bytes());
         if holder != Some(&value[..]) {
@@ -206,25 +212,30 @@ fn lost(mut child: Child, why: &str) -> Failure {
     pass_on(&child, SIGTERM);
     let end = Instant::now() + GRACE;
     while Instant::now() < end {
-        if matches!(child.try_wait(), Ok(Some(_))) {
+        let has_ended = matches!(child.try_wait(), Ok(Some(_)));
+        if has_ended && group(&child).is_none_or(|group| test_kill_process_group(group).is_err()) {
             return Failure::gave_up("the lock was lost while the command ran");
         }
         std::thread::sleep(TICK);
     }
-    let _ = child.kill();
+    let _ = group(&child).map(|group| kill_process_group(group, Signal::KILL));
     let _ = child.wait();
     Failure::gave_up("the lock was lost while the command ran; it did not end at SIGTERM and was killed")
 }
 
 fn pass_on(child: &Child, signal: i32) {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let signal = match signal {
         SIGINT => Signal::INT,
         SIGHUP => Signal::HUP,
         _ => Signal::TERM,
     };
     // One that has just ended needs no signal.
-    let _ = pid.map(|pid| kill_process(pid, signal));
+    let _ = group(child).map(|group| kill_process_group(group, signal));
+}
+
+/// The process group of a command: it has its number.
+fn group(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
 
 fn code(status: ExitStatus) -> u8 {
