@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use kv::keyspace::Totals;
 use kv::status::Status;
 use kv::{Done, Step, StepError, Store};
+use rx::keys::{KeyError, Keys};
 use rx::{Port, PortConfig};
 use ubik::driver::Server;
 use ubik::hosts::Hosts;
@@ -48,6 +49,7 @@ pub struct Cell {
     cell: ubik_proto::cell::Cell,
     names: Vec<String>,
     happenings: Happenings,
+    keys: Option<Arc<Keys>>,
     /// After the replicas: their last calls go out by it.
     _port: Arc<Port>,
 }
@@ -58,12 +60,16 @@ pub struct Cell {
 /// The settings make no cell, the port is taken, or a database cannot be opened.
 pub fn open(settings: &Settings) -> Result<Arc<Cell>, OpenError> {
     let members = settings.membership()?;
+    if !settings.data.is_dir() {
+        return Err(OpenError::NoDirectory(settings.data.clone()));
+    }
     let happenings = Happenings::default();
     let settings = &Settings { log: happenings.before(settings.log.clone()), ..settings.clone() };
     let port = Arc::new(Port::open(SocketAddr::V4(members.own), PortConfig::default())?);
     let start = |nth| Replica::start(settings, &members, &port, nth);
     let replicas = (0..settings.databases as u16).map(start).collect::<Result<_, _>>()?;
-    Ok(Arc::new(Cell { replicas, cell: members.cell, names: members.names, happenings, _port: port }))
+    let Membership { cell, names, keys, .. } = members;
+    Ok(Arc::new(Cell { replicas, cell, names, happenings, keys, _port: port }))
 }
 
 /// What a server knows of one of its databases.
@@ -84,6 +90,15 @@ pub struct DatabaseStatus {
 }
 
 impl Cell {
+    /// Reads the file of the keys that the servers have among themselves again; the version that this server presents from now
+    /// on, or `None` if it has no such file. Connections that are open go on.
+    ///
+    /// # Errors
+    /// The file cannot be used; what was read before stays in use.
+    pub fn reload_keys(&self) -> Option<Result<i32, KeyError>> {
+        self.keys.as_ref().map(|keys| keys.reload())
+    }
+
     /// What is known of database `nth`.
     pub fn database_status(&self, nth: usize) -> Option<DatabaseStatus> {
         let replica = self.replicas.get(nth)?;
@@ -181,8 +196,9 @@ impl Replica {
         let server = Arc::new(server.map_err(|source| OpenError::Database { path, source })?);
         // What its disk holds is known after a restart, which is for whoever watches this process to do.
         server.on_failure(|| std::process::exit(1));
-        let sealed = if members.has_key { cell.ids().collect() } else { Default::default() };
-        let called_by = over_rx::Membership { hosts: hosts.clone(), needs_key: members.has_key, sealed };
+        let sealed = if members.keys.is_some() { cell.ids().collect() } else { Default::default() };
+        let called_by =
+            over_rx::Membership { hosts: hosts.clone(), needs_key: members.keys.is_some(), sealed };
         let security = std::slice::from_ref(&members.service);
         over_rx::serve(port, services, server.peer_service(), called_by.clone(), security, security);
         let (writes, reads) = (Arc::new(Queue::default()), Arc::new(Queue::default()));

@@ -30,8 +30,12 @@ const LONGEST: Duration = Duration::from_secs(60);
 const PROBE: Duration = Duration::from_millis(600);
 /// A server that answered so short a time ago is taken to be there still.
 const FRESH: Duration = Duration::from_millis(100);
-/// The procedure: steps in, outcomes out.
-const CARRY_OUT: u32 = 1;
+/// The procedure: the incarnation of the server that is meant and steps in; its incarnation and outcomes out.
+const CARRY_OUT: u32 = 2;
+/// The incarnation of whichever process answers; only for a call without steps.
+const ANY: u64 = 0;
+/// The process that is meant does not run any more.
+const OTHER_INCARNATION: AbortCode = AbortCode(0x6b76_0001);
 
 /// Connections to the other servers.
 pub struct Peers {
@@ -46,8 +50,13 @@ pub struct Peers {
 }
 
 /// Connections to a server, and when it answered last.
+///
+/// A server that is killed and started again knows nothing of the calls that it had begun, and what is sent again of one would
+/// be carried out a second time. So each call says which incarnation of the server it is for.
 #[derive(Clone)]
 struct Link {
+    /// Which it was when it answered last.
+    incarnation: u64,
     connection: Arc<Connection>,
     /// The same, and less patient: for the question whether the server is there.
     probe: Arc<Connection>,
@@ -92,13 +101,16 @@ impl Peers {
         let Some(link) = self.link(to) else {
             return Sent::Unsent("the sync site has no address".to_owned());
         };
-        let is_fresh = link.heard.is_some_and(|heard| heard.elapsed() < FRESH);
-        if !is_fresh && let Err(failure) = self.call(to, &link, &link.probe, &encode_steps([].into_iter())) {
-            return Sent::Unsent(format!("the sync site does not answer ({failure})"));
+        let mut incarnation = link.incarnation;
+        if !link.heard.is_some_and(|heard| heard.elapsed() < FRESH) {
+            match self.call(to, &link, &link.probe, ANY, &encode_steps([].into_iter())) {
+                Ok((found, _)) => incarnation = found,
+                Err(failure) => return Sent::Unsent(format!("the sync site does not answer ({failure})")),
+            }
         }
         let request = encode_steps(items.iter().map(|item| &item.step));
-        match self.call(to, &link, &link.connection, &request) {
-            Ok(reply) => match decode_outcomes(&reply) {
+        match self.call(to, &link, &link.connection, incarnation, &request) {
+            Ok((_, reply)) => match decode_outcomes(&reply) {
                 Ok(outcomes) if outcomes.len() == items.len() => {
                     if outcomes.iter().any(|outcome| matches!(outcome, Err(StepError::Unavailable(_)))) {
                         self.distrust(to);
@@ -107,7 +119,8 @@ impl Peers {
                 }
                 _ => Sent::Lost("the sync site's answer cannot be read".to_owned()),
             },
-            Err(failure) if was_not_begun(failure) => Sent::Unsent(failure.to_string()),
+            // Of any other failure: what a server says that is started again, says nothing of the one before.
+            Err(failure @ CallFailure::NotSent(_)) => Sent::Unsent(failure.to_string()),
             Err(failure) => Sent::Lost(format!("the sync site fell silent ({failure})")),
         }
     }
@@ -126,12 +139,13 @@ impl Peers {
         to: ServerId,
         link: &Link,
         on: &Connection,
+        incarnation: u64,
         request: &[u8],
-    ) -> Result<Vec<u8>, CallFailure> {
-        let answered = call(on, request);
+    ) -> Result<(u64, Vec<u8>), CallFailure> {
+        let answered = call(on, incarnation, request);
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if answered.is_ok() {
-            links.insert(to, Link { heard: Some(Instant::now()), ..link.clone() });
+        if let Ok((incarnation, _)) = answered {
+            links.insert(to, Link { heard: Some(Instant::now()), incarnation, ..link.clone() });
         } else {
             links.remove(&to);
         }
@@ -145,7 +159,8 @@ impl Peers {
             return Some(known.clone());
         }
         let (connection, probe) = (self.connect(to, SILENCE, LONGEST)?, self.connect(to, PROBE, PROBE)?);
-        let link = Link { connection: Arc::new(connection), probe: Arc::new(probe), heard: None };
+        let (connection, probe) = (Arc::new(connection), Arc::new(probe));
+        let link = Link { incarnation: ANY, connection, probe, heard: None };
         links.insert(to, link.clone());
         Some(link)
     }
@@ -156,23 +171,15 @@ impl Peers {
     }
 }
 
-/// Whether the steps of a call that failed so were certainly not begun. A code that a server which stops may give to calls
-/// that it has begun is not among those.
-fn was_not_begun(failure: CallFailure) -> bool {
-    match failure {
-        CallFailure::NotSent(_) => true,
-        CallFailure::Aborted(code) => {
-            code == AbortCode::INVALID_OPERATION || code.0 == code::AbortCode::NOT_AUTHORIZED.0
-        }
-        CallFailure::Unanswered(_) => false,
-    }
-}
-
-fn call(connection: &Connection, request: &[u8]) -> Result<Vec<u8>, CallFailure> {
+fn call(connection: &Connection, incarnation: u64, request: &[u8]) -> Result<(u64, Vec<u8>), CallFailure> {
     let mut call = connection.start()?;
     call.write(&CARRY_OUT.to_be_bytes())?;
+    call.write(&incarnation.to_be_bytes())?;
     call.write(request)?;
-    read_all(&mut call)
+    let reply = read_all(&mut call)?;
+    let (incarnation, outcomes) =
+        reply.split_first_chunk().ok_or(CallFailure::Unanswered(AbortCode::CLIENT_UNMARSHAL))?;
+    Ok((u64::from_be_bytes(*incarnation), outcomes.to_vec()))
 }
 
 fn read_all(call: &mut (impl CallStream + ?Sized)) -> Result<Vec<u8>, CallFailure> {
@@ -192,6 +199,8 @@ fn read_all(call: &mut (impl CallStream + ?Sized)) -> Result<Vec<u8>, CallFailur
 /// What the other servers call.
 pub struct StepService {
     members: Membership,
+    /// Which process this is, of those that are this server one after the other.
+    incarnation: u64,
     writes: Arc<Queue>,
     reads: Arc<Queue>,
 }
@@ -199,7 +208,19 @@ pub struct StepService {
 impl StepService {
     /// A service for `members`, which puts steps into the queues of this server's threads.
     pub fn new(members: Membership, writes: Arc<Queue>, reads: Arc<Queue>) -> StepService {
-        StepService { members, writes, reads }
+        StepService { members, incarnation: fastrand::u64(1..), writes, reads }
+    }
+
+    /// The reply to a request after its opcode.
+    fn reply(&self, request: &[u8]) -> Result<Vec<u8>, AbortCode> {
+        let (incarnation, steps) = request.split_first_chunk().ok_or(AbortCode::SERVER_UNMARSHAL)?;
+        let incarnation = u64::from_be_bytes(*incarnation);
+        let steps = decode_steps(steps).map_err(|_| AbortCode::SERVER_UNMARSHAL)?;
+        if incarnation != self.incarnation && !(incarnation == ANY && steps.is_empty()) {
+            return Err(OTHER_INCARNATION);
+        }
+        let outcomes = encode_outcomes(self.carry_out(steps));
+        Ok([&self.incarnation.to_be_bytes()[..], &outcomes].concat())
     }
 
     /// Carries steps of another server out, in order; they go no further from here.
@@ -234,13 +255,56 @@ impl Service for StepService {
 
     fn answer(&self, call: &mut dyn ServedCall) -> Result<(), AbortCode> {
         let request = read_all(call)?;
-        let Some((&opcode, steps)) = request.split_first_chunk() else {
+        let Some((&opcode, request)) = request.split_first_chunk() else {
             return Err(AbortCode::DECODE);
         };
         if u32::from_be_bytes(opcode) != CARRY_OUT {
             return Err(AbortCode::OPCODE);
         }
-        let steps = decode_steps(steps).map_err(|_| AbortCode::SERVER_UNMARSHAL)?;
-        Ok(call.write(&encode_outcomes(self.carry_out(steps)))?)
+        Ok(call.write(&self.reply(request)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kv::Body;
+    use resp::Version;
+
+    use super::*;
+    use crate::queue::Work;
+
+    /// S6: what was sent to a server before it was killed, and is sent again to the one that was started in its place, is not carried
+    /// out there: the first may have done it. (It was done twice.)
+    #[test]
+    fn a_call_for_an_earlier_process_is_not_begun() {
+        let writes = Arc::new(Queue::default());
+        let members = Membership {
+            hosts: Arc::new(Hosts::new(Default::default(), Vec::new())),
+            needs_key: false,
+            sealed: Default::default(),
+        };
+        let service = StepService::new(members, writes.clone(), Arc::default());
+        let words = vec![b"INCR".to_vec(), b"n".to_vec()];
+        let step =
+            Step { database: 0, body: Body::Command(words), watched: Vec::new(), protocol: Version::Resp3 };
+        let request = |incarnation: u64, steps: &[Step]| {
+            [&incarnation.to_be_bytes()[..], &encode_steps(steps.iter())].concat()
+        };
+        let asked = service.reply(&request(ANY, &[])).unwrap();
+        assert_eq!(asked[..8], service.incarnation.to_be_bytes());
+        for other in [service.incarnation ^ 1, ANY] {
+            let refused = service.reply(&request(other, std::slice::from_ref(&step)));
+            assert_eq!(refused, Err(OTHER_INCARNATION));
+            assert!(matches!(writes.take(1, 1 << 20, Duration::ZERO), Work::Nothing), "it was begun");
+        }
+        std::thread::scope(|scope| {
+            let reply = scope.spawn(|| service.reply(&request(service.incarnation, &[step])));
+            let Work::Steps(items) = writes.take(1, 1 << 20, Duration::from_secs(60)) else {
+                panic!("nothing")
+            };
+            items.into_iter().for_each(|item| item.answer(Ok(b":1\r\n".to_vec())));
+            let reply = reply.join().unwrap().unwrap();
+            assert_eq!(decode_outcomes(&reply[8..]).unwrap(), [Ok(b":1\r\n".to_vec())]);
+        });
     }
 }

@@ -82,7 +82,8 @@ pub(crate) struct Membership {
     pub names: Vec<String>,
     pub client: Arc<dyn SecurityClass>,
     pub service: Arc<dyn SecurityClass>,
-    pub has_key: bool,
+    /// What both of these use, if there is a key file.
+    pub keys: Option<Arc<Keys>>,
 }
 
 /// The name of the server of a cell of one.
@@ -102,10 +103,15 @@ impl Settings {
         }
     }
 
+    /// Whether these settings make a cell; the key file is read, and nothing else is touched.
+    ///
+    /// # Errors
+    /// What [`crate::open`] would say.
+    pub fn check(&self) -> Result<(), OpenError> {
+        self.membership().map(drop)
+    }
+
     pub(crate) fn membership(&self) -> Result<Membership, OpenError> {
-        if !self.data.is_dir() {
-            return Err(OpenError::NoDirectory(self.data.clone()));
-        }
         let alone = BTreeMap::from([(self.server.clone(), SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))]);
         let servers = if self.servers.is_empty() { &alone } else { &self.servers };
         let own = *servers.get(&self.server).ok_or_else(|| OpenError::NotListed(self.server.clone()))?;
@@ -124,7 +130,7 @@ impl Settings {
             dialect: Dialect::Quorate,
         };
         let members = sorted.iter().map(|(_, address)| member(address)).collect();
-        let [client, service] = self.security()?;
+        let (keys, [client, service]) = self.security()?;
         Ok(Membership {
             cell: Cell::new(members, u32::from(*own.ip()))?.named("kv"),
             own,
@@ -132,20 +138,25 @@ impl Settings {
             names: sorted.iter().map(|(name, _)| (*name).clone()).collect(),
             client,
             service,
-            has_key: self.key_file.is_some(),
+            keys,
         })
     }
 
     /// What this server calls with, and may be called with.
-    fn security(&self) -> Result<[Arc<dyn SecurityClass>; 2], OpenError> {
+    fn security(&self) -> Result<Security, OpenError> {
         let Some(path) = &self.key_file else {
-            return Ok([Arc::new(NullSecurity), Arc::new(NullSecurity)]);
+            return Ok((None, [Arc::new(NullSecurity), Arc::new(NullSecurity)]));
         };
         let log = self.log.clone();
         let keys = Keys::open(path, Box::new(move |line| log(line)))?;
-        Ok([Arc::new(keys.client(Level::Crypt)?), Arc::new(keys.server(Level::Crypt))])
+        let security: [Arc<dyn SecurityClass>; 2] =
+            [Arc::new(keys.client(Level::Crypt)?), Arc::new(keys.server(Level::Crypt))];
+        Ok((Some(keys), security))
     }
 }
+
+/// Keys, and what a server calls with and may be called with.
+type Security = (Option<Arc<Keys>>, [Arc<dyn SecurityClass>; 2]);
 
 /// Bytes of a database unless the settings say otherwise: a Ubik database ends at two gigabytes.
 pub const DEFAULT_QUOTA: u64 = 1 << 30;

@@ -23,7 +23,7 @@ type Strings = Array<Bytes, { 1 << 24 }>;
 xdr_struct! {
     struct WireWatched {
         key: Bytes,
-        revision: u64,
+        mark: u64,
     }
 }
 
@@ -69,7 +69,7 @@ pub fn encode_steps<'a>(steps: impl ExactSizeIterator<Item = &'a Step>) -> Vec<u
         (step.watched.len() as u32).encode(&mut out);
         for watched in &step.watched {
             put_bytes(&watched.key, &mut out);
-            watched.revision.encode(&mut out);
+            watched.mark.encode(&mut out);
         }
         (step.body.commands().len() as u32).encode(&mut out);
         for words in step.body.commands() {
@@ -97,7 +97,7 @@ fn step_of(wire: WireStep) -> Result<Step, XdrError> {
         (false, 1) => Body::Command(commands.remove(0)),
         (false, _) => return Err(XdrError::Value),
     };
-    let watched = |of: WireWatched| Watched { key: of.key.into_inner(), revision: of.revision };
+    let watched = |of: WireWatched| Watched { key: of.key.into_inner(), mark: of.mark };
     Ok(Step {
         database: 0,
         body,
@@ -165,7 +165,7 @@ mod tests {
             Step {
                 database: 0,
                 body: Body::Transaction(vec![words("get k"), words("del k")]),
-                watched: vec![Watched { key: b"k".to_vec(), revision: u64::MAX }],
+                watched: vec![Watched { key: b"k".to_vec(), mark: u64::MAX }],
                 protocol: Version::Resp3,
             },
         ];

@@ -9,6 +9,19 @@ use kv::StepError;
 use resp::Value;
 use shared::{Three, alone, ask, ok, one, submit, text};
 
+/// S14, S22: a directory is one server's at a time; another is refused before it touches anything, and may have it afterwards.
+#[test]
+fn a_directory_is_one_servers_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let cell = alone(folder.path());
+    ask(&cell, "set k 1").unwrap();
+    let refused = kv_cell::open(&kv_cell::Settings::alone(folder.path())).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("another server uses these files"), "{refused}");
+    ask(&cell, "set k 2").unwrap();
+    drop(cell);
+    assert_eq!(ask(&alone(folder.path()), "get k").unwrap(), text("2"));
+}
+
 /// S3: a single server is a cell of one: it keeps what was written, and its revisions, over a restart.
 #[test]
 fn a_single_server_keeps_its_keys() {

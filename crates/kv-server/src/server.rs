@@ -96,19 +96,24 @@ pub struct Server {
 }
 
 impl Server {
+    /// Whether a server can be started with `settings`, as far as that can be told without listening: certificates and users are
+    /// read.
+    ///
+    /// # Errors
+    /// What [`Server::start`] would say.
+    pub fn check(settings: &Settings) -> Result<(), StartError> {
+        checked(settings).map(drop)
+    }
+
     /// Starts to serve clients of `store`.
     ///
     /// # Errors
     /// Something in `settings` cannot be done; nothing was started.
     pub fn start(settings: Settings, store: Arc<dyn Store>, log: Log) -> Result<Server, StartError> {
-        protect(&settings)?;
-        let tls = settings.tls.as_ref().map(Tls::read).transpose()?;
-        if tls.is_none() && !settings.listen_tls.is_empty() {
-            return Err(StartError::NoCertificate);
-        }
+        let (tls, users) = checked(&settings)?;
         let shared = Arc::new(Shared {
             store,
-            users: Users::new(&settings.users)?,
+            users,
             clients: Arc::default(),
             channels: Arc::default(),
             scripts: Scripts::new(settings.limits.scripts_bytes),
@@ -235,6 +240,15 @@ impl Server {
 }
 
 /// Refuses what would let anybody on the network in.
+fn checked(settings: &Settings) -> Result<(Option<Tls>, Users), StartError> {
+    protect(settings)?;
+    let tls = settings.tls.as_ref().map(Tls::read).transpose()?;
+    if tls.is_none() && !settings.listen_tls.is_empty() {
+        return Err(StartError::NoCertificate);
+    }
+    Ok((tls, Users::new(&settings.users)?))
+}
+
 fn protect(settings: &Settings) -> Result<(), StartError> {
     if !settings.users.is_empty() || settings.without_authentication {
         return Ok(());

@@ -172,7 +172,7 @@ impl Session {
         }
         match own {
             Some(own) => {
-                own.check_arity(arguments.len())?;
+                own.check_arity(arguments.len()).map_err(|refusal| self.abort_by(own.name, refusal))?;
                 if self.transaction.is_some() && !own.in_transactions {
                     return Err(format!(
                         "ERR '{}' cannot be used between MULTI and EXEC: transactions hold commands on the data",
@@ -185,9 +185,23 @@ impl Session {
             None => {
                 let command = kv::find(arguments[0]).ok_or_else(|| command::absent::refusal(arguments))?;
                 command.check_arity(arguments.len()).map_err(|error| error.to_string())?;
-                self.data_command(owned(arguments), reply)
+                self.data_command(self.words_of(arguments), reply)
             }
         }
+    }
+
+    /// The strings to be kept. COPY may name the database to copy to, which the store does not know by its number.
+    fn words_of(&self, arguments: Arguments<'_>) -> Vec<Vec<u8>> {
+        let mut words = owned(arguments);
+        if words[0].eq_ignore_ascii_case(b"COPY") {
+            let own = self.database.to_string();
+            let names_own =
+                |pair: &[Vec<u8>]| pair[0].eq_ignore_ascii_case(b"DB") && pair[1] == own.as_bytes();
+            if let Some(at) = words.get(3..).and_then(|options| options.windows(2).position(names_own)) {
+                words.drain(3 + at..5 + at);
+            }
+        }
+        words
     }
 
     /// A command on the data: a step of its own, or the next of the transaction.
@@ -211,6 +225,18 @@ impl Session {
         reply.simple("QUEUED");
         self.publish_state();
         Ok(Next::Answered)
+    }
+
+    /// The refusal of a command that has the wrong number of arguments. EXEC ends a transaction all the same.
+    fn abort_by(&mut self, name: &str, refusal: Refusal) -> Refusal {
+        if name != "EXEC" {
+            return refusal;
+        }
+        self.transaction = None;
+        self.watched.clear();
+        self.publish_state();
+        let why = refusal.trim_start_matches("ERR ");
+        format!("EXECABORT Transaction discarded because of: {why}").into()
     }
 
     /// What EXEC does.
@@ -243,25 +269,30 @@ impl Session {
         if let Some((user, password)) = greeting.credentials.clone() {
             let found = self.shared.users.verify(&user, password).await;
             let Some(user) = found else {
-                self.wrong_passwords += 1;
-                self.closing |= self.wrong_passwords >= WRONG_PASSWORDS;
-                crate::statistics::Statistics::count(&self.shared.statistics.wrong_passwords);
-                return Err("WRONGPASS invalid username-password pair or user is disabled.".into());
+                return Err(self.wrong_password());
             };
             self.set_user(Some(user));
         }
         command::connection::greet(self, &greeting, reply)
     }
 
+    /// Counts a wrong password or user, of which a connection may send a few.
+    pub fn wrong_password(&mut self) -> Refusal {
+        self.wrong_passwords += 1;
+        self.closing |= self.wrong_passwords >= WRONG_PASSWORDS;
+        crate::statistics::Statistics::count(&self.shared.statistics.wrong_passwords);
+        "WRONGPASS invalid username-password pair or user is disabled.".into()
+    }
+
     async fn watch(&mut self, keys: Vec<Vec<u8>>, reply: &mut ReplyWriter) -> Result<(), Refusal> {
-        let mut words = vec![b"QUORATE.REVISION".to_vec()];
+        let mut words = vec![b"QUORATE.MARK".to_vec()];
         words.extend(keys.iter().cloned());
         let answer = self.ask(self.step(Body::Command(words))).await;
         let answer = answer.map_err(|error| format!("TRYAGAIN {error}"))?;
-        let revisions = command::integers(&answer).filter(|revisions| revisions.len() == keys.len());
-        let revisions = revisions
+        let marks = command::integers(&answer).filter(|marks| marks.len() == keys.len());
+        let marks = marks
             .ok_or_else(|| String::from_utf8_lossy(&answer).trim_start_matches('-').trim_end().to_owned())?;
-        let watched = keys.into_iter().zip(revisions).map(|(key, revision)| Watched { key, revision });
+        let watched = keys.into_iter().zip(marks).map(|(key, mark)| Watched { key, mark });
         self.watched.extend(watched);
         self.publish_state();
         reply.ok();

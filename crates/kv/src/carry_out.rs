@@ -118,14 +118,14 @@ fn unchanged(
     expired: &mut dyn Expired,
 ) -> Result<bool, StorageError> {
     for watched in &step.watched {
-        let revision = loop {
+        let mark = loop {
             let point = keyspace.savepoint();
-            let revision = keyspace.find(&watched.key)?.map_or(0, |entry| entry.revision);
+            let mark = keyspace.mark(&watched.key)?;
             if !expired.met(keyspace, &point)? {
-                break revision;
+                break mark;
             }
         };
-        if revision != watched.revision {
+        if mark != watched.mark {
             return Ok(false);
         }
     }

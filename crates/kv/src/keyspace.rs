@@ -7,6 +7,7 @@ use std::cell::RefCell;
 
 use tdb::Savepoint;
 
+use crate::deletions::Deletions;
 use crate::entry::{Entry, Kind};
 use crate::error::{CommandError, StorageError};
 use crate::fields::Fields;
@@ -99,6 +100,7 @@ pub struct Keyspace<'a> {
     numbered: bool,
     changed: bool,
     changes: Vec<Change>,
+    deletions: Deletions,
     /// Keys that reads found although their time had come.
     stale: RefCell<Vec<Vec<u8>>>,
     /// How many bytes the database may have.
@@ -113,6 +115,7 @@ pub struct Point {
     totals: Totals,
     changed: bool,
     changes: usize,
+    deletions: usize,
     size: u64,
 }
 
@@ -137,6 +140,7 @@ impl<'a> Keyspace<'a> {
             numbered: false,
             changed: false,
             changes: Vec::new(),
+            deletions: Deletions::default(),
             stale: RefCell::default(),
             quota: u64::MAX,
             broken: None,
@@ -152,6 +156,11 @@ impl<'a> Keyspace<'a> {
     /// is carried out above it too.
     pub fn limit(&mut self, quota: u64) {
         self.quota = quota;
+    }
+
+    /// By how many bytes the database has grown since `begin`.
+    pub(crate) fn grown_since(&self, begin: &Point) -> u64 {
+        self.records.size().saturating_sub(begin.size)
     }
 
     /// The quota, if the database has grown since `begin` and is above it.
@@ -172,6 +181,7 @@ impl<'a> Keyspace<'a> {
             totals: self.totals,
             changed: self.changed,
             changes: self.changes.len(),
+            deletions: self.deletions.len(),
             size: self.records.size(),
         }
     }
@@ -186,6 +196,7 @@ impl<'a> Keyspace<'a> {
         }
         (self.totals, self.changed) = (point.totals, point.changed);
         self.changes.truncate(point.changes);
+        self.deletions.truncate(point.deletions);
         self.numbered = false;
         Ok(())
     }
@@ -215,6 +226,7 @@ impl<'a> Keyspace<'a> {
         if self.changed {
             let totals = Totals { clock: self.clocks.cell, ..self.totals };
             self.records.put(TOTALS, &totals.encode())?;
+            self.deletions.write(self.records)?;
         }
         Ok(self.changes)
     }
@@ -239,6 +251,17 @@ impl<'a> Keyspace<'a> {
         let entry = record.map(|record| Entry::decode(key, record)).transpose()?;
         self.note_stale(key, entry.as_ref());
         Ok(entry)
+    }
+
+    /// A number that changes whenever `key` does, also when it comes and goes again: what WATCH compares.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn mark(&self, key: &[u8]) -> Result<u64, StorageError> {
+        match self.find(key)? {
+            Some(entry) => Ok(entry.revision),
+            None => self.deletions.last(self.records, key),
+        }
     }
 
     /// The entry of `key` for a command that writes: an expired one is removed first.
@@ -301,13 +324,14 @@ impl<'a> Keyspace<'a> {
     /// # Errors
     /// The records cannot be written.
     pub fn clear(&mut self) -> Result<(), StorageError> {
-        self.next_revision();
+        let revision = self.next_revision();
         let mut keys = Vec::new();
         for slice in 0..self.slices() {
             self.for_each(slice, &mut |key, _| keys.push(key.to_vec()))?;
         }
         self.stale.take();
         self.records.clear()?;
+        self.deletions.note_all(revision);
         self.totals.keys = 0;
         keys.iter().for_each(|key| self.note(key, Event::Deleted));
         Ok(())
@@ -363,8 +387,9 @@ impl<'a> Keyspace<'a> {
     }
 
     fn take_away(&mut self, key: &[u8], event: Event) -> Result<(), StorageError> {
-        self.next_revision();
+        let revision = self.next_revision();
         self.records.delete(&client_key(key))?;
+        self.deletions.note(key, revision);
         self.totals.keys = self.totals.keys.saturating_sub(1);
         self.note(key, event);
         Ok(())

@@ -8,15 +8,17 @@
 //! * [`step`]: what the front end hands over, and to whom; [`carry_out`](mod@carry_out): how one is carried out
 //! * [`command`]: the table of commands, and what each does
 //! * `script`: commands that are programs, with the feature `scripts`
-//! * [`keyspace`]: keys, their expiry and revisions, within one transaction
+//! * [`keyspace`]: keys, their expiry and revisions, within one transaction; `deletions`: what WATCH knows of keys that are gone
 //! * [`entry`], [`fields`]: what a record holds
 //! * [`records`]: the records themselves; [`image`]: those of a TDB image
 //! * [`memory`]: a store in one process's memory; [`status`]: what a store is at present
-//! * `number`, [`pattern`]: texts that commands read
+//! * `number`, `decimal`, [`pattern`]: texts that commands read
 #![forbid(unsafe_code)]
 
 pub mod carry_out;
 pub mod command;
+mod decimal;
+mod deletions;
 pub mod entry;
 pub mod error;
 pub mod fields;

@@ -15,7 +15,7 @@ pub struct Step {
     pub database: usize,
     /// What is to be done.
     pub body: Body,
-    /// Keys that must have these revisions still, or nothing is done and the reply is null.
+    /// Keys that must be as they were, or nothing is done and the reply is null.
     pub watched: Vec<Watched>,
     /// In which version of the protocol the reply is written.
     pub protocol: Version,
@@ -55,8 +55,8 @@ impl Body {
 pub struct Watched {
     /// The key.
     pub key: Vec<u8>,
-    /// Its revision when WATCH was answered; 0 if it was not there.
-    pub revision: u64,
+    /// What `QUORATE.MARK` answered for it when WATCH was.
+    pub mark: u64,
 }
 
 /// Why a step has no reply of its own. The front end writes it as an error, with the first word named here.

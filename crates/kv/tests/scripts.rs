@@ -7,6 +7,9 @@ use std::sync::mpsc::channel;
 use kv::{Body, Memory, Step, Store};
 use resp::{Limits, Replies, Value, Version};
 
+#[path = "support/fuzz_scripts.rs"]
+mod fuzz_scripts;
+
 struct Service(Memory);
 
 impl Service {
@@ -187,6 +190,10 @@ fn endless_scripts_are_ended() {
         "for _ in string.gmatch(string.rep('a', 500), '.-.-.-.-.-.-.-.-b') do end",
         "while true do redis.call('incr', 'n') end",
         "while true do pcall(redis.call, 'nonsense') end",
+        "local t = {} for i = 1, 1e6 do t[i] = i end while true do table.sort(t, rawequal) end",
+        "local t = {} for i = 1, 1e6 do t[i] = i end while true do table.insert(t, 1, table.remove(t, 2)) end",
+        "local s = string.rep('x', 1e7) while true do s:upper() end",
+        "while true do table.foreach({1}, rawequal) end",
         "local t = {} for i = 1, 200 do t[i] = i end while true do table.sort(t, function(a, b) return a > b end) end",
         "return setmetatable({}, {__index = function(t, k) return t[k .. 'x'] end}).a",
     ];
@@ -196,6 +203,48 @@ fn endless_scripts_are_ended() {
         assert_eq!(service.ask("get k"), text("before"), "{script}");
     }
     assert_eq!(service.ask("exists n"), Value::Integer(0));
+}
+
+/// S20, S25: no function of Lua loops, or writes beyond its stack, because a number says so; a script of many arguments runs.
+#[test]
+fn numbers_neither_hold_up_nor_break_a_script() {
+    let service = Service::new();
+    for range in [
+        "0, 2147483647",
+        "-2147483648, 2147483647",
+        "-1, 2147483646",
+        "-2147483648, 0",
+        "1, 8000",
+        "-1e300, 1e300",
+    ] {
+        let refused = service.refused(&format!("return {{unpack({{1}}, {range})}}"));
+        assert!(refused.contains("too many results to unpack"), "{range}: {refused}");
+    }
+    assert_eq!(service.eval("return {unpack({1, 2, 3}, 2)}", &[]), integers(&[2, 3]));
+    assert_eq!(service.eval("return select('#', unpack({1}, 0/0, 7000))", &[]), Value::Integer(7001));
+    for place in ["-2147483647", "0", "5", "-20000000", "0/0", "1e300"] {
+        let refused = service.refused(&format!("local t = {{1, 2, 3}} table.insert(t, {place}, 1) return t"));
+        assert!(refused.contains("out of bounds"), "{place}: {refused}");
+    }
+    let moved = "local t = {1, 2, 3} table.insert(t, 1, 0) table.insert(t, 4) table.remove(t, 2) return t";
+    assert_eq!(service.eval(moved, &[]), integers(&[0, 2, 3, 4]));
+    assert_eq!(service.eval("local t = {3, 1, 2} table.sort(t) return t", &[]), integers(&[1, 2, 3]));
+    let many = vec!["x"; 100_000];
+    assert_eq!(service.eval("return #ARGV", &many), Value::Integer(100_000));
+    let jumps = format!("local x return {}1", "x or ".repeat(2_000));
+    assert_eq!(service.eval(&jumps, &[]), Value::Integer(1));
+    let refused = service.refused(&format!("local x return {}1", "x or ".repeat(14_000)));
+    assert!(refused.contains("it may have 65536"), "{refused}");
+}
+
+/// S20, S25: a script lets the database grow by so much and no more, and a failed one leaves nothing.
+#[test]
+fn a_script_writes_so_much_and_no_more() {
+    let service = Service::new();
+    let refused = service
+        .refused("local s = string.rep('x', 1e6) for i = 1, 1e9 do redis.call('set', 'k' .. i, s) end");
+    assert!(refused.contains("more than 64 MiB"), "{refused}");
+    assert_eq!(service.ask("dbsize"), Value::Integer(0));
 }
 
 /// S20, S25: a script that takes memory is ended; so is one whose reply would be too large.
@@ -261,4 +310,15 @@ fn scripts_see_revisions() {
     service.ask("set k w");
     let Value::Integer(second) = service.eval(revision, &[]) else { panic!("no number") };
     assert!(second > first && first > 0);
+}
+
+/// S20: random scripts of Lua's words come to an end, leave nothing when they fail, and every reply is whole.
+#[test]
+fn random_scripts_come_to_an_end() {
+    let mut rng = fastrand::Rng::with_seed(testbed::seed("random_scripts_come_to_an_end"));
+    let rounds = if std::env::var_os("QUORATE_LONG").is_some() { 2_000_000 } else { 2_000 };
+    for _ in 0..rounds {
+        let bytes: Vec<u8> = (0..rng.usize(..24)).map(|_| rng.u8(..)).collect();
+        fuzz_scripts::script(&bytes);
+    }
 }

@@ -19,21 +19,27 @@ use ubik_proto::version::Version;
 use crate::Outcome;
 use crate::failure::Failure;
 use crate::input::for_programs;
+use crate::service::client::Connection;
 
-/// Say what a database server is and does: who is sync site, votes, versions, clocks (as udebug does).
+/// Say whether the service is well, or what a database server of AFS is and does.
 ///
-/// The first line is OK, or DEGRADED with the reasons; a table of the cell's servers follows, and what the asked server alone knows.
-/// The server may be OpenAFS's or ours. Every other server of its cell is asked too, for its clock, its version, and whether it only votes.
+/// The first line is OK, or DEGRADED with the reasons; a table of the cell's servers follows. Without HOST a server of the service is asked. With
+/// HOST it is a database server, OpenAFS's or ours (as udebug does), and what that one alone knows follows, too; every other server of its cell
+/// is asked as well, for its clock, its version, and whether it only votes.
 #[derive(Args)]
 #[command(after_help = "Examples:
+  quorate status
+  quorate status --server 10.0.0.1:6379 --json
   quorate status db1.example.org
   quorate status 192.0.2.7 7003 --json
 
-Exit code 0 if there is a sync site and every server is up, in step, and within the limit of clock skew; 1 if not, and
-4 if the server does not answer.")]
+Exit code 0 if there is a sync site and every server is up, and of AFS's also in step and within the limit of clock skew; 1 if not;
+3 if no server of the service answers, 4 if a database server does not.")]
 pub struct Arguments {
-    /// Name or address of the server
-    host: String,
+    #[command(flatten)]
+    service: Connection,
+    /// Name or address of a database server of AFS
+    host: Option<String>,
     /// UDP port: 7002 is prdb's, 7003 vldb's
     #[arg(default_value_t = 7002)]
     port: u16,
@@ -84,7 +90,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn tell(arguments: &Arguments) -> Outcome {
-    let peer = resolve(arguments)?;
+    let Some(host) = &arguments.host else {
+        return crate::service::status::run(&arguments.service, arguments.json);
+    };
+    let peer = resolve(host, arguments.port)?;
     let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let port = Port::open(any, PortConfig::default()).map_err(Failure::system)?;
     let votes = Services::nth(arguments.nth).vote;
@@ -103,12 +112,12 @@ fn tell(arguments: &Arguments) -> Outcome {
     if report.complaints.is_empty() { Ok(()) } else { Err(Failure::no("")) }
 }
 
-fn resolve(arguments: &Arguments) -> Result<SocketAddr, Failure> {
-    let found = (arguments.host.as_str(), arguments.port).to_socket_addrs();
-    let found = found.map_err(|error| Failure::input(format!("{}: {error}", arguments.host)))?;
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, Failure> {
+    let found = (host, port).to_socket_addrs();
+    let found = found.map_err(|error| Failure::input(format!("{host}: {error}")))?;
     let mut found: Vec<SocketAddr> = found.collect();
     found.sort_by_key(SocketAddr::is_ipv6);
-    found.first().copied().ok_or_else(|| Failure::input(format!("{} has no address", arguments.host)))
+    found.first().copied().ok_or_else(|| Failure::input(format!("{host} has no address")))
 }
 
 /// How servers are asked.

@@ -158,7 +158,8 @@ fn every_key_is_documented() {
     }
 }
 
-/// S2, S15: what only starting can tell is refused, too: addresses that are taken, users without a hash, the open network.
+/// S2, S15: what other files or the system say of a configuration is refused, too: users without a hash, the open network, keys that
+/// are not there, before anything is touched; addresses that are taken.
 #[test]
 fn what_cannot_be_started_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -167,22 +168,41 @@ fn what_cannot_be_started_is_refused() {
     let holder = std::net::TcpListener::bind(taken).unwrap();
     let listen =
         |address: &str| format!("data = \"d\"\n[page]\nlisten = []\n[clients]\nlisten = [\"{address}\"]\n");
+    let cell = |address: &str, key: &str| {
+        format!("[cell]\nserver = \"a\"\nkey-file = \"{key}\"\nservers = {{ a = \"{address}\" }}\n")
+    };
     let cases = [
-        (listen(&taken.to_string()), "is another server running there?"),
-        (listen("0.0.0.0:0"), "without-authentication = true"),
-        (listen("127.0.0.1:0") + "[users.alice]\npassword-hash = \"secret\"\n", "quorate hash-password"),
-        (listen("127.0.0.1:0") + "[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n", "c.pem"),
+        (3, listen(&taken.to_string()), "is another server running there?"),
+        (2, listen("0.0.0.0:0"), "without-authentication = true"),
+        (2, listen("127.0.0.1:0") + "[users.alice]\npassword-hash = \"secret\"\n", "quorate hash-password"),
+        (2, listen("127.0.0.1:0") + "[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n", "c.pem"),
+        (2, listen("127.0.0.1:7\", \"127.0.0.1:7"), "listened on twice"),
+        (2, listen("127.0.0.1:0").replace("\"d\"", "\"\""), "names no directory"),
+        (2, listen("127.0.0.1:0") + "threads = 100000\n", "clients.threads = 100000 is out of range"),
+        (2, format!("quota-bytes = 0\n{}", listen("127.0.0.1:0")), "quota-bytes = 0 is out of range"),
+        (2, listen("127.0.0.1:0") + &cell("10.0.0.1:7100", "none.key"), "none.key"),
+        (2, listen("127.0.0.1:0") + &cell("127.0.0.1:0", "none.key"), "not the address of one server"),
+        (2, listen("127.0.0.1:0") + &cell("224.0.0.1:7100", "none.key"), "not the address of one server"),
         (
+            3,
             "data = \"quorate.toml/inside\"\n[clients]\nlisten = [\"127.0.0.1:0\"]\n".to_owned(),
             "data directory",
         ),
     ];
-    for (config, words) in cases {
+    for (code, config, words) in cases {
         fs::write(&path, &config).unwrap();
-        let output = quorate(&["serve", "--config"]).arg(&path).output().unwrap();
-        let said = text(&output.stderr);
-        assert!(output.status.code() == Some(3) && said.contains(words), "{config}: {said}");
+        let _ = fs::remove_dir_all(folder.path().join("d"));
+        // What is wrong with the file is found by --check too, and nothing is touched.
+        let ways: &[&[&str]] = if code == 2 { &[&["serve", "--check"], &["serve"]] } else { &[&["serve"]] };
+        for way in ways {
+            let output = quorate(way).arg("--config").arg(&path).output().unwrap();
+            let said = text(&output.stderr);
+            assert!(output.status.code() == Some(code) && said.contains(words), "{way:?}, {config}: {said}");
+            assert!(code == 3 || !folder.path().join("d").exists(), "{config} touched the disk");
+        }
     }
+    let endless = quorate(&["serve", "--check", "--config", "/dev/zero"]).output().unwrap();
+    assert_eq!(endless.status.code(), Some(2));
     drop(holder);
 }
 
@@ -312,6 +332,22 @@ fn a_command_whose_lock_is_lost_is_stopped() {
     let grandchild = fs::read_to_string(&started).unwrap();
     let stat = fs::read_to_string(format!("/proc/{}/stat", grandchild.trim())).unwrap_or_default();
     assert!(stat.is_empty() || stat.contains(") Z "), "it runs on: {stat}");
+}
+
+/// S9: the first line of the status is OK and why, or DEGRADED; then each server has a line.
+#[test]
+fn the_status_says_whether_all_is_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::alone(folder.path());
+    while !server.tool(&["set", "a", "1"]).status.success() {}
+    let said = server.answers(&["status"]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], "OK: alone is the only server");
+    assert!(lines[1].starts_with("server") && lines[2].starts_with("alone   sync site"), "{said}");
+    assert!(server.answers(&["status", "--json"]).contains("\"state\": \"OK\""));
+    drop(server);
+    let nobody = quorate(&["status", "--server", "127.0.0.1:1"]).output().unwrap();
+    assert_eq!(nobody.status.code(), Some(3));
 }
 
 /// The form from before the service still works, and says what it is called now.

@@ -86,6 +86,29 @@ pub fn create(path: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Adds a random key with the next version to a `KeyFileExt` in place of the file, whose other keys stay; that version.
+///
+/// # Errors
+/// The file cannot be used ([`read`]) or written.
+pub fn add(path: &Path) -> Result<i32, KeyError> {
+    let failed = |source| KeyError::Read { path: path.to_owned(), source };
+    let old = read(path)?;
+    let version = old.newest().map_or(1, |key| key.version.saturating_add(1));
+    let mut material = vec![0; AES256_KEY_LEN];
+    SystemRandom::open().map_err(KeyError::Random)?.fill(&mut material);
+    let mut keys = old.keys().to_vec();
+    keys.push(ServerKey { version, encryption_type: AES256_CTS_HMAC_SHA1_96, material });
+    let beside = path.with_added_extension("new");
+    let write = || -> io::Result<()> {
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(&KeyFile::from_keys(keys).to_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    };
+    write().map_err(failed)?;
+    Ok(version)
+}
+
 const AES256_KEY_LEN: usize = 32;
 
 fn mode(path: &Path) -> io::Result<u32> {
@@ -275,6 +298,21 @@ mod tests {
         assert_eq!(made.newest().map(|key| (key.version, key.material.len())), Some((1, 32)));
         assert_eq!(create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(read(&path).unwrap().keys(), made.keys());
+    }
+
+    /// X12, S26: a key is added with the next version, the others stay, and the file is its owner's alone.
+    #[test]
+    fn a_key_is_added_to_those_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cell.key");
+        create(&path).unwrap();
+        let first = read(&path).unwrap().keys().to_vec();
+        assert_eq!((add(&path).unwrap(), add(&path).unwrap()), (2, 3));
+        let file = read(&path).unwrap();
+        assert!(file.keys().len() == 3 && file.keys().contains(&first[0]));
+        assert_eq!(file.newest().unwrap().version, 3);
+        assert_eq!(mode(&path).unwrap(), 0o600);
+        assert!(add(&folder.path().join("missing")).is_err());
     }
 
     /// X12: a key file that everybody can read is refused with the remedy, one that a group can read is complained of.

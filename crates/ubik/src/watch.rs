@@ -189,7 +189,7 @@ fn changes_of_votes(now: Now, election: &Election, old: &Votes, new: &Votes) -> 
             format!("{} answers again", name(cell, id))
         } else {
             let every = election.profile().probe;
-            format!("{} is down: a call to it was not answered; it is probed every {every:?}", name(cell, id))
+            format!("{} is down: a call to it was not answered; probing it every {every:?}", name(cell, id))
         });
     }
     if old.standing != new.standing {
@@ -219,7 +219,7 @@ fn changes_of_votes(now: Now, election: &Election, old: &Votes, new: &Votes) -> 
 fn change_of_standing(now: Now, election: &Election, old: &Votes, new: &Votes) -> Option<String> {
     Some(match (old.standing, new.standing) {
         (Standing::SyncSite { epoch }, _) => {
-            format!("is sync site no more (epoch {epoch}): {}", why_it_ended(now, election))
+            format!("is no longer sync site (epoch {epoch}): {}", why_it_ended(now, election))
         }
         (_, Standing::SyncSite { epoch }) => {
             let cell = election.cell();
@@ -228,23 +228,22 @@ fn change_of_standing(now: Now, election: &Election, old: &Votes, new: &Votes) -
                 .filter(|&id| cell.is_voter(id) && election.has_vote_of(id))
                 .map(|id| name(cell, id).to_string())
                 .collect();
-            format!(
-                "was elected sync site in epoch {epoch}, with its own vote and {}",
-                list_or(&voters, "nobody's")
-            )
+            match voters.is_empty() {
+                true => format!("was elected sync site in epoch {epoch}, with only its own vote"),
+                false => format!(
+                    "was elected sync site in epoch {epoch}, with its own vote and those of {}",
+                    voters.join(", ")
+                ),
+            }
         }
         (Standing::Follower, Standing::Candidate { epoch }) => {
-            format!("asks for votes in epoch {epoch}: no sync site was heard of for a promise's time")
+            format!("asks for votes in epoch {epoch}: no sync-site beacon for one promise interval")
         }
         (Standing::Candidate { epoch }, Standing::Follower) if new.following == old.following => {
-            format!("asks for no more votes in epoch {epoch}: too few were given")
+            format!("stops asking for votes in epoch {epoch}: no quorum gave theirs")
         }
         _ => return None,
     })
-}
-
-fn list_or(names: &[String], nobody: &str) -> String {
-    if names.is_empty() { nobody.to_owned() } else { names.join(", ") }
 }
 
 fn why_it_ended(now: Now, election: &Election) -> String {
@@ -254,7 +253,7 @@ fn why_it_ended(now: Now, election: &Election) -> String {
         return format!("it voted for {}", name(cell, following.host));
     }
     if election.mandate_end().is_some_and(|end| now.moment < end) {
-        return "it gave the mandate up, since its disk failed, or another epoch must be above its own"
+        return "it gave its mandate up: it is stopping, its disk failed, or its epoch must be raised"
             .to_owned();
     }
     let missing = cell.peers().filter(|&id| cell.is_voter(id)).filter_map(|id| {
@@ -267,7 +266,8 @@ fn why_it_ended(now: Now, election: &Election) -> String {
     });
     let missing: Vec<String> = missing.collect();
     let mandate = election.profile().mandate;
-    format!("no quorum of votes younger than {mandate:?}; {}", list_or(&missing, "answers are late"))
+    let missing = if missing.is_empty() { "answers are late".to_owned() } else { missing.join(", ") };
+    format!("no quorum of votes younger than {mandate:?}; {missing}")
 }
 
 fn changes_of_copy(old: &Copy, new: &Copy) -> Vec<String> {
@@ -275,22 +275,35 @@ fn changes_of_copy(old: &Copy, new: &Copy) -> Vec<String> {
     if old.progress != new.progress {
         let version = new.version;
         lines.extend(new.progress.map(|progress| match progress {
-            Progress::SyncSite => "recovery: asks a quorum of its voters for their versions".to_owned(),
-            Progress::FoundDatabase => "recovery: another server has a newer database; fetches it".to_owned(),
-            Progress::HaveDatabase => format!("recovery: the newest database, {version}, is here"),
-            Progress::Labelled => {
-                format!("recovery: labelled {version}; a quorum must have it before it is served")
+            Progress::SyncSite => {
+                "recovery: asks a quorum for their versions, since it was elected".to_owned()
             }
-            Progress::Established => format!("recovery: a quorum has {version}; reads and writes are served"),
+            Progress::FoundDatabase => {
+                "recovery: fetches the database, since another server has a newer one".to_owned()
+            }
+            Progress::HaveDatabase => {
+                format!("recovery: has the newest database, {version}: no server of a quorum has a newer one")
+            }
+            Progress::Labelled => {
+                format!(
+                    "recovery: labelled the database {version}: a quorum must have it before it is served"
+                )
+            }
+            Progress::Established => {
+                format!("recovery: serves reads and writes, since a quorum has {version}")
+            }
         }));
     }
     if new.broken && !old.broken {
         lines.push(
-            "the disk failed within a commit; nothing is written before a restart replays the log".to_owned(),
+            "the disk failed within a commit: nothing is written before a restart replays the log".to_owned(),
         );
     }
     if old.version.epoch != new.version.epoch {
-        lines.push(format!("the database is version {} now; it was {}", new.version, old.version));
+        lines.push(format!(
+            "the database is now version {}, which the sync site labelled; it was {}",
+            new.version, old.version
+        ));
     }
     lines
 }

@@ -36,6 +36,22 @@ pub fn client(session: &mut Session, arguments: Arguments<'_>, reply: &mut Reply
         (b"NO-EVICT" | b"NO-TOUCH", [on]) if matches!(capitals(on).as_slice(), b"ON" | b"OFF") => reply.ok(),
         (b"REPLY", [on]) if capitals(on) == b"ON" => reply.ok(),
         (b"GETREDIR", []) => reply.integer(-1),
+        (b"TRACKING", [off]) if capitals(off) == b"OFF" => reply.ok(),
+        (b"TRACKINGINFO", []) => {
+            reply.map(3);
+            reply.string(b"flags");
+            reply.set(1);
+            reply.string(b"off");
+            reply.string(b"redirect");
+            reply.integer(-1);
+            reply.string(b"prefixes");
+            reply.array(0);
+        }
+        // No command blocks.
+        (b"UNBLOCK", [id] | [id, _]) => {
+            number(id)?;
+            reply.integer(0);
+        }
         (b"KILL", [address]) => {
             let killed = kill(session, &Filter { address: Some(text(address)), ..Filter::default() });
             if killed == 0 {

@@ -26,7 +26,8 @@ pub fn auth(session: &mut Session, arguments: Arguments<'_>, reply: &mut ReplyWr
         _ => return Err("ERR syntax error".into()),
     };
     if !session.shared.users.required() {
-        if arguments.len() == 3 && user == DEFAULT.as_bytes() {
+        if arguments.len() == 3 {
+            without_users(session, user)?;
             reply.ok();
             return Ok(Next::Answered);
         }
@@ -51,11 +52,19 @@ pub fn hello(session: &mut Session, arguments: Arguments<'_>, reply: &mut ReplyW
                     at the same time"
             .into());
     }
-    if greeting.credentials.is_some() && session.shared.users.required() {
-        return Ok(Next::Wait(Wait::Authenticate(greeting)));
+    if let Some((user, _)) = &greeting.credentials {
+        if session.shared.users.required() {
+            return Ok(Next::Wait(Wait::Authenticate(greeting)));
+        }
+        without_users(session, user)?;
     }
     greet(session, &greeting, reply)?;
     Ok(Next::Answered)
+}
+
+/// Where no users are configured, there is the default one, whom any password fits.
+fn without_users(session: &mut Session, user: &[u8]) -> Result<(), Refusal> {
+    if user == DEFAULT.as_bytes() { Ok(()) } else { Err(session.wrong_password()) }
 }
 
 fn read_hello(arguments: Arguments<'_>) -> Result<Greeting, Refusal> {

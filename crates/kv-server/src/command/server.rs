@@ -180,9 +180,8 @@ pub fn config(session: &mut Session, arguments: Arguments<'_>, reply: &mut Reply
                 reply.string(value.as_bytes());
             }
         }
-        (b"SET", [name, value]) if capitals(name) == b"NOTIFY-KEYSPACE-EVENTS" && value.is_empty() => {
-            reply.ok()
-        }
+        // What is so already may be set.
+        (b"SET", [name, value]) if is_set(session, name, value) => reply.ok(),
         (b"SET", [name, ..]) => {
             return Err(format!(
                 "ERR CONFIG SET failed - '{}' cannot be set by clients; edit the configuration file and reload or restart",
@@ -197,6 +196,12 @@ pub fn config(session: &mut Session, arguments: Arguments<'_>, reply: &mut Reply
         _ => return Err(unknown_subcommand(arguments)),
     }
     Ok(Next::Answered)
+}
+
+/// Whether a parameter has this value.
+fn is_set(session: &Session, name: &[u8], value: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    parameters(session).iter().any(|(known, set)| known.as_bytes() == name && set.as_bytes() == value)
 }
 
 /// Redis's parameters, as far as clients ask for them.
@@ -304,7 +309,11 @@ pub fn role(_: &mut Session, _: Arguments<'_>, reply: &mut ReplyWriter) -> Outco
 /// A write that was answered is at a quorum: there is nothing to wait for, and nothing more to promise.
 pub fn wait(session: &mut Session, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
     number(arguments[1])?;
-    number(arguments[2])?;
+    match number(arguments[2]) {
+        Ok(0..) => {}
+        Ok(_) => return Err("ERR timeout is negative".into()),
+        Err(_) => return Err("ERR timeout is not an integer or out of range".into()),
+    }
     reply.integer(session.shared.store.status().quorum() as i64 - 1);
     Ok(Next::Answered)
 }

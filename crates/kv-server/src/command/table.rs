@@ -46,11 +46,7 @@ pub fn command(_: &mut Session, arguments: Arguments<'_>, reply: &mut ReplyWrite
     };
     match (capitals(subcommand).as_slice(), names) {
         (b"COUNT", []) => reply.integer(all().count() as i64),
-        (b"LIST", []) => {
-            let all: Vec<Entry> = all().collect();
-            reply.array(all.len());
-            all.iter().for_each(|entry| reply.string(entry.name.to_ascii_lowercase().as_bytes()));
-        }
+        (b"LIST", filter) => list(filter, arguments, reply)?,
         (b"INFO", names) => {
             let found: Vec<Option<Entry>> = match names {
                 [] => all().map(Some).collect(),
@@ -65,7 +61,21 @@ pub fn command(_: &mut Session, arguments: Arguments<'_>, reply: &mut ReplyWrite
             }
         }
         (b"DOCS", names) => docs(names, reply),
-        (b"GETKEYS", [_, ..]) => keys(names, reply)?,
+        (b"GETKEYS", [_, ..]) => {
+            let found = keys(names)?;
+            reply.array(found.len());
+            found.iter().for_each(|key| reply.string(key));
+        }
+        (b"GETKEYSANDFLAGS", [_, ..]) => {
+            let (found, flags) = (keys(names)?, flags(names[0]));
+            reply.array(found.len());
+            for key in found {
+                reply.array(2);
+                reply.string(key);
+                reply.set(flags.len());
+                flags.iter().for_each(|flag| reply.simple(flag));
+            }
+        }
         _ => return Err(unknown_subcommand(arguments)),
     }
     Ok(Next::Answered)
@@ -91,7 +101,37 @@ fn docs(names: &[&[u8]], reply: &mut ReplyWriter) {
     }
 }
 
-fn keys(command: &[&[u8]], reply: &mut ReplyWriter) -> Result<(), Refusal> {
+/// COMMAND LIST [FILTERBY ACLCAT category | MODULE name | PATTERN pattern].
+fn list(filter: &[&[u8]], arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Result<(), Refusal> {
+    let (by, value) = match filter {
+        [] => (Vec::new(), Vec::new()),
+        [word, by, value] if capitals(word) == b"FILTERBY" => (capitals(by), value.to_ascii_lowercase()),
+        _ => return Err(unknown_subcommand(arguments)),
+    };
+    let fits = |entry: &Entry| match by.as_slice() {
+        b"" => true,
+        b"ACLCAT" => entry.categories().iter().any(|category| category.as_bytes() == value),
+        b"PATTERN" => kv::pattern::matches(&value, entry.name.to_ascii_lowercase().as_bytes()),
+        _ => false,
+    };
+    if !matches!(by.as_slice(), b"" | b"ACLCAT" | b"PATTERN" | b"MODULE") {
+        return Err("ERR syntax error".into());
+    }
+    let found: Vec<Entry> = all().filter(fits).collect();
+    reply.array(found.len());
+    found.iter().for_each(|entry| reply.string(entry.name.to_ascii_lowercase().as_bytes()));
+    Ok(())
+}
+
+/// What a command does with its keys, in Redis's words.
+fn flags(name: &[u8]) -> [&'static str; 2] {
+    match kv::find(name) {
+        Some(command) if command.writes => ["RW", "access"],
+        _ => ["RO", "access"],
+    }
+}
+
+fn keys<'a>(command: &'a [&'a [u8]]) -> Result<Vec<&'a [u8]>, Refusal> {
     let entry = find(command[0]).ok_or("ERR Invalid command specified")?;
     let least = entry.arity.unsigned_abs() as usize;
     if command.len() < least || (entry.arity > 0 && command.len() != least) {
@@ -106,9 +146,7 @@ fn keys(command: &[&[u8]], reply: &mut ReplyWriter) -> Result<(), Refusal> {
     if found.is_empty() {
         return Err("ERR The command has no key arguments".into());
     }
-    reply.array(found.len());
-    found.iter().for_each(|key| reply.string(key));
-    Ok(())
+    Ok(found)
 }
 
 /// ACL CAT: the categories, or the commands of one.

@@ -10,7 +10,9 @@ const WATCHED: usize = 10_000;
 
 pub fn multi(session: &mut Session, _: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
     if session.transaction.is_some() {
-        return Err("ERR MULTI calls can not be nested".into());
+        // As for WATCH, the transaction goes on.
+        reply.error("ERR MULTI calls can not be nested");
+        return Ok(Next::Answered);
     }
     session.transaction = Some(Transaction::default());
     session.publish_state();
@@ -32,9 +34,10 @@ pub fn discard(session: &mut Session, _: Arguments<'_>, reply: &mut ReplyWriter)
     Ok(Next::Answered)
 }
 
-pub fn watch(session: &mut Session, arguments: Arguments<'_>, _: &mut ReplyWriter) -> Outcome {
+pub fn watch(session: &mut Session, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
     if session.transaction.is_some() {
-        return Err("ERR WATCH inside MULTI is not allowed".into());
+        reply.error("ERR WATCH inside MULTI is not allowed");
+        return Ok(Next::Answered);
     }
     if session.watched.len() + arguments.len() > WATCHED {
         return Err(format!("ERR more than {WATCHED} watched keys").into());

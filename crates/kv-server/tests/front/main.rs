@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod limits;
 mod page;
+mod redis;
 mod security;
 mod stopping;
 mod tools;

@@ -40,13 +40,8 @@ pub fn incrbyfloat(
     arguments: Arguments<'_>,
     reply: &mut ReplyWriter,
 ) -> Outcome {
-    let more = number::float(arguments[2])?;
     let old = keyspace.live_string(arguments[1])?;
-    let number = old.as_ref().map_or(Ok(0.0), |old| number::float(old.value()))? + more;
-    if !number.is_finite() {
-        return Err(refused("ERR increment would produce NaN or Infinity"));
-    }
-    let text = number::print_float(number);
+    let text = number::add_floats(old.as_ref().map_or(b"0", |old| old.value()), arguments[2])?;
     let expires = old.as_ref().and_then(|old| old.expires);
     keyspace.put(arguments[1], old.is_some(), Kind::String, expires, text.as_bytes())?;
     reply.string(text.as_bytes());

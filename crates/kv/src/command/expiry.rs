@@ -5,7 +5,7 @@
 
 use resp::ReplyWriter;
 
-use super::options::{Time, Words};
+use super::options::Time;
 use super::{Arguments, Outcome};
 use crate::error::{CommandError, refused};
 use crate::keyspace::{Clocks, Keyspace};
@@ -38,15 +38,15 @@ struct Conditions {
 impl Conditions {
     fn read(arguments: Arguments<'_>) -> Result<Conditions, CommandError> {
         let mut conditions = Conditions::default();
-        let mut words = Words::after(arguments, 3);
-        while let Some(word) = words.next() {
-            match word.as_slice() {
+        for word in &arguments[3..] {
+            match word.to_ascii_uppercase().as_slice() {
                 b"NX" => conditions.none_yet = true,
                 b"XX" => conditions.some_already = true,
                 b"GT" => conditions.later = true,
                 b"LT" => conditions.earlier = true,
-                other => {
-                    let text = format!("ERR Unsupported option {}", other.escape_ascii());
+                _ => {
+                    let word = String::from_utf8_lossy(&word[..word.len().min(128)]);
+                    let text = format!("ERR Unsupported option {word}");
                     return Err(CommandError::Refused(text.into()));
                 }
             }

@@ -1,6 +1,6 @@
 //! Values of fields.
 
-use resp::ReplyWriter;
+use resp::{ReplyWriter, Version};
 
 use super::{Arguments, Outcome};
 use crate::entry::Kind;
@@ -94,6 +94,22 @@ pub fn hincrby(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mu
     Ok(())
 }
 
+pub fn hincrbyfloat(
+    keyspace: &mut Keyspace<'_>,
+    arguments: Arguments<'_>,
+    reply: &mut ReplyWriter,
+) -> Outcome {
+    number::float(arguments[3])?;
+    let mut hash = Open::of(keyspace, arguments[1])?;
+    let old = hash.fields.get(arguments[2]).unwrap_or(b"0");
+    number::float(old).map_err(|_| refused("ERR hash value is not a float"))?;
+    let text = number::add_floats(old, arguments[3])?;
+    hash.fields.set(arguments[2], text.as_bytes());
+    hash.write(keyspace, arguments[1])?;
+    reply.string(text.as_bytes());
+    Ok(())
+}
+
 pub fn hget(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
     reply.optional(keyspace.fields(arguments[1])?.get(arguments[2]));
     Ok(())
@@ -103,6 +119,49 @@ pub fn hmget(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut 
     let fields = keyspace.fields(arguments[1])?;
     reply.array(arguments.len() - 2);
     arguments[2..].iter().for_each(|field| reply.optional(fields.get(field)));
+    Ok(())
+}
+
+pub fn hstrlen(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
+    let fields = keyspace.fields(arguments[1])?;
+    reply.integer(fields.get(arguments[2]).map_or(0, <[u8]>::len) as i64);
+    Ok(())
+}
+
+/// HRANDFIELD key [count [WITHVALUES]]: different fields, or with a negative count any, perhaps several times.
+pub fn hrandfield(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
+    /// So many may be asked for with repetition; what a hash holds bounds the others.
+    const MOST: usize = 1 << 20;
+    let (count, with_values) = match &arguments[2..] {
+        [] => (None, false),
+        [count] => (Some(number::integer(count)?), false),
+        [count, word] if word.eq_ignore_ascii_case(b"WITHVALUES") => (Some(number::integer(count)?), true),
+        _ => return Err(CommandError::SYNTAX),
+    };
+    let fields = keyspace.fields(arguments[1])?;
+    let all: Vec<(&[u8], &[u8])> = fields.iter().collect();
+    let Some(count) = count else {
+        reply.optional(fastrand::choice(&all).map(|(field, _)| *field));
+        return Ok(());
+    };
+    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    let chosen: Vec<(&[u8], &[u8])> = match count {
+        0.. => fastrand::choose_multiple(all, wanted),
+        _ if wanted > MOST => return Err(refused("ERR value is out of range")),
+        _ if all.is_empty() => Vec::new(),
+        _ => (0..wanted).map(|_| all[fastrand::usize(..all.len())]).collect(),
+    };
+    let flat = with_values && reply.version() == Version::Resp2;
+    reply.array(if flat { 2 * chosen.len() } else { chosen.len() });
+    for (field, value) in chosen {
+        if with_values && !flat {
+            reply.array(2);
+        }
+        reply.string(field);
+        if with_values {
+            reply.string(value);
+        }
+    }
     Ok(())
 }
 

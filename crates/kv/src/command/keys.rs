@@ -6,6 +6,7 @@ use super::options::{Words, once};
 use super::{Arguments, Outcome};
 use crate::error::{CommandError, refused};
 use crate::keyspace::Keyspace;
+use crate::number;
 
 pub fn del(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
     let mut removed = 0;
@@ -66,6 +67,15 @@ pub fn revision(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &m
     Ok(())
 }
 
+/// What WATCH compares, for each key.
+pub fn mark(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
+    reply.array(arguments.len() - 1);
+    for key in &arguments[1..] {
+        reply.integer(i64::try_from(keyspace.mark(key)?).unwrap_or(i64::MAX));
+    }
+    Ok(())
+}
+
 pub fn rename(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
     let entry = keyspace.find_live(arguments[1])?.ok_or(CommandError::NO_SUCH_KEY)?;
     if arguments[1] != arguments[2] {
@@ -94,7 +104,9 @@ pub fn copy(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut R
     while let Some(word) = words.next() {
         match word.as_slice() {
             b"REPLACE" => replaces = true,
+            // The front end has taken away what names the present database.
             b"DB" => {
+                number::integer(words.value()?)?;
                 return Err(refused(
                     "ERR COPY between databases is not supported: nothing is atomic across them",
                 ));

@@ -2,6 +2,7 @@
 //!
 //! * `strings`, `counters`: values of bytes
 //! * `keys`, `scan`: keys whatever their value
+//! * `objects`: how a value is kept, and how large it is
 //! * `expiry`: when keys end
 //! * `hashes`: values of fields
 //! * `options`: words behind the arguments
@@ -10,6 +11,7 @@ mod counters;
 mod expiry;
 mod hashes;
 mod keys;
+mod objects;
 mod options;
 mod scan;
 mod strings;
@@ -45,6 +47,7 @@ const READS: bool = false;
 const WRITES: bool = true;
 const NO_KEYS: (i32, i32, i32) = (0, 0, 0);
 const ONE: (i32, i32, i32) = (1, 1, 1);
+const SECOND: (i32, i32, i32) = (2, 2, 1);
 const TWO: (i32, i32, i32) = (1, 2, 1);
 const ALL: (i32, i32, i32) = (1, -1, 1);
 const PAIRS: (i32, i32, i32) = (1, -1, 2);
@@ -89,27 +92,33 @@ commands! {
     "HGET" 3 READS ONE hashes::hget;
     "HGETALL" 2 READS ONE hashes::hgetall;
     "HINCRBY" 4 WRITES ONE hashes::hincrby;
+    "HINCRBYFLOAT" 4 WRITES ONE hashes::hincrbyfloat;
     "HKEYS" 2 READS ONE hashes::hkeys;
     "HLEN" 2 READS ONE hashes::hlen;
     "HMGET" -3 READS ONE hashes::hmget;
     "HMSET" -4 WRITES ONE hashes::hmset;
+    "HRANDFIELD" -2 READS ONE hashes::hrandfield;
     "HSCAN" -3 READS ONE scan::hscan;
     "HSET" -4 WRITES ONE hashes::hset;
     "HSETNX" 4 WRITES ONE hashes::hsetnx;
+    "HSTRLEN" 3 READS ONE hashes::hstrlen;
     "HVALS" 2 READS ONE hashes::hvals;
     "INCR" 2 WRITES ONE counters::incr;
     "INCRBY" 3 WRITES ONE counters::incrby;
     "INCRBYFLOAT" 3 WRITES ONE counters::incrbyfloat;
     "KEYS" 2 READS NO_KEYS scan::keys;
+    "MEMORY" -2 READS SECOND objects::memory;
     "MGET" -2 READS ALL strings::mget;
     "MSET" -3 WRITES PAIRS strings::mset;
     "MSETNX" -3 WRITES PAIRS strings::msetnx;
+    "OBJECT" -2 READS SECOND objects::object;
     "PERSIST" 2 WRITES ONE expiry::persist;
     "PEXPIRE" -3 WRITES ONE expiry::pexpire;
     "PEXPIREAT" -3 WRITES ONE expiry::pexpireat;
     "PEXPIRETIME" 2 READS ONE expiry::pexpiretime;
     "PSETEX" 4 WRITES ONE strings::psetex;
     "PTTL" 2 READS ONE expiry::pttl;
+    "QUORATE.MARK" -2 READS ALL keys::mark;
     "QUORATE.REVISION" -2 READS ALL keys::revision;
     "RANDOMKEY" 1 READS NO_KEYS scan::randomkey;
     "RENAME" 3 WRITES TWO keys::rename;

@@ -161,24 +161,27 @@ pub fn getdel(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut
 
 pub fn getex(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
     let mut words = Words::after(arguments, 2);
-    let expires = match words.next().as_deref() {
+    let time = match words.next().as_deref() {
         None => None,
         Some(b"PERSIST") => Some(None),
-        Some(word) => {
-            let time = Time::named(word).ok_or(CommandError::SYNTAX)?;
-            Some(Some(time.read_positive(words.value()?, keyspace.clocks(), "getex")?))
-        }
+        Some(word) => Some(Some((Time::named(word).ok_or(CommandError::SYNTAX)?, words.value()?))),
     };
     if words.next().is_some() {
         return Err(CommandError::SYNTAX);
     }
-    let entry = keyspace.live_string(arguments[1])?;
-    if let (Some(entry), Some(expires)) = (&entry, expires)
-        && entry.expires != expires
-    {
+    let Some(entry) = keyspace.live_string(arguments[1])? else {
+        reply.null();
+        return Ok(());
+    };
+    let expires = match time {
+        Some(Some((time, text))) => Some(time.read_positive(text, keyspace.clocks(), "getex")?),
+        _ => None,
+    };
+    // The same time again is a write, too; PERSIST of what does not end is not.
+    if time.is_some() && (entry.expires.is_some() || expires.is_some()) {
         keyspace.put(arguments[1], true, Kind::String, expires, entry.value())?;
     }
-    reply.optional(entry.as_ref().map(Entry::value));
+    reply.string(entry.value());
     Ok(())
 }
 

@@ -47,62 +47,99 @@ fn of(lua: &Lua, value: &resp::Value) -> mlua::Result<Value> {
 /// Writes what a script returned.
 pub fn reply(value: &Value, reply: &mut ReplyWriter) -> mlua::Result<()> {
     let most = reply.bytes().len() + MEMORY;
-    write(value, reply, DEPTH, &mut { VALUES }, most)
+    Returned { reply, values: VALUES, most }.value(value, DEPTH)
 }
 
-fn write(
-    value: &Value,
-    reply: &mut ReplyWriter,
-    depth: usize,
-    values: &mut usize,
+/// The reply of a script in the making.
+struct Returned<'r> {
+    reply: &'r mut ReplyWriter,
+    /// How many more values it may have.
+    values: usize,
+    /// How many bytes.
     most: usize,
-) -> mlua::Result<()> {
-    *values = values
-        .checked_sub(1)
-        .ok_or_else(|| mlua::Error::runtime("the script's reply has too many values"))?;
-    if reply.bytes().len() > most {
-        return Err(mlua::Error::runtime("the script's reply is too long"));
-    }
-    match value {
-        Value::String(text) => reply.string(&text.as_bytes()),
-        Value::Integer(number) => reply.integer(*number),
-        Value::Number(number) => reply.integer(*number as i64),
-        Value::Boolean(true) => reply.integer(1),
-        Value::Table(table) => return write_table(table, reply, depth, values, most),
-        _ => reply.null(),
-    }
-    Ok(())
 }
 
-fn write_table(
-    table: &Table,
-    reply: &mut ReplyWriter,
-    depth: usize,
-    values: &mut usize,
-    most: usize,
-) -> mlua::Result<()> {
-    let depth =
-        depth.checked_sub(1).ok_or_else(|| mlua::Error::runtime("the script's reply nests too deep"))?;
-    if let Value::String(text) = table.raw_get("err")? {
-        reply.error(&text.to_string_lossy());
-        return Ok(());
-    }
-    if let Value::String(text) = table.raw_get("ok")? {
-        reply.simple(&text.to_string_lossy());
-        return Ok(());
-    }
-    let mut count = 0;
-    while !matches!(table.raw_get(count + 1)?, Value::Nil) {
-        count += 1;
-        if count > *values {
-            return Err(mlua::Error::runtime("the script's reply has too many values"));
+impl Returned<'_> {
+    fn value(&mut self, value: &Value, depth: usize) -> mlua::Result<()> {
+        self.values = self.values.checked_sub(1).ok_or_else(too_many)?;
+        if self.reply.bytes().len() > self.most {
+            return Err(mlua::Error::runtime("the script's reply is too long"));
         }
+        match value {
+            Value::String(text) => self.reply.string(&text.as_bytes()),
+            Value::Integer(number) => self.reply.integer(*number),
+            Value::Number(number) => self.reply.integer(*number as i64),
+            Value::Boolean(true) => self.reply.integer(1),
+            Value::Table(table) => return self.table(table, depth),
+            _ => self.reply.null(),
+        }
+        Ok(())
     }
-    reply.array(count);
-    for place in 1..=count {
-        write(&table.raw_get(place)?, reply, depth, values, most)?;
+
+    /// A table with one of some fields stands for a value that Lua does not have; any other is an array.
+    fn table(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
+        let depth =
+            depth.checked_sub(1).ok_or_else(|| mlua::Error::runtime("the script's reply nests too deep"))?;
+        if let Value::String(text) = table.raw_get("err")? {
+            self.reply.error(&text.to_string_lossy());
+        } else if let Value::String(text) = table.raw_get("ok")? {
+            self.reply.simple(&text.to_string_lossy());
+        } else if let Some(number) = table.raw_get::<Value>("double")?.as_number() {
+            self.reply.double(number);
+        } else if let Value::Table(map) = table.raw_get("map")? {
+            self.pairs(&map, ReplyWriter::map, true, depth)?;
+        } else if let Value::Table(set) = table.raw_get("set")? {
+            self.pairs(&set, ReplyWriter::set, false, depth)?;
+        } else {
+            self.array(table, depth)?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn pairs(
+        &mut self,
+        table: &Table,
+        head: fn(&mut ReplyWriter, usize),
+        with_values: bool,
+        depth: usize,
+    ) -> mlua::Result<()> {
+        let mut count = 0;
+        for pair in table.pairs::<Value, Value>() {
+            pair?;
+            count += 1;
+            if count > self.values {
+                return Err(too_many());
+            }
+        }
+        head(self.reply, count);
+        for pair in table.pairs::<Value, Value>() {
+            let (key, value) = pair?;
+            self.value(&key, depth)?;
+            if with_values {
+                self.value(&value, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn array(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
+        let mut count = 0;
+        while !matches!(table.raw_get(count + 1)?, Value::Nil) {
+            count += 1;
+            if count > self.values {
+                return Err(too_many());
+            }
+        }
+        self.reply.array(count);
+        for place in 1..=count {
+            self.value(&table.raw_get(place)?, depth)?;
+        }
+        Ok(())
+    }
+}
+
+fn too_many() -> mlua::Error {
+    mlua::Error::runtime("the script's reply has too many values")
 }
 
 /// The error reply for a value that a script raised.

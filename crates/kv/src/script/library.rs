@@ -6,8 +6,8 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 use resp::{ReplyWriter, Version};
 use sha1::{Digest, Sha1};
 
-use super::convert;
 use super::sandbox::{Host, Time};
+use super::{MEMORY, convert};
 use crate::command::{find, run};
 use crate::error::CommandError;
 
@@ -23,7 +23,7 @@ pub fn table(lua: &Lua, call: Function) -> mlua::Result<Table> {
 
 /// `raw(...)` returns whether the reply is an error, and the reply.
 const LIBRARY: &str = r#"
-local error, type, tostring = error, type, tostring
+local error, type, select = error, type, select
 return function(raw, sha1hex)
     local function pcall(...)
         local _, reply = raw(...)
@@ -36,14 +36,21 @@ return function(raw, sha1hex)
     end
     local function nothing() end
     local function granted() return true end
+    local function of_text(make)
+        return function(...)
+            if select('#', ...) ~= 1 or type(...) ~= "string" then
+                return { err = "ERR wrong number or type of arguments" }
+            end
+            return make(...)
+        end
+    end
     return {
         call = call, pcall = pcall, sha1hex = sha1hex,
-        error_reply = function(text)
-            text = tostring(text)
+        error_reply = of_text(function(text)
             if text:sub(1, 1) == "-" then text = text:sub(2) elseif not text:find(" ", 1, true) then text = "ERR " .. text end
             return { err = text }
-        end,
-        status_reply = function(text) return { ok = tostring(text) } end,
+        end),
+        status_reply = of_text(function(text) return { ok = text } end),
         log = nothing, breakpoint = nothing, debug = nothing,
         replicate_commands = granted, set_repl = nothing,
         setresp = function(version)
@@ -94,6 +101,9 @@ fn carry_out(host: &mut Host<'_, '_>, words: &[Vec<u8>]) -> Result<Vec<u8>, Comm
     }
     if command.writes && !host.may_write {
         return Err(refused("ERR Write commands are not allowed from read-only scripts."));
+    }
+    if host.keyspace.grown_since(&host.begin) > MEMORY as u64 {
+        return Err(refused("ERR the script lets the database grow by more than 64 MiB; write less at once"));
     }
     let mut reply = ReplyWriter::new(Version::Resp2);
     run(command, host.keyspace, &words, &mut reply)?;

@@ -5,13 +5,17 @@
 //!
 //! * `sandbox`: the interpreter of one script, made anew for each; `library`: the table `redis`
 //! * `convert`: replies as Lua's values, and back
-//! * `strings`: string functions that are bounded; `pattern`: Lua's patterns, matched in bounded time
+//! * `json`: the table `cjson`; `bits`: the table `bit`
+//! * `strings`, `tables`: functions that are bounded; `pattern`: Lua's patterns, matched in bounded time
 
+mod bits;
 mod convert;
+mod json;
 mod library;
 mod pattern;
 mod sandbox;
 mod strings;
+mod tables;
 
 use std::time::Duration;
 
@@ -23,9 +27,12 @@ use crate::keyspace::Keyspace;
 use crate::number;
 
 /// How long a script may run.
-pub const TIME: Duration = Duration::from_secs(1);
-/// The most bytes that a script may hold, and that its reply may have.
+pub const TIME: Duration = Duration::from_millis(if cfg!(feature = "fuzzing") { 20 } else { 1000 });
+/// The most bytes that a script may hold, that its reply may have, and by which it may let the database grow.
 pub const MEMORY: usize = 64 << 20;
+/// The most bytes of a script's text. Nothing can interrupt Lua's compiler, which takes time by the square of what it reads in
+/// places: for so much half a second at worst.
+pub const TEXT: usize = 64 << 10;
 
 /// EVAL script numkeys [key ...] [argument ...].
 pub fn eval(
@@ -58,10 +65,18 @@ fn run(
         return Err(refused("ERR Number of keys can't be greater than number of args"));
     }
     let (keys, values) = rest.split_at(count);
-    let (text, forbids_writes) = without_first_line(arguments[1])?;
+    if arguments[1].len() > TEXT {
+        let text = format!("ERR the script has {} bytes; it may have {TEXT}", arguments[1].len());
+        return Err(CommandError::Refused(text.into()));
+    }
+    let (text, first_line) = first_line(arguments[1])?;
+    if !may_write && first_line == Some(Writes::Allowed) {
+        return Err(refused("ERR Can not execute a script with write flag using *_ro command."));
+    }
+    let may_write = may_write && first_line != Some(Writes::Forbidden);
     let before = keyspace.savepoint();
     let written = reply.bytes().len();
-    let script = sandbox::Script { text, keys, values, may_write: may_write && !forbids_writes };
+    let script = sandbox::Script { text, keys, values, may_write };
     match sandbox::run(&script, keyspace, reply) {
         Ok(()) => Ok(()),
         Err(error) => {
@@ -72,10 +87,17 @@ fn run(
     }
 }
 
-/// A script may begin with `#!lua` and flags; whether they forbid writes. The line end stays, so that lines keep their numbers.
-fn without_first_line(text: &[u8]) -> Result<(&[u8], bool), CommandError> {
+/// What the first line of a script says of writes.
+#[derive(PartialEq, Eq)]
+enum Writes {
+    Allowed,
+    Forbidden,
+}
+
+/// Splits a first line off that begins with `#!lua`. Its line end stays, so that lines keep their numbers.
+fn first_line(text: &[u8]) -> Result<(&[u8], Option<Writes>), CommandError> {
     if !text.starts_with(b"#!") {
-        return Ok((text, false));
+        return Ok((text, None));
     }
     let end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
     let line = String::from_utf8_lossy(&text[2..end]);
@@ -83,6 +105,22 @@ fn without_first_line(text: &[u8]) -> Result<(&[u8], bool), CommandError> {
     if words.next() != Some("lua") {
         return Err(refused("ERR Unexpected engine in script shebang: only lua is there"));
     }
-    let flags = words.find_map(|word| word.strip_prefix("flags=")).unwrap_or_default();
-    Ok((&text[end..], flags.split(',').any(|flag| flag == "no-writes")))
+    let mut writes = Writes::Allowed;
+    for word in words {
+        let Some(flags) = word.strip_prefix("flags=") else {
+            return Err(CommandError::Refused(format!("ERR Unknown lua shebang option: {word}").into()));
+        };
+        for flag in flags.split(',').filter(|flag| !flag.is_empty()) {
+            match flag {
+                "no-writes" => writes = Writes::Forbidden,
+                // What these allow is always allowed here.
+                "allow-oom" | "allow-stale" | "no-cluster" | "allow-cross-slot-keys" => {}
+                _ => {
+                    let text = format!("ERR Unexpected flag in script shebang: {flag}");
+                    return Err(CommandError::Refused(text.into()));
+                }
+            }
+        }
+    }
+    Ok((&text[end..], Some(writes)))
 }

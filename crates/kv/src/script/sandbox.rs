@@ -13,9 +13,9 @@ use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 use resp::ReplyWriter;
 
-use super::{MEMORY, TIME, convert, library, strings};
+use super::{MEMORY, TIME, bits, convert, json, library, strings, tables};
 use crate::error::{CommandError, StorageError};
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, Point};
 
 /// What is to be run.
 pub struct Script<'a> {
@@ -34,6 +34,8 @@ pub struct Time {
 /// What a script acts on while it runs.
 pub struct Host<'k, 'r> {
     pub keyspace: &'k mut Keyspace<'r>,
+    /// Where the script began.
+    pub begin: Point,
     pub may_write: bool,
     /// Why the transaction is of no use.
     pub failed: Option<StorageError>,
@@ -60,7 +62,8 @@ pub fn run(
     reply: &mut ReplyWriter,
 ) -> Result<(), CommandError> {
     let time = Rc::new(Time { end: Instant::now() + TIME, is_over: Cell::new(false) });
-    let host = RefCell::new(Host { keyspace, may_write: script.may_write, failed: None });
+    let begin = keyspace.savepoint();
+    let host = RefCell::new(Host { keyspace, begin, may_write: script.may_write, failed: None });
     let outcome = attempt(script, &host, &time, reply);
     if let Some(error) = host.into_inner().failed {
         return Err(CommandError::Storage(error));
@@ -95,6 +98,9 @@ fn attempt(
     let globals = lua.globals();
     restrict(&globals)?;
     strings::replace(&lua, &globals.get("string")?, time)?;
+    tables::replace(&lua, &globals, time)?;
+    globals.set("cjson", json::table(&lua, time)?)?;
+    globals.set("bit", bits::table(&lua)?)?;
     globals.set("KEYS", strings_table(&lua, script.keys)?)?;
     globals.set("ARGV", strings_table(&lua, script.values)?)?;
     lua.set_memory_limit(MEMORY)?;
@@ -114,7 +120,11 @@ fn attempt(
         globals.set("redis", library::table(&lua, call)?)?;
         let runner = guard(&lua, &globals)?;
         let chunk = lua.load(script.text).set_name("@user_script").set_mode(ChunkMode::Text);
-        let function = match chunk.into_function() {
+        // Lua's compiler does not hold on to all that it uses; nothing may be collected under its feet.
+        lua.gc_stop();
+        let compiled = chunk.into_function();
+        lua.gc_restart();
+        let function = match compiled {
             Ok(function) => function,
             Err(error) => return Ok(Err(Failure::Text(error))),
         };
@@ -163,8 +173,12 @@ const ALLOWED: &[&str] = &[
 ];
 
 fn strings_table(lua: &Lua, strings: &[&[u8]]) -> mlua::Result<Table> {
-    let strings = strings.iter().map(|string| lua.create_string(string)).collect::<mlua::Result<Vec<_>>>()?;
-    lua.create_sequence_from(strings)
+    let table = lua.create_table_with_capacity(strings.len(), 0)?;
+    // One after the other: there is room for only so many values outside of tables.
+    for (place, string) in (1..).zip(strings) {
+        table.raw_set(place, lua.create_string(string)?)?;
+    }
+    Ok(table)
 }
 
 /// Makes a missing global variable an error, as well as a new one; returns what calls the script.

@@ -3,6 +3,7 @@
 //! docs/configuration.md describes each key; a test holds that none is missing there.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -182,7 +183,13 @@ impl Config {
     /// Reads `path`; an error says where in it, what, and what to do. Paths in it are relative to its directory.
     pub fn read(path: &Path) -> Result<Config, String> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+        let mut text = String::new();
+        let read =
+            std::fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+        read.map_err(|error| format!("{shown}: {error}"))?;
+        if text.len() as u64 > LONGEST {
+            return Err(format!("{shown}: is longer than {LONGEST} bytes: not a configuration"));
+        }
         let file: File = toml::from_str(&text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start.min(text.len()));
             let line = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -250,7 +257,9 @@ impl Config {
 impl File {
     /// With paths that are relative to `folder`.
     fn in_folder(mut self, folder: &Path) -> File {
-        self.data = folder.join(&self.data);
+        if !self.data.as_os_str().is_empty() {
+            self.data = folder.join(&self.data);
+        }
         if let Some(tls) = &mut self.tls {
             tls.certificate = folder.join(&tls.certificate);
             tls.key = folder.join(&tls.key);
@@ -263,6 +272,26 @@ impl File {
     }
 
     fn check(&self) -> Result<(), String> {
+        if self.data.as_os_str().is_empty() {
+            return Err("data = \"\" names no directory".to_owned());
+        }
+        if self.quota_bytes < LEAST_QUOTA {
+            return Err(format!(
+                "quota-bytes = {} is out of range: at least {LEAST_QUOTA}",
+                self.quota_bytes
+            ));
+        }
+        if let Some(threads) = self.clients.threads.filter(|threads| !(1..=MOST_THREADS).contains(threads)) {
+            return Err(format!("clients.threads = {threads} is out of range: 1 to {MOST_THREADS}"));
+        }
+        let all = self.clients.listen.iter().chain(&self.clients.listen_tls).chain(&self.page.listen);
+        let mut seen = std::collections::BTreeSet::new();
+        if let Some(twice) = all.filter(|address| address.port() != 0).find(|address| !seen.insert(**address))
+        {
+            return Err(format!(
+                "{twice} is to be listened on twice; clients, TLS and the page need one each"
+            ));
+        }
         if !(1..=MOST_DATABASES).contains(&self.databases) {
             return Err(format!("databases = {} is out of range: 1 to {MOST_DATABASES}", self.databases));
         }
@@ -355,6 +384,9 @@ impl Cell {
         }
         let mut seen = BTreeMap::new();
         for (name, address) in &self.servers {
+            if address.port() == 0 || address.ip().is_multicast() || address.ip().is_broadcast() {
+                return Err(format!("cell.servers: {name} = \"{address}\" is not the address of one server"));
+            }
             // Ubik knows servers by their IP addresses alone.
             if let Some(other) = seen.insert(address.ip(), name) {
                 return Err(format!(
@@ -376,4 +408,8 @@ impl Cell {
 }
 
 const MOST_DATABASES: usize = 256;
+const MOST_THREADS: usize = 256;
+const LEAST_QUOTA: u64 = 1 << 16;
+/// Bytes of a configuration file.
+const LONGEST: u64 = 1 << 20;
 const YEAR_SECS: u64 = 366 * 86_400;

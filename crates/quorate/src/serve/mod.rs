@@ -35,7 +35,7 @@ use log::ServiceLog;
   redis-cli SET greeting hello
 
 docs/configuration.md has every key of the file. Signals:
-  SIGHUP   read users, certificates and the log level again
+  SIGHUP   read users, certificates, the servers' keys and the log level again
   SIGTERM  answer what was read, then stop
 The form for cells of OpenAFS's servers is `quorate afs serve`.")]
 pub struct Arguments {
@@ -62,6 +62,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Starts the server, and does what signals ask for until one says stop.
 pub fn run(arguments: &Arguments) -> Outcome {
     let config = read(arguments)?;
+    let log = Arc::new(ServiceLog::new(config.log.level, config.log.format));
+    Server::check(&config.settings).map_err(|error| Failure::input(error.to_string()))?;
+    store::settings(&config, &log).check().map_err(|error| Failure::input(error.to_string()))?;
     if arguments.check {
         return Ok(());
     }
@@ -70,7 +73,6 @@ pub fn run(arguments: &Arguments) -> Outcome {
         assert!(kv_cell::plant::plant(&fault), "{fault} is not a fault that can be planted");
     }
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(Failure::system)?;
-    let log = Arc::new(ServiceLog::new(config.log.level, config.log.format));
     let store = store::open(&config, &log)?;
     let said = Arc::clone(&log);
     let server = Server::start(
@@ -84,6 +86,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     for signal in signals.forever() {
         if signal == SIGHUP {
             reload(arguments, &config, &server, &log);
+            reload_keys(&store, &log);
         } else {
             log.say(Level::Info, &format!("stopping at signal {signal}"));
             break;
@@ -134,6 +137,23 @@ fn warn_of_few_files(clients: usize, log: &ServiceLog) {
 
 /// Files besides connections of clients.
 const OTHER_FILES: usize = 100;
+
+/// The keys of the servers among themselves.
+fn reload_keys(store: &kv_cell::Cell, log: &ServiceLog) {
+    match store.reload_keys() {
+        None => {}
+        Some(Ok(version)) => log.say(
+            Level::Info,
+            &format!("SIGHUP: read the servers' keys again; this one presents key version {version}"),
+        ),
+        Some(Err(error)) => {
+            log.say(
+                Level::Warning,
+                &format!("SIGHUP: {error}; the servers' keys that were read before stay in use"),
+            );
+        }
+    }
+}
 
 /// What can change while the server runs does; what cannot is named.
 fn reload(arguments: &Arguments, old: &Config, server: &Server, log: &ServiceLog) {

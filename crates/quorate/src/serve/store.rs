@@ -13,10 +13,15 @@ use crate::failure::Failure;
 pub fn open(config: &Config, log: &Arc<ServiceLog>) -> Result<Arc<Cell>, Failure> {
     std::fs::create_dir_all(&config.data)
         .map_err(|error| Failure::system(format!("data directory {}: {error}", config.data.display())))?;
+    kv_cell::open(&settings(config, log)).map_err(|error| Failure::system(error.to_string()))
+}
+
+/// What makes a cell of it.
+pub fn settings(config: &Config, log: &Arc<ServiceLog>) -> Settings {
     let said = Arc::clone(log);
     let alone = Settings::alone(&config.data);
     let cell = config.cell.clone();
-    let settings = Settings {
+    Settings {
         databases: config.databases,
         server: cell.as_ref().map_or(alone.server.clone(), |cell| cell.server.clone()),
         key_file: cell.as_ref().and_then(|cell| cell.key_file.clone()),
@@ -24,6 +29,5 @@ pub fn open(config: &Config, log: &Arc<ServiceLog>) -> Result<Arc<Cell>, Failure
         quota: config.quota_bytes,
         log: Arc::new(move |line| said.say(Level::Info, line)),
         ..alone
-    };
-    kv_cell::open(&settings).map_err(|error| Failure::system(error.to_string()))
+    }
 }

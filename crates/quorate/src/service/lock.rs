@@ -126,6 +126,10 @@ impl Lock<'_> {
         for step in steps {
             reply = self.ask(step)?;
         }
+        if let Some(Value::Error(text)) = reply.as_elements().and_then(|replies| replies.get(1)) {
+            let text = String::from_utf8_lossy(text);
+            return Err(Failure::system(format!("{} cannot be a lock: {text}", self.arguments.name)));
+        }
         let holder = reply.as_elements().and_then(|replies| replies.get(1)?.as_bytes());
         if holder != Some(&value[..]) {
             return Ok(None);

@@ -196,7 +196,7 @@ pub fn long_transfer(service: Service) {
     cell.wait_until_equal(&[0, 1, 2]);
     let said = cell.lab.nodes[0].said("quorate");
     let elected = said.matches("was elected sync site").count();
-    assert!(elected == 1 && !said.contains("is sync site no more"), "{said}");
+    assert!(elected == 1 && !said.contains("is no longer sync site"), "{said}");
 }
 
 /// A follower dies while writes go on; says how long they stood still.

@@ -380,18 +380,39 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// Takes a lock, writes under it, and gives it back or lets it end.
-    fn lock(&mut self, connection: &mut Connection) -> Result<(), Failure> {
+    /// Takes a lock by `SET NX PX`, in a script or in a transaction, together with its revision; that is 0 if another holds it.
+    fn take(
+        &mut self,
+        connection: &mut Connection,
+        name: &str,
+        token: &str,
+        lasts: &str,
+    ) -> Result<(u64, Span), Failure> {
         const TAKE: &str = "if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return \
                             redis.call('QUORATE.REVISION', KEYS[1])[1] end return 0";
+        let transaction: [&[&str]; 4] =
+            [&["MULTI"], &["SET", name, token, "NX", "PX", lasts], &["QUORATE.REVISION", name], &["EXEC"]];
+        let in_script = self.rng.bool();
+        let (answer, span) = self.timed(|| match in_script {
+            true => connection.ask(&["EVAL", TAKE, "1", name, token, lasts]),
+            false => connection.ask_all(&transaction),
+        });
+        self.note_write(&answer, span);
+        let revision = match answer? {
+            Value::Array(replies) if replies[0] == Value::Null => Some(0),
+            Value::Array(replies) => replies[1].as_elements().and_then(|revisions| number(&revisions[0])),
+            value => number(&value),
+        };
+        Ok((revision.unwrap() as u64, span))
+    }
+
+    /// Takes a lock, writes under it, and gives it back or lets it end.
+    fn lock(&mut self, connection: &mut Connection) -> Result<(), Failure> {
         const WRITE: &str = "if tonumber(redis.call('GET', KEYS[1]) or '0') > tonumber(ARGV[1]) then return 0 end \
                              redis.call('SET', KEYS[1], ARGV[1]) return 1";
         let (lock, token) = (self.rng.usize(..LOCKS), self.fresh().to_string());
         let (name, lasts) = (format!("lock{lock}"), self.rng.u64(50..3000));
-        let (answer, span) =
-            self.timed(|| connection.ask(&["EVAL", TAKE, "1", &name, &token, &lasts.to_string()]));
-        self.note_write(&answer, span);
-        let revision = number(&answer?).unwrap() as u64;
+        let (revision, span) = self.take(connection, &name, &token, &lasts.to_string())?;
         if revision == 0 {
             return Ok(());
         }

@@ -15,6 +15,7 @@ const HANG: Duration = Duration::from_secs(60);
 enum Fault {
     KillSyncSite,
     KillFollower,
+    KillAll,
     EndSyncSite,
     CutOffSyncSite,
     CutOffFollower,
@@ -26,9 +27,10 @@ enum Fault {
     ClockAnHourBack,
 }
 
-const ALL: [Fault; 11] = [
+const ALL: [Fault; 12] = [
     Fault::KillSyncSite,
     Fault::KillFollower,
+    Fault::KillAll,
     Fault::EndSyncSite,
     Fault::CutOffSyncSite,
     Fault::CutOffFollower,
@@ -76,6 +78,11 @@ fn inflict(cell: &mut Cell, fault: Fault, sync_site: usize, rng: &mut Rng) {
     match fault {
         Fault::KillSyncSite => cell.lab.nodes[sync_site].kill(),
         Fault::KillFollower => cell.lab.nodes[follower].kill(),
+        Fault::KillAll => {
+            (0..3).for_each(|node| cell.lab.nodes[node].kill());
+            // Without a quorum nothing is written until they are back.
+            cell.mend();
+        }
         Fault::EndSyncSite => drop(cell.lab.nodes[sync_site].stop()),
         Fault::CutOffSyncSite => cell.lab.split(&[sync_site], &all_but(sync_site), rng.bool()),
         Fault::CutOffFollower => cell.lab.split(&[follower], &all_but(follower), false),
