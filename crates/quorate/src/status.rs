@@ -46,9 +46,6 @@ pub struct Arguments {
     /// Which database of that port, counted from 0, where several share it
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..1000))]
     nth: u16,
-    /// Timeout for each server, in seconds
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    timeout_secs: u64,
     /// A difference between clocks above this is a complaint, in seconds
     #[arg(long, default_value_t = 10)]
     skew_limit_secs: u64,
@@ -97,7 +94,7 @@ fn tell(arguments: &Arguments) -> Outcome {
     let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let port = Port::open(any, PortConfig::default()).map_err(Failure::system)?;
     let votes = Services::nth(arguments.nth).vote;
-    let way = Way { port, votes, patience: Duration::from_secs(arguments.timeout_secs) };
+    let way = Way { port, votes, patience: arguments.service.timeout() };
     let failed = |code| Failure::gave_up(format!("{peer} does not answer as a database server does: {code}"));
     let answer = ask(&way, peer).map_err(failed)?;
     let others = ask_others(arguments, &way, peer, &answer).map_err(failed)?;

@@ -66,6 +66,11 @@ impl From<AskError> for Failure {
 }
 
 impl Connection {
+    /// How long to wait for each answer.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_secs)
+    }
+
     /// Connects to the first server that answers.
     ///
     /// # Errors
@@ -91,7 +96,7 @@ impl Connection {
     }
 
     fn connect(&self, server: &str) -> Result<Client, std::io::Error> {
-        let timeout = Duration::from_secs(self.timeout_secs);
+        let timeout = self.timeout();
         let mut last = std::io::Error::other("the name has no address");
         for address in server.to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, timeout) {
