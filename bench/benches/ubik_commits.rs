@@ -119,6 +119,10 @@ impl StoreFile for SlowFile {
         self.file.write_at(position, bytes)
     }
 
+    fn reserve(&self, position: u64, length: u64) -> io::Result<()> {
+        self.file.reserve(position, length)
+    }
+
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.file.truncate(length)
     }

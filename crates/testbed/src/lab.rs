@@ -17,6 +17,9 @@ pub const CELL: &str = "test.ubik";
 /// The key of a cell with keys.
 const KEY: &[u8; 32] = b"a key of the test cell, 32 bytes";
 
+/// Where a node's servers' output goes, whatever the program's file is called.
+const SAID: &str = "log/server.out";
+
 /// Where Debian puts OpenAFS's servers.
 pub const OPENAFS_SERVERS: &str = "/usr/lib/openafs";
 
@@ -75,14 +78,13 @@ impl Node {
         command
     }
 
-    /// Starts a server here; what it says goes to `log/NAME.out`.
+    /// Starts a server here; [`Node::said`] is what it says.
     ///
     /// # Panics
     /// If one runs already, or it cannot be started.
     pub fn start(&mut self, program: &Path, arguments: &[&str]) {
         assert!(self.server.is_none(), "a server runs on {} already", self.address);
-        let name = program.file_name().unwrap_or_default().to_string_lossy();
-        let log = self.path("log").join(format!("{name}.out"));
+        let log = self.path(SAID);
         let log = File::options().append(true).create(true).open(log).expect("the folder is there");
         let other = log.try_clone().expect("an open file can be had twice");
         let mut command = self.command(&program.display().to_string(), arguments);
@@ -129,9 +131,9 @@ impl Node {
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
-    /// What a server of this name has said so far.
-    pub fn said(&self, program: &str) -> String {
-        fs::read_to_string(self.path("log").join(format!("{program}.out"))).unwrap_or_default()
+    /// What the servers that ran here have said so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.path(SAID)).unwrap_or_default()
     }
 }
 

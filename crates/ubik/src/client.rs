@@ -31,7 +31,8 @@ use servers::Servers;
 pub enum Again {
     /// Twice is as good as once.
     Safe,
-    /// It must not happen twice.
+    /// It must not happen twice. If the server's process may be replaced by another on the same port meanwhile, the call must name the
+    /// process that it is for, as the table of registers does: the next one would take a call that comes again for a new one.
     Unsafe,
 }
 
@@ -116,8 +117,8 @@ fn fate(failure: CallFailure) -> Fate {
         {
             Fate::Elsewhere
         }
-        AbortCode::INVALID_OPERATION | AbortCode::RESTARTING => Fate::Elsewhere,
-        AbortCode(-7..=-1) => Fate::Unknown,
+        // A process that has just been started says so also of a call that the one before it has carried out.
+        AbortCode::INVALID_OPERATION | AbortCode::RESTARTING | AbortCode(-7..=-1) => Fate::Unknown,
         _ => Fate::Answer,
     }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
+use ubik_proto::changed::PAGE_LEN;
 use ubik_proto::election::promise::KeptPromise;
 use ubik_proto::log::{self, Change, Replay};
 use ubik_proto::plant::{Fault, planted};
@@ -44,8 +45,8 @@ pub enum OpenError {
 /// Why changes were not made.
 #[derive(Debug, Error)]
 pub enum ApplyError {
-    /// Nothing has happened: the log could not be written.
-    #[error("cannot write the log, nothing was changed: {0}")]
+    /// Nothing has happened: the log could not be written, or there is no room for what it would bring.
+    #[error("the commit was not logged, and nothing was changed: {0}")]
     NotLogged(#[source] io::Error),
     /// The log is safe and the pages are not: the database must be opened again, which replays it.
     #[error("the commit is in the log and could not be completed; restart this server: {0}")]
@@ -54,6 +55,8 @@ pub enum ApplyError {
     #[error("an earlier commit could not be completed; restart this server")]
     WasBroken,
 }
+
+const PAGE: u64 = PAGE_LEN as u64;
 
 struct State {
     generation: Arc<Generation>,
@@ -206,6 +209,7 @@ impl Database {
         if planted(Fault::LogNotSynced) {
             return self.write_pages(changes, version).map_err(|error| self.break_down(error));
         }
+        self.reserve(changes).map_err(ApplyError::NotLogged)?;
         if let Err(error) = self.store.write_log(&log::encode(changes, version)) {
             // The log may hold all of it: it must not be found at the next start.
             return match self.store.write_log(&[]) {
@@ -217,6 +221,20 @@ impl Database {
         // Left as it is, the log would be replayed to no effect.
         let _ = self.store.clear_log();
         Ok(())
+    }
+
+    /// What is in the log must get into the file too, so there is room for it before.
+    fn reserve(&self, changes: &[Change]) -> io::Result<()> {
+        let file = self.state().generation.file.clone();
+        changes.iter().try_for_each(|change| match change {
+            Change::Write { position, bytes } => {
+                // Whole pages are written.
+                let begin = u64::from(*position) / PAGE * PAGE;
+                let end = (u64::from(*position) + bytes.len() as u64).next_multiple_of(PAGE);
+                file.reserve(begin, end - begin)
+            }
+            Change::Truncate { .. } => Ok(()),
+        })
     }
 
     fn write_pages(&self, changes: &[Change], version: Version) -> io::Result<()> {

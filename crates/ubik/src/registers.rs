@@ -2,7 +2,12 @@
 //!
 //! It is what fault tests and measurements call: a register's history is easy to check. The table begins at a position
 //! of the caller's choice, so it can stand in a database that another program knows, beyond what that one looks at.
+//!
+//! A write must not happen twice. Rx sees to that within the life of a server's process, but a call that was under way when the process was
+//! killed comes again to the next one on the same port. So a write names the life that it is for, and another life refuses it, which says
+//! nothing of what the earlier one did.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,7 +15,7 @@ use rx::admission::{Admission, Begins, Share};
 use rx::rpc::ServedCall;
 use rx::security::SecurityClass;
 use rx::service::{STRANGERS_REQUEST, Service};
-use rx::{AbortCode, Caller, Port, ServiceId, procedures, xdr_struct};
+use rx::{AbortCode, CallFailure, Caller, Port, ServiceId, procedures, xdr_struct};
 use ubik_proto::code;
 
 use crate::application::{BeginError, CommitError};
@@ -36,13 +41,17 @@ procedures! {
     pub service table = 60 {
         /// Reads a register; linearizable.
         1 fn read(index: u32) -> Reading;
-        /// Writes a register; answers with the version that has it.
-        2 fn write(index: u32, value: u64) -> Reading;
+        /// Writes a register, if this is that life of the server; answers with the version that has it.
+        2 fn write(life: u64, index: u32, value: u64) -> Reading;
+        /// The number of this life of the server.
+        3 fn life() -> u64;
     }
 }
 
 /// The code of a write of which nobody knows whether it will stay.
 pub const UNDECIDED: AbortCode = AbortCode(0x5155_4f01);
+/// The code of a write for another life of the server, which may have carried it out.
+pub const OTHER_LIFE: AbortCode = AbortCode(0x5155_4f02);
 /// Registers that a table has.
 pub const REGISTERS: u32 = 1 << 20;
 
@@ -51,12 +60,19 @@ pub struct Table {
     server: Weak<Server>,
     base: u64,
     patience: Duration,
+    /// Chosen at random when it starts.
+    life: u64,
 }
 
 impl Table {
     /// The table that begins at position `base`; no call waits longer than `patience` for its turn or for its commit.
     pub fn new(server: &Arc<Server>, base: u64, patience: Duration) -> Self {
-        Table { server: Arc::downgrade(server), base, patience }
+        Table {
+            server: Arc::downgrade(server),
+            base,
+            patience,
+            life: RandomState::new().hash_one(std::process::id()),
+        }
     }
 
     /// Puts it on a port, as service `at`: [`table::SERVICE`], unless the database shares the port. `needs_key`: callers must
@@ -122,7 +138,14 @@ impl table::Server for Table {
         Ok(Reading { value: u64::from_be_bytes(bytes), epoch: version.epoch, counter: version.counter })
     }
 
-    fn write(&self, _: &Caller, index: u32, value: u64) -> Result<Reading, AbortCode> {
+    fn life(&self, _: &Caller) -> Result<u64, AbortCode> {
+        Ok(self.life)
+    }
+
+    fn write(&self, _: &Caller, life: u64, index: u32, value: u64) -> Result<Reading, AbortCode> {
+        if life != self.life {
+            return Err(OTHER_LIFE);
+        }
         let position = self.position(index)?;
         let server = self.server()?;
         let begun = server.begin_write(self.patience);
@@ -149,10 +172,14 @@ impl Client {
     /// # Errors
     /// As [`Client::write`]; what the service calls undecided is [`ClientError::Unknown`].
     pub fn write_register(&self, index: u32, value: u64) -> Result<Reading, ClientError> {
-        let written =
-            self.write(Again::Unsafe, |connection| table::request::write(index, value).call(connection));
+        let written = self.write(Again::Unsafe, |connection| {
+            // A question that is not answered has done nothing.
+            let life = table::request::life().call(connection);
+            let life = life.map_err(|failure| CallFailure::NotSent(failure.code()))?;
+            table::request::write(life, index, value).call(connection)
+        });
         written.map_err(|error| match error {
-            ClientError::Refused(UNDECIDED) => ClientError::Unknown(UNDECIDED),
+            ClientError::Refused(code @ (UNDECIDED | OTHER_LIFE)) => ClientError::Unknown(code),
             error => error,
         })
     }

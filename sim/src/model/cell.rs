@@ -299,15 +299,26 @@ impl Cell {
         self.violation.get_or_insert(what);
     }
 
-    /// A server loses power and starts again; calls to and from it end.
-    pub(super) fn restart(&mut self, at: usize) {
+    /// Whether a server has taken a call and not answered it.
+    pub(super) fn owes_an_answer(&self, at: usize) -> bool {
+        let mut calls = self.calls.iter().filter(|((_, to), _)| *to == at);
+        calls.any(|(_, calls)| calls.front().is_some_and(|call| matches!(call.progress, Progress::Taken)))
+    }
+
+    /// A server loses power and starts again. Calls from it end; those that it had not answered end, too, or come again to its next
+    /// life (`repeated`).
+    pub(super) fn restart(&mut self, at: usize, repeated: bool) {
         let disk = self.servers[at].disk.clone();
         self.servers[at] = Server::start(at, disk, self.now);
         self.calls.retain(|&(from, _), _| from != at);
         for from in 0..SERVERS {
             let calls = self.calls.get_mut(&(from, at));
             let unanswered = |call: &mut Call| matches!(call.progress, Progress::Taken);
-            if let Some(call) = calls.and_then(|calls| calls.pop_front_if(unanswered)) {
+            let Some(mut call) = calls.and_then(|calls| calls.pop_front_if(unanswered)) else { continue };
+            if repeated {
+                call.progress = Progress::Sent;
+                self.calls.entry((from, at)).or_default().push_front(call);
+            } else {
                 self.reply(from, call.token, None);
             }
         }

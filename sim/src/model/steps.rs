@@ -86,16 +86,10 @@ impl Cell {
             steps.push((format!("{at}'s disk does {work:?}"), next));
         }
         if self.crashes < limits.crashes {
-            let mut lost = self.clone();
-            lost.crashes += 1;
-            if let Some(work) = &server.work {
-                let mut kept = lost.clone();
-                kept.write(at, work.clone());
-                kept.restart(at);
-                steps.push((format!("{at} restarts, its disk had done {work:?}"), kept));
+            self.restarts(at, false, steps);
+            if self.owes_an_answer(at) {
+                self.restarts(at, true, steps);
             }
-            lost.restart(at);
-            steps.push((format!("{at} restarts"), lost));
         }
         let serves = server.replica.role().is_some_and(SyncSite::is_established);
         if serves && self.writes < limits.writes {
@@ -105,6 +99,20 @@ impl Cell {
             next.input(at, |replica, cx| replica.begin_write(cx, client));
             steps.push((format!("write {} at {at}", next.writes), next));
         }
+    }
+
+    fn restarts(&self, at: usize, repeated: bool, steps: &mut Vec<(String, Cell)>) {
+        let calls = if repeated { ", a call comes again" } else { "" };
+        let mut lost = self.clone();
+        lost.crashes += 1;
+        if let Some(work) = &self.servers[at].work {
+            let mut kept = lost.clone();
+            kept.write(at, work.clone());
+            kept.restart(at, repeated);
+            steps.push((format!("{at} restarts, its disk had done {work:?}{calls}"), kept));
+        }
+        lost.restart(at, repeated);
+        steps.push((format!("{at} restarts{calls}"), lost));
     }
 
     fn steps_of_call(&self, from: usize, to: usize, limits: &Limits, steps: &mut Vec<(String, Cell)>) {

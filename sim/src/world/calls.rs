@@ -12,6 +12,16 @@ use super::World;
 use crate::event::{Event, Incoming, Local, NodeId, Request, Said};
 use crate::net::Net;
 
+/// A packet that is sent again comes within this, in microseconds.
+const AGAIN: u64 = 500_000;
+
+/// What may come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Beacon,
+    Call,
+}
+
 /// Bytes of a database that come at once.
 const PIECE: usize = 1500;
 
@@ -30,6 +40,10 @@ impl World {
         }
         if self.nodes[to].state.is_none() {
             return;
+        }
+        if let Request::Call(call) = &request {
+            let request = Request::Call(call.clone());
+            self.taken.insert((to, from, Kind::Call), Event::Request { to, from, life, token, request });
         }
         let caller = ServerId::new(from);
         self.last_answer += 1;
@@ -80,6 +94,22 @@ impl World {
             Ok(()) => state.on_database(held, from, answer, version, into),
             Err(_) => with_answer(answer, AbortCode::IO, Vec::new()),
         });
+    }
+
+    /// A server starts again: the last call and the last beacon that each other made to its earlier life may come once more. Rx
+    /// sends a call again until it is answered, and the new process does not know that it was carried out. A transfer
+    /// does not come again, since its first packets were acknowledged.
+    pub(super) fn repeat_calls(&mut self, node: NodeId) {
+        let rest = self.taken.split_off(&(node, 0, Kind::Beacon));
+        let (taken, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|((to, ..), _)| *to == node);
+        self.taken.extend(rest);
+        for (_, event) in taken {
+            if self.random.bool() {
+                self.statistics.repeated += 1;
+                let after = self.random.u64(..AGAIN);
+                self.queue.push(self.now + after, event);
+            }
+        }
     }
 
     /// A server answers a call.

@@ -8,7 +8,7 @@ mod statistics;
 mod troubles;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use ubik::effect::{AnswerId, CallToken};
@@ -61,6 +61,8 @@ pub struct World {
     record: Record,
     fetches: HashMap<(NodeId, u64, CallToken), Box<dyn Replacement>>,
     answers: HashMap<AnswerId, calls::Asked>,
+    /// The last of each kind that came to a server from each other.
+    taken: BTreeMap<(NodeId, NodeId, calls::Kind), Event>,
     last_answer: u64,
     violation: Option<Violation>,
     last_client: u64,
@@ -97,6 +99,7 @@ impl World {
             clients: (0..scenario.clients).map(|_| Client::default()).collect(),
             fetches: HashMap::new(),
             answers: HashMap::new(),
+            taken: BTreeMap::new(),
             last_answer: 0,
             violation: None,
             last_client: 0,

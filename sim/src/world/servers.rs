@@ -12,6 +12,7 @@ use ubik_proto::messages::Beacon;
 use ubik_proto::version::Version;
 
 use super::World;
+use super::calls::Kind;
 use crate::event::{Event, Local, NodeId, Said};
 use crate::scenario::Trouble;
 
@@ -30,6 +31,7 @@ impl World {
                 let version =
                     self.nodes[node].state.as_ref().map_or(Version::NONE, |state| state.database().version());
                 self.tell(|| format!("server {node} starts, holding version {version}"));
+                self.repeat_calls(node);
                 self.check_tail(node);
                 self.arm(node);
             }
@@ -229,6 +231,8 @@ impl World {
         if self.nodes[to].state.is_none() {
             return;
         }
+        let again = Event::Beacon { to, from, life, series, number, beacon: *beacon };
+        self.taken.insert((to, from, Kind::Beacon), again);
         let host = ServerId::new(from);
         let (vote, commands) =
             self.with_server(to, |state, held| state.on_beacon(held, host, (life << 32) | series, beacon));

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// How many numbers there are.
-const COUNT: usize = 12;
+const COUNT: usize = 13;
 
 /// What a run counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Statistics {
     pub troubles: u64,
     /// Operations whose order was found by the history checker.
     pub checked: u64,
+    /// Calls that came again to a server's next life.
+    pub repeated: u64,
 }
 
 impl Statistics {
@@ -57,6 +59,7 @@ impl Statistics {
             &mut self.transfers,
             &mut self.troubles,
             &mut self.checked,
+            &mut self.repeated,
         ]
     }
 
@@ -87,8 +90,8 @@ impl fmt::Display for Statistics {
         write!(f, "{} refused, {} crashes, {} faults, ", self.refused, self.crashes, self.troubles)?;
         write!(
             f,
-            "{} transfers, {} operations put in order, {} events",
-            self.transfers, self.checked, self.events
+            "{} transfers, {} calls repeated to another life, {} operations put in order, {} events",
+            self.transfers, self.repeated, self.checked, self.events
         )
     }
 }

@@ -174,7 +174,7 @@ impl Cluster {
     /// The last that every server said.
     pub fn tell_all(&self) {
         for node in &self.lab.nodes {
-            let said = [node.said("env"), node.said("quorate")].concat();
+            let said = node.said();
             let lines: Vec<&str> = said.lines().collect();
             eprintln!("-- {}\n{}", node.address(), lines[lines.len().saturating_sub(25)..].join("\n"));
         }

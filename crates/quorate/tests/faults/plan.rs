@@ -15,6 +15,8 @@ const HANG: Duration = Duration::from_secs(90);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
     KillSyncSite,
+    /// Killed, and started again at once.
+    FlapSyncSite,
     KillFollower,
     KillTwo,
     CutOffSyncSite,
@@ -31,8 +33,9 @@ enum Fault {
     ClockBack,
 }
 
-const ALL: [Fault; 15] = [
+const ALL: [Fault; 16] = [
     Fault::KillSyncSite,
+    Fault::FlapSyncSite,
     Fault::KillFollower,
     Fault::KillTwo,
     Fault::CutOffSyncSite,
@@ -98,6 +101,10 @@ fn wait_for_write(cluster: &Cluster, load: &Load, moment: u64, what: &str) -> Du
 
 /// Does the fault; `false` if it cannot be done here.
 fn inflict(cluster: &mut Cluster, fault: Fault, sync_site: usize, random: &mut Rng) -> bool {
+    if fault == Fault::FlapSyncSite {
+        cluster.restart(sync_site);
+        return true;
+    }
     let servers = cluster.servers();
     let follower = (sync_site + 1 + random.usize(..servers - 1)) % servers;
     let others: Vec<usize> = (0..servers).filter(|&node| node != sync_site).collect();
@@ -128,7 +135,7 @@ fn inflict(cluster: &mut Cluster, fault: Fault, sync_site: usize, random: &mut R
         Fault::ClockBack if cluster.can_step_clocks() => {
             cluster.set_clock(sync_site, -random.i64(20..100_000))
         }
-        Fault::ClockForward | Fault::ClockBack => return false,
+        Fault::FlapSyncSite | Fault::ClockForward | Fault::ClockBack => return false,
     }
     true
 }

@@ -72,7 +72,7 @@ impl Drop for Cell {
             return;
         }
         for node in &self.lab.nodes {
-            eprintln!("-- {}\n{}", node.address(), node.said("quorate"));
+            eprintln!("-- {}\n{}", node.address(), node.said());
             for log in ["PtLog", "VLLog"] {
                 eprint!("{}", std::fs::read_to_string(node.path("log").join(log)).unwrap_or_default());
             }

@@ -61,7 +61,7 @@ pub fn only_votes(service: Service) {
         wait_for("a write with ours's vote", ELECTION, || cell.write(nth).then_some(()));
     }
     cell.wait_until_equal(&[0, sync_site]);
-    let said = cell.lab.nodes[0].said("quorate");
+    let said = cell.lab.nodes[0].said();
     assert!(said.contains("it never stands for sync site") && !said.contains("asks for votes"), "{said}");
 }
 
@@ -139,7 +139,7 @@ pub fn skewed_follower(service: Service) {
     assert!((45.0..55.0).contains(&skew) && !content, "{status:#}");
     let complaints = status["complaints"].to_string();
     assert!(complaints.contains("the clock of 10.77.0.12 is"), "{complaints}");
-    let said = cell.lab.nodes[0].said("quorate");
+    let said = cell.lab.nodes[0].said();
     assert!(said.contains("the clock of 10.77.0.12 is"), "{said}");
 }
 
@@ -194,7 +194,7 @@ pub fn long_transfer(service: Service) {
     assert!(writes >= 5, "writes went on");
     all_in_step(&cell, 0);
     cell.wait_until_equal(&[0, 1, 2]);
-    let said = cell.lab.nodes[0].said("quorate");
+    let said = cell.lab.nodes[0].said();
     let elected = said.matches("was elected sync site").count();
     assert!(elected == 1 && !said.contains("is no longer sync site"), "{said}");
 }
@@ -218,7 +218,7 @@ fn loses_a_follower(cell: &mut Cell, node: usize) {
         nth += 1;
     }
     eprintln!("a follower was killed: writes stood still for {:.2} s", longest.as_secs_f64());
-    eprintln!("{}", cell.lab.nodes[0].said("quorate"));
+    eprintln!("{}", cell.lab.nodes[0].said());
     assert!(nth > 1010, "writes go on without it");
 }
 
@@ -241,7 +241,7 @@ pub fn follower_through_elections(service: Service) {
     cell.start_openafs(&[0]);
     cell.wait_until_equal(&[0, 1, 2, 3]);
     assert!(cell.finds(3));
-    assert_eq!(cell.lab.nodes[2].stop(), Some(0), "{}", cell.lab.nodes[2].said("quorate"));
+    assert_eq!(cell.lab.nodes[2].stop(), Some(0), "{}", cell.lab.nodes[2].said());
 }
 
 /// Ours as sync site dies, OpenAFS takes over and writes; ours comes back and follows; OpenAFS's sync site stops, and ours

@@ -133,7 +133,7 @@ impl Cell {
             let lines: Vec<&str> = text.lines().collect();
             lines[lines.len().saturating_sub(20)..].join("\n")
         };
-        let of = |node: &testbed::lab::Node| format!("-- {}\n{}", node.address(), last(node.said("env")));
+        let of = |node: &testbed::lab::Node| format!("-- {}\n{}", node.address(), last(node.said()));
         self.lab.nodes.iter().map(of).collect::<Vec<_>>().join("\n")
     }
 }

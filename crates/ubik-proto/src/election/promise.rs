@@ -36,7 +36,7 @@ impl PromiseRecord {
     /// What a server that starts by the wall clock `wall` is bound to, with what was `kept`.
     ///
     /// Without a promise, or with one of another cell, what this server agreed to is not known: it agrees to nothing below
-    /// the clock. A promise to a server that the list does not have any more binds like one to any other: to the end.
+    /// the clock, unless it is a clone. A promise to a server that the list does not have any more binds like one to any other: to the end.
     ///
     /// //= docs/ubik-protocol.md#promise
     pub fn found(kept: Option<KeptPromise>, cell: &Cell, wall: i64) -> Self {
@@ -44,6 +44,8 @@ impl PromiseRecord {
             Some(kept) => {
                 PromiseRecord { max_epoch: kept.max_epoch, to: kept.to.and_then(|to| cell.by_address(to)) }
             }
+            // It has nothing to promise, and no vote by which a sync site of an older epoch would learn to stand again.
+            None if !cell.is_voter(cell.me()) => PromiseRecord::default(),
             None => PromiseRecord { max_epoch: epochs::by_clock(wall), to: None },
         }
     }
@@ -53,6 +55,17 @@ impl PromiseRecord {
 mod tests {
     use super::*;
     use crate::cell::{Dialect, Server, ServerKind};
+
+    /// U52: a clone without a file follows whoever is sync site, though its epoch began before the clone was started. (It followed
+    /// nobody until the next election.)
+    #[test]
+    fn a_clone_without_a_promise_is_bound_to_nothing() {
+        let server = |address, kind| Server { address, kind, dialect: Dialect::Quorate };
+        let servers = vec![server(10, ServerKind::Voter), server(20, ServerKind::Clone)];
+        let cell = |me| Cell::new(servers.clone(), me).unwrap();
+        assert_eq!(PromiseRecord::found(None, &cell(20), 5000), PromiseRecord::default());
+        assert_eq!(PromiseRecord::found(None, &cell(10), 5000).max_epoch, 5000);
+    }
 
     /// U52: a promise names an address: a server that was added to the list before it takes nothing over. One without a file,
     /// or with another cell's, agrees to nothing below the clock.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use ubik_proto::election::promise::KeptPromise;
 use ubik_proto::version::Version;
 
@@ -104,16 +106,19 @@ impl PhysicalStore for FileStore {
         }
         let mut header = [0; 16];
         let read = read_up_to(&file, 0, &mut header)?;
-        let label = decode_label(&header[..read])
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-        Ok((Arc::new(DataFile(file)), label))
+        let label = decode_label(&header[..read]).map_err(|error| at(&path, error))?;
+        Ok((Arc::new(DataFile { file, path }), label))
     }
 
     fn write_log(&self, bytes: &[u8]) -> io::Result<()> {
-        let file = Self::open_for_update(&self.path(".DBSYS1"))?;
-        file.write_all_at(bytes, 0)?;
-        file.set_len(bytes.len() as u64)?;
-        file.sync_data()
+        let path = self.path(".DBSYS1");
+        let write = || {
+            let file = Self::open_for_update(&path)?;
+            file.write_all_at(bytes, 0)?;
+            file.set_len(bytes.len() as u64)?;
+            file.sync_data()
+        };
+        write().map_err(|error| at(&path, error))
     }
 
     fn clear_log(&self) -> io::Result<()> {
@@ -171,32 +176,50 @@ fn read_up_to(file: &File, mut position: u64, mut buffer: &mut [u8]) -> io::Resu
     Ok(wanted - buffer.len())
 }
 
-struct DataFile(File);
+/// The same error, with the file that it is about.
+fn at(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+struct DataFile {
+    file: File,
+    /// Where it was opened, for people.
+    path: PathBuf,
+}
 
 impl StoreFile for DataFile {
     fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        read_up_to(&self.0, HEADER_LEN + position, buffer)
+        read_up_to(&self.file, HEADER_LEN + position, buffer)
     }
 
     fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, HEADER_LEN + position)
+        self.file.write_all_at(bytes, HEADER_LEN + position)
+    }
+
+    fn reserve(&self, position: u64, length: u64) -> io::Result<()> {
+        let reserved = fallocate(&self.file, FallocateFlags::KEEP_SIZE, HEADER_LEN + position, length.max(1));
+        match reserved {
+            // A file system that cannot do it says so; writing finds out then.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(at(&self.path, error.into())),
+        }
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(HEADER_LEN + length)
+        self.file.set_len(HEADER_LEN + length)
     }
 
     fn length(&self) -> io::Result<u64> {
         // A fresh database of OpenAFS is its label alone, shorter than a header.
-        Ok(self.0.metadata()?.len().saturating_sub(HEADER_LEN))
+        Ok(self.file.metadata()?.len().saturating_sub(HEADER_LEN))
     }
 
     fn set_label(&self, version: Version) -> io::Result<()> {
-        self.0.write_all_at(&encode_label(version), 0)
+        self.file.write_all_at(&encode_label(version), 0)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 }
 
@@ -235,7 +258,7 @@ impl Replacement for Received {
     fn commit(mut self: Box<Self>, version: Version) -> Result<Arc<dyn StoreFile>, ReplaceError> {
         let file = self.put_in_place(version).map_err(ReplaceError::Kept)?;
         self.store.sync_directory().map_err(ReplaceError::Unsafe)?;
-        Ok(Arc::new(DataFile(file)))
+        Ok(Arc::new(DataFile { file, path: self.store.path(".DB0") }))
     }
 }
 
@@ -280,6 +303,24 @@ mod tests {
         let (new, label) = store.open().unwrap();
         assert_eq!((contents(&*new), label), (b"brand new".to_vec(), Some(Version::new(6, 2))));
         assert_eq!(contents(&*old), b"old");
+    }
+
+    /// U50: room is taken before it is needed, and changes neither the bytes nor the length; an error names the file.
+    #[test]
+    fn room_is_taken_without_a_change() {
+        use std::os::unix::fs::MetadataExt;
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("prdb.DB0");
+        let (file, _) = FileStore::new(directory.path().join("prdb")).open().unwrap();
+        file.write_at(0, b"old").unwrap();
+        let before = fs::metadata(&path).unwrap();
+        file.reserve(1 << 20, 1 << 20).unwrap();
+        let after = fs::metadata(&path).unwrap();
+        assert_eq!((after.len(), contents(&*file)), (before.len(), b"old".to_vec()));
+        assert!(after.blocks() * 512 >= 1 << 20, "{} blocks", after.blocks());
+        let error = file.reserve(1 << 62, 1 << 61).unwrap_err();
+        assert!(error.to_string().contains("prdb.DB0"), "{error}");
     }
 
     /// U49: what is received has a file of its own. Two that came at once once shared one: the first put its bytes over the

@@ -276,6 +276,13 @@ impl StoreFile for MemoryFile {
         Ok(())
     }
 
+    fn reserve(&self, position: u64, length: u64) -> io::Result<()> {
+        let end = HEADER_LEN as usize + (position + length) as usize;
+        let growth = end.saturating_sub(lock(&self.medium).current.len());
+        drop(self.store.burn_for_space(growth)?);
+        Ok(())
+    }
+
     fn truncate(&self, length: u64) -> io::Result<()> {
         drop(self.store.burn()?);
         lock(&self.medium).set_length((HEADER_LEN + length) as usize);

@@ -34,6 +34,12 @@ pub trait StoreFile: Send + Sync {
     /// # Errors
     /// Those of the medium.
     fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Takes room for what will be written at `position`: writing it then does not fail for want of room. Changes no bytes, and
+    /// not the length.
+    ///
+    /// # Errors
+    /// Those of the medium, a full one above all.
+    fn reserve(&self, position: u64, length: u64) -> io::Result<()>;
     /// Cuts or extends the file.
     ///
     /// # Errors

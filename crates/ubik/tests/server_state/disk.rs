@@ -56,7 +56,7 @@ fn no_failure_of_the_disk_is_dropped() {
     let mut play = Play::established();
     play.store.set_full(true);
     play.write();
-    assert!(play.failures.iter().any(|error| error.contains("cannot write the log")), "{:?}", play.failures);
+    assert!(play.failures.iter().any(|error| error.contains("was not logged")), "{:?}", play.failures);
     let (state, hand, store) = state_on_disk(0);
     hand.set(90);
     let asked = beacons(&state.on_election_time(&mut held()));
