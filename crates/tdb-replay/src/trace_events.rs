@@ -151,9 +151,9 @@ impl Events<'_> {
         execution: &Execution,
         got: Option<&str>,
     ) -> io::Result<()> {
-        let rows = &self.history.traces[trace].rows;
-        let row = rows.row(execution.row as usize);
-        let line = rows.line(execution.row as usize);
+        let of = &self.history.traces[trace];
+        let row = of.written_row(execution.row as usize);
+        let line = of.rows.line(execution.row as usize);
         let differs = execution.differs.then(|| got.unwrap_or("another one"));
         let args = arguments(self.history, row, line, differs);
         slice(out, trace, (execution.from, execution.to), "operation", row.op.name(), &args)

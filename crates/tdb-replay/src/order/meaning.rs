@@ -67,27 +67,42 @@ pub fn refusal(action: Action) -> Action {
     Action { need, effect: KEEP }
 }
 
-/// The first row of a transaction, after its first one, whose number does not count the changes before it, and what it should be at least.
+/// A row of a transaction whose number contradicts those before it.
+pub(super) struct InnerMiscount {
+    pub row: usize,
+    /// The row that shows the largest number before it,
+    pub before: usize,
+    /// and that number.
+    pub reached: u32,
+    /// What its own number should be at least.
+    pub least: u32,
+}
+
+/// The first row of a transaction, after its first one, whose number goes back or does not count the changes before it.
 /// Numbers inside a transaction are its own: they count its changes from the number of its start. Refused changes do not count, and a
 /// nested transaction may take its numbers back: nothing is said of one that has these.
-pub(super) fn inner_miscount(trace: &Trace, start: usize, end: usize) -> Option<(usize, u32)> {
+pub(super) fn inner_miscount(trace: &Trace, start: usize, end: usize) -> Option<InnerMiscount> {
     let rows = &trace.rows;
     let inner = |op: Op| matches!(op, Op::TransactionStart | Op::TransactionCancel | Op::TraverseReadStart);
     if (start + 1..end).any(|index| inner(rows.op(index))) {
         return None;
     }
-    let counts = |meaning: Meaning| !meaning.action.keeps() && !meaning.is_uncertain();
-    let mut least = rows.seq(start);
+    let counts = |meaning: Meaning| !meaning.action.keeps() && !meaning.uncertain;
+    let (mut before, mut reached) = (start, rows.seq(start));
+    let mut least = reached;
     // The line of what was under way when its process died has no number.
     let shown = end + 1 - usize::from(trace.unfinished && end + 1 == rows.len());
     for index in start + 1..shown {
         let row = rows.row(index);
         least = least.saturating_add(u32::from(meaning(row, false).is_some_and(counts)));
         if row.seq < least {
-            return Some((index, least));
+            return Some(InnerMiscount { row: index, before, reached, least });
+        }
+        if row.seq > reached {
+            (before, reached) = (index, row.seq);
         }
         // Its line is written first.
-        least = least.saturating_add(u32::from(row.op == Op::WipeAll));
+        least = row.seq.saturating_add(u32::from(row.op == Op::WipeAll));
     }
     None
 }

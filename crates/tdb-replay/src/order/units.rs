@@ -8,7 +8,7 @@ use history::action::{Action, KEEP};
 use history::register::{Unit, Window};
 
 use super::lowest::{Lowest, died_in_a_commit};
-use super::meaning::{Meaning, inner_miscount, meaning};
+use super::meaning::{InnerMiscount, Meaning, inner_miscount, meaning};
 use super::touched::{Touched, WIPED, Worlds};
 use crate::trace::columns::{NONE, Row};
 use crate::trace::dialect::Dialect;
@@ -297,35 +297,48 @@ impl Builder<'_> {
             return;
         }
         if row.seq < self.last {
-            self.miscount(index, format!("shows {} after {} was reached", row.seq, self.last));
+            let (shown, reached) = (self.trace.written(row.seq), self.trace.written(self.last));
+            self.miscount(index, format!("shows {shown} after {reached} was reached"));
             return;
         }
         let most = if self.taken_back { u32::MAX } else { row.seq };
         if row.op == Op::GetSeqnum && row.b == 1 && !(self.last..=most).contains(&row.a) {
-            let (answer, low) = (row.a.cast_signed(), self.last);
-            self.miscount(index, format!("answers {answer} while the number was {low} to {}", row.seq));
+            let [answer, low, high] = [row.a, self.last, row.seq].map(|number| self.trace.written(number));
+            let answer = answer.cast_signed();
+            self.miscount(index, format!("answers {answer} while the number was {low} to {high}"));
         }
         let counts = |meaning: Meaning| !meaning.action.keeps() && !meaning.is_uncertain();
         if row.seq == self.last && row.op != Op::WipeAll && meaning(row, refuses).is_some_and(counts) {
-            self.miscount(index, format!("changes the database, and the number is still {}", row.seq));
+            let number = self.trace.written(row.seq);
+            self.miscount(index, format!("changes the database, and the number is still {number}"));
         }
     }
 
     /// Looks at the numbers inside a transaction.
     fn look_inside(&mut self, start: usize, end: usize) {
-        if let Some((index, least)) = inner_miscount(self.trace, start, end) {
-            self.last_row = Some(start as u32);
-            self.last = self.trace.rows.seq(start);
-            let shown = self.trace.rows.seq(index);
-            self.miscount(index, format!("shows {shown}, and by the changes inside it is {least} at least"));
-        }
+        let Some(InnerMiscount { row: index, before, reached, least }) =
+            inner_miscount(self.trace, start, end)
+        else {
+            return;
+        };
+        let [shown, reached, least] =
+            [self.trace.rows.seq(index), reached, least].map(|number| self.trace.written(number));
+        let why = match shown < reached {
+            true => format!("shows {shown} after {reached} was reached"),
+            false => format!("shows {shown}, and by the changes inside it is {least} at least"),
+        };
+        let line = |row: usize, why: String| Line { trace: self.number, row: row as u32, why };
+        let lines = vec![line(before, format!("shows that {reached} was reached")), line(index, why)];
+        let kind = Kind::Numbers;
+        self.units.miscounts.push(Contradiction { kind, key: None, gave_up: None, lines, minimal: true });
     }
 
     /// Row `index` and the one before it that shows what it contradicts.
     #[cold]
     fn miscount(&mut self, index: usize, why: String) {
         let line = |row: u32, why: String| Line { trace: self.number, row, why };
-        let before = self.last_row.map(|row| line(row, format!("shows that {} was reached", self.last)));
+        let reached = self.trace.written(self.last);
+        let before = self.last_row.map(|row| line(row, format!("shows that {reached} was reached")));
         let exact = |row: u32| self.exact && self.trace.rows.version(row as usize).is_some();
         let both = exact(index as u32) && self.last_row.is_some_and(exact);
         let kind = if both { Kind::ExactNumbers } else { Kind::Numbers };

@@ -56,11 +56,18 @@ const LONGEST_LINE: usize = 160;
 
 /// What a row's line says, without its end where that is long.
 pub fn line(history: &History, trace: usize, row: usize) -> String {
-    let row = history.traces[trace].rows.row(row);
-    let mut text = Vec::new();
-    let mut room = [None];
-    print(&call_of(row, &history.records, &mut room), &mut text);
-    let mut text = format!("{} {}", row.seq, String::from_utf8_lossy(&text));
+    let trace = &history.traces[trace];
+    let (mut text, mut room) = (Vec::new(), [None]);
+    let number = if trace.rows.line(row) == 1 {
+        // The database was cleared, and this line counts as the wipe. It found the number 0.
+        print(&Call::Open(trace.opened), &mut text);
+        0
+    } else {
+        let row = trace.written_row(row);
+        print(&call_of(row, &history.records, &mut room), &mut text);
+        row.seq
+    };
+    let mut text = format!("{number} {}", String::from_utf8_lossy(&text));
     if text.len() > LONGEST_LINE {
         text.truncate(LONGEST_LINE);
         text.push_str("...");
