@@ -21,6 +21,7 @@ use tdb_replay::engine::{Engine, EngineError};
 use tdb_replay::order::explain::Explained;
 use tdb_replay::order::saved::{self, SavedError};
 use tdb_replay::page::Page;
+use tdb_replay::replay::noting::Noting;
 use tdb_replay::replay::timeline::Timeline;
 use tdb_replay::replay::{Options, Run};
 use tdb_replay::report::{Prepared, Report};
@@ -28,7 +29,7 @@ use tdb_replay::schedule::Schedule;
 use tdb_replay::stat::Statistics;
 use tdb_replay::trace::chain::Hashing;
 use tdb_replay::trace::{History, Trace};
-use tdb_replay::trace_events;
+use tdb_replay::trace_events::Events;
 use tdb_replay::verdict::Verdict;
 use tdb_trace::TraceForm;
 
@@ -73,7 +74,11 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
-    /// Write the last run as Chrome's trace events too, which Perfetto opens: work, waits, and arrows for whom they were
+    /// Write the last run as Chrome's trace events too, which Perfetto opens: each operation with its line, key and
+    /// result, each wait, and an arrow from what was waited for
+    ///
+    /// Up to 500,000 operations and 100,000 waits are written, of more an even part; then the file's metadata and
+    /// a note on standard error say how many there were.
     #[arg(long, value_name = "FILE")]
     trace_events: Option<PathBuf>,
 
@@ -120,7 +125,7 @@ const EXAMPLES: &str = with_verdicts!(
 Examples:
   quorate replay /tmp/scratch.tdb traces/                  all traces in a folder
   quorate replay --html report.html /tmp/s.tdb traces/     with a page that shows who waited for whom
-  quorate replay --trace-events e.json /tmp/s.tdb traces/  the same for Perfetto (ui.perfetto.dev)
+  quorate replay --trace-events e.json /tmp/s.tdb traces/  every operation, for ui.perfetto.dev
   quorate replay --runs 5 --json /tmp/s.tdb p1.trace.zst p2.trace.zst
   quorate replay --save-order o /tmp/s.tdb traces/         then, as often as one likes: --order o
   quorate replay --engine memory /tmp/s.tdb traces/        what the tool itself costs
@@ -189,14 +194,19 @@ fn replay(arguments: &Arguments) -> Result<Vec<Report>, Failure> {
     let prepared = Prepared { history: &history, explained: &explained, schedule: &schedule, parse, order };
     let mut reports = Vec::new();
     for &engine in &arguments.engine {
-        let (name, runs) = run_all(&history, &schedule, engine, arguments, &progress)?;
-        let timeline = runs.last().map_or_else(Timeline::default, |run| run.timeline.clone());
+        let noting = arguments.trace_events.is_some().then(|| Noting::of(&schedule));
+        let (name, mut runs) = run_all(&history, &schedule, engine, arguments, noting, &progress)?;
+        let last = runs.last_mut().map(|run| (std::mem::take(&mut run.timeline), run.tally.kept.clone()));
+        let (timeline, mismatches) = last.unwrap_or_default();
         let report = Report::new(&prepared, name, !arguments.no_check, runs);
         if let Some(file) = &arguments.html {
             write_page(file, &history, &report, &timeline)?;
         }
-        if let Some(file) = &arguments.trace_events {
-            write_events(file, &history, &timeline)
+        if let Some((file, noting)) = arguments.trace_events.as_ref().zip(noting) {
+            let (history, schedule, names) = (&history, &schedule, &names(&history));
+            let (timeline, mismatches) = (&timeline, mismatches.as_slice());
+            let events = Events { history, schedule, names, noting, timeline, mismatches };
+            write_events(file, &events)
                 .map_err(|error| Failure::system(format!("cannot write {}: {error}", file.display())))?;
         }
         reports.push(report);
@@ -244,10 +254,15 @@ fn names(history: &History) -> Vec<String> {
     history.traces.iter().map(name).collect()
 }
 
-fn write_events(file: &Path, history: &History, timeline: &Timeline) -> std::io::Result<()> {
+/// Says on standard error, as the file does, if something is left out.
+fn write_events(file: &Path, events: &Events<'_>) -> std::io::Result<()> {
     let mut out = BufWriter::new(File::create(file)?);
-    trace_events::write(&mut out, timeline, &names(history))?;
-    out.flush()
+    events.write(&mut out)?;
+    out.flush()?;
+    if let Some(part) = events.part() {
+        eprintln!("note: {}: {part}", file.display());
+    }
+    Ok(())
 }
 
 fn write_page(file: &Path, history: &History, report: &Report, timeline: &Timeline) -> Result<(), Failure> {
@@ -327,12 +342,14 @@ fn run_all(
     schedule: &Schedule,
     engine_name: EngineName,
     arguments: &Arguments,
+    noting: Option<Noting>,
     progress: &Progress,
 ) -> Result<(&'static str, Vec<Run>), Failure> {
     let options = Options {
         check: !arguments.no_check,
         latency: !arguments.no_latency,
         timeline: arguments.html.is_some() || arguments.trace_events.is_some(),
+        noting,
         speed: arguments.speed,
         ..Options::default()
     };

@@ -356,9 +356,9 @@ fn trace_events_are_whole_and_flows_pair() {
         assert!(matches!(ends[..], [("s", from), ("f", to)] if from <= to), "flow {id}: {ends:?}");
     }
     let named = events.iter().filter(|event| event["name"] == "thread_name").count();
-    let worked: std::collections::BTreeSet<_> =
-        events.iter().filter(|event| event["name"] == "work").map(|event| event["tid"].as_u64()).collect();
-    assert_eq!((named, worked.len()), (4, 4));
+    let fetches = events.iter().filter(|event| event["name"] == "tdb_fetch");
+    let shown: std::collections::BTreeSet<_> = fetches.map(|event| event["tid"].as_u64()).collect();
+    assert_eq!((named, shown.len()), (4, 4));
     let waited = events.iter().filter(|event| event["ph"] == "X" && event["cat"] == "wait").count();
     assert_eq!(waited, flows.len());
 }

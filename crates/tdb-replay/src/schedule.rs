@@ -5,7 +5,8 @@
 use hashbrown::HashSet;
 
 use crate::order::explain::{Explained, Planted};
-use crate::order::merge::{GroupOf, Wait};
+use crate::order::merge::GroupOf;
+use crate::order::waits::Wait;
 use crate::trace::op::Op;
 use crate::trace::structure::{Group, GroupKind};
 use crate::trace::{History, Trace};

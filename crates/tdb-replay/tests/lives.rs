@@ -1,6 +1,7 @@
 //! Numbers that begin again: behind the last one, and when the first process that opens a database clears it.
 
 use tdb_replay::check::check;
+use tdb_replay::check::report::{Report, Said};
 use tdb_replay::engine::Engine;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
@@ -104,4 +105,74 @@ fn lives_without_room_for_all_their_numbers_are_left_as_they_stand() {
     assert_eq!(history.warnings.len(), 1, "{:?}", history.warnings);
     assert!(history.warnings[0].contains("pass 2^32 together"), "{:?}", history.warnings);
     assert!(history.traces.iter().all(|trace| trace.rows.seq(0) == 3_000_000_000));
+}
+
+/// R10, R32: the answer of `tdb_get_seqnum` is a number like those of the lines, also where these are counted anew.
+#[test]
+fn answers_that_are_numbers_are_counted_with_the_lines() {
+    let past = "4294967294 tdb_open 7 0x800 0x42\n4294967295 tdb_store 1:61 1:31 0x1 = 0\n4294967295 tdb_get_seqnum = -1\n\
+        0 tdb_store 1:61 1:32 0x1 = 0\n0 tdb_get_seqnum = 0\n0 tdb_close\n";
+    assert_eq!(replayed(&[past]).1, [Some(b"2".to_vec())]);
+    let life = |value: &str| {
+        format!(
+            "0 tdb_open 7 0x801 0x42\n1 tdb_store 1:61 1:{value} 0x2 = 0\n1 tdb_get_seqnum = 1\n1 tdb_close\n"
+        )
+    };
+    let (warnings, last) = replayed(&[&life("31"), &life("32")]);
+    assert_eq!((warnings.len(), last), (1, vec![Some(b"2".to_vec())]));
+}
+
+/// The lines of a history's first contradiction.
+fn contradicted(texts: &[&str], expected: Verdict) -> Vec<Said> {
+    let texts: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+    let history = History::read_texts(&texts, Tolerance::default()).unwrap_or_else(|error| panic!("{error}"));
+    let report = Report::of(&history, &check(&history, Default::default()));
+    assert_eq!(report.verdict, expected);
+    report.contradictions.into_iter().next().expect("there is one").operations
+}
+
+/// R32: contradictions quote lines and numbers as the traces have them, though they were counted anew.
+#[test]
+fn contradictions_quote_the_numbers_that_the_lines_have() {
+    let back = "4294967294 tdb_open 7 0x800 0x42\n4294967295 tdb_store 1:61 1:31 0x1 = 0\n1 tdb_store 1:61 1:32 0x1 = 0\n\
+        0 tdb_fetch 1:61 = 1:32\n0 tdb_close\n";
+    let said = contradicted(&[back], Verdict::NumbersDisbelieved);
+    let last = said.last().expect("a line");
+    assert_eq!(
+        (last.line.as_str(), last.why.as_str()),
+        ("0 tdb_fetch 1:61 = 1:32", "shows 0 after 1 was reached")
+    );
+
+    let one = "4294967295 tdb_open 7 0x800 0x42\n0 tdb_store 1:61 1:31 0x1 = 0\n0 tdb_close\n";
+    let other = "4294967295 tdb_open 7 0x800 0x42\n0 tdb_store 1:62 1:31 0x1 = 0\n0 tdb_close\n";
+    let said = contradicted(&[one, other], Verdict::NumbersDisbelieved);
+    assert!(said.iter().all(|said| said.why == "takes a number above 4294967295 up to 0"), "{said:?}");
+
+    let first = "0 tdb_open 7 0x801 0x42 #1+1\n1 tdb_store 1:61 1:31 0x2 = 0 #5+1 v1\n1 tdb_close #9+1\n";
+    let second = "0 tdb_open 7 0x801 0x42 #20+1\n0 tdb_fetch 1:61 = 1:31 #22+1 v0\n0 tdb_close #30+1\n";
+    let said = contradicted(&[first, second], Verdict::Impossible);
+    let lines: Vec<&str> = said.iter().map(|said| said.line.as_str()).collect();
+    assert!(
+        lines.contains(&"0 tdb_open 7 0x801 0x42") && lines.contains(&"0 tdb_fetch 1:61 = 1:31"),
+        "{lines:?}"
+    );
+}
+
+/// R32: inside a transaction numbers are its own, and none of them goes back.
+#[test]
+fn numbers_inside_a_transaction_do_not_go_back() {
+    let text = |fetched: u32| {
+        format!(
+            "0 tdb_open 7 0x800 0x42\n0 tdb_transaction_start\n3 tdb_store 1:61 1:31 0x1 = 0\n{fetched} tdb_fetch 1:61 = 1:31\n\
+             3 tdb_transaction_commit\n3 tdb_close\n"
+        )
+    };
+    replayed(&[&text(3)]);
+    let said = contradicted(&[&text(2)], Verdict::NumbersDisbelieved);
+    let whys: Vec<_> = said.iter().map(|said| (said.line.as_str(), said.why.as_str())).collect();
+    let expected = [
+        ("3 tdb_store 1:61 1:31 0x1 = 0", "shows that 3 was reached"),
+        ("2 tdb_fetch 1:61 = 1:31", "shows 2 after 3 was reached"),
+    ];
+    assert_eq!(whys, expected);
 }

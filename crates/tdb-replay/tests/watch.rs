@@ -9,7 +9,7 @@ use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
 use tdb_replay::engine::{Engine, Key, StoreMode};
 use tdb_replay::order::explain::explain;
-use tdb_replay::order::merge::Wait;
+use tdb_replay::order::waits::Wait;
 use tdb_replay::replay::worker::Point;
 use tdb_replay::replay::{Options, RunError, run};
 use tdb_replay::schedule::Schedule;

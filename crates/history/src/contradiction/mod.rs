@@ -9,15 +9,14 @@
 //!
 //! * [`forget`]: the history that is left when units are forgotten.
 //! * [`suspects`](mod@suspects): small sets that are worth a look before a long search.
-//! * [`shrink`]: from an impossible set to a smallest one.
+//!
+//! Who makes an impossible set a smallest one is the solver, which can tell what is impossible.
 
 mod forget;
-mod shrink;
 mod suspects;
 
 use crate::register::{Effect, Need, Unit, ValueId};
 pub use forget::{after_forgetting, background};
-pub(crate) use shrink::Shrinker;
 pub(crate) use suspects::suspects;
 
 /// The few units that cannot be ordered together, whatever the others did.

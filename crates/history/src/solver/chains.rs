@@ -5,7 +5,7 @@
 //! but themselves. So a chain is done in one go, and whatever stands before one of its steps in a process and
 //! cannot be done within it, a *blocker*, must be done before the chain begins.
 
-use super::problem::{NONE, Step};
+use super::step::{NONE, Step};
 use crate::action::KEEP;
 
 /// A step of a process that must be done before a chain begins.

@@ -5,7 +5,8 @@
 //! search complete; preference only decides what is tried first.
 
 use super::layer::State;
-use super::problem::{Problem, Step};
+use super::problem::Problem;
+use super::step::Step;
 use super::uses::Guard;
 use crate::action::{ANYTHING, KEEP, meet};
 

@@ -2,13 +2,14 @@
 //!
 //! Owns the attempts (which initial state, with or without windows) and the buffers that are reused from key to key.
 //!
-//! * [`problem`]: units compiled to steps: groups composed, windows tightened, values renumbered.
+//! * [`step`]: what is done at one moment. [`problem`]: units compiled to steps: groups composed, windows tightened, values renumbered.
 //! * [`forced`]: the keys without a choice, which are most of them.
 //! * [`uses`]: who needs and who writes each value, and what follows from it.
 //! * [`choice`]: what a state can do next, best first.
 //! * [`chains`]: values that follow each other without a break.
 //! * [`layer`]: the states of one layer.
 //! * [`search`]: the rest: states in layers, greedy at first, wider where that fails.
+//! * [`shrink`]: from an impossible set of units to a smallest one.
 
 mod chains;
 mod choice;
@@ -16,13 +17,16 @@ mod forced;
 mod layer;
 mod problem;
 mod search;
+mod shrink;
+mod step;
 mod uses;
 
 use crate::action::UNKNOWN_PRESENT;
-use crate::contradiction::{Contradiction, Shrinker, suspects};
+use crate::contradiction::{Contradiction, suspects};
 use crate::register::{Effect, Initial, Need, Unit, ValueId, Window};
 use problem::{Problem, WindowUse};
 use search::{Outcome, Search};
+use shrink::Shrinker;
 
 /// How far a search may go before it gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +171,7 @@ pub struct Solver {
     /// Units looked at by all attempts, and processes' next units by all states of their searches.
     work: u64,
     /// Of such work, what is left for explaining why keys have no order.
-    pub(crate) patience: u64,
+    patience: u64,
 }
 
 /// The patience of a solver: some seconds.
@@ -262,7 +266,7 @@ impl Solver {
     }
 
     /// Only whether there is an order, and the work that it took.
-    pub(crate) fn settle(&mut self, units: &[Unit], rules: &Rules) -> (Settled, u64) {
+    fn settle(&mut self, units: &[Unit], rules: &Rules) -> (Settled, u64) {
         let before = self.work;
         let forced = forced::order(units, &mut self.forced);
         let settled = match self.attempt_all(units, rules, forced) {
@@ -429,7 +433,7 @@ impl Solver {
 
 /// Whether there is an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settled {
+enum Settled {
     Possible,
     Impossible,
     Unknown,

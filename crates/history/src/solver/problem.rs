@@ -1,14 +1,12 @@
 //! A key's units compiled for the search.
 //!
-//! Owns the steps: every atomic group becomes one step with one need and one effect, values get small local
+//! Owns how units become steps: every atomic group becomes one step with one need and one effect, values get small local
 //! numbers, and windows become entry limits tightened along each process. A compiled problem is read only.
 
+use super::step::{NONE, Step, even_out};
 use super::uses::Uses;
-use crate::action::{ANYTHING, Action, KEEP, NEVER, UNKNOWN_PRESENT};
+use crate::action::{ANYTHING, Action, KEEP, UNKNOWN_PRESENT};
 use crate::register::{Effect, Need, Unit, ValueId};
-
-/// No alternative form.
-pub(super) const NONE: u32 = u32::MAX;
 
 /// Whether windows count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,51 +15,6 @@ pub(super) enum WindowUse {
     /// They count, and every advancing unit takes an odd cell of its own.
     Apart,
     Ignore,
-}
-
-/// One atomic step: a unit, or a joined group of units.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
-    /// The first cell in which it can be entered.
-    pub opens: u64,
-    /// The cell in which it ends when entered as early as possible.
-    pub earliest: u64,
-    /// The last cell in which it can be entered.
-    pub limit: u64,
-    /// The last cell in which the process must have got here: later and it, or one behind it, is late.
-    pub deadline: u64,
-    /// Up to this cell waiting costs nothing: like `deadline`, but counting what may be dropped, too.
-    pub patience: u64,
-    /// What it needs (a code, local values).
-    pub need: u32,
-    /// What it leaves (a code, local values).
-    pub effect: u32,
-    /// When it should be done, for choosing only.
-    pub hint: u64,
-    /// First of its units.
-    pub first: u32,
-    /// One past the last of its units.
-    pub end: u32,
-    /// Its other form, in which its uncertain units did not happen.
-    pub alternative: u32,
-    /// It, or a unit of it, takes an odd cell.
-    pub advances: bool,
-    /// Cells that it takes besides, where every advancing unit takes one of its own: up to the even one after the last.
-    pub beyond: u64,
-}
-
-impl Step {
-    /// It reads only: nothing is left, no cell is taken.
-    #[inline]
-    pub fn only_reads(&self) -> bool {
-        self.effect == KEEP && !self.advances
-    }
-
-    /// The cell after it, entered at `cell`.
-    #[inline]
-    pub fn after(&self, cell: u64) -> u64 {
-        (cell | u64::from(self.advances)).saturating_add(self.beyond).max(self.earliest)
-    }
 }
 
 /// The compiled units of one key.
@@ -223,7 +176,7 @@ impl Problem {
             let joined = Action { need: step.need, effect: step.effect }.then(self.local(unit));
             (step.need, step.effect) = (joined.need, joined.effect);
             if windows != WindowUse::Ignore {
-                pass(&mut step, unit, self.apart);
+                step.pass(unit, self.apart);
             }
         }
         step
@@ -298,31 +251,6 @@ impl Index {
 
 /// Shorter lists are searched as they are.
 const INDEX_FROM: usize = 64;
-
-/// Lets `step` go on through the window of `unit`.
-fn pass(step: &mut Step, unit: &Unit, apart: bool) {
-    if step.limit == u64::MAX && step.earliest == 0 {
-        step.opens = unit.window.earliest | u64::from(unit.advances);
-    }
-    step.advances |= unit.advances;
-    step.earliest =
-        (step.earliest | u64::from(unit.advances)).max(unit.window.earliest | u64::from(unit.advances));
-    if step.earliest > unit.window.latest {
-        step.need = NEVER;
-    }
-    let taken_before = step.beyond + u64::from(step.beyond > 0 && unit.advances);
-    // Entered at an even cell, a step that has advanced by now is one cell further.
-    step.limit = step.limit.min(even_out(unit.window.latest.saturating_sub(taken_before), step.advances));
-    if apart && unit.advances {
-        step.earliest += 1;
-        step.beyond = taken_before + 1;
-    }
-}
-
-/// The last cell that something which takes an odd cell can be entered at.
-pub(super) fn even_out(cell: u64, advances: bool) -> u64 {
-    if advances && cell.is_multiple_of(2) { cell.saturating_sub(1) } else { cell }
-}
 
 /// The place of a step in its process as a share of the whole, where nothing else says when it should be done.
 fn spread(at: usize, count: usize) -> u64 {

@@ -8,7 +8,8 @@
 use super::Limits;
 use super::choice::{Choice, Choices};
 use super::layer::{Layer, State, head_hash};
-use super::problem::{NONE, Problem};
+use super::problem::Problem;
+use super::step::NONE;
 use crate::action::{KEEP, meet};
 use crate::register::Unit;
 

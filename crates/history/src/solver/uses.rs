@@ -5,7 +5,7 @@
 //! after that writer, which tightens windows.
 
 use super::chains::Chains;
-use super::problem::{NONE, Step, even_out};
+use super::step::{NONE, Step, even_out};
 use crate::action::{KEEP, UNKNOWN_PRESENT};
 
 /// One step that needs or writes a value.

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use tdb_replay::words::counted;
 
 use tdb_replay::check::Checked;
-use tdb_replay::check::report::line;
 use tdb_replay::stat::keys::{key_of, name};
 use tdb_replay::trace::History;
+use tdb_replay::trace::calls::line;
 use tdb_replay::verdict::{Contradiction, Verdict};
 
 use crate::picture::{Bar, Panel, Picture};

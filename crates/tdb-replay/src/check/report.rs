@@ -6,14 +6,13 @@ use crate::words::counted;
 use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
-use tdb_trace::print::print;
 
 use super::Checked;
 use crate::order::explain::{Explained, Unexplained};
 use crate::order::solve::Effort;
 use crate::stat::keys::{key_of, name};
 use crate::trace::History;
-use crate::trace::calls::call_of;
+use crate::trace::calls::line;
 use crate::verdict::{self, Kind, Verdict};
 
 /// A verdict that can be shown.
@@ -71,7 +70,6 @@ pub struct Said {
 
 const MOST_CONTRADICTIONS: usize = 10;
 const MOST_OPERATIONS: usize = 30;
-const LONGEST_LINE: usize = 160;
 
 impl Report {
     /// The verdict on `history`.
@@ -143,20 +141,6 @@ impl Contradiction {
 pub fn disbelieved(history: &History, explained: &Explained) -> Vec<Contradiction> {
     let named = explained.disbelieved.iter().take(MOST_CONTRADICTIONS);
     named.map(|found| Contradiction::of(history, found)).collect()
-}
-
-/// What a row's line says, without its end where that is long.
-pub fn line(history: &History, trace: usize, row: usize) -> String {
-    let row = history.traces[trace].rows.row(row);
-    let mut text = Vec::new();
-    let mut room = [None];
-    print(&call_of(row, &history.records, &mut room), &mut text);
-    let mut text = format!("{} {}", row.seq, String::from_utf8_lossy(&text));
-    if text.len() > LONGEST_LINE {
-        text.truncate(LONGEST_LINE);
-        text.push_str("...");
-    }
-    text
 }
 
 impl Display for Report {

@@ -110,7 +110,7 @@ fn sweep_some(
         let Some(job) = jobs[trace as usize] else { continue };
         if reached + u64::from(job.width) > u64::from(job.high) {
             if found.len() < NAMED {
-                found.push(too_many(job, trace, &block));
+                found.push(too_many(history, job, trace, &block));
             }
         } else {
             if block.len() >= 2 * REMEMBERED {
@@ -128,7 +128,8 @@ fn sweep_some(
 const REMEMBERED: usize = 64;
 
 /// `job` found no number: names it with those that took the numbers it could have had.
-fn too_many(job: Job, trace: u16, block: &[(u16, Job, u64)]) -> Contradiction {
+fn too_many(history: &History, job: Job, trace: u16, block: &[(u16, Job, u64)]) -> Contradiction {
+    let line = |trace: u16, job: Job| line(&history.traces[usize::from(trace)], trace, job);
     let mut least = job.low;
     let mut firm = job.firm;
     let mut lines = Vec::new();
@@ -146,12 +147,12 @@ fn too_many(job: Job, trace: u16, block: &[(u16, Job, u64)]) -> Contradiction {
     Contradiction { kind, key: None, gave_up: None, minimal: lines.len() <= 2, lines }
 }
 
-fn line(trace: u16, job: Job) -> Line {
+fn line(of: &Trace, trace: u16, job: Job) -> Line {
     let what = match job.width {
         1 => "a number".to_owned(),
         width => format!("{width} numbers"),
     };
-    let why = format!("takes {what} above {} up to {}", job.low, job.high);
+    let why = format!("takes {what} above {} up to {}", of.written(job.low), of.written(job.high));
     Line { trace, row: job.row, why }
 }
 

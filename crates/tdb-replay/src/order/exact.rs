@@ -39,7 +39,7 @@ pub fn narrow(history: &History, units: &mut Units) {
             // The plain numbers around it are wrong, or versions contradict each other.
             unit.low = unit.low.min(version.saturating_sub(u32::from(unit.advances())));
             if miscounts.len() < NAMED {
-                miscounts.push(contradicted(unit, version));
+                miscounts.push(contradicted(trace, unit, version));
             }
         }
         unit.high = version;
@@ -66,7 +66,8 @@ pub fn narrow(history: &History, units: &mut Units) {
 const NAMED: usize = 10;
 
 /// A version that does not lie between the numbers around it.
-fn contradicted(unit: &UnitRow, version: u32) -> Contradiction {
+fn contradicted(trace: &Trace, unit: &UnitRow, version: u32) -> Contradiction {
+    let version = trace.written(version);
     let why = format!("has the version {version}, which is not between the numbers around it");
     let line = Line { trace: unit.trace, row: unit.row, why };
     Contradiction { minimal: true, lines: vec![line], ..Contradiction::of_rows(Kind::Numbers, []) }

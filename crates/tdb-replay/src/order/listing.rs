@@ -8,8 +8,8 @@ use std::collections::BinaryHeap;
 use std::io::{self, Write};
 
 use super::explain::Explained;
-use crate::check::report::line;
 use crate::trace::History;
+use crate::trace::calls::line;
 
 /// Writes one line for each row in the one order: its file and line, then what that line says, without its end where it is
 /// long. The rows of a transaction stand together, since they take effect together. Rows that a trace has after its

@@ -14,19 +14,8 @@ use super::keys::Keys;
 use super::locks::{Access, Momentary, Scope};
 use super::queue::Queue;
 use super::traversals::Traversals;
-use super::waits::Waits;
+use super::waits::{Wait, Waits};
 use crate::trace::structure::GroupKind;
-
-/// Before its row `row`, a trace waits until `rows` rows of trace `on` have finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait {
-    /// The row that waits.
-    pub row: u32,
-    /// How many rows of the other trace must have finished.
-    pub rows: u32,
-    /// The other trace.
-    pub on: u16,
-}
 
 /// A group of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

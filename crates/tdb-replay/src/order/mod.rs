@@ -4,7 +4,8 @@
 //! docs/ordering.md says why that is enough), and one merge gives every row its rank, obeying the locks of the
 //! database that the traces will run on.
 //!
-//! * [`units`]: rows to what they need and leave, key by key. [`touched`]: the same for a transaction.
+//! * [`meaning`]: what a line says of its key. [`lowest`]: numbers that may have been taken back.
+//! * [`units`]: rows to what they need and leave, and when, key by key. [`touched`]: the same for a transaction.
 //! * [`counting`]: every change takes a number of its own.
 //! * [`exact`]: versions, where traces have them.
 //! * [`solve`]: each key's order.
@@ -35,6 +36,8 @@ pub mod joint;
 pub mod keys;
 pub mod listing;
 pub mod locks;
+mod lowest;
+pub(crate) mod meaning;
 pub mod merge;
 mod queue;
 pub mod saved;
@@ -44,4 +47,4 @@ mod touched;
 pub mod traversals;
 mod unfinished;
 pub mod units;
-mod waits;
+pub mod waits;

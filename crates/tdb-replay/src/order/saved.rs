@@ -9,8 +9,9 @@
 use std::path::{Path, PathBuf};
 
 use super::explain::{Explained, Planted};
-use super::merge::{GroupOf, Merged, RowOf, Wait};
+use super::merge::{GroupOf, Merged, RowOf};
 use super::solve::Effort;
+use super::waits::Wait;
 use crate::trace::History;
 use crate::trace::chain::Hashing;
 use crate::verdict::{Contradiction, Kind, Line};

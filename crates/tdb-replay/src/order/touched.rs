@@ -4,10 +4,10 @@
 //! other. A conditional `tdb_storev` leaves more than one answer open.
 
 use hashbrown::HashMap;
-use history::action::{ANYTHING, Action, KEEP, NEVER, PRESENT};
+use history::action::{ANYTHING, Action};
 use smallvec::{SmallVec, smallvec};
 
-use super::units::Meaning;
+use super::meaning::{Meaning, refusal};
 use crate::trace::columns::ABSENT;
 
 /// A key whose records are all gone.
@@ -32,14 +32,9 @@ impl Worlds {
 
     /// False when no world is left, for the first time.
     fn add(&mut self, meaning: &Meaning) -> bool {
-        let refused = match meaning.action.need {
-            ABSENT => PRESENT,
-            PRESENT => ABSENT,
-            _ => NEVER,
-        };
         // Once one has gone either way its key is known to be there or not, and so the next ones go but one way.
         if meaning.is_uncertain() {
-            let other = Action { need: refused, effect: KEEP };
+            let other = refusal(meaning.action);
             let others: SmallVec<[Action; 1]> = self.0.iter().map(|world| world.then(other)).collect();
             self.act(meaning.action);
             self.0.extend(others);

@@ -5,7 +5,7 @@
 //! the keys are solved: by the numbers, where somebody else has used those that it would have used; otherwise it is
 //! taken to have happened if that explains as many keys as if not.
 
-use super::units::meaning;
+use super::meaning::meaning;
 use crate::trace::columns::Columns;
 use crate::trace::op::Op;
 use crate::trace::structure::Group;

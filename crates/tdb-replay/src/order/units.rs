@@ -4,11 +4,13 @@
 //! line's sequence number and this one's" (docs/ordering.md lists them). Units stand in the order of traces and rows.
 
 use hashbrown::HashMap;
-use history::action::{ABSENT_OR_EMPTY, ANYTHING, Action, KEEP, PRESENT};
+use history::action::{Action, KEEP};
 use history::register::{Unit, Window};
 
+use super::lowest::{Lowest, died_in_a_commit};
+use super::meaning::{InnerMiscount, Meaning, inner_miscount, meaning};
 use super::touched::{Touched, WIPED, Worlds};
-use crate::trace::columns::{self, ABSENT, NONE, Row};
+use crate::trace::columns::{NONE, Row};
 use crate::trace::dialect::Dialect;
 use crate::trace::op::Op;
 use crate::trace::structure::{Group, GroupKind};
@@ -176,120 +178,6 @@ impl Units {
     }
 }
 
-/// Whether a process may have died in a commit: the numbers that it had written are taken back, after others may have seen them.
-pub(super) fn died_in_a_commit(history: &History) -> bool {
-    let died = |trace: &Trace| {
-        let last = trace.rows.len().wrapping_sub(1) as u32;
-        let ends_in = |group: &Group| group.is_transaction() && (group.open || group.end == last);
-        !trace.closed
-            && trace.groups.iter().any(ends_in)
-            && (trace.unfinished || !trace.is_recorded() || trace.groups.iter().any(|group| group.open))
-    };
-    history.traces.iter().any(died)
-}
-
-/// The numbers that certainly were there, where a process died in a commit: libtdb's tracer reads them without a lock, so one that is
-/// followed by smaller ones was taken back. Our recorder shows none of these.
-pub(super) struct Lowest(Vec<u32>);
-
-impl Lowest {
-    /// Those of a trace.
-    pub(super) fn of(history: &History, trace: &Trace) -> Lowest {
-        if trace.is_recorded() || !died_in_a_commit(history) {
-            return Lowest(Vec::new());
-        }
-        let mut least = u32::MAX;
-        let mut lowest: Vec<u32> = (0..trace.rows.len())
-            .rev()
-            .map(|row| {
-                least = least.min(trace.rows.seq(row));
-                least
-            })
-            .collect();
-        lowest.reverse();
-        Lowest(lowest)
-    }
-
-    /// That of a row which shows `number`.
-    pub(super) fn of_row(&self, row: usize, number: u32) -> u32 {
-        self.0.get(row).map_or(number, |&least| least)
-    }
-}
-
-/// The first row of a transaction, after its first one, whose number does not count the changes before it, and what it should be at least.
-/// Numbers inside a transaction are its own: they count its changes from the number of its start. Refused changes do not count, and a
-/// nested transaction may take its numbers back: nothing is said of one that has these.
-pub(super) fn inner_miscount(trace: &Trace, start: usize, end: usize) -> Option<(usize, u32)> {
-    let rows = &trace.rows;
-    let inner = |op: Op| matches!(op, Op::TransactionStart | Op::TransactionCancel | Op::TraverseReadStart);
-    if (start + 1..end).any(|index| inner(rows.op(index))) {
-        return None;
-    }
-    let counts = |meaning: Meaning| !meaning.action.keeps() && !meaning.uncertain;
-    let mut least = rows.seq(start);
-    // The line of what was under way when its process died has no number.
-    let shown = end + 1 - usize::from(trace.unfinished && end + 1 == rows.len());
-    for index in start + 1..shown {
-        let row = rows.row(index);
-        least = least.saturating_add(u32::from(meaning(row, false).is_some_and(counts)));
-        if row.seq < least {
-            return Some((index, least));
-        }
-        // Its line is written first.
-        least = least.saturating_add(u32::from(row.op == Op::WipeAll));
-    }
-    None
-}
-
-/// What a row needs and leaves, windows aside.
-pub(crate) struct Meaning {
-    pub(crate) key: u32,
-    pub(crate) action: Action,
-    uncertain: bool,
-}
-
-impl Meaning {
-    /// Whether it may not have taken effect, though its line says nothing of that.
-    pub(crate) fn is_uncertain(&self) -> bool {
-        self.uncertain
-    }
-}
-
-/// `None`: the row says nothing about a key.
-pub(crate) fn meaning(row: Row, in_read_traversal: bool) -> Option<Meaning> {
-    let absent_or_not = |present: bool| if present { PRESENT } else { ABSENT };
-    // Inside a read traversal every change is refused, whatever it finds.
-    let refused = |need: u32| if in_read_traversal { ANYTHING } else { need };
-    let (key, need, effect) = match row.op {
-        Op::Fetch | Op::Traverse => (row.key, row.a, KEEP),
-        Op::Exists | Op::ParseRecord => (row.key, absent_or_not(!row.failed()), KEEP),
-        Op::Delete if row.failed() => (row.key, refused(ABSENT), KEEP),
-        Op::Delete if row.b == 1 => (row.key, ANYTHING, ABSENT),
-        Op::Delete => (row.key, PRESENT, ABSENT),
-        Op::Store => match (row.store_flag(), row.failed()) {
-            (2, false) => (row.key, ABSENT, row.a),
-            (3, false) => (row.key, PRESENT, row.a),
-            (_, false) => (row.key, ANYTHING, row.a),
-            (2, true) => (row.key, refused(PRESENT), KEEP),
-            (3, true) => (row.key, refused(ABSENT), KEEP),
-            (_, true) => return None,
-        },
-        Op::Storev if in_read_traversal => return None,
-        Op::Storev => match row.store_flag() {
-            2 => (row.key, ABSENT, row.a),
-            3 => (row.key, PRESENT, row.a),
-            _ => (row.key, ANYTHING, row.a),
-        },
-        Op::Append if row.a == columns::ABSENT_OR_EMPTY => (row.key, ABSENT_OR_EMPTY, row.b),
-        Op::Append => (row.key, row.a, row.b),
-        Op::Firstkey | Op::Nextkey if row.a != NONE => (row.a, PRESENT, KEEP),
-        _ => return None,
-    };
-    // A conditional storev's result is not recorded.
-    let uncertain = row.op == Op::Storev && matches!(row.store_flag(), 2 | 3);
-    Some(Meaning { key, action: Action { need, effect }, uncertain })
-}
-
 struct Builder<'a> {
     units: &'a mut Units,
     trace: &'a Trace,
@@ -369,7 +257,11 @@ impl Builder<'_> {
                 lock,
                 trace: self.number,
                 // Its process may have died between the change and the number.
-                flags: flags(!meaning.action.keeps() && !unfinished, meaning.uncertain || unfinished, false),
+                flags: flags(
+                    !meaning.action.keeps() && !unfinished,
+                    meaning.is_uncertain() || unfinished,
+                    false,
+                ),
             };
             if lock != NONE && !exclusive {
                 unit.lock = self.run_of(&unit);
@@ -405,35 +297,48 @@ impl Builder<'_> {
             return;
         }
         if row.seq < self.last {
-            self.miscount(index, format!("shows {} after {} was reached", row.seq, self.last));
+            let (shown, reached) = (self.trace.written(row.seq), self.trace.written(self.last));
+            self.miscount(index, format!("shows {shown} after {reached} was reached"));
             return;
         }
         let most = if self.taken_back { u32::MAX } else { row.seq };
         if row.op == Op::GetSeqnum && row.b == 1 && !(self.last..=most).contains(&row.a) {
-            let (answer, low) = (row.a.cast_signed(), self.last);
-            self.miscount(index, format!("answers {answer} while the number was {low} to {}", row.seq));
+            let [answer, low, high] = [row.a, self.last, row.seq].map(|number| self.trace.written(number));
+            let answer = answer.cast_signed();
+            self.miscount(index, format!("answers {answer} while the number was {low} to {high}"));
         }
-        let counts = |meaning: Meaning| !meaning.action.keeps() && !meaning.uncertain;
+        let counts = |meaning: Meaning| !meaning.action.keeps() && !meaning.is_uncertain();
         if row.seq == self.last && row.op != Op::WipeAll && meaning(row, refuses).is_some_and(counts) {
-            self.miscount(index, format!("changes the database, and the number is still {}", row.seq));
+            let number = self.trace.written(row.seq);
+            self.miscount(index, format!("changes the database, and the number is still {number}"));
         }
     }
 
     /// Looks at the numbers inside a transaction.
     fn look_inside(&mut self, start: usize, end: usize) {
-        if let Some((index, least)) = inner_miscount(self.trace, start, end) {
-            self.last_row = Some(start as u32);
-            self.last = self.trace.rows.seq(start);
-            let shown = self.trace.rows.seq(index);
-            self.miscount(index, format!("shows {shown}, and by the changes inside it is {least} at least"));
-        }
+        let Some(InnerMiscount { row: index, before, reached, least }) =
+            inner_miscount(self.trace, start, end)
+        else {
+            return;
+        };
+        let [shown, reached, least] =
+            [self.trace.rows.seq(index), reached, least].map(|number| self.trace.written(number));
+        let why = match shown < reached {
+            true => format!("shows {shown} after {reached} was reached"),
+            false => format!("shows {shown}, and by the changes inside it is {least} at least"),
+        };
+        let line = |row: usize, why: String| Line { trace: self.number, row: row as u32, why };
+        let lines = vec![line(before, format!("shows that {reached} was reached")), line(index, why)];
+        let kind = Kind::Numbers;
+        self.units.miscounts.push(Contradiction { kind, key: None, gave_up: None, lines, minimal: true });
     }
 
     /// Row `index` and the one before it that shows what it contradicts.
     #[cold]
     fn miscount(&mut self, index: usize, why: String) {
         let line = |row: u32, why: String| Line { trace: self.number, row, why };
-        let before = self.last_row.map(|row| line(row, format!("shows that {} was reached", self.last)));
+        let reached = self.trace.written(self.last);
+        let before = self.last_row.map(|row| line(row, format!("shows that {reached} was reached")));
         let exact = |row: u32| self.exact && self.trace.rows.version(row as usize).is_some();
         let both = exact(index as u32) && self.last_row.is_some_and(exact);
         let kind = if both { Kind::ExactNumbers } else { Kind::Numbers };

@@ -7,8 +7,18 @@ use std::cmp::Reverse;
 
 use super::clock::{Clocks, Mark};
 use super::conflicts::Needs;
-use super::merge::Wait;
 use super::traversals::{Traversals, Waiting};
+
+/// Before its row `row`, a trace waits until `rows` rows of trace `on` have finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The row that waits.
+    pub row: u32,
+    /// How many rows of the other trace must have finished.
+    pub rows: u32,
+    /// The other trace.
+    pub on: u16,
+}
 
 /// The waits of all traces.
 pub struct Waits {

@@ -6,8 +6,9 @@
 //! * [`turn`]: progress, and waiting for it: of [`threads`], and [`shared`] by workers that are a [`process`] each.
 //! * [`watch`]: the watchdog.
 //! * [`pace`]: recorded times. [`worker`]: one trace. [`operation`], [`traversal`]: what it does at a row.
-//! * [`tally`]: what it saw. [`timeline`]: when it waited.
+//! * [`tally`]: what it saw. [`timeline`]: when it waited. [`noting`]: when it ran which rows.
 
+pub mod noting;
 mod operation;
 mod pace;
 mod process;
@@ -29,6 +30,7 @@ use crate::order::explain::Planted;
 use crate::schedule::Schedule;
 use crate::trace::columns::ABSENT;
 use crate::trace::{History, Trace};
+use noting::Noting;
 use process::Children;
 use shared::SharedTurns;
 use tally::{Mismatch, Tally};
@@ -50,6 +52,8 @@ pub struct Options<'a> {
     pub latency: bool,
     /// Note when each worker waited.
     pub timeline: bool,
+    /// Note when each worker ran which rows, too.
+    pub noting: Option<Noting>,
     /// Do nothing before its recorded time has come, so many times as fast; none for as fast as possible.
     pub speed: Option<f64>,
     /// The run is ended if for so long no worker gets on. No total time is limited.
@@ -64,7 +68,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options { check: true, latency: true, timeline: false, speed: None, patience: PATIENCE, pause: None }
+        Options {
+            check: true,
+            latency: true,
+            timeline: false,
+            noting: None,
+            speed: None,
+            patience: PATIENCE,
+            pause: None,
+        }
     }
 }
 
@@ -335,6 +347,12 @@ impl<'a> Crew<'a> {
             for wait in &mut lane.waits {
                 wait.from = wait.from.saturating_sub(before);
                 wait.to = wait.to.saturating_sub(before);
+            }
+            // A traversal's start is noted when the traversal is over.
+            lane.executions.sort_unstable_by_key(|execution| execution.row);
+            for execution in &mut lane.executions {
+                execution.from = execution.from.saturating_sub(before);
+                execution.to = execution.to.saturating_sub(before);
             }
         }
         Timeline { lanes }

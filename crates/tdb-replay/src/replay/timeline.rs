@@ -1,7 +1,9 @@
 //! When each worker waited, for whom, and which chain of work and waits the run's length comes from.
 //!
 //! Times are nanoseconds since the run began. A worker that does not wait works; how long it worked on what is not
-//! kept, so that noting costs only those who wait anyway.
+//! kept, so that noting costs only those who wait anyway; unless rows are noted too.
+
+use super::noting::Execution;
 
 /// A wait of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -12,6 +14,8 @@ pub struct Span {
     pub to: u64,
     /// The trace that was waited for.
     pub on: u16,
+    /// How many of its rows had to be finished.
+    pub rows: u32,
 }
 
 /// One worker's time.
@@ -19,6 +23,8 @@ pub struct Span {
 pub struct Lane {
     /// Its waits, in order.
     pub waits: Vec<Span>,
+    /// What it ran, in the order of rows, as far as that is noted ([`super::noting`]).
+    pub executions: Vec<Execution>,
     /// When it was done.
     pub end: u64,
 }
@@ -112,8 +118,13 @@ mod tests {
 
     fn two_lanes() -> Timeline {
         // The first works until 40; the second waits for it from 10 to 41, then works until 100.
-        let wait = Span { from: 10, to: 41, on: 0 };
-        Timeline { lanes: vec![Lane { waits: vec![], end: 60 }, Lane { waits: vec![wait], end: 100 }] }
+        let wait = Span { from: 10, to: 41, on: 0, rows: 1 };
+        Timeline {
+            lanes: vec![
+                Lane { end: 60, ..Lane::default() },
+                Lane { waits: vec![wait], end: 100, ..Lane::default() },
+            ],
+        }
     }
 
     /// R23, R24: the critical path leads from the last worker over its waits to the start.

@@ -23,6 +23,7 @@ impl Worker<'_> {
         // In a traversal for writing whose lock is given up nobody may wait, and for reading none is taken.
         let locked = write && !self.plan.skip.contains(&start);
         self.reading += u32::from(!write);
+        let began = self.began.take();
         self.finish_row();
         // The engine takes chain locks from its first step on: what that must come after comes before it.
         if self.row <= end {
@@ -39,6 +40,10 @@ impl Worker<'_> {
         }
         self.rows_after(session, end)?;
         self.reading -= u32::from(!write);
+        if let Some((from, _)) = began {
+            // Mismatches are those of the rows in it.
+            self.note(start, (from, self.tally.mismatches));
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use super::Options;
+use super::noting::Execution;
 use super::pace::Pace;
 use super::stop::Stopped;
 use super::tally::{Mismatch, Tally};
@@ -72,6 +73,8 @@ pub struct Worker<'a> {
     pub(super) nested: u32,
     pub(super) tally: Tally,
     pub(super) scratch: Vec<u8>,
+    /// When the row began, and how many mismatches there were, if it is noted.
+    pub(super) began: Option<(u64, u64)>,
     pace: Option<Pace>,
 }
 
@@ -103,6 +106,7 @@ impl<'a> Worker<'a> {
             nested: 0,
             tally: Tally::default(),
             scratch: Vec::new(),
+            began: None,
             pace: None,
         }
     }
@@ -227,8 +231,8 @@ impl<'a> Worker<'a> {
             self.tally.waited += start.elapsed();
             if self.options.timeline {
                 let from = start.duration_since(self.epoch).as_nanos() as u64;
-                let on = wait.on;
-                self.tally.lane.waits.push(Span { from, to: self.now(), on });
+                let (on, rows) = (wait.on, wait.rows);
+                self.tally.lane.waits.push(Span { from, to: self.now(), on, rows });
             }
         }
         if let Some(pace) = &self.pace
@@ -239,6 +243,9 @@ impl<'a> Worker<'a> {
             self.at.works();
         }
         self.pause(Point::BeforeRow);
+        if self.options.noting.is_some() {
+            self.begin_row();
+        }
         Ok(())
     }
 
@@ -247,6 +254,9 @@ impl<'a> Worker<'a> {
         let row = self.trace.rows.row(self.row as usize);
         let lines = if row.op == Op::Traversefn { u64::from(row.a) } else { 1 };
         self.tally.operations[row.op as usize] += lines;
+        if let Some(began) = self.began.take() {
+            self.note(self.row, began);
+        }
         self.row += 1;
         self.at.at(self.row);
         if self.plan.announce.get(self.next_announce) == Some(&self.row) {
@@ -254,6 +264,22 @@ impl<'a> Worker<'a> {
             self.pause(Point::BeforeAnnounce);
             self.turns.finish(self.number, self.row);
         }
+    }
+
+    /// The row begins now. It is noted for its own sake, or because a wait for its end is.
+    fn begin_row(&mut self) {
+        let rows = self.row + 1;
+        let wanted = self.options.noting.is_some_and(|noting| {
+            let is_announced = self.plan.announce.get(self.next_announce) == Some(&rows);
+            noting.notes_row(self.number, self.row) || is_announced && noting.notes_wait(self.number, rows)
+        });
+        self.began = wanted.then(|| (self.now(), self.tally.mismatches));
+    }
+
+    /// Row `row`, which began then, is done now.
+    pub(super) fn note(&mut self, row: u32, (from, mismatches): (u64, u64)) {
+        let (to, differs) = (self.now(), self.tally.mismatches > mismatches);
+        self.tally.lane.executions.push(Execution { row, differs, from, to });
     }
 
     fn now(&self) -> u64 {

@@ -7,8 +7,9 @@
 //!
 //! * [`files`]: the chosen lines, copied as they stand.
 //! * [`reduce`]: a small part that still has no order.
-//! * [`support`]: what is to be believed once something was left out.
+//! * [`atoms`]: what goes or stays as one. [`support`]: what is to be believed once something was left out.
 
+mod atoms;
 pub mod files;
 pub mod reduce;
 mod support;

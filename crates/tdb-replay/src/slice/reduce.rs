@@ -6,10 +6,10 @@
 //! part never fails for the reason that something is missing in it. Whoever calls says what "still has none" means.
 
 use super::Selection;
+use super::atoms::{Atom, atoms};
 use super::support::{Support, weakened};
 use crate::stat::keys::key_of;
 use crate::trace::History;
-use crate::trace::op::Op;
 
 /// What a history was found to be.
 pub enum Judged {
@@ -33,12 +33,6 @@ pub struct Reduced {
     pub tries: u32,
     /// No single operation can be left out; false when the tries were used up before.
     pub minimal: bool,
-}
-
-/// The parts of a history that go or stay as one: rows of one trace.
-pub(super) struct Atom {
-    pub(super) trace: usize,
-    pub(super) rows: Vec<usize>,
 }
 
 struct Work<'a> {
@@ -94,32 +88,6 @@ fn beginning(
         }
     }
     Selection::all(history)
-}
-
-fn atoms(base: &History) -> Vec<Atom> {
-    let mut atoms = Vec::new();
-    for (number, trace) in base.traces.iter().enumerate() {
-        let mut boundary = vec![false; trace.rows.len()];
-        let mut inside = vec![false; trace.rows.len()];
-        for group in &trace.groups {
-            let (start, end) = (group.start as usize, group.end as usize);
-            if group.is_transaction() {
-                atoms.push(Atom { trace: number, rows: (start..=end).collect() });
-                inside[start..=end].fill(true);
-            } else {
-                boundary[start] = true;
-                // The last row of a group without an end is one of its operations.
-                boundary[end] |= !group.open;
-            }
-        }
-        for index in 0..trace.rows.len() {
-            if !inside[index] && !boundary[index] && trace.rows.op(index) != Op::Close {
-                atoms.push(Atom { trace: number, rows: vec![index] });
-            }
-        }
-    }
-    atoms.sort_by_key(|atom| (atom.trace, atom.rows[0]));
-    atoms
 }
 
 impl Work<'_> {

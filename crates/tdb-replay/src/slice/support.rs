@@ -9,8 +9,8 @@
 use hashbrown::{HashMap, HashSet};
 use history::action::{ABSENT_OR_EMPTY, ANYTHING, PRESENT};
 
-use super::reduce::Atom;
-use crate::order::units::meaning;
+use super::atoms::Atom;
+use crate::order::meaning::meaning;
 use crate::stat::keys::changes;
 use crate::trace::History;
 use crate::trace::columns::{ABSENT, EMPTY, Row};

@@ -2,7 +2,9 @@
 
 use tdb_trace::Op;
 use tdb_trace::call::{Bytes, Call};
+use tdb_trace::print::print;
 
+use super::History;
 use super::columns::{ABSENT, ABSENT_OR_EMPTY, NONE, Row};
 use super::records::Records;
 
@@ -47,4 +49,28 @@ pub fn call_of<'a>(row: Row, records: &'a Records, pieces: &'a mut [Bytes<'a>; 1
         Op::TraverseEnd | Op::GetSeqnum if row.b == 1 => Call::Result(row.op, row.a as i32),
         op => Call::Bare(op),
     }
+}
+
+/// Of a longer line only so much is shown.
+const LONGEST_LINE: usize = 160;
+
+/// What a row's line says, without its end where that is long.
+pub fn line(history: &History, trace: usize, row: usize) -> String {
+    let trace = &history.traces[trace];
+    let (mut text, mut room) = (Vec::new(), [None]);
+    let number = if trace.rows.line(row) == 1 {
+        // The database was cleared, and this line counts as the wipe. It found the number 0.
+        print(&Call::Open(trace.opened), &mut text);
+        0
+    } else {
+        let row = trace.written_row(row);
+        print(&call_of(row, &history.records, &mut room), &mut text);
+        row.seq
+    };
+    let mut text = format!("{number} {}", String::from_utf8_lossy(&text));
+    if text.len() > LONGEST_LINE {
+        text.truncate(LONGEST_LINE);
+        text.push_str("...");
+    }
+    text
 }

@@ -181,8 +181,13 @@ impl Columns {
         self.fields.push(Fields::of(row));
     }
 
-    /// Adds `by` to every number and version, around the end of all numbers.
+    /// Adds `by` to every number, version and answer that is a number, around the end of all numbers.
     pub(super) fn shift_numbers(&mut self, by: u32) {
+        for (&op, fields) in self.op.iter().zip(&mut self.fields) {
+            if op == Op::GetSeqnum as u8 && fields.b == 1 {
+                fields.a = fields.a.wrapping_add(by);
+            }
+        }
         self.fields.iter_mut().for_each(|fields| fields.seq = fields.seq.wrapping_add(by));
         self.stamps.shift_versions(by);
     }

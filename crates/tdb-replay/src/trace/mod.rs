@@ -43,7 +43,7 @@ use tdb_trace::op::Op;
 use tdb_trace::{BadLine, Opened, Stamp, bad_line::show};
 
 use chain::{Hashing, Spread};
-use columns::Columns;
+use columns::{Columns, Row};
 use dialect::Dialect;
 use line::OpenedWith;
 use records::{Full, Records};
@@ -71,9 +71,26 @@ pub struct Trace {
     pub exact: bool,
     /// The largest number that the database had in this process's time, where a later life of it says so.
     pub last_number: u32,
+    /// What was added to the numbers of its lines, around the end of all numbers, so that those of the history never begin again.
+    pub recounted: u32,
 }
 
 impl Trace {
+    /// A number of this trace as its lines have it.
+    pub fn written(&self, number: u32) -> u32 {
+        number.wrapping_sub(self.recounted)
+    }
+
+    /// Row `index` with the numbers that its line has.
+    pub fn written_row(&self, index: usize) -> Row {
+        let mut row = self.rows.row(index);
+        row.seq = self.written(row.seq);
+        if row.op == Op::GetSeqnum && row.b == 1 {
+            row.a = self.written(row.a);
+        }
+        row
+    }
+
     /// Whether our own recorder wrote it, which writes lines of successful calls only, and afterwards; libtdb's tracer writes some
     /// before the work.
     pub fn is_recorded(&self) -> bool {
@@ -476,6 +493,7 @@ impl<'a> Reader<'a> {
             unfinished: self.unfinished,
             exact: self.exact,
             last_number: u32::MAX,
+            recounted: 0,
         })
     }
 

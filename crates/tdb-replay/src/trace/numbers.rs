@@ -67,6 +67,7 @@ fn unwrap_numbers(traces: &mut [Trace], warnings: &mut Vec<String>) {
 }
 
 fn shift(trace: &mut Trace, by: u32) {
+    trace.recounted = trace.recounted.wrapping_add(by);
     trace.opened.seq = trace.opened.seq.wrapping_add(by);
     trace.rows.shift_numbers(by);
 }

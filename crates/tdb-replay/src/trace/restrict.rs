@@ -83,6 +83,7 @@ impl History {
                 rows,
                 groups,
                 last_number: trace.last_number,
+                recounted: trace.recounted,
             });
         }
         Ok(part)

@@ -412,7 +412,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether the numbers inside a transaction do not count its changes, which today's tracer's do. Nothing is said of nested ones, and of
+/// Whether the numbers inside a transaction do not count its changes, which today's tracer's do, or go back. Nothing is said of nested ones, and of
 /// traversals, in which changes are refused.
 fn miscounts(lines: &[Line]) -> bool {
     let inner = |op| matches!(op, Op::Start | Op::Cancel | Op::TraverseStart { write: false });
@@ -420,7 +420,7 @@ fn miscounts(lines: &[Line]) -> bool {
     for line in &lines[1..] {
         least += u32::from(line.op.changes() && line.op != Op::Wipe);
         wrong |= line.number < least;
-        least += u32::from(line.op == Op::Wipe);
+        least = least.max(line.number) + u32::from(line.op == Op::Wipe);
     }
     wrong && lines.len() > 1 && !lines[1..lines.len() - 1].iter().any(|line| inner(line.op))
 }

@@ -5,12 +5,13 @@
 //! releases, commits, wipes, `tdb_close`) shows a number that was there first, and happened at that number or later. Where a line has
 //! times its number was read between them.
 
-use history::action::{Action, KEEP, NEVER, PRESENT};
+use history::action::Action;
 
 use super::locks::NO_SLOT;
 use super::transactions::{self, Transaction};
-use crate::order::units::{Lowest, Meaning, died_in_a_commit, meaning};
-use crate::trace::columns::{ABSENT, NONE, Row};
+use crate::order::lowest::{Lowest, died_in_a_commit};
+use crate::order::meaning::{Meaning, meaning, refusal};
+use crate::trace::columns::{NONE, Row};
 use crate::trace::dialect::Dialect;
 use crate::trace::held::takes_locks;
 use crate::trace::op::Op;
@@ -136,16 +137,6 @@ pub struct Steps {
     pub locks: bool,
     /// A wipe counts.
     pub wipes_count: bool,
-}
-
-/// What a conditional change is if it was refused.
-pub fn refusal(action: Action) -> Action {
-    let need = match action.need {
-        ABSENT => PRESENT,
-        PRESENT => ABSENT,
-        _ => NEVER,
-    };
-    Action { need, effect: KEEP }
 }
 
 impl Steps {

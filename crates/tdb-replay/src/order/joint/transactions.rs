@@ -6,9 +6,8 @@
 use history::action::{Action, KEEP};
 use smallvec::{SmallVec, smallvec};
 
-use super::super::touched::WIPED;
-use super::super::units::{Meaning, inner_miscount, meaning};
-use super::steps::refusal;
+use crate::order::meaning::{Meaning, inner_miscount, meaning, refusal};
+use crate::order::touched::WIPED;
 use crate::trace::dialect::Dialect;
 use crate::trace::op::Op;
 use crate::trace::structure::{Group, GroupKind, number_after};

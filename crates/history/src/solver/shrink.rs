@@ -4,12 +4,12 @@
 //! the place where the search was stuck, doubled until it is impossible, then halves, quarters and at last single
 //! units left out while the rest stays impossible.
 //!
-//! All tests of one solver share its patience ([`Solver::patience`]), so a contradiction of a large history is named after seconds, with more
+//! All tests of one solver share its patience (`Solver::patience`), so a contradiction of a large history is named after seconds, with more
 //! units than it needs if there was no time to find out.
 
-use super::forget::after_forgetting;
+use super::{Limits, Rules, Settled, Solver};
+use crate::contradiction::after_forgetting;
 use crate::register::Unit;
-use crate::solver::{Limits, Rules, Settled, Solver};
 
 /// A test of a subset may visit this many states: shrinking asks for small sets, which need few.
 const STATES: u64 = 20_000;
@@ -17,7 +17,7 @@ const STATES: u64 = 20_000;
 const FIRST_RADIUS: usize = 16;
 
 /// Shrinks one key's units.
-pub(crate) struct Shrinker<'a> {
+pub(super) struct Shrinker<'a> {
     units: &'a [Unit],
     rules: Rules,
     solver: &'a mut Solver,
