@@ -76,8 +76,13 @@ fn why(units: &[Unit], unit: u32, served_by: &[u32], spoiled_by: &[u32], elsewhe
     let Unit { need, effect, .. } = units[unit as usize];
     let names = |list: &[u32]| {
         let names: Vec<String> = list.iter().map(|&other| format!("#{}", units[other as usize].id)).collect();
-        names.join(", ")
+        match names.split_last() {
+            Some((last, [])) => last.clone(),
+            Some((last, others)) => format!("{} and {last}", others.join(", ")),
+            None => String::new(),
+        }
     };
+    let verb = |list: &[u32], one: &'static str, many: &'static str| if list.len() == 1 { one } else { many };
     let asked = match need {
         Need::Anything => None,
         Need::Present => Some("needs the key to exist"),
@@ -87,18 +92,20 @@ fn why(units: &[Unit], unit: u32, served_by: &[u32], spoiled_by: &[u32], elsewhe
         Need::Never => Some("needs what excludes itself"),
     };
     let mut text = match (asked, served_by, elsewhere) {
-        (None, ..) => String::from("needs nothing"),
+        (None, ..) if effect == Effect::Keep => String::from("needs nothing"),
+        (None, ..) => String::new(),
         (Some(asked), [], false) => format!("{asked}, which no operation leaves"),
         (Some(asked), [], true) => format!("{asked}, which others may leave at any time"),
-        (Some(asked), some, _) => format!("{asked}, which {} leaves", names(some)),
+        (Some(asked), some, _) => format!("{asked}, which {} {}", names(some), verb(some, "leaves", "leave")),
     };
     if asked.is_some() && !spoiled_by.is_empty() {
-        text += &format!(" and {} takes away", names(spoiled_by));
+        text += &format!(" and {} {} away", names(spoiled_by), verb(spoiled_by, "takes", "take"));
     }
     match effect {
-        Effect::Keep => {}
-        Effect::Put(ValueId::ABSENT) => text += "; leaves the key absent",
-        Effect::Put(_) => text += "; writes a value",
+        Effect::Keep => return text,
+        _ if !text.is_empty() => text += "; ",
+        _ => {}
     }
+    text += if effect == Effect::Put(ValueId::ABSENT) { "leaves the key absent" } else { "writes a value" };
     text
 }
