@@ -271,7 +271,7 @@ impl Tdb {
     }
 
     /// Does all of the commit that can fail for want of room or locks; afterwards only commit and cancel are possible. An
-    /// error cancels.
+    /// error cancels the innermost transaction that is open.
     pub fn transaction_prepare_commit(&self) -> Result<(), TransactionError> {
         self.ending(Operation::PrepareCommit, false, || self.prepare_outer())
     }
@@ -280,16 +280,13 @@ impl Tdb {
         if !self.transaction_active() {
             return Err(TransactionError::NoneOpen);
         }
-        let (nesting, inner_cancelled, prepared) = {
-            let state = self.state.borrow();
-            (state.nesting, state.inner_cancelled, state.prepared.is_some())
-        };
+        let (nesting, inner_cancelled, prepared) = self.state_now();
         if prepared {
-            self.cancel_whole()?;
+            self.cancel_outer()?;
             return Err(TransactionError::AlreadyPrepared);
         }
         if inner_cancelled {
-            self.cancel_whole()?;
+            self.cancel_outer()?;
             return Err(TransactionError::InnerCancelled);
         }
         if nesting > 0 {
@@ -308,7 +305,8 @@ impl Tdb {
         }
     }
 
-    /// Commits the transaction, or ends an inner one. After an error nothing has changed and no transaction is open.
+    /// Commits the transaction, or ends an inner one. After an error nothing has changed, and the innermost transaction
+    /// that was open is cancelled; the outermost stays open if there was an inner one.
     pub fn transaction_commit(&self) -> Result<(), TransactionError> {
         self.ending(Operation::Commit, true, || self.commit_outer())
     }
@@ -317,19 +315,26 @@ impl Tdb {
         if !self.transaction_active() {
             return Err(TransactionError::NoneOpen);
         }
-        let prepared = {
-            let mut state = self.state.borrow_mut();
-            if !state.inner_cancelled && state.nesting > 0 {
-                state.nesting -= 1;
-                return Ok(());
-            }
-            state.prepared.is_some()
-        };
+        let (nesting, inner_cancelled, prepared) = self.state_now();
+        if inner_cancelled {
+            self.cancel_outer()?;
+            return Err(TransactionError::InnerCancelled);
+        }
+        if nesting > 0 {
+            self.state.borrow_mut().nesting -= 1;
+            return Ok(());
+        }
         if !prepared {
             self.prepare_outer()?;
         }
         let prepared = self.state.borrow_mut().prepared.take();
         self.open_transaction().commit(&prepared.ok_or(TransactionError::NoneOpen)?)
+    }
+
+    /// How many inner transactions are open, whether one was cancelled, and whether the outermost one is prepared.
+    fn state_now(&self) -> (u32, bool, bool) {
+        let state = self.state.borrow();
+        (state.nesting, state.inner_cancelled, state.prepared.is_some())
     }
 
     /// Cancels the transaction; an inner one condemns the outer one.

@@ -23,7 +23,7 @@ use crate::log::{Log, LogLevel};
 use crate::observe::Observed;
 use crate::open::OpenOptions;
 use crate::table::Table;
-use crate::table::freelist::FreelistMemory;
+use crate::table::freelist_memory::FreelistMemory;
 use crate::table::keys::Cursor;
 
 /// One opening. The locks are dropped first, while the file that they belong to is open.

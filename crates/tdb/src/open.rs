@@ -33,7 +33,7 @@ use crate::lock::mutex::{MutexArea, robust_mutexes_work};
 use crate::lock::{LockByte, LockKind, Locks, PATIENCE, Wait};
 use crate::log::Log;
 use crate::observe::Observe;
-use crate::table::freelist::FreelistMemory;
+use crate::table::freelist_memory::FreelistMemory;
 
 /// libtdb's number of deleted records a chain may keep in a volatile database.
 const VOLATILE_MAX_DEAD: u32 = 5;

@@ -42,12 +42,14 @@ impl<B: Bytes> Table<'_, B> {
 
     fn rescue_chain(&self, chain: u32, rescued: &mut Rescued, with: &mut impl FnMut(&[u8], &[u8])) {
         let mut at = self.space.word(chain_head(chain)).unwrap_or(0);
-        let mut steps = 0;
-        while at != 0 && steps < self.space.most_records() {
+        // By then a chain goes in a circle.
+        let most = u64::from(self.space.size());
+        let mut passed = 0;
+        while at != 0 && passed <= most {
             let Ok(record) = self.space.record(at) else { return };
             self.rescue_record(at, &record, rescued, with);
             at = record.next;
-            steps += 1;
+            passed += u64::from(RECORD_HEADER) + u64::from(record.record_len);
         }
     }
 

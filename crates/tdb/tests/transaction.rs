@@ -342,6 +342,36 @@ fn transactions_nest_as_libtdb_lets_them() {
     database.transaction_cancel().unwrap();
 }
 
+/// T5: after an inner cancel, what ends inside ends alone: an inner commit fails and leaves the outer transaction open,
+/// condemned, so that what is stored next does not reach the file. It once ended the outer one, and the store was written for good.
+#[test]
+fn what_ends_inside_a_condemned_transaction_leaves_the_outer_one_open() {
+    let folder = common::folder();
+    let database = new_opening(&folder);
+    for prepare_inner in [false, true] {
+        for prepare_outer in [false, true] {
+            database.transaction_start(Wait::Yes).unwrap();
+            if prepare_outer {
+                database.transaction_prepare_commit().unwrap();
+            }
+            database.transaction_start(Wait::Yes).unwrap();
+            database.transaction_cancel().unwrap();
+            database.transaction_start(Wait::Yes).unwrap();
+            if prepare_inner {
+                database.transaction_prepare_commit().unwrap_err();
+            } else {
+                let refused = database.transaction_commit();
+                assert!(matches!(refused, Err(TransactionError::InnerCancelled)), "{refused:?}");
+            }
+            assert!(database.transaction_active(), "prepared: {prepare_outer}");
+            let _ = database.store(b"x", b"must not stay", StoreMode::Replace);
+            database.transaction_commit().unwrap_err();
+            assert!(!database.transaction_active());
+            assert!(!database.exists(b"x").unwrap());
+        }
+    }
+}
+
 /// T17: an inner transaction is part of the outer one when it is committed, and undone when it is not; so is what comes
 /// after a savepoint.
 #[test]

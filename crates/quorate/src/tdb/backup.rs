@@ -9,9 +9,9 @@ use tdb_replay::words::counted;
 use clap::Args;
 use tdb::{Coded, Database, ErrorCode, OpenError, StoreMode};
 
-use super::fresh::{Existing, Fresh};
+use super::fresh::{Existing, Fresh, linked_to};
 use super::progress::Progress;
-use super::{failure, for_each_file, open_failure, without_locks};
+use super::{failure, for_each_file, header_is_damaged, open_failure, without_locks};
 use crate::Outcome;
 use crate::failure::{Failure, note};
 use crate::input::show;
@@ -139,12 +139,28 @@ fn verify(arguments: &Arguments, file: &Path, backup: &Path) -> Outcome {
     }
     let there = file.symlink_metadata().is_ok();
     if there {
-        let kept = with_suffix(file, ".damaged");
-        std::fs::hard_link(file, &kept).map_err(|error| {
-            Failure::system(format!("cannot keep the damaged file as {}: {error}", kept.display()))
-        })?;
+        let kept = keep(&linked_to(file))?;
+        note(format_args!("{}: the damaged file is kept as {}", file.display(), kept.display()));
     }
     copy(arguments, backup, file, if there { file } else { backup })
+}
+
+/// Gives a damaged file a second name, which no earlier one has.
+fn keep(file: &Path) -> Result<PathBuf, Failure> {
+    let mut kept = with_suffix(file, ".damaged");
+    for nth in 2u32.. {
+        match std::fs::hard_link(file, &kept) {
+            Ok(()) => return Ok(kept),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                kept = with_suffix(file, &format!(".damaged.{nth}"));
+            }
+            Err(error) => {
+                let kept = kept.display();
+                return Err(Failure::system(format!("cannot keep the damaged file as {kept}: {error}")));
+            }
+        }
+    }
+    Err(Failure::system(format!("there are too many damaged files of {}", file.display())))
 }
 
 /// What is damaged, if the database is damaged or gone; a failure if that cannot be told.
@@ -154,9 +170,9 @@ fn damage(arguments: &Arguments, file: &Path) -> Result<Option<String>, Failure>
         Err(OpenError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
             return Ok(Some("it does not exist".to_owned()));
         }
-        Err(error @ (OpenError::NotTdb { .. } | OpenError::Corrupt { .. } | OpenError::WrongHash { .. })) => {
-            return Ok(Some(error.to_string()));
-        }
+        // What this program does not know may be sound.
+        Err(error @ OpenError::Unsupported { .. }) => return Err(open_failure(&error)),
+        Err(error) if header_is_damaged(&error) => return Ok(Some(error.to_string())),
         Err(error) => return Err(open_failure(&error)),
     };
     match database.check(|_, _| true) {

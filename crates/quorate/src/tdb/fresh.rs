@@ -98,7 +98,7 @@ impl Fresh {
 }
 
 /// The file that a chain of symbolic links ends at, whether it exists or not.
-fn linked_to(path: &Path) -> PathBuf {
+pub(super) fn linked_to(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
         match fs::read_link(&path) {

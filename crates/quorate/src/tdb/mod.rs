@@ -146,10 +146,24 @@ fn may_only_read(error: &std::io::Error) -> bool {
 
 fn open_failure(error: &OpenError) -> Failure {
     match error {
+        OpenError::WrongHash { .. } | OpenError::Unsupported { .. } => Failure::system(format!(
+            "{error}; if that cannot be, its header is damaged: see `quorate tdb rescue`"
+        )),
         OpenError::Io { .. } | OpenError::Lock { .. } | OpenError::NotTdb { .. } => Failure::system(error),
         OpenError::Corrupt { .. } => Failure::no(error),
         _ => Failure::input(error),
     }
+}
+
+/// Whether a file is none, or one that damage to a few words of its header can have made of a sound one.
+fn header_is_damaged(error: &OpenError) -> bool {
+    matches!(
+        error,
+        OpenError::NotTdb { .. }
+            | OpenError::Corrupt { .. }
+            | OpenError::WrongHash { .. }
+            | OpenError::Unsupported { .. }
+    )
 }
 
 /// What a failed operation on the database at `path` means for the exit code.

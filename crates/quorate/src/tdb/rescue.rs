@@ -1,15 +1,16 @@
 //! `quorate tdb rescue`: what can still be read, into a new database.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use tdb_replay::words::counted;
 
 use clap::{Args, ValueEnum};
-use tdb::{Coded, Database, ErrorCode, HashFunction, OpenError, StoreMode, scan_records};
+use tdb::{Coded, Database, ErrorCode, HashFunction, StoreMode, scan_records};
 
 use super::fresh::{Existing, Fresh};
 use super::progress::Progress;
-use super::{Locking, failure, open_failure, open_to_read};
+use super::{Locking, failure, header_is_damaged, open_failure, open_to_read};
 use crate::Outcome;
 use crate::failure::{Failure, note};
 use crate::input::show;
@@ -60,9 +61,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
                 _ => return rescue(arguments, &damaged),
             }
         }
-        Err(error @ (OpenError::NotTdb { .. } | OpenError::Corrupt { .. } | OpenError::WrongHash { .. })) => {
-            note(error);
-        }
+        Err(error) if header_is_damaged(&error) => note(error),
         Err(error) => return Err(open_failure(&error)),
     }
     note("the header is damaged; scanning the file for records");
@@ -76,7 +75,7 @@ fn rescue(arguments: &Arguments, damaged: &Database) -> Outcome {
 }
 
 fn scan(arguments: &Arguments) -> Outcome {
-    let bytes = fs::read(&arguments.file)
+    let bytes = read(&arguments.file)
         .map_err(|error| Failure::system(format!("cannot read {}: {error}", arguments.file.display())))?;
     let hashes: &[HashFunction] = match arguments.hash {
         None => &[HashFunction::Old, HashFunction::Jenkins],
@@ -95,6 +94,17 @@ fn scan(arguments: &Arguments) -> Outcome {
         return Err(Failure::no(format!("{}: no records found", arguments.file.display())));
     }
     output.finish(arguments)
+}
+
+/// All that a database can have in a file: what is beyond 32 bits cannot be pointed at.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for a writer, and a device may never end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(u32::MAX.into()).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The new database.

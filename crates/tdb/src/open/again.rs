@@ -13,7 +13,7 @@ use crate::file::storage::Storage;
 use crate::flags::Flags;
 use crate::lock::ofd;
 use crate::lock::{LockByte, LockKind, Wait};
-use crate::table::freelist::FreelistMemory;
+use crate::table::freelist_memory::FreelistMemory;
 
 /// As for `open`, with the options of `core`: a second handle of the same file.
 pub(crate) fn open_another(core: &Core) -> Result<Core, OpenError> {

@@ -3,10 +3,9 @@
 //! The list's order is free to choose, so it is kept such that allocation need not search: the largest record stays at
 //! the head, and what is freed comes second. An allocation looks at the first few and takes the one that fits best. If
 //! none fits it looks further, and before the file grows it walks the whole list ([`super::sweep`]). Allocations pay for
-//! that in advance, so that much walking never falls on few of them; where much of the file is free the price is lower.
+//! that in advance, so that much walking never falls on few of them; where much is to be found the price is lower
+//! ([`super::freelist_memory`]). A record that grows takes room beside it first ([`super::beside`]).
 //! Whoever takes or gives room shows the proof that the list is locked for writing. Each step leaves a list that libtdb can use.
-
-use std::cell::Cell;
 
 use crate::error::AccessError;
 use crate::file::bytes::Bytes;
@@ -16,6 +15,7 @@ use crate::file::format::{
 };
 use crate::lock::proof::Write;
 use crate::table::Table;
+use crate::table::freelist_memory::Seen;
 
 /// How many records an allocation looks at for the best fit.
 pub(super) const WINDOW: u32 = 16;
@@ -29,55 +29,7 @@ const GROW_RECORDS: u64 = 32;
 /// but for this reason alone by no more than this,
 const GROW_RECORDS_LIMIT: u64 = 32 * 1024;
 /// and by this part of itself.
-const GROW_PART: u64 = 32;
-/// Each allocation pays for looking at so many records beyond the first few,
-const STEPS_PER_ALLOCATION: u32 = 16;
-/// a walk over the whole list costs this for each record on it,
-const WALK_PRICE: u32 = 2;
-/// and so many walks may be saved up.
-const WALKS_SAVED: u32 = 2;
-/// Where more than this part of the file is free,
-const MUCH_PART: u64 = 4;
-/// such a walk costs this part only.
-const REBATE: u32 = 16;
-/// No search behind the first few looks at more.
-const MOST_STEPS: u32 = 4096;
-/// Over so many allocations the least wanted length is remembered, and over as many before.
-const LEAST_OVER: u32 = 64;
-/// This part of what is allocated may be given away,
-const GIFT_PART: u32 = 16;
-/// with no more than this saved up.
-const GIFT_LIMIT: u32 = 64 * 1024;
-
-/// What this handle remembers about the list, to search little.
-#[derive(Default)]
-pub(crate) struct FreelistMemory {
-    /// How many records allocations have paid for looking at.
-    paid: Cell<u32>,
-    /// The same for looking behind the first few.
-    steps: Cell<u32>,
-    /// How many records were on the list after this handle's last walk over it, and how many it has freed since.
-    length: Cell<u32>,
-    /// How many bytes are free, as far as this handle knows.
-    free_bytes: Cell<u64>,
-    /// The least length that was wanted lately: by the last few allocations, and by those before.
-    least: Cell<[Length; 2]>,
-    /// How many allocations the first of these covers.
-    least_over: Cell<u32>,
-    /// Bytes that allocations may still give away as slack rather than leave as a short record in front of the list.
-    gift: Cell<u32>,
-    /// What need not be looked at again.
-    seen: Cell<Seen>,
-}
-
-/// What an allocation has found out in vain: from the record at `at` on, those that it looked at were shorter than
-/// `shorter_than`. Others may have changed them since, so it serves for a few allocations only; at worst one overlooks a gap.
-#[derive(Clone, Copy, Default)]
-struct Seen {
-    at: Offset,
-    shorter_than: Length,
-    uses_left: u32,
-}
+const GROW_PART: u64 = 64;
 
 /// What a search along the list needs to know of a record.
 #[derive(Clone, Copy)]
@@ -96,23 +48,6 @@ struct Place {
 /// The record length that `bytes` of key and value need.
 pub(crate) fn record_len_for(bytes: Length) -> Length {
     (bytes + TAILER).next_multiple_of(4)
-}
-
-impl FreelistMemory {
-    fn note_wanted(&self, wanted: Length) {
-        let most =
-            self.length.get().saturating_mul(WALKS_SAVED * WALK_PRICE).max(STEPS_PER_ALLOCATION * LEAST_OVER);
-        self.paid.set((self.paid.get() + STEPS_PER_ALLOCATION).min(most));
-        self.steps.set((self.steps.get() + STEPS_PER_ALLOCATION).min(MOST_STEPS));
-        let [lately, before] = self.least.get();
-        if self.least_over.get() == LEAST_OVER {
-            self.least.set([wanted, lately]);
-            self.least_over.set(1);
-        } else {
-            self.least.set([lately.min(wanted), before]);
-            self.least_over.set(self.least_over.get() + 1);
-        }
-    }
 }
 
 impl<B: Bytes> Table<'_, B> {
@@ -150,6 +85,7 @@ impl<B: Bytes> Table<'_, B> {
         let mut link = FREELIST_HEAD;
         let mut at = self.space.word(link)?;
         let mut second = 0;
+        let any_will_do = self.core.freelist.wants_are_alike();
         let mut uses_left = SEEN_USES;
         for nth in 0..WINDOW {
             if nth == 1 {
@@ -168,7 +104,8 @@ impl<B: Bytes> Table<'_, B> {
                 if best.as_ref().is_none_or(|best| record.record_len < best.record.record_len) {
                     best = Some(Place { link, at, record });
                 }
-                if close {
+                // The head is the last resort: it serves all lengths.
+                if close || any_will_do && link != FREELIST_HEAD {
                     break;
                 }
             }
@@ -186,16 +123,16 @@ impl<B: Bytes> Table<'_, B> {
     /// steps that are paid for.
     fn carry_short_ones(&self, wanted: Length) -> Result<bool, AccessError> {
         let first_short = self.space.word(FREELIST_HEAD)?;
-        let steps = &self.core.freelist.steps;
+        let memory = &self.core.freelist;
         let (last_short, first_long, skipped) =
-            self.skip(FREELIST_HEAD, steps.get(), |record| record.record_len < wanted)?;
-        steps.set(steps.get() - skipped);
+            self.skip(FREELIST_HEAD, memory.steps(), |record| record.record_len < wanted)?;
+        memory.pay_steps(skipped);
         if first_long == 0 || self.free_record(first_long)?.record_len < wanted {
             return Ok(false);
         }
         if skipped > 0 {
             let (last, rest, passed) = self.skip(last_short, skipped, |_| true)?;
-            steps.set(steps.get().saturating_sub(passed));
+            memory.pay_steps(passed);
             // In this order the list holds no circle at any time; at worst a kill loses what is being carried.
             self.space.set_word(FREELIST_HEAD, first_long)?;
             self.space.set_word(last_short, rest)?;
@@ -235,38 +172,39 @@ impl<B: Bytes> Table<'_, B> {
     /// Walks the whole list if that is paid for; says whether a record that is long enough is at its head now.
     fn look_everywhere(&self, wanted: Length) -> Result<bool, AccessError> {
         let memory = &self.core.freelist;
-        // Where much of the file is free it must not grow for a search that was saved.
-        let much_is_free = memory.free_bytes.get() > u64::from(self.space.size()) / MUCH_PART;
-        let price = if much_is_free {
-            memory.length.get() / REBATE
-        } else {
-            memory.length.get().saturating_mul(WALK_PRICE)
-        };
-        if memory.paid.get() < price {
+        if !memory.pay_walk(wanted, self.space.size()) {
             return Ok(false);
         }
-        let swept = self.sweep_freelist(wanted, memory.least.get().into_iter().min().unwrap_or(0))?;
-        memory.length.set(swept.records);
-        memory.free_bytes.set(swept.bytes);
-        memory.paid.set(memory.paid.get().saturating_sub(price.max(1)));
+        let swept = self.sweep_freelist(wanted, memory.least_wanted())?;
+        memory.note_walk(swept.records, swept.bytes);
         Ok(swept.found)
     }
 
     /// Cuts `wanted` bytes off the end of a free record, or takes it whole.
     fn take(&self, place: Place, wanted: Length) -> Result<(Offset, Length), AccessError> {
         let Place { link, at, record } = place;
-        let memory = &self.core.freelist;
-        memory.free_bytes.set(memory.free_bytes.get().saturating_sub(wanted.into()));
         let rest = record.record_len - wanted;
-        let gift = self.core.freelist.gift.get().saturating_add(wanted / GIFT_PART).min(GIFT_LIMIT);
         // What is left of a used-up record would be looked at, in vain, by the next allocations like this one.
-        let give_rest = rest < LEAST_REST || (rest < wanted + RECORD_HEADER && rest <= gift);
-        self.core.freelist.gift.set(if give_rest { gift.saturating_sub(rest) } else { gift });
+        let give_rest = self.core.freelist.may_give(wanted, rest, |gift| {
+            rest < LEAST_REST || (rest < wanted + RECORD_HEADER && rest <= gift)
+        });
         if give_rest {
+            self.core.freelist.note_taken(record.record_len);
             self.space.set_word(link, record.next)?;
             self.mark_taken(at, record.record_len)?;
             return Ok((at, record.record_len));
         }
+        self.cut_end_off(at, record, wanted)
+    }
+
+    /// Makes a record of the last `wanted` bytes of a free one, which must have a header more than that.
+    pub(super) fn cut_end_off(
+        &self,
+        at: Offset,
+        record: Free,
+        wanted: Length,
+    ) -> Result<(Offset, Length), AccessError> {
+        self.core.freelist.note_taken(wanted + RECORD_HEADER);
         let rest = record.record_len - wanted - RECORD_HEADER;
         self.lengthen(at, record, rest)?;
         let at = at + RECORD_HEADER + rest;
@@ -301,10 +239,15 @@ impl<B: Bytes> Table<'_, B> {
         record_len: Length,
     ) -> Result<(), AccessError> {
         let memory = &self.core.freelist;
-        memory.length.set(memory.length.get().saturating_add(1));
-        memory.free_bytes.set(memory.free_bytes.get() + u64::from(record_len));
+        memory.note_freed(record_len);
         self.space.must_hold(at, RECORD_HEADER.saturating_add(record_len))?;
+        if let Some((_, right)) = self.right_neighbour(at, record_len)?
+            && right.magic == RECORD_FREE
+        {
+            memory.note_neighbours(record_len.saturating_add(right.record_len));
+        }
         if let Some((left_at, left)) = self.free_left_neighbour(at)? {
+            memory.note_neighbours(record_len + left.record_len);
             return self.lengthen(left_at, left, left.record_len + RECORD_HEADER + record_len);
         }
         let head_at = self.space.word(FREELIST_HEAD)?;
@@ -334,7 +277,8 @@ impl<B: Bytes> Table<'_, B> {
     }
 
     /// The record before `at`, if its tailer and header agree that it is a free one that ends here.
-    fn free_left_neighbour(&self, at: Offset) -> Result<Option<(Offset, Free)>, AccessError> {
+    #[inline]
+    pub(super) fn free_left_neighbour(&self, at: Offset) -> Result<Option<(Offset, Free)>, AccessError> {
         let first = self.core.first_record();
         if at < first + RECORD_HEADER + TAILER {
             return Ok(None);
@@ -344,7 +288,7 @@ impl<B: Bytes> Table<'_, B> {
             return Ok(None);
         }
         let left_at = at - total;
-        let left = self.space.record(left_at)?;
+        let left = self.step_at(left_at)?;
         let ends_here = left.record_len.checked_add(RECORD_HEADER) == Some(total);
         let free = Free { next: left.next, record_len: left.record_len };
         Ok((left.magic == RECORD_FREE && ends_here).then_some((left_at, free)))

@@ -4,7 +4,8 @@
 //! proof that its chain is locked, what changes for that of a lock for writing ([`crate::lock::proof`]).
 //!
 //! * [`chain`]: finding a record
-//! * [`freelist`]: taking and giving room
+//! * [`freelist`]: taking and giving room; [`freelist_memory`]: how long to search for it
+//! * [`beside`]: room next to a record that grows
 //! * [`records`]: fetch, store, append, delete
 //! * [`sweep`]: putting the room in order
 //! * [`locking`]: the locks that callers take
@@ -12,8 +13,10 @@
 //! * [`wipe`]: deleting all records, and repacking
 //! * [`seqnum`]: the number of changes
 
+mod beside;
 pub(crate) mod chain;
 pub(crate) mod freelist;
+pub(crate) mod freelist_memory;
 pub(crate) mod keys;
 pub(crate) mod locking;
 pub(crate) mod records;

@@ -366,7 +366,7 @@ impl<B: Bytes> Table<'_, B> {
         let freelist = self.core.write(ChainIndex::FREELIST)?;
         // What grew once will grow again: leave it room.
         let comfortable = new.bytes.saturating_add(new.bytes / 8).min(MAX_RECORD);
-        let (at, record_len) = self.allocate(&freelist, record_len_for(comfortable))?;
+        let (at, record_len) = self.allocate_beside(&freelist, found, record_len_for(comfortable))?;
         if stood_on {
             let head = chain_head(new.hash % self.core.hash_size);
             self.write_record(at, record_len, self.space.word(head)?, new)?;

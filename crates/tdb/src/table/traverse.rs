@@ -20,6 +20,9 @@ use crate::table::records::value_place;
 /// How much of a chain is copied at once; one longer record is still copied whole.
 const BATCH_BYTES: usize = 1 << 20;
 
+/// The records of a chain have at most this many times the file's bytes.
+const MOST_PASSES: u64 = 2;
+
 /// Copies of records of one chain, in chain order.
 #[derive(Default)]
 pub(crate) struct Batch {
@@ -28,6 +31,8 @@ pub(crate) struct Batch {
     pub(super) records: Vec<(Range<usize>, Range<usize>)>,
     /// The record to go on with.
     resume: Option<Offset>,
+    /// Bytes of the records of this chain so far, in earlier copies of it, too.
+    passed: u64,
 }
 
 /// Whether values are wanted, too.
@@ -248,13 +253,17 @@ impl<B: Bytes> Table<'_, B> {
         let _chain = self.core.read(ChainIndex::chain(chain))?;
         let mut at = match from {
             Some(at) => at,
-            None => self.space.word(chain_head(chain))?,
+            None => {
+                batch.passed = 0;
+                self.space.word(chain_head(chain))?
+            }
         };
         let mut steps = 0;
         while at != 0 {
             let record = self.space.record(at)?;
             steps += 1;
             self.must_be_on_chain(at, &record, steps)?;
+            self.must_have_room_for(at, batch.passed)?;
             if record.magic == RECORD_USED {
                 if copying == Copying::Records && batch.bytes.len() >= BATCH_BYTES {
                     self.core.locks.stand_on_record(at)?;
@@ -267,9 +276,19 @@ impl<B: Bytes> Table<'_, B> {
                     self.space.append_to(at + RECORD_HEADER, len, out)
                 })?;
             }
+            batch.passed += u64::from(RECORD_HEADER) + u64::from(record.record_len);
             at = record.next;
         }
         self.note_version();
+        Ok(())
+    }
+
+    /// Fails if the records of a chain have more bytes than the file by far: copied in parts, a circle of a few long
+    /// records would otherwise be shown for ever. Others may move records while they are shown, so some may count twice.
+    fn must_have_room_for(&self, at: Offset, passed: u64) -> Result<(), AccessError> {
+        if passed > MOST_PASSES * u64::from(self.space.size()) {
+            return Err(AccessError::Corrupt { offset: at, what: "a chain goes in a circle" });
+        }
         Ok(())
     }
 }
