@@ -174,6 +174,7 @@ impl Writer {
             refused || now.saturating_duration_since(item.since) > self.patience
         };
         let (over, left): (Vec<Item>, Vec<Item>) = items.into_iter().partition(hopeless);
+        let why = why.trim_end_matches("; nothing was done");
         fail(over, &StepError::Unavailable(format!("{why}; nothing was done, try again")));
         left
     }

@@ -46,13 +46,13 @@ pub fn hash_password(password: &[u8]) -> Result<String, PasswordError> {
 /// The name that AUTH with a password alone means, and what a connection is where nobody has to authenticate.
 pub const DEFAULT: &str = "default";
 
-/// Hashes at the same time: each takes 19 MiB.
-const AT_ONCE: usize = 2;
+/// Hashes at the same time: each takes 19 MiB, which its thread keeps.
+pub const AT_ONCE: usize = 2;
 
 /// All users, which may be exchanged while the server runs.
 pub struct Users {
     users: ArcSwap<BTreeMap<String, User>>,
-    gate: Semaphore,
+    gate: Arc<Semaphore>,
     keys: [RandomState; 2],
 }
 
@@ -71,7 +71,7 @@ impl Users {
     pub fn new(hashes: &BTreeMap<String, String>) -> Result<Users, PasswordError> {
         Ok(Users {
             users: ArcSwap::from_pointee(read(hashes)?),
-            gate: Semaphore::new(AT_ONCE),
+            gate: Arc::new(Semaphore::new(AT_ONCE)),
             keys: [RandomState::new(), RandomState::new()],
         })
     }
@@ -108,8 +108,13 @@ impl Users {
         }
         // A name that does not exist takes as long as one that does, so that names cannot be found out.
         let hash = user.or_else(|| users.values().next())?.hash.clone();
-        let _turn = self.gate.acquire().await.ok()?;
-        let right = tokio::task::spawn_blocking(move || matches(&hash, &password)).await.unwrap_or(false);
+        let turn = Arc::clone(&self.gate).acquire_owned().await.ok()?;
+        let right = tokio::task::spawn_blocking(move || {
+            // Until it is done, also when the client has gone meanwhile.
+            let _turn = turn;
+            matches(&hash, &password)
+        });
+        let right = right.await.unwrap_or(false);
         let user = user.filter(|_| right)?;
         *user.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
         Some(Arc::clone(&user.name))

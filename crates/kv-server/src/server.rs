@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::auth::{PasswordError, Users};
+use crate::auth::{AT_ONCE, PasswordError, Users};
 use crate::channels::Channels;
 use crate::clients::Clients;
 use crate::log::{Level, Log};
@@ -126,7 +126,7 @@ impl Server {
             settings,
         });
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.enable_all().thread_name("clients").max_blocking_threads(8);
+        builder.enable_all().thread_name("clients").max_blocking_threads(AT_ONCE);
         if let Some(threads) = shared.settings.threads {
             builder.worker_threads(threads.max(1));
         }

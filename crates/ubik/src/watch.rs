@@ -274,23 +274,33 @@ fn changes_of_copy(old: &Copy, new: &Copy) -> Vec<String> {
     let mut lines = Vec::new();
     if old.progress != new.progress {
         let version = new.version;
-        lines.extend(new.progress.map(|progress| match progress {
-            Progress::SyncSite => {
-                "recovery: asks a quorum for their versions, since it was elected".to_owned()
-            }
-            Progress::FoundDatabase => {
-                "recovery: fetches the database, since another server has a newer one".to_owned()
-            }
-            Progress::HaveDatabase => {
-                format!("recovery: has the newest database, {version}: no server of a quorum has a newer one")
-            }
-            Progress::Labelled => {
-                format!(
-                    "recovery: labelled the database {version}: a quorum must have it before it is served"
-                )
-            }
-            Progress::Established => {
-                format!("recovery: serves reads and writes, since a quorum has {version}")
+        lines.extend(new.progress.map(|progress| {
+            match progress {
+                // A copy without data proves nothing: another server may have lost its disk.
+                Progress::SyncSite if version.is_fresh() => {
+                    "recovery: waits for the versions of all voters, or of a quorum \
+                                                         that has data, since it was elected and has none"
+                        .to_owned()
+                }
+                Progress::SyncSite => {
+                    "recovery: asks a quorum for their versions, since it was elected".to_owned()
+                }
+                Progress::FoundDatabase => {
+                    "recovery: fetches the database, since another server has a newer one".to_owned()
+                }
+                Progress::HaveDatabase => {
+                    format!(
+                        "recovery: has the newest database, {version}: no server of a quorum has a newer one"
+                    )
+                }
+                Progress::Labelled => {
+                    format!(
+                        "recovery: labelled the database {version}: a quorum must have it before it is served"
+                    )
+                }
+                Progress::Established => {
+                    format!("recovery: serves reads and writes, since a quorum has {version}")
+                }
             }
         }));
     }
