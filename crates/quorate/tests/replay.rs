@@ -144,7 +144,7 @@ fn existing_files_are_left_alone() {
     refused(&quorate(&[&scratch, &trace]), 2, &["s.tdb: exists; --force overwrites it"]);
     assert_eq!(std::fs::read(&scratch).expect("it is there"), before);
     assert_eq!(code(&quorate(&[Path::new("--force"), &scratch, &trace])), 0);
-    refused(&quorate(&[place.folder.path(), &trace]), 2, &["is a folder"]);
+    refused(&quorate(&[place.folder.path(), &trace]), 2, &["is a directory"]);
     refused(&quorate(&[Path::new("/dev/null"), &trace]), 2, &["is not a regular file"]);
 }
 
