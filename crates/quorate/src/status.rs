@@ -31,18 +31,16 @@ use crate::service::client::Connection;
   quorate status
   quorate status --server 10.0.0.1:6379 --json
   quorate status db1.example.org
-  quorate status 192.0.2.7 7003 --json
+  quorate status 192.0.2.7:7003 --json
 
 Exit code 0 if there is a sync site and every server is up, and of AFS's also in step and within the limit of clock skew; 1 if not;
 3 if no server of the service answers, 4 if a database server does not.")]
 pub struct Arguments {
     #[command(flatten)]
     service: Connection,
-    /// Name or address of a database server of AFS
+    /// Name or address of a database server of AFS, and its UDP port: 7002, which is prdb's, if none is given; 7003 is vldb's
+    #[arg(value_name = "HOST[:PORT]")]
     host: Option<String>,
-    /// UDP port: 7002 is prdb's, 7003 vldb's
-    #[arg(default_value_t = 7002)]
-    port: u16,
     /// Which database of that port, counted from 0, where several share it
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..1000))]
     nth: u16,
@@ -90,7 +88,7 @@ fn tell(arguments: &Arguments) -> Outcome {
     let Some(host) = &arguments.host else {
         return crate::service::status::run(&arguments.service, arguments.json);
     };
-    let peer = resolve(host, arguments.port)?;
+    let peer = resolve(host)?;
     let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let port = Port::open(any, PortConfig::default()).map_err(Failure::system)?;
     let votes = Services::nth(arguments.nth).vote;
@@ -109,7 +107,15 @@ fn tell(arguments: &Arguments) -> Outcome {
     if report.complaints.is_empty() { Ok(()) } else { Err(Failure::no("")) }
 }
 
-fn resolve(host: &str, port: u16) -> Result<SocketAddr, Failure> {
+/// The port of prdb.
+const PRDB_PORT: u16 = 7002;
+
+fn resolve(text: &str) -> Result<SocketAddr, Failure> {
+    let (host, port) = match text.split_once(':') {
+        None => (text, Some(PRDB_PORT)),
+        Some((host, port)) => (host, port.parse().ok().filter(|&port| port != 0)),
+    };
+    let port = port.ok_or_else(|| Failure::input(format!("{text:?} is not HOST or HOST:PORT")))?;
     let found = (host, port).to_socket_addrs();
     let found = found.map_err(|error| Failure::input(format!("{host}: {error}")))?;
     let mut found: Vec<SocketAddr> = found.collect();

@@ -119,7 +119,7 @@ fn status(port: u16, nth: u16) -> Output {
 
 fn status_with(port: u16, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-    command.args(["status", ADDRESS, &port.to_string(), "--timeout-secs", "1"]);
+    command.args(["status", &format!("{ADDRESS}:{port}"), "--timeout-secs", "1"]);
     command.args(more).output().unwrap()
 }
 

@@ -55,7 +55,7 @@ const CALLS: &[Call] = &[
     call("hash-password", "", Input::Nothing),
     call("new-key", "NEW", Input::Nothing),
     call("afs serve", "--database prdb --config-dir IN --database-dir NEW", Input::Cell),
-    call("status", "127.0.0.1 1 --timeout-secs 1", Input::Nothing),
+    call("status", "127.0.0.1:1 --timeout-secs 1", Input::Nothing),
     call("copy", "127.0.0.1 prdb NEW --timeout-secs 1 --config-dir IN", Input::Cell),
     call("completions", "bash", Input::Nothing),
     call("man", "NEW", Input::Nothing),

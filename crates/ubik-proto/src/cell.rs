@@ -1,6 +1,8 @@
 //! Who is in the cell.
 
 use std::fmt;
+use std::net::Ipv4Addr;
+
 use thiserror::Error;
 
 /// The most servers one cell can have: C's MAXSERVERS.
@@ -136,10 +138,10 @@ pub enum CellError {
     #[error("the cell lists {0} servers; at most {MAX_SERVERS} are possible")]
     TooMany(usize),
     /// The same address twice.
-    #[error("address {0:#010x} is listed twice; list each server once")]
+    #[error("address {} is listed twice; list each server once", Ipv4Addr::from(*.0))]
     Duplicate(u32),
     /// This server is not in the list.
-    #[error("this server's address {0:#010x} is not in the list; add it on every server")]
+    #[error("this server's address {} is not in the list; add it on every server", Ipv4Addr::from(*.0))]
     NotListed(u32),
     /// Nobody can be elected.
     #[error("the cell has no voter; list at least one server that is not a clone")]
@@ -263,7 +265,9 @@ mod tests {
     #[test]
     fn a_list_that_is_no_cell_is_refused_with_the_reason() {
         assert_eq!(Cell::new(vec![voter(1), voter(1)], 1).unwrap_err(), CellError::Duplicate(1));
-        assert_eq!(Cell::new(vec![voter(1)], 2).unwrap_err(), CellError::NotListed(2));
+        let unlisted = Cell::new(vec![voter(1)], 0x0102_0304).unwrap_err();
+        assert_eq!(unlisted, CellError::NotListed(0x0102_0304));
+        assert!(unlisted.to_string().contains("1.2.3.4 is not in the list"), "{unlisted}");
         let clone = Server { kind: ServerKind::Clone, ..voter(1) };
         assert_eq!(Cell::new(vec![clone], 1).unwrap_err(), CellError::NoVoter);
         assert_eq!(Cell::new((0..21).map(voter).collect(), 1).unwrap_err(), CellError::TooMany(21));

@@ -113,9 +113,8 @@ impl Cluster {
     }
 
     fn status(&self, node: usize) -> Option<(Value, bool)> {
-        let port = PORT.to_string();
-        let address = self.lab.nodes[node].address();
-        let arguments = ["status", address, &port, "--json", "--timeout-secs", "1"];
+        let server = format!("{}:{PORT}", self.lab.nodes[node].address());
+        let arguments = ["status", &server, "--json", "--timeout-secs", "1"];
         let mut command = self.lab.client.command(&quorate(), &arguments);
         let output = command.output().unwrap();
         Some((serde_json::from_slice(&output.stdout).ok()?, output.status.success()))

@@ -158,8 +158,8 @@ impl Cell {
 
     /// What `quorate status` says of a server, and whether it is content.
     pub fn status(&self, node: usize) -> Option<(Value, bool)> {
-        let port = self.service.port.to_string();
-        let arguments = ["status", self.lab.nodes[node].address(), &port, "--json", "--timeout-secs", "3"];
+        let server = format!("{}:{}", self.lab.nodes[node].address(), self.service.port);
+        let arguments = ["status", &server, "--json", "--timeout-secs", "3"];
         let quorate = quorate().display().to_string();
         let output = self.lab.client.command(&quorate, &arguments).output().unwrap();
         Some((serde_json::from_slice(&output.stdout).ok()?, output.status.success()))
