@@ -102,7 +102,7 @@ impl Peers {
             return Sent::Unsent("the sync site has no address".to_owned());
         };
         let mut incarnation = link.incarnation;
-        if !link.heard.is_some_and(|heard| heard.elapsed() < FRESH) {
+        if link.heard.is_none_or(|heard| heard.elapsed() >= FRESH) {
             match self.call(to, &link, &link.probe, ANY, &encode_steps([].into_iter())) {
                 Ok((found, _)) => incarnation = found,
                 Err(failure) => return Sent::Unsent(format!("the sync site does not answer ({failure})")),

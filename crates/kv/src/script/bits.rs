@@ -2,13 +2,15 @@
 
 use mlua::{Lua, Table, Variadic};
 
+/// A function of one number.
+type OfOne = fn(u32) -> u32;
 /// A function of two numbers.
 type OfTwo = fn(u32, u32) -> u32;
 
 /// The table.
 pub fn table(lua: &Lua) -> mlua::Result<Table> {
     let table = lua.create_table()?;
-    let of_one: [(&str, fn(u32) -> u32); 3] =
+    let of_one: [(&str, OfOne); 3] =
         [("tobit", |bits| bits), ("bnot", |bits| !bits), ("bswap", u32::swap_bytes)];
     for (name, operation) in of_one {
         table

@@ -92,7 +92,7 @@ fn shown(history: &History) -> Vec<Shown> {
             all.push(Shown { start, end, number: shown, version, trace: number, row });
         };
         // A trace that ends there has no line that could be named.
-        if let Some(stamp) = trace.opened_stamp.filter(|_| trace.rows.len() > 0) {
+        if let Some(stamp) = trace.opened_stamp.filter(|_| !trace.rows.is_empty()) {
             show(stamp, trace.opened.seq, None, None);
         }
         let mut inside = trace.groups.iter().filter(|group| group.is_transaction()).peekable();
