@@ -14,7 +14,7 @@ use crate::failure::Failure;
 /// What a signal must not leave behind.
 static UNFINISHED: Mutex<Vec<Unfinished>> = Mutex::new(Vec::new());
 
-/// A file or directory that a signal removes; so does dropping it, until [`Unfinished::keep`].
+/// A file or directory that a signal removes; so does dropping its [`Guard`], unless it was [kept](Guard::keep).
 struct Unfinished {
     path: PathBuf,
     /// The directory around it, if it was made for it.
