@@ -1,7 +1,7 @@
 //! Lines out of calls, byte for byte as Samba's libtdb 1.4 writes them.
 //!
 //! Owns the formatting rules, and nothing of what must follow what. [`Text`] puts a line into memory that is there already, as
-//! the recorder needs it; [`line`](fn@line) and [`print`] append to a vector.
+//! the recorder needs it; [`line`](fn@line) and [`print`](fn@print) append to a vector.
 
 use crate::call::{Call, Opened};
 use crate::decimal::{self, EIGHT_DIGITS, ZEROS};

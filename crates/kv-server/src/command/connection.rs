@@ -18,7 +18,7 @@ pub struct Greeting {
     pub name: Option<String>,
 }
 
-/// AUTH [user] password.
+/// `AUTH [user] password`.
 pub fn auth(session: &mut Session, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
     let (user, password) = match arguments {
         [_, password] => (DEFAULT.as_bytes(), *password),
@@ -42,7 +42,7 @@ pub fn auth(session: &mut Session, arguments: Arguments<'_>, reply: &mut ReplyWr
     Ok(Next::Wait(Wait::Authenticate(Greeting { credentials, hello: false, version: None, name: None })))
 }
 
-/// HELLO [version [AUTH user password] [SETNAME name]].
+/// `HELLO [version [AUTH user password] [SETNAME name]]`.
 pub fn hello(session: &mut Session, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
     let greeting = read_hello(arguments)?;
     let known = session.user.is_some() || greeting.credentials.is_some();
@@ -139,7 +139,7 @@ pub fn client_name(name: &[u8]) -> Result<String, Refusal> {
     Ok(String::from_utf8_lossy(name).into_owned())
 }
 
-/// PING [text].
+/// `PING [text]`.
 pub fn ping(session: &mut Session, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
     let text = match arguments {
         [_] => None,

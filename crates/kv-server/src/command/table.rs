@@ -101,7 +101,7 @@ fn docs(names: &[&[u8]], reply: &mut ReplyWriter) {
     }
 }
 
-/// COMMAND LIST [FILTERBY ACLCAT category | MODULE name | PATTERN pattern].
+/// `COMMAND LIST [FILTERBY ACLCAT category | MODULE name | PATTERN pattern]`.
 fn list(filter: &[&[u8]], arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Result<(), Refusal> {
     let (by, value) = match filter {
         [] => (Vec::new(), Vec::new()),

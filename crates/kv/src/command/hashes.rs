@@ -128,7 +128,7 @@ pub fn hstrlen(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mu
     Ok(())
 }
 
-/// HRANDFIELD key [count [WITHVALUES]]: different fields, or with a negative count any, perhaps several times.
+/// `HRANDFIELD key [count [WITHVALUES]]`: different fields, or with a negative count any, perhaps several times.
 pub fn hrandfield(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
     /// So many may be asked for with repetition; what a hash holds bounds the others.
     const MOST: usize = 1 << 20;

@@ -36,7 +36,7 @@ pub fn object(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut
     Ok(())
 }
 
-/// MEMORY USAGE key [SAMPLES count]: the bytes of its record.
+/// `MEMORY USAGE key [SAMPLES count]`: the bytes of its record.
 pub fn memory(keyspace: &mut Keyspace<'_>, arguments: Arguments<'_>, reply: &mut ReplyWriter) -> Outcome {
     let subcommand = arguments[1].to_ascii_uppercase();
     let (b"USAGE", [key, options @ ..]) = (subcommand.as_slice(), &arguments[2..]) else {

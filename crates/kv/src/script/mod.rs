@@ -34,7 +34,7 @@ pub const MEMORY: usize = 64 << 20;
 /// places: for so much half a second at worst.
 pub const TEXT: usize = 64 << 10;
 
-/// EVAL script numkeys [key ...] [argument ...].
+/// `EVAL script numkeys [key ...] [argument ...]`.
 pub fn eval(
     keyspace: &mut Keyspace<'_>,
     arguments: Arguments<'_>,

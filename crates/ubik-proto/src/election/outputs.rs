@@ -8,7 +8,7 @@ use crate::version::{TransactionId, Version};
 /// Something to do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Send a beacon; answer with [`Election::on_vote`] and the same number.
+    /// Send a beacon; answer with [`Election::on_vote`](super::Election::on_vote) and the same number.
     Beacon {
         /// To whom.
         to: ServerId,
@@ -19,12 +19,12 @@ pub enum Command {
         /// What.
         beacon: Beacon,
     },
-    /// Ask whether it is there; answer with [`Election::on_probe`].
+    /// Ask whether it is there; answer with [`Election::on_probe`](super::Election::on_probe).
     Probe {
         /// Whom.
         to: ServerId,
     },
-    /// Write the record, sync it, then call [`Election::on_own_vote_persisted`].
+    /// Write the record, sync it, then call [`Election::on_own_vote_persisted`](super::Election::on_own_vote_persisted).
     PersistOwnVote(PromiseRecord),
     /// Tell the database's side, without making the beacon wait for it.
     Notify(Event),
