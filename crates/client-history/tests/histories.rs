@@ -469,7 +469,7 @@ fn cut_and_empty_files_are_refused() {
     }
     for form in [Form::Edn, Form::Json, Form::Lines] {
         for empty in ["", "\n \n"] {
-            assert!(refused(empty, form, &Options::default()).contains("line 1: expected an operation"));
+            assert!(refused(empty, form, &Options::default()).contains("line 1: the file is empty"));
         }
     }
 }

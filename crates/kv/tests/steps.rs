@@ -82,7 +82,10 @@ fn a_watched_key_that_came_and_went_has_changed() {
     for commands in went {
         let seen = mark_of(&stopped.ask("quorate.mark k"));
         let watching = transaction(&["set done 1"], &[("k", seen)]);
-        assert!(matches!(stopped.together(std::slice::from_ref(&watching))[0], Ok(Value::Array(_))), "{commands:?}");
+        assert!(
+            matches!(stopped.together(std::slice::from_ref(&watching))[0], Ok(Value::Array(_))),
+            "{commands:?}"
+        );
         let steps: Vec<Step> =
             commands.iter().map(|command| one(command)).chain([watching.clone()]).collect();
         assert_eq!(

@@ -26,8 +26,8 @@ impl Servers {
     /// # Errors
     /// The directory cannot be written, or no free ports are found.
     pub fn configure(folder: &Path) -> Result<Servers, Failure> {
-        let clients = free_ports()?;
-        let pages = free_ports()?;
+        let [a, b, c, pages @ ..] = free_ports()?;
+        let clients = [a, b, c];
         let (addresses, port) = free_addresses()?;
         let listed: Vec<String> =
             NAMES.iter().zip(addresses).map(|(name, ip)| format!("{name} = \"{ip}:{port}\"")).collect();
@@ -114,14 +114,22 @@ fn failed(path: &Path, error: &std::io::Error) -> Failure {
     Failure::system(format!("{}: {error}", path.display()))
 }
 
-/// Ports of 127.0.0.1 that nobody has now.
-fn free_ports() -> Result<[SocketAddr; 3], Failure> {
-    let listeners = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); 3];
-    for (address, listener) in addresses.iter_mut().zip(listeners) {
-        *address = listener.and_then(|listener| listener.local_addr()).map_err(Failure::system)?;
+/// Where ports for the demo are looked for: below those that Linux gives to whoever asks for any, so that none is given away between now
+/// and the start of the server that is to have it.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// Ports of 127.0.0.1 that nobody has now, all different.
+fn free_ports() -> Result<[SocketAddr; 6], Failure> {
+    let mut listeners = Vec::new();
+    for _ in 0..1000 {
+        // Held until all are found, so that none comes twice.
+        listeners.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, fastrand::u16(PORTS))));
+        let found: Result<Vec<_>, _> = listeners.iter().map(TcpListener::local_addr).collect();
+        if let Ok(addresses) = <[SocketAddr; 6]>::try_from(found.map_err(Failure::system)?) {
+            return Ok(addresses);
+        }
     }
-    Ok(addresses)
+    Err(Failure::system("no six TCP ports of 127.0.0.1 are free"))
 }
 
 /// Servers of a cell have an address each: three of the loopback network's, and a port that is free on all of them.
