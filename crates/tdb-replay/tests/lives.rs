@@ -5,7 +5,6 @@ use tdb_replay::check::report::{Report, Said};
 use tdb_replay::engine::Engine;
 use tdb_replay::engine::memory::Memory;
 use tdb_replay::engine::tdb::{Settings, TdbFile};
-use tdb_replay::order::attempt::Question;
 use tdb_replay::order::explain::explain;
 use tdb_replay::replay::{Options, run};
 use tdb_replay::schedule::Schedule;
@@ -176,30 +175,4 @@ fn numbers_inside_a_transaction_do_not_go_back() {
         ("2 tdb_fetch 1:61 = 1:31", "shows 2 after 3 was reached"),
     ];
     assert_eq!(whys, expected);
-}
-
-/// R33: numbers and times contradict each other in a large history, too, and on lines that name no key: a process is shown number 0
-/// after another, which has closed the database before, was shown 1. (Only the times of operations on keys were looked at.)
-#[test]
-fn numbers_against_times_are_seen_on_every_line() {
-    let judged = |texts: [&str; 2]| {
-        let history = History::read_texts(&texts.map(str::as_bytes), Tolerance::default()).unwrap();
-        // As if it were too large to try every order.
-        let checked = check(&history, Question { proved_up_to: 0, ..Question::default() });
-        let lines: Vec<(u16, u32)> = checked
-            .contradictions()
-            .iter()
-            .flat_map(|found| &found.lines)
-            .map(|line| (line.trace, line.row))
-            .collect();
-        (checked.verdict(), lines)
-    };
-    let changes = "0 tdb_open 7 0x800 0x42 #1+1\n1 tdb_store 1:61 1:31 0x1 = 0 #5+1\n1 tdb_close #9+1\n";
-    let late = |number: u32| {
-        format!("{number} tdb_open 7 0x800 0x42 #20+1\n1 tdb_fetch 1:61 = 1:31 #25+1\n1 tdb_close #30+1\n")
-    };
-    assert_eq!(judged([changes, &late(1)]), (Verdict::Explained, vec![]));
-    assert_eq!(judged([changes, &late(0)]), (Verdict::NumbersDisbelieved, vec![(0, 0), (1, 0)]));
-    let walks = "0 tdb_open 7 0x800 0x42 #2+1\n0 tdb_traverse_start #20+1\n1 traverse 1:61 = 1:31 #22+1\n1 tdb_traverse_end #23+1\n1 tdb_close #30+1\n";
-    assert_eq!(judged([changes, walks]), (Verdict::NumbersDisbelieved, vec![(0, 0), (1, 0)]));
 }

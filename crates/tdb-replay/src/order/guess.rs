@@ -111,9 +111,6 @@ fn settle(task: Task<'_>, mut attempt: Attempt, notes: Vec<String>) -> Guess {
         return none(attempt, contradictions, Vec::new(), notes);
     }
     let mut disbelieved = attempt.disbelieved(task);
-    if disbelieved.is_empty() && attempt.has_numbers() && task.is_timed() {
-        disbelieved.extend(times::numbers_going_back(history));
-    }
     let (counted, merged) = match disbelieved.is_empty() && attempt.has_numbers() {
         true => attempt.count_and_merge(task),
         false => (Counted::Each, attempt.merge(history)),

@@ -1,16 +1,12 @@
 //! What times say of the order: whoever was answered before another was called came first.
 //!
 //! Owns the times of a row and what follows from them: windows of times alone ([`take`]), windows of numbers that no order
-//! against the times is left in ([`narrow`]), whether numbers alone go against them ([`numbers_going_back`]), and whether one order keeps
-//! them ([`violation`]).
+//! against the times is left in ([`narrow`]), and whether one order keeps them ([`violation`]).
 //!
 //! [`narrow`] makes one order of numbers and times out of two. A number that somebody was shown was reached by the end of that call,
 //! so whatever was called later happened at this number or a later one. If `b` ended before `a` was called, then `a`'s
 //! window begins where `b`'s ends, and any order by positions has `b` before `a`.
 
-use tdb_trace::Stamp;
-
-use super::lowest::died_in_a_commit;
 use super::merge::Merged;
 use super::solve::{LEFT_OUT, Solution};
 use super::units::Units;
@@ -70,55 +66,11 @@ pub fn take(history: &History, units: &mut Units) {
     }
 }
 
-/// A number that a line shows to everybody: it was reached by the end of the line's call, and not passed before its start.
-#[derive(Clone, Copy)]
-struct Shown {
-    start: u64,
-    end: u64,
-    number: u32,
-    /// An exact number.
-    version: Option<u32>,
-    trace: u16,
-    /// `None`: the line that opened the database.
-    row: Option<u32>,
-}
-
-/// What the lines of a history show, those without times left out.
-fn shown(history: &History) -> Vec<Shown> {
-    let mut all = Vec::new();
-    for (number, trace) in (0..).zip(&history.traces) {
-        let mut show = |stamp: Stamp, shown: u32, version: Option<u32>, row: Option<u32>| {
-            let (start, end) = (stamp.start_ns, stamp.end_ns());
-            all.push(Shown { start, end, number: shown, version, trace: number, row });
-        };
-        // A trace that ends there has no line that could be named.
-        if let Some(stamp) = trace.opened_stamp.filter(|_| !trace.rows.is_empty()) {
-            show(stamp, trace.opened.seq, None, None);
-        }
-        let mut inside = trace.groups.iter().filter(|group| group.is_transaction()).peekable();
-        for row in 0..trace.rows.len() {
-            while inside.next_if(|group| (group.end as usize) < row).is_some() {}
-            // What a transaction shows is its own, until it is committed.
-            if let Some(group) = inside.peek().filter(|group| (group.start as usize) < row)
-                && (group.end as usize != row || group.kind != GroupKind::Transaction { committed: true })
-            {
-                continue;
-            }
-            let Some(stamp) = trace.rows.stamp(row) else { continue };
-            let number = trace.rows.seq(row);
-            let version = if has_exact_number(trace, row) { Some(number) } else { stamp.version };
-            show(stamp, number, version, Some(row as u32));
-        }
-    }
-    all
-}
-
 /// Numbers that were reached by certain times: the largest one for each time.
 struct Reached(Vec<(u64, u32)>);
 
 impl Reached {
-    fn of(shown: impl Iterator<Item = (u64, u32)>) -> Reached {
-        let mut shown: Vec<(u64, u32)> = shown.collect();
+    fn of(mut shown: Vec<(u64, u32)>) -> Reached {
         shown.sort_unstable();
         let mut most = 0;
         for (_, number) in &mut shown {
@@ -137,9 +89,26 @@ impl Reached {
 
 /// Narrows windows of numbers by what others were shown before. Exact windows are narrowed by exact numbers only.
 pub fn narrow(history: &History, units: &mut Units) {
-    let all = shown(history);
-    let plain = Reached::of(all.iter().map(|shown| (shown.end, shown.number)));
-    let exact = Reached::of(all.iter().filter_map(|shown| Some((shown.end, shown.version?))));
+    let (mut plain, mut exact) = (Vec::new(), Vec::new());
+    for trace in &history.traces {
+        plain.extend(trace.opened_stamp.map(|stamp| (stamp.end_ns(), trace.opened.seq)));
+        let mut inside = trace.groups.iter().filter(|group| group.is_transaction()).peekable();
+        for row in 0..trace.rows.len() {
+            while inside.next_if(|group| (group.end as usize) < row).is_some() {}
+            // What a transaction shows is its own, until it is committed.
+            if let Some(group) = inside.peek().filter(|group| (group.start as usize) < row)
+                && (group.end as usize != row || group.kind != GroupKind::Transaction { committed: true })
+            {
+                continue;
+            }
+            let Some(stamp) = trace.rows.stamp(row) else { continue };
+            let number = trace.rows.seq(row);
+            plain.push((stamp.end_ns(), number));
+            let version = if has_exact_number(trace, row) { Some(number) } else { stamp.version };
+            exact.extend(version.map(|version| (stamp.end_ns(), version)));
+        }
+    }
+    let (plain, exact) = (Reached::of(plain), Reached::of(exact));
     for unit in &mut units.rows {
         let trace = &history.traces[usize::from(unit.trace)];
         if let Some((start, _)) = of(trace, unit.row as usize) {
@@ -147,52 +116,6 @@ pub fn narrow(history: &History, units: &mut Units) {
             unit.low = unit.low.max(reached.before(start));
         }
     }
-}
-
-/// A line that shows a smaller number than one that was answered before it was called, if there is one: of all lines, those that say
-/// nothing of a key among them. Where a process died in a commit numbers may have been taken back, and nothing is said.
-pub fn numbers_going_back(history: &History) -> Option<Contradiction> {
-    if died_in_a_commit(history) {
-        return None;
-    }
-    // A commit may fail after it has shown its number, which then is nobody's.
-    let is_commit = |shown: &Shown| {
-        let rows = &history.traces[usize::from(shown.trace)].rows;
-        shown.row.is_some_and(|row| rows.op(row as usize) == Op::TransactionCommit)
-    };
-    let mut answered = shown(history);
-    answered.retain(|shown| !is_commit(shown));
-    let mut called = answered.clone();
-    answered.sort_unstable_by_key(|shown| shown.end);
-    called.sort_unstable_by_key(|shown| shown.start);
-    let mut answered = answered.into_iter().peekable();
-    let mut most: Option<Shown> = None;
-    for later in called {
-        while let Some(shown) = answered.next_if(|shown| shown.end < later.start) {
-            if most.is_none_or(|most| most.number < shown.number) {
-                most = Some(shown);
-            }
-        }
-        if let Some(earlier) = most.filter(|most| most.number > later.number) {
-            return Some(going_back(history, earlier, later));
-        }
-    }
-    None
-}
-
-fn going_back(history: &History, earlier: Shown, later: Shown) -> Contradiction {
-    let line = |shown: Shown, why: String| {
-        // The line that opened the database has no row of its own.
-        let why =
-            if shown.row.is_none() { format!("its database was opened before it: that {why}") } else { why };
-        Line { trace: shown.trace, row: shown.row.unwrap_or(0), why }
-    };
-    let written = |shown: Shown| history.traces[usize::from(shown.trace)].written(shown.number);
-    let first = format!("was answered at {} ns, at number {}", earlier.end, written(earlier));
-    let second =
-        format!("was called at {} ns, after #1 was answered, and shows {}", later.start, written(later));
-    let lines = vec![line(earlier, first), line(later, second)];
-    Contradiction { kind: Kind::Numbers, key: None, gave_up: None, lines, minimal: true }
 }
 
 /// Whether a row has no version because its own number is one: it holds every lock ([`super::exact`]).
