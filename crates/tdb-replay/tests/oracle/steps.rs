@@ -190,8 +190,11 @@ impl<'a> Reader<'a> {
 
     /// The same for a line that has nothing to do with keys.
     fn aside(&mut self, act: Act, line: &Line) {
-        self.after(act, line);
-        self.reads_number(line);
+        match line.time {
+            // Where no lock is held a recorder tells the number that its process knew last.
+            Some(_) => self.before(act, line),
+            None => self.after(act, line),
+        }
     }
 
     /// The moment when a line's number was read: with times, that was before it was answered.
@@ -203,7 +206,8 @@ impl<'a> Reader<'a> {
 
     /// A step whose line was written before.
     fn before(&mut self, act: Act, line: &Line) {
-        self.after(Act::Nothing, line);
+        self.push(Act::Nothing, self.seen, line.number, None);
+        self.seen = self.was_there(line);
         self.push(act, self.seen, u32::MAX, Some(line));
     }
 

@@ -290,9 +290,18 @@ impl Reader<'_> {
         }
     }
 
+    /// Whether the line has times, and they count: then our recorder wrote it.
+    fn is_timed(&self, row: usize) -> bool {
+        self.times && self.trace.rows.stamp(row).is_some()
+    }
+
     /// A step whose line was written first.
     fn before(&mut self, row: usize, act: Act) {
-        self.after(row, Act::Nothing);
+        // The number is one that its process knew by then, not one of the time of its call: where no lock is held our recorder tells
+        // the last that it has seen.
+        let number = self.trace.rows.seq(row);
+        self.push(row, Act::Nothing, self.seen, number);
+        self.seen = self.lowest.of_row(row, number);
         self.push(row, act, self.seen, self.last());
         self.time(row);
     }
@@ -386,7 +395,8 @@ impl Reader<'_> {
                 _ => Act::Nothing,
             };
             // libtdb writes this one before it asks for the lock.
-            match matches!(op, Op::Lockall | Op::LockallRead) && !self.trace.is_recorded() {
+            let written_first = matches!(op, Op::Lockall | Op::LockallRead) && !self.trace.is_recorded();
+            match written_first || self.is_timed(index) {
                 true => return self.before(index, act),
                 false => self.after(index, act),
             }
