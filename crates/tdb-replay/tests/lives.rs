@@ -183,8 +183,24 @@ fn numbers_inside_a_transaction_do_not_go_back() {
 fn a_number_that_was_known_before_is_not_against_the_times() {
     let changes = "0 tdb_open 7 0x800 0x42 #1+1\n1 tdb_store 1:61 1:31 0x1 = 0 #5+1 v1\n2 tdb_store 1:61 1:32 0x1 = 0 #40+1 v2\n\
         2 tdb_close #50+1\n";
-    let reads = "0 tdb_open 7 0x800 0x42 #2+1\n1 tdb_fetch 1:61 = 1:31 #10+1 v1\n\
-        1 tdb_close #60+1\n";
-    let history = History::read_texts(&[changes.as_bytes(), reads.as_bytes()], Tolerance::default()).unwrap();
-    assert_eq!(check(&history, Default::default()).verdict(), Verdict::Explained);
+    let beginning = "0 tdb_open 7 0x800 0x42 #2+1\n1 tdb_fetch 1:61 = 1:31 #10+1 v1\n";
+    let verdict = |more: &str| {
+        let reads = format!("{beginning}{more}");
+        let history =
+            History::read_texts(&[changes.as_bytes(), reads.as_bytes()], Tolerance::default()).unwrap();
+        check(&history, Default::default()).verdict()
+    };
+    for known in [
+        "1 tdb_close #60+1\n",
+        "1 tdb_traverse_read_start #54+1\n1 tdb_traverse_end #56+1\n1 tdb_close #60+1\n",
+        "2 tdb_traverse_start #54+1\n2 tdb_traverse_end #56+1\n2 tdb_close #60+1\n",
+        "1 tdb_chainlock_nonblock 1:61 = -1 #54+1\n1 tdb_repack #56+1\n1 tdb_close #60+1\n",
+    ] {
+        assert_eq!(verdict(known), Verdict::Explained, "{known}");
+    }
+    // Where a lock is held the number is the present one.
+    assert_eq!(
+        verdict("1 tdb_chainlock 1:61 #54+1\n1 tdb_chainunlock 1:61 #56+1\n"),
+        Verdict::NumbersDisbelieved
+    );
 }

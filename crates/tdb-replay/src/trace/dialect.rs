@@ -1,8 +1,8 @@
 //! Which tracer wrote a history, and what its appends mean.
 //!
 //! The classic tracer writes `tdb_append KEY APPENDED = NEW`, today's `tdb_append KEY OLD = APPENDED`. Nothing in the
-//! file says which it is, but an APPENDED that is not an end of NEW can only be an OLD, and some operations exist in
-//! today's dialect only. After [`settle`] every append row has the value before in `a` and the value after in `b`.
+//! file says which it is, but an APPENDED that is not an end of NEW can only be an OLD, some operations exist in
+//! today's dialect only, and our own recorder's times and marks do, too. After [`settle`] every append row has the value before in `a` and the value after in `b`.
 
 use tdb_trace::{Op, Opened};
 
@@ -76,7 +76,7 @@ fn rewrite(trace: &mut Trace, records: &mut Records, dialect: Dialect) -> Result
 const AHEAD: usize = 16;
 
 fn written_today(trace: &Trace, records: &Records) -> bool {
-    if says_today(&trace.opened) {
+    if says_today(&trace.opened) || trace.is_recorded() {
         return true;
     }
     (0..trace.rows.len()).map(|index| trace.rows.row(index)).any(|row| match row.op {

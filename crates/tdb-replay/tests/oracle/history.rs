@@ -151,6 +151,22 @@ impl Op {
         )
     }
 
+    /// Whether it is written where no lock is held.
+    pub fn is_without_a_lock(self, classic: bool) -> bool {
+        // The library of 2009 takes the transaction lock for traversals for reading, too.
+        !classic && self == Op::TraverseStart { write: false }
+            || matches!(
+                self,
+                Op::TraverseEnd(_)
+                    | Op::LockallTry { done: false, .. }
+                    | Op::ChainlockTry { done: false, .. }
+                    | Op::LockallMark { .. }
+                    | Op::ChainMark { .. }
+                    | Op::Repack
+                    | Op::Close
+            )
+    }
+
     /// Whether its line says that it changed something.
     pub fn changes(self) -> bool {
         match self {

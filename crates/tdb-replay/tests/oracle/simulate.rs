@@ -72,6 +72,8 @@ struct Process {
     /// Its locks: chain or all, for writing.
     locks: Vec<(Option<Key>, bool)>,
     walk_key: Option<Key>,
+    /// The largest number that it has seen outside of transactions.
+    known: u32,
 }
 
 /// A database and its users.
@@ -128,6 +130,7 @@ impl<'a> Simulation<'a> {
             walks: Vec::new(),
             locks: Vec::new(),
             walk_key: None,
+            known: 0,
         });
         let processes: Vec<Process> = processes.collect();
         let client = forms == [Form::Client];
@@ -224,7 +227,16 @@ impl<'a> Simulation<'a> {
     fn line(&mut self, me: usize, number: u32, op: Op, call: u64, version: Option<u32>) {
         let time = self.is_timed(me).then_some((call, self.clock + 1));
         let process = &mut self.processes[me];
-        let number = if process.form == Form::Client { 0 } else { number };
+        let mut number = if process.form == Form::Client { 0 } else { number };
+        if process.inner.is_none() && op != Op::Cancel {
+            process.known = process.known.max(process.trace.opened);
+            if matches!(process.form, Form::Exact | Form::Extended)
+                && op.is_without_a_lock(self.history.classic)
+            {
+                number = process.known;
+            }
+            process.known = process.known.max(number);
+        }
         process.trace.lines.push(Line { number, op, time, version });
         process.phase = if op == Op::Close { Phase::Gone } else { Phase::Idle };
     }

@@ -5,6 +5,8 @@
 //! * `lo` and `hi`: plain numbers bound a step (R8). A line that is written once its work is done had its moment no earlier than the
 //!   number of the line before it and no later than its own: `lo <= number before`, `number after <= hi`. One that is written before
 //!   (`tdb_lockall`, unlocks, commits, the ends of traversals, `tdb_close`) has its moment at its own number or later.
+//! * a line that is written where no lock is held shows a number that its process knew before: nothing but that it had been reached.
+//!   So our recorder writes it.
 //! * a version (in a trace that says `#v`, the number of each line that could have one): a step that looked did so exactly at that number. One that changed did so at that number or before, and kept its
 //!   key's chain locked until the number was the version: that is a step of its own, [`Act::Read`].
 //! * `call` and `answer`: its moment lies between them.
@@ -144,7 +146,8 @@ impl<'a> Reader<'a> {
     fn read(mut self) -> Result<Vec<Step>, Unreadable> {
         self.walk_ends = walks(self.trace)?;
         if let Some((call, answer)) = self.trace.opened_time {
-            self.push(Act::Nothing, self.seen, self.seen, None);
+            // The number was read before, and no lock was held.
+            self.push(Act::Nothing, self.seen, u32::MAX, None);
             let step = self.steps.last_mut().expect("it was just pushed");
             (step.call, step.answer) = (call, answer);
         }
@@ -190,11 +193,8 @@ impl<'a> Reader<'a> {
 
     /// The same for a line that has nothing to do with keys.
     fn aside(&mut self, act: Act, line: &Line) {
-        match line.time {
-            // Where no lock is held a recorder tells the number that its process knew last.
-            Some(_) => self.before(act, line),
-            None => self.after(act, line),
-        }
+        self.after(act, line);
+        self.reads_number(line);
     }
 
     /// The moment when a line's number was read: with times, that was before it was answered.
@@ -204,10 +204,20 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A step of a line that was written where no lock was held: our recorder tells the number that its process knew last, which others may
+    /// have passed meanwhile.
+    fn knew(&mut self, act: Act, line: &Line) {
+        let number = self.was_there(line);
+        if number < self.seen {
+            self.push(Act::Nothing, self.seen, number, None);
+        }
+        self.seen = number;
+        self.push(act, self.seen, u32::MAX, Some(line));
+    }
+
     /// A step whose line was written before.
     fn before(&mut self, act: Act, line: &Line) {
-        self.push(Act::Nothing, self.seen, line.number, None);
-        self.seen = self.was_there(line);
+        self.after(Act::Nothing, line);
         self.push(act, self.seen, u32::MAX, Some(line));
     }
 
@@ -224,6 +234,12 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         match line.op {
+            op if op.is_without_a_lock(self.history.classic) => {
+                if op == Op::Close && at + 1 < self.trace.lines.len() {
+                    return Err(Unreadable("a line after tdb_close".into()));
+                }
+                self.knew(without_a_lock(self.history, op), line);
+            }
             Op::Wipe => {
                 self.push(Act::Nothing, self.seen, line.number, Some(line));
                 self.push(Act::Wipe { exact: true }, line.number, u32::MAX, Some(line));
@@ -245,16 +261,9 @@ impl<'a> Reader<'a> {
             Op::TraverseStart { write } if write || self.history.classic => {
                 self.aside(Act::BeginWalk { write }, line);
             }
-            Op::Close => {
-                if at + 1 < self.trace.lines.len() {
-                    return Err(Unreadable("a line after tdb_close".into()));
-                }
-                self.before(Act::End, line);
-            }
             Op::Start | Op::Prepare | Op::Commit | Op::Cancel => {
                 return Err(Unreadable("the end of a transaction without its start".into()));
             }
-            Op::TraverseEnd(_) => self.before(Act::Nothing, line),
             _ => self.lock(line)?,
         }
         self.end_walks(at);
@@ -311,12 +320,7 @@ impl<'a> Reader<'a> {
                 self.release(Some(chain), false)?;
                 self.before(Act::UnlockChain { chain }, line);
             }
-            Op::ChainMark { key, set } => {
-                let chain = Some(self.history.chain(key));
-                self.before(Act::Mark { chain, set }, line);
-            }
-            Op::LockallMark { set } => self.before(Act::Mark { chain: None, set }, line),
-            // Refused locks, what found no key, traversals that take no lock, repacks.
+            // What found no key.
             _ => self.aside(Act::Nothing, line),
         }
         Ok(())
@@ -455,6 +459,16 @@ fn touched(history: &History, op: Op, in_read_walk: bool) -> Option<(Key, Ways, 
             Some((key, Ways::change(need, Cell::Word(after)), true))
         }
         _ => None,
+    }
+}
+
+/// What happens in a line that was written where no lock was held.
+fn without_a_lock(history: &History, op: Op) -> Act {
+    match op {
+        Op::Close => Act::End,
+        Op::ChainMark { key, set } => Act::Mark { chain: Some(history.chain(key)), set },
+        Op::LockallMark { set } => Act::Mark { chain: None, set },
+        _ => Act::Nothing,
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Owns what a line says of the moment of its operation (docs/ordering.md, "All keys together"). One that is written when its work is
 //! done happened no earlier than the number of the line before it and no later than its own. One that is written before (`tdb_lockall`,
-//! releases, commits, wipes, `tdb_close`) shows a number that was there first, and happened at that number or later. Where a line has
-//! times its number was read between them.
+//! releases, commits, wipes) shows a number that was there first, and happened at that number or later. Where a line has times its number
+//! was read between them. One that is written where no lock is held (`tdb_close`, refused locks, a traversal for reading) shows, in our
+//! recordings, the number that its process knew last: it had been reached, and others may have passed it.
 
 use history::action::Action;
 
@@ -268,7 +269,8 @@ impl Reader<'_> {
 
     fn opened(&mut self) {
         if let Some(stamp) = self.trace.opened_stamp.filter(|_| self.times) {
-            self.push(0, Act::Nothing, self.seen, self.seen);
+            // The number was read before, and no lock was held.
+            self.push(0, Act::Nothing, self.seen, self.last());
             let step = self.steps.last_mut().expect("it was just pushed");
             (step.called, step.answered) = (stamp.start_ns, stamp.end_ns());
         }
@@ -290,18 +292,20 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether the line has times, and they count: then our recorder wrote it.
-    fn is_timed(&self, row: usize) -> bool {
-        self.times && self.trace.rows.stamp(row).is_some()
+    /// A step of a line that was written where no lock was held.
+    fn without_a_lock(&mut self, index: usize, row: Row) {
+        let number = self.lowest.of_row(index, row.seq);
+        if number < self.seen {
+            self.push(index, Act::Nothing, self.seen, number);
+        }
+        self.seen = number;
+        self.push(index, self.act_without_a_lock(row), self.seen, self.last());
+        self.time(index);
     }
 
     /// A step whose line was written first.
     fn before(&mut self, row: usize, act: Act) {
-        // The number is one that its process knew by then, not one of the time of its call: where no lock is held our recorder tells
-        // the last that it has seen.
-        let number = self.trace.rows.seq(row);
-        self.push(row, Act::Nothing, self.seen, number);
-        self.seen = self.lowest.of_row(row, number);
+        self.after(row, Act::Nothing);
         self.push(row, act, self.seen, self.last());
         self.time(row);
     }
@@ -316,6 +320,7 @@ impl Reader<'_> {
             self.touch(index, row.op, &meaning);
         } else {
             match row.op {
+                _ if is_without_a_lock(row, self.history.dialect) => self.without_a_lock(index, row),
                 Op::WipeAll => self.wipe(index),
                 Op::GetSeqnum if row.b == 1 => {
                     self.push(index, Act::Nothing, self.seen, row.a);
@@ -328,11 +333,6 @@ impl Reader<'_> {
                     self.seen = self.lowest.of_row(index, row.seq);
                     self.reads_number(index);
                 }
-                Op::Close => self.before(index, Act::End),
-                Op::LockallMark | Op::LockallUnmark => {
-                    self.before(index, Act::Mark { slot: None, set: row.op == Op::LockallMark });
-                }
-                Op::ChainlockMark | Op::ChainlockUnmark => self.mark(index, row),
                 _ => self.lock(index, row.op, starting, open),
             }
         }
@@ -374,11 +374,16 @@ impl Reader<'_> {
         self.steps.last_mut().expect("it was just pushed").perhaps = unseen;
     }
 
-    fn mark(&mut self, index: usize, row: Row) {
-        let slot = if row.key == NONE { NO_SLOT } else { self.slot(row.key) };
-        match slot {
-            NO_SLOT => self.before(index, Act::Nothing),
-            slot => self.before(index, Act::Mark { slot: Some(slot), set: row.op == Op::ChainlockMark }),
+    /// What a mark, the end of a trace or a line that says nothing does.
+    fn act_without_a_lock(&self, row: Row) -> Act {
+        match row.op {
+            Op::Close => Act::End,
+            Op::LockallMark | Op::LockallUnmark => Act::Mark { slot: None, set: row.op == Op::LockallMark },
+            Op::ChainlockMark | Op::ChainlockUnmark if row.key != NONE => match self.slot(row.key) {
+                NO_SLOT => Act::Nothing,
+                slot => Act::Mark { slot: Some(slot), set: row.op == Op::ChainlockMark },
+            },
+            _ => Act::Nothing,
         }
     }
 
@@ -395,8 +400,7 @@ impl Reader<'_> {
                 _ => Act::Nothing,
             };
             // libtdb writes this one before it asks for the lock.
-            let written_first = matches!(op, Op::Lockall | Op::LockallRead) && !self.trace.is_recorded();
-            match written_first || self.is_timed(index) {
+            match matches!(op, Op::Lockall | Op::LockallRead) && !self.trace.is_recorded() {
                 true => return self.before(index, act),
                 false => self.after(index, act),
             }
@@ -408,7 +412,6 @@ impl Reader<'_> {
             Some(GroupKind::Chain { key, .. }) if key != NONE => {
                 self.before(index, Act::UnlockChain { slot: self.slot(key) });
             }
-            Some(GroupKind::Traverse { .. }) => self.before(index, Act::Nothing),
             _ => {
                 self.after(index, Act::Nothing);
                 self.reads_number(index);
@@ -495,4 +498,23 @@ fn refuses_changes(trace: &Trace, op: Op, open: &[Group]) -> bool {
         _ => false,
     };
     trace.opened.open_flags & 3 == 0 || open.iter().any(reading)
+}
+
+/// Whether a line is written where no lock is held.
+fn is_without_a_lock(row: Row, dialect: Dialect) -> bool {
+    match row.op {
+        // The library of 2009 takes the transaction lock for it.
+        Op::TraverseReadStart => dialect != Dialect::Classic,
+        Op::TraverseEnd
+        | Op::LockallMark
+        | Op::LockallUnmark
+        | Op::ChainlockMark
+        | Op::ChainlockUnmark
+        | Op::Repack
+        | Op::Close => true,
+        Op::LockallNonblock | Op::LockallReadNonblock | Op::ChainlockNonblock | Op::ChainlockReadNonblock => {
+            row.failed()
+        }
+        _ => false,
+    }
 }

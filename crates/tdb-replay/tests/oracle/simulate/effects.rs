@@ -149,6 +149,7 @@ impl Simulation<'_> {
                 let (number, cells) = (self.counter, self.cells);
                 let inner = Inner { number, cells, depth: 1, poisoned: false, changed: false, nested: false };
                 self.processes[me].inner = Some(inner);
+                self.processes[me].known = number;
                 self.line(me, number, op, call, None);
             }
             (Op::Start, Some(inner)) => {
@@ -201,6 +202,7 @@ impl Simulation<'_> {
         } else {
             let op = if recorded && failed { Op::Cancel } else { Op::Commit };
             self.line(me, number, op, call, None);
+            self.processes[me].known = self.counter;
             self.leave(me);
         }
         true
