@@ -103,6 +103,8 @@ struct Fuse {
     left: Option<u32>,
     /// Writes that grow a file fail.
     full: bool,
+    /// The most bytes that the database may have, its label's not counted; `None` for any number.
+    room: Option<u64>,
     blown: bool,
     operations: u64,
     syncs: u64,
@@ -164,6 +166,11 @@ impl MemoryStore {
     /// Makes writes that need space fail, or succeed again.
     pub fn set_full(&self, full: bool) {
         lock(&self.0).fuse.full = full;
+    }
+
+    /// Makes writes fail that need more than `room` bytes for the database, or none of them. The log has room in any case.
+    pub fn set_room(&self, room: Option<u64>) {
+        lock(&self.0).fuse.room = room;
     }
 
     /// What the machine finds when it comes back: of everything not synced, each sector is kept if `keep` says so.
@@ -258,6 +265,18 @@ struct MemoryFile {
     medium: Arc<Mutex<Medium>>,
 }
 
+impl MemoryFile {
+    /// Finds room for bytes of the database up to `end`.
+    fn make_room(&self, end: u64) -> io::Result<()> {
+        let length = lock(&self.medium).current.len();
+        let disk = self.store.burn_for_space(((HEADER_LEN + end) as usize).saturating_sub(length))?;
+        match disk.fuse.room {
+            Some(room) if end > room => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl StoreFile for MemoryFile {
     fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
         drop(self.store.burn()?);
@@ -269,18 +288,13 @@ impl StoreFile for MemoryFile {
     }
 
     fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
-        let length = lock(&self.medium).current.len();
-        let end = HEADER_LEN as usize + position as usize + bytes.len();
-        drop(self.store.burn_for_space(end.saturating_sub(length))?);
+        self.make_room(position + bytes.len() as u64)?;
         lock(&self.medium).write((HEADER_LEN + position) as usize, bytes);
         Ok(())
     }
 
     fn reserve(&self, position: u64, length: u64) -> io::Result<()> {
-        let end = HEADER_LEN as usize + (position + length) as usize;
-        let growth = end.saturating_sub(lock(&self.medium).current.len());
-        drop(self.store.burn_for_space(growth)?);
-        Ok(())
+        self.make_room(position + length)
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
