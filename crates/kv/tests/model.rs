@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use kv::{Clocks, CommandError, Image, Keyspace, find, run};
-use resp::{Limits, Replies, ReplyWriter, Value, Version};
+use resp::{ReplyWriter, Value, Version};
 use tdb::storage::MemoryStorage;
 use tdb::{Database, OpenOptions};
+
+#[path = "support/reply.rs"]
+mod reply;
+use reply::value;
 
 /// A database of the service, and the clocks of its sync site.
 struct Service {
@@ -42,11 +46,7 @@ impl Service {
         assert!(changes.is_empty() || revision > self.revision, "a change has a revision of its own");
         self.revision = revision;
         transaction.commit().unwrap();
-        let mut replies = Replies::new(Limits::default());
-        replies.receive(reply.bytes());
-        let value = replies.poll().unwrap().expect("one whole reply");
-        assert!(replies.poll().unwrap().is_none(), "one reply only");
-        value
+        value(reply.bytes())
     }
 
     fn ask(&mut self, words: &str) -> Value {

@@ -5,9 +5,13 @@ use std::sync::mpsc::channel;
 
 use kv::step::{Body, Step, StepError, Store, Watched};
 use kv::{Clocks, Image, Keyspace, Memory, View, carry_out, read};
-use resp::{Limits, Replies, Value, Version};
+use resp::{Value, Version};
 use tdb::storage::MemoryStorage;
 use tdb::{Database, OpenOptions, StoreMode};
+
+#[path = "support/reply.rs"]
+mod reply;
+use reply::value;
 
 fn words(text: &str) -> Vec<Vec<u8>> {
     text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
@@ -31,14 +35,6 @@ fn submit(store: &Memory, step: Step) -> Result<Vec<u8>, StepError> {
 
 fn ask(store: &Memory, step: Step) -> Value {
     value(&submit(store, step).unwrap())
-}
-
-fn value(reply: &[u8]) -> Value {
-    let mut replies = Replies::new(Limits::default());
-    replies.receive(reply);
-    let value = replies.poll().unwrap().expect("one whole reply");
-    assert!(replies.poll().unwrap().is_none(), "one reply only");
-    value
 }
 
 fn mark(store: &Memory, key: &str) -> u64 {

@@ -1,9 +1,13 @@
 //! Bytes as a script and its argument, run on a few keys. The body of the fuzz target `kv_scripts`, and of a plain test.
 
 use kv::{Body, Clocks, Image, Keyspace, Step, StepError, View, carry_out, read};
-use resp::{Limits, Replies, Value, Version};
+use resp::{Value, Version};
 use tdb::storage::MemoryStorage;
 use tdb::{Database, OpenOptions};
+
+#[path = "reply.rs"]
+mod reply;
+use reply::value;
 
 /// What a byte stands for in a script; others are parts of names and numbers, so that wrong ones come about, too.
 const WORDS: &str = "and break do else elseif end false for function if in local nil not or repeat return then true until while \
@@ -60,14 +64,6 @@ fn run(database: &mut Database, words: &[&[u8]]) -> Value {
         Err(StepError::Refused(text)) => Value::Error(text.into_bytes()),
         Err(other) => panic!("{other}"),
     }
-}
-
-fn value(reply: &[u8]) -> Value {
-    let mut replies = Replies::new(Limits::default());
-    replies.receive(reply);
-    let value = replies.poll().unwrap().expect("one whole reply");
-    assert!(replies.poll().unwrap().is_none(), "one reply only");
-    value
 }
 
 /// What is there, and when it was written last.

@@ -4,13 +4,16 @@
 //! Several steps share a transaction of the engine, some of which come to nothing, as commits do.
 
 use kv::{Body, Clocks, Image, Keyspace, Step, View, Watched, carry_out, read};
-use resp::{Limits, Replies, Value, Version};
+use resp::{Value, Version};
 use tdb::storage::MemoryStorage;
 use tdb::{Database, OpenOptions};
 
 #[path = "model.rs"]
 mod model;
+#[path = "reply.rs"]
+mod reply;
 use model::{Held, Model};
+use reply::value;
 
 /// The bytes that decide, taken one after the other; zeros when they are used up.
 struct Choices<'a>(&'a [u8]);
@@ -82,11 +85,7 @@ fn kind_of(value: Value) -> Value {
 }
 
 fn reply(bytes: &[u8]) -> Value {
-    let mut replies = Replies::new(Limits::default());
-    replies.receive(bytes);
-    let value = replies.poll().unwrap().expect("one whole reply");
-    assert!(replies.poll().unwrap().is_none(), "one reply only");
-    kind_of(value)
+    kind_of(value(bytes))
 }
 
 fn step(commands: &[Vec<String>], watched: Vec<Watched>) -> Step {
