@@ -46,16 +46,17 @@ pub fn observe(server: &Server, clock: &CellClock, seen: &Seen) {
         let Some(newer) = server.wait_for_version(version, WAIT) else { continue };
         version = newer;
         // What cannot be read, those who read say.
-        if let Ok(totals) = look(server, &mut image) {
-            clock.observe(totals.clock);
+        if let Ok((of, totals)) = look(server, &mut image) {
+            clock.observe(of, totals);
             *seen.totals.lock().unwrap_or_else(PoisonError::into_inner) = totals;
         }
         std::thread::sleep(PAUSE);
     }
 }
 
-fn look(server: &Server, image: &mut OpenImage) -> Result<Totals, StorageError> {
+fn look(server: &Server, image: &mut OpenImage) -> Result<(Version, Totals), StorageError> {
     let transaction = server.begin_read(ReadKind::Any, WAIT).map_err(StorageError::engine)?;
-    let mut view = View::new(image.at(&transaction.snapshot().clone().into())?);
-    Ok(Keyspace::new(&mut view, Clocks::default())?.totals())
+    let snapshot = transaction.snapshot();
+    let mut view = View::new(image.at(&snapshot.clone().into())?);
+    Ok((snapshot.version(), Keyspace::new(&mut view, Clocks::default())?.totals()))
 }

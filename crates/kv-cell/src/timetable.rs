@@ -48,7 +48,7 @@ impl Timetable {
 
     /// The keys whose time has come at `now`, the longest overdue first, at most `most`.
     pub fn due(&self, now: u64, most: usize) -> Vec<Vec<u8>> {
-        let due = self.by_time.iter().take_while(|(expires, _)| *expires <= now).take(most);
+        let due = self.by_time.iter().take_while(|(expires, _)| *expires < now).take(most);
         due.map(|(_, key)| key.clone()).collect()
     }
 
@@ -69,8 +69,8 @@ mod tests {
         let written = |key: &str, expires| Change { key: key.into(), event: Event::Written { expires } };
         table.note(&[written("a", Some(50)), written("b", Some(40)), written("c", None)]);
         table.note(&[written("a", Some(70)), written("d", Some(60))]);
-        assert_eq!((table.next(), table.due(39, 9).len()), (Some(40), 0));
-        assert_eq!(table.due(60, 9), [b"b", b"d"]);
+        assert_eq!((table.next(), table.due(40, 9).len()), (Some(40), 0));
+        assert_eq!(table.due(61, 9), [b"b", b"d"]);
         assert_eq!(table.due(100, 1), [b"b"]);
         table.note(&[Change { key: b"b".to_vec(), event: Event::Expired }, written("d", None)]);
         assert_eq!(table.due(100, 9), [b"a"]);

@@ -107,7 +107,7 @@ impl Writer {
     /// How long it may sleep when no step comes.
     fn until_due(&self) -> Duration {
         let next = self.office.as_ref().and_then(|office| office.timetable.next());
-        let left = next.map(|at| Duration::from_millis(at.saturating_sub(self.clock.now().cell)));
+        let left = next.map(|at| Duration::from_millis((at + 1).saturating_sub(self.clock.now().cell)));
         left.unwrap_or(IDLE).min(IDLE)
     }
 
@@ -119,7 +119,7 @@ impl Writer {
         }
         let now = self.clock.now().cell;
         let idle = self.office.as_ref().is_some_and(|office| match office.timetable.next() {
-            Some(next) => next > now && now < office.clock + KEEP_CLOCK,
+            Some(next) => next >= now && now < office.clock + KEEP_CLOCK,
             None => true,
         });
         if !idle {
@@ -234,6 +234,7 @@ impl Writer {
         }
         let office = self.office.take();
         let version = transaction.commit(COMMIT).map_err(not_committed)?;
+        self.clock.committed(version);
         self.office = office.map(|mut office| {
             office.timetable.note(&noted);
             Office { version, clock: now.cell, ..office }
@@ -250,12 +251,12 @@ impl Writer {
         self.office = None;
         let mut view = kv::View::new(self.image.at(base)?);
         let keyspace = Keyspace::new(&mut view, Clocks::default())?;
-        let clock = keyspace.totals().clock;
-        self.clock.observe(clock);
+        let totals = keyspace.totals();
+        self.clock.observe(base.version(), totals);
         let timetable = Timetable::of(&keyspace)?;
         // What is not decided has no version yet; only the commit of what comes next gives it one.
         let version = if base.is_certain() { base.version() } else { Version::NONE };
-        self.office = Some(Office { version, timetable, clock });
+        self.office = Some(Office { version, timetable, clock: totals.clock });
         Ok(())
     }
 

@@ -376,8 +376,9 @@ impl<'a> Keyspace<'a> {
         }
     }
 
+    /// The millisecond of its end is its own: both moments are cut to whole milliseconds, and it must not end early.
     fn has_expired(&self, entry: &Entry) -> bool {
-        entry.expires.is_some_and(|expires| expires <= self.clocks.cell)
+        entry.expires.is_some_and(|expires| expires < self.clocks.cell)
     }
 
     fn note_stale(&self, key: &[u8], entry: Option<&Entry>) {

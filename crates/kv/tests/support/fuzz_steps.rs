@@ -224,7 +224,7 @@ impl Pair {
     /// Keys end whose time has come.
     fn expire(&mut self) {
         let now = self.clocks.cell;
-        self.model.0.retain(|_, (_, expires)| expires.is_none_or(|at| at > now));
+        self.model.0.retain(|_, (_, expires)| expires.is_none_or(|at| at >= now));
         self.note_changes(&[]);
     }
 

@@ -39,7 +39,7 @@ fn refused() -> Value {
 impl Model {
     /// What a command answers at `now`.
     pub fn apply(&mut self, words: &[String], now: u64) -> Value {
-        self.0.retain(|_, (_, expires)| expires.is_none_or(|at| at > now));
+        self.0.retain(|_, (_, expires)| expires.is_none_or(|at| at >= now));
         let argument = |nth: usize| words.get(nth).map_or("", String::as_str);
         let (name, key) = (argument(0), argument(1).to_owned());
         match name {
