@@ -204,3 +204,18 @@ fn a_number_that_was_known_before_is_not_against_the_times() {
         Verdict::NumbersDisbelieved
     );
 }
+
+/// R32: a process knows that its own wipe counted, also where the line after it is written without a lock: in short histories,
+/// which are proved, as in long ones.
+#[test]
+fn a_process_knows_that_its_wipe_counted() {
+    for reads in [0, 1_001] {
+        let reads = "0 tdb_exists 1:61 = 0\n".repeat(reads);
+        let verdict = |end: &str| {
+            let text = format!("0 tdb_open 7 0x800 0x42\n{reads}0 tdb_wipe_all\n{end} tdb_close\n");
+            let history = History::read_texts(&[text.as_bytes()], Tolerance::default()).unwrap();
+            check(&history, Default::default()).verdict()
+        };
+        assert_eq!((verdict("1"), verdict("0")), (Verdict::Explained, Verdict::NumbersDisbelieved));
+    }
+}

@@ -246,7 +246,7 @@ impl<'a> Reader<'a> {
                 // Written before, and nothing shows that its process lived to see it done.
                 self.steps.last_mut().expect("it was just pushed").perhaps =
                     at + 1 == self.trace.lines.len() && !self.trace.is_recorded();
-                self.seen = line.number;
+                self.seen = line.number.saturating_add(u32::from(!self.history.classic));
             }
             Op::GetSeqnum(answer) => {
                 // Its answer lies between the numbers of its line and of the line before it.

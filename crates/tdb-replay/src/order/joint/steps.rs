@@ -372,6 +372,8 @@ impl Reader<'_> {
         // Nothing shows that its process lived to see it done.
         let unseen = index + 1 == self.trace.rows.len() && !self.trace.is_recorded();
         self.steps.last_mut().expect("it was just pushed").perhaps = unseen;
+        // Its process knows what it counted, also where no other line reads it.
+        self.seen = number.saturating_add(u32::from(self.history.dialect == Dialect::Today));
     }
 
     /// What a mark, the end of a trace or a line that says nothing does.

@@ -230,6 +230,9 @@ impl Simulation<'_> {
             }
         }
         self.line(me, number, Op::Wipe, call, None);
+        if self.processes[me].inner.is_none() {
+            self.processes[me].known = self.counter;
+        }
         true
     }
 
