@@ -24,6 +24,7 @@ use crate::step::{Body, Step, StepError};
 /// [`StepError::Refused`]: the records cannot be read or written, or would need more room than the quota allows
 /// ([`Keyspace::limit`]); the step is undone. If even that fails, so does [`Keyspace::finish`].
 pub fn carry_out(step: &Step, keyspace: &mut Keyspace<'_>) -> Result<Vec<u8>, StepError> {
+    keyspace.begin_step();
     let begin = keyspace.savepoint();
     let mut reply = ReplyWriter::new(step.protocol);
     match attempt(step, keyspace, &mut reply, &mut Removing) {

@@ -107,6 +107,9 @@ pub struct Keyspace<'a> {
     quota: u64,
     /// Why the records are not those of any number of whole steps.
     broken: Option<StorageError>,
+    /// How long scripts of the present step have run.
+    #[cfg(feature = "scripts")]
+    script_time: std::time::Duration,
 }
 
 /// A place for [`Keyspace::roll_back`] to go back to.
@@ -144,7 +147,21 @@ impl<'a> Keyspace<'a> {
             stale: RefCell::default(),
             quota: u64::MAX,
             broken: None,
+            #[cfg(feature = "scripts")]
+            script_time: std::time::Duration::ZERO,
         })
+    }
+
+    /// The next step begins, if it is not the first: its scripts have their whole time.
+    pub(crate) fn begin_step(&mut self) {
+        #[cfg(feature = "scripts")]
+        (self.script_time = std::time::Duration::ZERO);
+    }
+
+    /// How long scripts of the present step have run; what one takes is added by whoever runs it.
+    #[cfg(feature = "scripts")]
+    pub(crate) fn script_time(&mut self) -> &mut std::time::Duration {
+        &mut self.script_time
     }
 
     /// The next command begins: what it writes gets the next revision.

@@ -18,8 +18,11 @@ impl Service {
     }
 
     fn words(&self, words: &[&[u8]]) -> Value {
+        self.submit(Body::Command(words.iter().map(|word| word.to_vec()).collect()))
+    }
+
+    fn submit(&self, body: Body) -> Value {
         let (done, reply) = channel();
-        let body = Body::Command(words.iter().map(|word| word.to_vec()).collect());
         let step = Step { database: 0, body, watched: Vec::new(), protocol: Version::Resp2 };
         self.0.submit(step, Box::new(move |reply| done.send(reply).unwrap()));
         let mut replies = Replies::new(Limits::default());
@@ -235,6 +238,48 @@ fn numbers_neither_hold_up_nor_break_a_script() {
     assert_eq!(service.eval(&jumps, &[]), Value::Integer(1));
     let refused = service.refused(&format!("local x return {}1", "x or ".repeat(14_000)));
     assert!(refused.contains("it may have 65536"), "{refused}");
+}
+
+/// S20, S25: no text of the size that is allowed keeps the compiler, and with it everybody's writes, busy for long. (Each of these took it
+/// a fifth to half a second.)
+#[test]
+fn a_text_that_takes_long_to_compile_is_refused() {
+    let service = Service::new();
+    let filled = |begin: &str, unit: &str, end: &str| {
+        let room = 65_536 - begin.len() - end.len();
+        [begin, &unit.repeat(room / unit.len()), end].concat()
+    };
+    let locals: Vec<String> = (0..190).map(|number| format!("a{number}")).collect();
+    let nested = format!("local {} f=function() ", locals.join(",")).repeat(35);
+    let texts = [
+        filled("local x=nil return ", "x or ", "1"),
+        filled("local a return ", "a<a or ", "1"),
+        filled("local a if ", "a and ", "1 then end return 1"),
+        filled("return ", "f()or ", "1"),
+        filled(&nested, "x=y ", &"end ".repeat(35)),
+    ];
+    for text in texts {
+        let refused = service.refused(&text);
+        assert!(refused.contains("it takes more than"), "{}: {refused}", &text[..40]);
+    }
+    let plain = filled("local t = {} ", "t.a = (t.b or 1) + 2 ", "return t.a");
+    assert_eq!(service.eval(&plain, &[]), Value::Integer(3));
+}
+
+/// S20, S25: the scripts of a transaction have a second together, so that it holds no other write up for longer. (Each had its own.)
+#[test]
+fn the_scripts_of_a_transaction_share_their_time() {
+    let service = Service::new();
+    let eval = |script: &[u8]| vec![b"EVAL".to_vec(), script.to_vec(), b"0".to_vec()];
+    let both = vec![eval(b"while true do end"), eval(b"return 1")];
+    let Value::Array(replies) = service.submit(Body::Transaction(both)) else { panic!("no array") };
+    for reply in replies {
+        assert!(
+            matches!(&reply, Value::Error(text) if text.starts_with(b"ERR the script ran longer")),
+            "{reply:?}"
+        );
+    }
+    assert_eq!(service.eval("return 1", &[]), Value::Integer(1));
 }
 
 /// S20, S25: a script lets the database grow by so much and no more, and a failed one leaves nothing.

@@ -3,12 +3,13 @@
 //! A script that fails has changed nothing. Its time and its memory are bounded, and it can reach nothing but the keys
 //! and what is computed from them.
 //!
-//! * `sandbox`: the interpreter of one script, made anew for each; `library`: the table `redis`
+//! * `sandbox`: the interpreter of one script, made anew for each; `compile`: its text; `library`: the table `redis`
 //! * `convert`: replies as Lua's values, and back
 //! * `json`: the table `cjson`; `bits`: the table `bit`
 //! * `strings`, `tables`: functions that are bounded; `pattern`: Lua's patterns, matched in bounded time
 
 mod bits;
+mod compile;
 mod convert;
 mod json;
 mod library;
@@ -26,12 +27,11 @@ use crate::error::{CommandError, refused};
 use crate::keyspace::Keyspace;
 use crate::number;
 
-/// How long a script may run.
+/// How long a script may run, and all scripts of a step together.
 pub const TIME: Duration = Duration::from_millis(if cfg!(feature = "fuzzing") { 20 } else { 1000 });
 /// The most bytes that a script may hold, that its reply may have, and by which it may let the database grow.
 pub const MEMORY: usize = 64 << 20;
-/// The most bytes of a script's text. Nothing can interrupt Lua's compiler, which takes time by the square of what it reads in
-/// places: for so much half a second at worst.
+/// The most bytes of a script's text. How long its compilation may take has a bound of its own.
 pub const TEXT: usize = 64 << 10;
 
 /// `EVAL script numkeys [key ...] [argument ...]`.

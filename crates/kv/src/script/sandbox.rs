@@ -9,10 +9,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
-use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 use resp::ReplyWriter;
 
+use super::compile::{COMPILE, CompileError, compile};
 use super::{MEMORY, TIME, bits, convert, json, library, strings, tables};
 use crate::error::{CommandError, StorageError};
 use crate::keyspace::{Keyspace, Point};
@@ -61,11 +61,15 @@ pub fn run(
     keyspace: &mut Keyspace<'_>,
     reply: &mut ReplyWriter,
 ) -> Result<(), CommandError> {
-    let time = Rc::new(Time { end: Instant::now() + TIME, is_over: Cell::new(false) });
+    let started = Instant::now();
+    let end = started + TIME.saturating_sub(*keyspace.script_time());
+    let time = Rc::new(Time { end, is_over: Cell::new(false) });
     let begin = keyspace.savepoint();
     let host = RefCell::new(Host { keyspace, begin, may_write: script.may_write, failed: None });
     let outcome = attempt(script, &host, &time, reply);
-    if let Some(error) = host.into_inner().failed {
+    let host = host.into_inner();
+    *host.keyspace.script_time() += started.elapsed();
+    if let Some(error) = host.failed {
         return Err(CommandError::Storage(error));
     }
     outcome.map_err(|error| CommandError::Refused(explain(&error, &time).into()))
@@ -78,7 +82,7 @@ enum Failure {
     /// It raised this, which is the reply as it is.
     Raised(String),
     /// Its text is not a script.
-    Text(mlua::Error),
+    Text(CompileError),
 }
 
 impl From<mlua::Error> for Failure {
@@ -96,6 +100,7 @@ fn attempt(
     let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH;
     let lua = Lua::new_with(libraries, LuaOptions::new())?;
     let globals = lua.globals();
+    let load: Function = globals.get("load")?;
     restrict(&globals)?;
     strings::replace(&lua, &globals.get("string")?, time)?;
     tables::replace(&lua, &globals, time)?;
@@ -119,12 +124,7 @@ fn attempt(
         let call = scope.create_function(|lua, words| library::call(lua, host, time, words))?;
         globals.set("redis", library::table(&lua, call)?)?;
         let runner = guard(&lua, &globals)?;
-        let chunk = lua.load(script.text).set_name("@user_script").set_mode(ChunkMode::Text);
-        // Lua's compiler does not hold on to all that it uses; nothing may be collected under its feet.
-        lua.gc_stop();
-        let compiled = chunk.into_function();
-        lua.gc_restart();
-        let function = match compiled {
+        let function = match compile(&lua, &load, script.text, time) {
             Ok(function) => function,
             Err(error) => return Ok(Err(Failure::Text(error))),
         };
@@ -214,13 +214,17 @@ end
 fn explain(failure: &Failure, time: &Time) -> String {
     if time.is_over.get() {
         return format!(
-            "ERR the script ran longer than {} ms and was ended; nothing was changed",
+            "ERR the script ran longer than {} ms (all of a transaction together) and was ended; nothing was changed",
             TIME.as_millis()
         );
     }
     match failure {
-        Failure::Text(error) => {
-            format!("ERR Error compiling script (new function): {}", first_line(&error.to_string()))
+        Failure::Text(CompileError::TooLong) => format!(
+            "ERR Error compiling script: it takes more than {} ms; make the script smaller",
+            COMPILE.as_millis()
+        ),
+        Failure::Text(CompileError::Text(text)) => {
+            format!("ERR Error compiling script (new function): {}", first_line(text))
         }
         Failure::Raised(text) if text.contains("not enough memory") => out_of_memory(),
         Failure::Raised(text) => text.clone(),
