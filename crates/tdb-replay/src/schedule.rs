@@ -25,6 +25,8 @@ pub struct TracePlan {
     /// Rows that are not run: they take or release a lock that was not held, or cannot be as recorded, or they were
     /// refused on account of a lock.
     pub skip: HashSet<u32>,
+    /// Start rows of transactions that are committed, though the trace says that they failed.
+    pub turned: HashSet<u32>,
     /// The row from which the trace says nothing.
     pub end: u32,
 }
@@ -89,6 +91,9 @@ impl Schedule {
         let group = |of: &GroupOf| history.traces[of.trace as usize].groups[of.group as usize];
         for of in &merged.splits {
             traces[of.trace as usize].split.insert(group(of).start);
+        }
+        for of in &merged.turned {
+            traces[of.trace as usize].turned.insert(group(of).start);
         }
         for of in &merged.unwalked {
             traces[of.trace as usize].unwalked.insert(of.row);

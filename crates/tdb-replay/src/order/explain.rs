@@ -259,7 +259,7 @@ impl Judge<'_> {
     /// The order of everything that a search found.
     fn in_order(&self, guess: Guess, steps: &Steps, order: Order) -> Result<Explained, Unexplained> {
         let history = self.task.history;
-        let attempt = found::attempt_of(history, &guess.attempt, steps, order);
+        let (attempt, turned) = found::attempt_of(history, &guess.attempt, steps, order);
         let notes = guess.notes;
         let merged = match (attempt.merge(history), guess.finding) {
             // The order of a guess is as good for a replay, if it gives up fewer locks.
@@ -272,7 +272,10 @@ impl Judge<'_> {
             (merged, _) => merged,
         };
         match merged {
-            Ok(merged) => Ok(self.explained(attempt, merged, guess.disbelieved, notes)),
+            Ok(merged) => {
+                let merged = Merged { turned, ..merged };
+                Ok(self.explained(attempt, merged, guess.disbelieved, notes))
+            }
             // By numbers that are not believed a commit failed, and a replay would undo it, but by the results it was made.
             Err(MergeError::Inconsistent(..)) if !guess.disbelieved.is_empty() => {
                 Err(Unexplained { contradictions: guess.disbelieved })

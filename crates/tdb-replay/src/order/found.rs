@@ -6,18 +6,26 @@
 use history::action::Action;
 
 use super::attempt::Attempt;
-use super::joint::Order;
 use super::joint::state::Choice;
 use super::joint::steps::{Act, Steps};
 use super::joint::transactions::Way;
+use super::joint::{Order, Taken};
 use super::meaning::refusal;
+use super::merge::GroupOf;
 use super::solve::Solution;
 use super::touched::WIPED;
 use super::units::{UnitRow, Units};
 use crate::trace::History;
+use crate::trace::structure::GroupKind;
 
-/// The attempt that `order` is, in place of `attempt`.
-pub fn attempt_of(history: &History, attempt: &Attempt, steps: &Steps, order: Order) -> Attempt {
+/// The attempt that `order` is, in place of `attempt`, and its [`Merged::turned`](super::merge::Merged::turned).
+pub fn attempt_of(
+    history: &History,
+    attempt: &Attempt,
+    steps: &Steps,
+    order: Order,
+) -> (Attempt, Vec<GroupOf>) {
+    let turned = order.taken.iter().filter_map(|taken| turned(history, steps, taken)).collect();
     let dead = ends(history, attempt, steps, &order);
     let mut units = attempt.units_with(history, &dead);
     let mut ids = Vec::with_capacity(units.rows.len());
@@ -47,7 +55,21 @@ pub fn attempt_of(history: &History, attempt: &Attempt, steps: &Steps, order: Or
         ids.extend(of_row.map(|id| id as u32));
     }
     let solution = Solution::of_order(&units, &ids, order.initial);
-    Attempt { measure: attempt.measure, units, solution, chains: attempt.chains.clone(), dead }
+    (Attempt { measure: attempt.measure, units, solution, chains: attempt.chains.clone(), dead }, turned)
+}
+
+/// The transaction of a step, if it changed something and the trace says that it did not.
+fn turned(history: &History, steps: &Steps, taken: &Taken) -> Option<GroupOf> {
+    let Choice::Done(number) = taken.choice else { return None };
+    way_of(steps, taken.trace, taken.row, number).filter(|way| way.changes > 0)?;
+    let groups = &history.traces[usize::from(taken.trace)].groups;
+    let first = groups.partition_point(|group| group.start < taken.row);
+    let starting = groups[first..].iter().take_while(|group| group.start == taken.row);
+    let group = (first as u32..)
+        .zip(starting)
+        .find(|(_, group)| group.kind == GroupKind::Transaction { committed: false })?
+        .0;
+    Some(GroupOf { trace: taken.trace, group })
 }
 
 fn action_of(way: &Way, key: u32) -> Action {

@@ -48,6 +48,8 @@ pub struct Merged {
     pub unwalked: Vec<RowOf>,
     /// Locks that cannot be held as recorded, and are not taken.
     pub given_up: Vec<GroupOf>,
+    /// Transactions that took effect, though the number after their commit went back.
+    pub turned: Vec<GroupOf>,
     /// The value of each key at the end.
     pub last_values: Vec<u32>,
     /// Dependencies named, before any was found to be implied by others.

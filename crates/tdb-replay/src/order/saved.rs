@@ -17,7 +17,7 @@ use crate::trace::chain::Hashing;
 use crate::verdict::{Contradiction, Kind, Line};
 
 /// What a file begins with; the digit is the format's version.
-const MAGIC: &[u8; 16] = b"quorate order 3\n";
+const MAGIC: &[u8; 16] = b"quorate order 4\n";
 
 /// Why an order cannot be saved or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum SavedError {
         source: std::io::Error,
     },
     /// It is something else.
-    #[error("{}: is not a saved order of version 3; --save-order writes one", path.display())]
+    #[error("{}: is not a saved order of version 4; --save-order writes one", path.display())]
     NotAnOrder {
         /// Which file.
         path: PathBuf,
@@ -196,8 +196,8 @@ fn check(history: &History, explained: &Explained) -> Result<(), &'static str> {
     if !explained.disbelieved.iter().all(is_said) {
         return Err("a number that was set aside is not the traces'");
     }
-    if !merged.splits.iter().chain(&merged.given_up).all(is_group) {
-        return Err("a split or a lock is not the traces'");
+    if !merged.splits.iter().chain(&merged.given_up).chain(&merged.turned).all(is_group) {
+        return Err("a split, a lock or a transaction is not the traces'");
     }
     check_waits(explained)
 }
@@ -241,7 +241,7 @@ fn put(out: &mut Out, explained: &Explained) {
             out.words([wait.row, wait.rows, u32::from(wait.on)]);
         }
     }
-    for groups in [&merged.splits, &merged.given_up] {
+    for groups in [&merged.splits, &merged.given_up, &merged.turned] {
         out.number(groups.len() as u64);
         for of in groups {
             out.words([u32::from(of.trace), of.group]);
@@ -287,6 +287,7 @@ fn take(from: &mut In) -> Option<Explained> {
     };
     merged.splits = from.items(group)?;
     merged.given_up = from.items(group)?;
+    merged.turned = from.items(group)?;
     merged.unwalked = from.items(|[trace, row]: [u32; 2]| {
         let trace = u16::try_from(trace).ok()?;
         Some(RowOf { trace, row })

@@ -194,7 +194,7 @@ impl<'a> Worker<'a> {
             self.tally.not_run += 1;
             return Ok(());
         };
-        let committed = group.kind == GroupKind::Transaction { committed: true };
+        let committed = self.is_committed(group);
         if self.row == group.end {
             self.transaction = None;
             let end = |_: &mut Self, session: &mut dyn Session| {
@@ -210,8 +210,11 @@ impl<'a> Worker<'a> {
     /// Whether a prepare at this row is put to the engine: it needs every record, which the order knows of transactions
     /// that take effect only.
     fn prepares(&self, group: Group) -> bool {
-        let committed = group.kind == GroupKind::Transaction { committed: true };
-        committed && self.row + 1 == group.end && group.end < self.plan.end
+        self.is_committed(group) && self.row + 1 == group.end && group.end < self.plan.end
+    }
+
+    fn is_committed(&self, group: Group) -> bool {
+        group.kind == GroupKind::Transaction { committed: true } || self.plan.turned.contains(&group.start)
     }
 
     /// Waits as the schedule says before this row.
