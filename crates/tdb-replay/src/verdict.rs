@@ -90,6 +90,9 @@ pub enum Kind {
     Numbers,
     /// Exact sequence numbers do not agree with the results or with each other.
     ExactNumbers,
+    /// Without times it is not known after which clearing of the database these lines' processes opened it; as it was guessed, the
+    /// lines have no order, or not with their numbers.
+    Lives,
 }
 
 /// A line of a contradiction.
@@ -129,6 +132,7 @@ impl Contradiction {
     pub fn verdict(&self) -> Verdict {
         match self.kind {
             _ if self.gave_up.is_some() => Verdict::GaveUp,
+            Kind::Lives => Verdict::GaveUp,
             Kind::Numbers => Verdict::NumbersDisbelieved,
             _ => Verdict::Impossible,
         }

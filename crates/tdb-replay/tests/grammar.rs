@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use tdb_replay::check::check;
 use tdb_replay::trace::columns::{ABSENT, ABSENT_OR_EMPTY, EMPTY, NONE};
 use tdb_replay::trace::dialect::Dialect;
 use tdb_replay::trace::op::Op;
 use tdb_replay::trace::{History, ReadError, Tolerance};
+use tdb_replay::verdict::Verdict;
 
 /// Writes each text to a file and reads them as one history.
 fn read(texts: &[&str]) -> Result<History, ReadError> {
@@ -148,6 +150,15 @@ fn an_append_of_today_is_recognized() {
     assert_eq!((rows.row(0).a, bytes(rows.row(0).b)), (ABSENT, &b"a"[..]));
     assert_eq!(bytes(rows.row(1).b), b"ab");
     assert_eq!(rows.row(2).a, rows.row(2).b);
+}
+
+/// R1: where NULL is the first record of every append, it is what absent keys had.
+#[test]
+fn appends_to_absent_keys_alone_are_of_today() {
+    let history =
+        good(&format!("{OPEN}0 tdb_fetch {KEY} = NULL\n1 tdb_append {KEY} NULL = 1:7a\n1 tdb_close\n"));
+    assert_eq!(history.dialect, Dialect::Today);
+    assert_eq!(check(&history, Default::default()).verdict(), Verdict::Explained);
 }
 
 /// R1: appends mean the same whether the first line tells whose they are, or only a later one does.

@@ -195,6 +195,7 @@ fn a_number_that_was_known_before_is_not_against_the_times() {
         "1 tdb_traverse_read_start #54+1\n1 tdb_traverse_end #56+1\n1 tdb_close #60+1\n",
         "2 tdb_traverse_start #54+1\n2 tdb_traverse_end #56+1\n2 tdb_close #60+1\n",
         "1 tdb_chainlock_nonblock 1:61 = -1 #54+1\n1 tdb_repack #56+1\n1 tdb_close #60+1\n",
+        "1 tdb_nextkey 1:61 = NULL #54+1\n1 tdb_close #60+1\n",
     ] {
         assert_eq!(verdict(known), Verdict::Explained, "{known}");
     }
@@ -217,5 +218,47 @@ fn a_process_knows_that_its_wipe_counted() {
             check(&history, Default::default()).verdict()
         };
         assert_eq!((verdict("1"), verdict("0")), (Verdict::Explained, Verdict::NumbersDisbelieved));
+    }
+}
+
+/// R10: what began a life is told by times, not by the files' names, and nobody clears what another has open.
+#[test]
+fn a_life_begins_with_who_opened_it_first() {
+    let first = "0 tdb_open 7 0x801 0x42 #1+1\n1 tdb_store 1:61 1:31 0x1 = 0 #5+1 v1\n1 tdb_close #9+1\n";
+    let second = "0 tdb_open 7 0x801 0x42 #20+1\n0 tdb_fetch 1:61 = NULL #22+1 v0\n0 tdb_close #24+1\n";
+    let third = "0 tdb_open 7 0x801 0x42 #30+1\n0 tdb_fetch 1:61 = NULL #32+1 v0\n0 tdb_close #34+1\n";
+    for texts in [[first, second, third], [third, second, first], [first, third, second]] {
+        assert_eq!(replayed(&texts).0.len(), 1);
+    }
+    // Its number is older than its time: the database was open.
+    let stays = "0 tdb_open 7 0x801 0x42 #1+1\n1 tdb_store 1:61 1:31 0x1 = 0 #5+1 v1\n1 tdb_close #60+1\n";
+    let late = "0 tdb_open 7 0x801 0x42 #20+1\n1 tdb_fetch 1:61 = 1:31 #22+1 v1\n1 tdb_close #24+1\n";
+    for texts in [[stays, late], [late, stays]] {
+        assert_eq!(replayed(&texts).0.len(), 0);
+    }
+}
+
+/// R10, R36: without times a trace belongs to the life in which it read what it read; where that is not known and no order is
+/// found, it is not known either whether there is one.
+#[test]
+fn a_trace_without_times_belongs_where_it_read_what_was_there() {
+    let verdict = |texts: &[&str]| {
+        let texts: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+        check(&History::read_texts(&texts, Tolerance::default()).unwrap(), Default::default()).verdict()
+    };
+    for mark in ["", " #v"] {
+        let open = format!("0 tdb_open 7 0x801 0x42{mark}\n");
+        let life = |value: &str| {
+            format!("{open}0 tdb_fetch 1:61 = NULL\n1 tdb_store 1:61 1:{value} 0x1 = 0\n1 tdb_close\n")
+        };
+        let reads = |value: &str| {
+            format!("{open}0 tdb_fetch 1:61 = NULL\n1 tdb_fetch 1:61 = 1:{value}\n1 tdb_close\n")
+        };
+        for value in ["31", "32"] {
+            let (first, second, reader) = (life("31"), life("32"), reads(value));
+            assert_eq!(verdict(&[&first, &reader, &second]), Verdict::Explained, "{value}");
+            assert_eq!(verdict(&[&reader, &second, &first]), Verdict::Explained, "{value}");
+        }
+        assert_eq!(verdict(&[&life("31"), &reads("33"), &life("32")]), Verdict::GaveUp);
     }
 }

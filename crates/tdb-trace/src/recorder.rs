@@ -65,8 +65,9 @@ impl Recorder {
             trace: RefCell::new(new_name(&trace_name(folder, opening, "begun"), Tail::create)?),
             process,
         };
-        let now = recorder.now().0;
-        let numbers = Numbers { number: opening.number, start: now, end: now, version: None };
+        let end = recorder.now().0;
+        let numbers =
+            Numbers { number: opening.number, start: opening.called.0.min(end), end, version: None };
         recorder.put(&open_line(opening, form == TraceForm::Exact), &numbers)?;
         let name = trace_name(folder, opening, "trace");
         new_name(&name, |path| recorder.trace.borrow_mut().rename(path))?;

@@ -7,8 +7,9 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
-use tdb::{LogLevel, Observe, Observer, OpenError, Opening};
+use tdb::{LogLevel, Moment, Observe, Observer, OpenError, Opening};
 
+use crate::clock;
 use crate::form::TraceForm;
 use crate::packed::recorder::PackedRecorder;
 use crate::recorder::Recorder;
@@ -96,6 +97,10 @@ impl Recording {
 }
 
 impl Observe for Recording {
+    fn now(&self) -> Moment {
+        Moment(clock::now())
+    }
+
     fn begin(&self, opening: &Opening) -> Result<Option<Box<dyn Observer>>, OpenError> {
         if let Some(complaint) = &self.complaint {
             opening.say(LogLevel::Error, complaint);

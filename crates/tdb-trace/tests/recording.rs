@@ -234,6 +234,41 @@ fn a_forked_child_has_its_own_trace() {
     assert_eq!(theirs[1..], ["1 tdb_fetch 1:61 = 1:31", "1 tdb_exists 1:62 = 0", "1 tdb_close"]);
 }
 
+/// R4, R10: a child opens nothing: its first line says neither clear-if-first nor O_TRUNC, which would begin a new life.
+#[test]
+fn a_forked_child_clears_nothing() {
+    let folder = folder();
+    let mut options = OpenOptions::new();
+    options
+        .create(true)
+        .truncate(true)
+        .clear_if_first(true)
+        .observe(Recording::to(folder.path().join("traces")));
+    let database = options.open(folder.path().join("db")).unwrap();
+    // SAFETY: the child calls this database only, and leaves without unwinding.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let done = database.exists(b"a").is_ok();
+        drop(database);
+        // SAFETY: ends this process.
+        unsafe { libc::_exit(i32::from(!done)) };
+    }
+    let mut status = 0;
+    // SAFETY: our child, and room for its status.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    drop(database);
+    let flags = |pid: u32| {
+        let found = traces(folder.path());
+        let path = found.iter().find(|path| path.ends_with(format!("db.trace.{pid}"))).unwrap();
+        let flags = lines(path)[0].split(' ').skip(3).map(str::to_owned).collect::<Vec<_>>();
+        flags.iter().map(|flags| u32::from_str_radix(&flags[2..], 16).unwrap()).collect::<Vec<_>>()
+    };
+    let (parent, child) = (flags(std::process::id()), flags(child as u32));
+    assert_eq!([parent[0] & 1, parent[1] & libc::O_TRUNC as u32], [1, libc::O_TRUNC as u32]);
+    assert_eq!([child[0], child[1]], [parent[0] & !1, parent[1] & !libc::O_TRUNC as u32]);
+}
+
 /// R4: behind the last number there is the counter goes on with 0, and so do the lines, those without a lock too.
 #[test]
 fn numbers_go_past_their_end() {

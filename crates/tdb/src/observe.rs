@@ -229,12 +229,17 @@ pub trait Observe: Send + Sync {
     /// # Errors
     /// The handle is not opened. (A child's goes on unwatched.)
     fn begin(&self, opening: &Opening) -> Result<Option<Box<dyn Observer>>, OpenError>;
+
+    /// The moment it is, by the clock of its observers.
+    fn now(&self) -> Moment;
 }
 
 /// How a handle was opened.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Opening {
+    /// Just before the sequence number was read.
+    pub called: Moment,
     /// The database's name.
     pub name: PathBuf,
     /// The number of its chains.
@@ -348,15 +353,22 @@ impl Observed {
         }
     }
 
+    /// A child opens nothing, so it makes nothing new and clears nothing.
+    fn opening_in_child(&self, called: Moment) -> Opening {
+        let opening = self.opening.clone();
+        let flags = opening.flags - Flags::CLEAR_IF_FIRST;
+        Opening { called, flags, exclusive: false, truncate: false, number: self.last.get(), ..opening }
+    }
+
     /// The observer is the parent's: the child goes on with one of its own.
     #[cold]
     fn begin_in_child(&self, observe: Option<&dyn Observe>) {
         self.forks.set(ofd::fork_generation());
         self.wiping.set(None);
         self.changed_keys.clear();
-        let opening = Opening { number: self.last.get(), ..self.opening.clone() };
         // Without one the child is not watched; there is no caller to tell.
-        let begun = observe.and_then(|observe| observe.begin(&opening).ok().flatten());
+        let begun =
+            observe.and_then(|observe| observe.begin(&self.opening_in_child(observe.now())).ok().flatten());
         *self.observer.borrow_mut() = begun;
     }
 }

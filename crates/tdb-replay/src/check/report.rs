@@ -198,6 +198,10 @@ impl Contradiction {
             (None, Kind::Numbers) => {
                 "the sequence numbers of these lines cannot all be right, and are set aside"
             }
+            (None, Kind::Lives) => {
+                "the database was cleared, and without times it is not known which processes opened it before that and which \
+                 after; as it was guessed, these lines have no order with their numbers (record with times: --record-form extended)"
+            }
             (None, Kind::ExactNumbers) => "the exact sequence numbers of these lines contradict each other",
         };
         let end = match self.operations.len() {

@@ -90,7 +90,22 @@ pub fn explain(history: &History, target: Hashing, question: Question) -> Result
     if let Some(broken) = broken {
         guess.finding = Finding::None(vec![broken]);
     }
-    Judge { task, is_small, rows, patience }.judge(guess)
+    let judged = Judge { task, is_small, rows, patience }.judge(guess);
+    match history.lives_guessed {
+        true => as_guessed(judged),
+        false => judged,
+    }
+}
+
+/// What a history comes to whose lives were guessed: another guess might have explained it.
+fn as_guessed(judged: Result<Explained, Unexplained>) -> Result<Explained, Unexplained> {
+    let found = match judged {
+        Ok(explained) if explained.verdict() == Verdict::Explained => return Ok(explained),
+        Ok(Explained { disbelieved, .. }) => disbelieved,
+        Err(Unexplained { contradictions }) => contradictions,
+    };
+    let rows = found.first().into_iter().flat_map(|found| &found.lines).map(|line| (line.trace, line.row));
+    Err(Unexplained { contradictions: vec![Contradiction::of_rows(Kind::Lives, rows)] })
 }
 
 /// States a row that the search of all keys may visit in a large history. One that goes wrong early is not repaired by more.

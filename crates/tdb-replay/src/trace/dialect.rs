@@ -1,7 +1,8 @@
 //! Which tracer wrote a history, and what its appends mean.
 //!
 //! The classic tracer writes `tdb_append KEY APPENDED = NEW`, today's `tdb_append KEY OLD = APPENDED`. Nothing in the
-//! file says which it is, but an APPENDED that is not an end of NEW can only be an OLD, some operations exist in
+//! file says which it is, but an APPENDED that is not an end of NEW can only be an OLD, if NULL is all that was ever
+//! appended it was the OLD of absent keys, some operations exist in
 //! today's dialect only, and our own recorder's times and marks do, too. After [`settle`] every append row has the value before in `a` and the value after in `b`.
 
 use tdb_trace::{Op, Opened};
@@ -33,11 +34,12 @@ pub(super) fn says_today(opened: &Opened) -> bool {
 /// # Errors
 /// There is no room for so many distinct values.
 pub fn settle(traces: &mut [Trace], records: &mut Records) -> Result<Dialect, Full> {
-    let dialect = if traces.iter().any(|trace| written_today(trace, records)) {
-        Dialect::Today
-    } else {
-        Dialect::Classic
-    };
+    let dialect =
+        if traces.iter().any(|trace| written_today(trace, records)) || appends_to_absent_keys(traces) {
+            Dialect::Today
+        } else {
+            Dialect::Classic
+        };
     for trace in traces.iter_mut().filter(|trace| !says_today(&trace.opened)) {
         rewrite(trace, records, dialect)?;
     }
@@ -84,6 +86,13 @@ fn written_today(trace: &Trace, records: &Records) -> bool {
         Op::Storev | Op::ChainlockReadNonblock => true,
         _ => false,
     })
+}
+
+/// Whether every append has NULL for its first record. No program appends NULL and nothing else.
+fn appends_to_absent_keys(traces: &[Trace]) -> bool {
+    let rows = || traces.iter().flat_map(|trace| (0..trace.rows.len()).map(|index| trace.rows.row(index)));
+    let mut appends = rows().filter(|row| row.op == Op::Append).peekable();
+    appends.peek().is_some() && appends.all(|row| row.a == ABSENT)
 }
 
 /// OLD and APPENDED, to before and after. OLD is the value before.

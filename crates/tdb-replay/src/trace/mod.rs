@@ -25,6 +25,7 @@ mod exact;
 pub mod held;
 pub mod intern;
 pub mod line;
+mod lives;
 mod numbers;
 pub mod records;
 pub mod restrict;
@@ -106,6 +107,8 @@ pub struct History {
     pub records: Records,
     /// Who wrote the traces.
     pub dialect: Dialect,
+    /// Without times it is not sure after which clearing of the database each trace began.
+    pub lives_guessed: bool,
     /// What people should know about the traces, though it stops nothing.
     pub warnings: Vec<String>,
     /// Bytes of trace text.
@@ -178,12 +181,12 @@ impl History {
         }
         let dialect =
             dialect::settle(&mut traces, &mut records).map_err(|full| full_at(paths.last(), full))?;
-        numbers::straighten(&mut traces, &mut warnings);
+        let lives_guessed = numbers::straighten(&mut traces, &mut warnings);
         for trace in &mut traces {
             trace.rows.shrink();
         }
         records.shrink();
-        Ok(History { traces, records, dialect, warnings, text_bytes })
+        Ok(History { traces, records, dialect, lives_guessed, warnings, text_bytes })
     }
 
     /// Reads traces that are in memory, under the names `0`, `1` and so on.
@@ -198,9 +201,9 @@ impl History {
             traces.push(reader.read_from(&mut text, &mut |_| {})?);
         }
         let dialect = dialect::settle(&mut traces, &mut records).map_err(|full| full_at(None, full))?;
-        numbers::straighten(&mut traces, &mut warnings);
+        let lives_guessed = numbers::straighten(&mut traces, &mut warnings);
         let text_bytes = texts.iter().map(|text| text.len() as u64).sum();
-        Ok(History { traces, records, dialect, warnings, text_bytes })
+        Ok(History { traces, records, dialect, lives_guessed, warnings, text_bytes })
     }
 
     /// Lines of all traces.

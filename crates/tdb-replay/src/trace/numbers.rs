@@ -5,28 +5,27 @@
 //! *life*, with number 0 and without a record: each life's numbers are moved behind those of the one before, and the line that
 //! opened it becomes a wipe. Nobody has a database open in two lives, so a trace belongs to one.
 //!
-//! A life is known by its times: it begins with number 0 after others had seen more. Without times it is known by what
-//! excludes another: a change that took the number from `s` to `s + 1` and nothing else in between is the only one that did.
+//! Which life that is, [`lives`](super::lives) knows.
 
-use hashbrown::HashSet;
 use tdb_trace::Op;
 
 use super::Trace;
 use super::columns::{NONE, Row};
-use super::structure::GroupKind;
+use super::lives::{Lives, clears, may_clear};
 
-/// `TDB_CLEAR_IF_FIRST` of tdb.h.
-const CLEAR_IF_FIRST: u32 = 1;
 /// Numbers so far from the end and the beginning belong together, if both are there.
 const NEAR: u32 = 1 << 24;
 
-/// Makes the numbers of all traces those of one counter that never begins again.
-pub(super) fn straighten(traces: &mut [Trace], warnings: &mut Vec<String>) {
+/// Makes the numbers of all traces those of one counter that never begins again. Returns whether it was guessed in which life a
+/// trace belongs.
+pub(super) fn straighten(traces: &mut [Trace], warnings: &mut Vec<String>) -> bool {
     unwrap_numbers(traces, warnings);
+    let mut guessed = false;
     if traces.iter().any(may_clear) && traces.len() > 1 {
-        let lives = lives(traces);
-        match fit(traces, &lives) {
-            true => move_apart(traces, &lives, warnings),
+        let lives = Lives::of(traces);
+        guessed = lives.guessed;
+        match fit(traces, &lives.of_trace) {
+            true => move_apart(traces, &lives.of_trace, warnings),
             false => warnings.push(
                 "the database was cleared, and its numbers before and after pass 2^32 together: they are taken as they \
                  stand, and what is said of their order may be wrong; look at the times between two clearings apart \
@@ -35,6 +34,7 @@ pub(super) fn straighten(traces: &mut [Trace], warnings: &mut Vec<String>) {
             ),
         }
     }
+    guessed
 }
 
 fn numbers(trace: &Trace) -> impl Iterator<Item = u32> + '_ {
@@ -72,92 +72,6 @@ fn shift(trace: &mut Trace, by: u32) {
     trace.rows.shift_numbers(by);
 }
 
-/// Whether the process that wrote this trace clears the database if it is its first user.
-fn clears(trace: &Trace) -> bool {
-    trace.opened.tdb_flags & CLEAR_IF_FIRST != 0
-}
-
-/// Whether it may have cleared it: then it found the number 0.
-fn may_clear(trace: &Trace) -> bool {
-    clears(trace) && trace.opened.seq == 0
-}
-
-/// The life of each trace, from 0.
-fn lives(traces: &[Trace]) -> Vec<usize> {
-    if traces.iter().all(|trace| trace.opened_stamp.is_some()) { by_time(traces) } else { by_changes(traces) }
-}
-
-fn by_time(traces: &[Trace]) -> Vec<usize> {
-    let opened = |trace: &Trace| trace.opened_stamp.map_or(0, |stamp| stamp.start_ns);
-    let mut order: Vec<usize> = (0..traces.len()).collect();
-    order.sort_by_key(|&number| opened(&traces[number]));
-    let mut lives = vec![0; traces.len()];
-    let mut life = 0;
-    for (at, &number) in order.iter().enumerate() {
-        let now = opened(&traces[number]);
-        let moved = |&&other: &&usize| lives[other] == life && had_moved(&traces[other], now);
-        if may_clear(&traces[number]) && order[..at].iter().any(|other| moved(&other)) {
-            life += 1;
-        }
-        lives[number] = life;
-    }
-    lives
-}
-
-/// Whether `trace` had seen the number move before `time`. What a transaction shows is its own.
-fn had_moved(trace: &Trace, time: u64) -> bool {
-    let rows = &trace.rows;
-    let mut inside = trace.groups.iter().filter(|group| group.is_transaction()).peekable();
-    let row = (0..rows.len()).find(|&row| {
-        while inside.next_if(|group| (group.end as usize) < row).is_some() {}
-        let shows = inside.peek().is_none_or(|group| {
-            let committed = group.kind == GroupKind::Transaction { committed: true };
-            row <= group.start as usize || (row == group.end as usize && committed)
-        });
-        shows && rows.seq(row) > 0
-    });
-    row.and_then(|row| rows.stamp(row)).is_some_and(|stamp| stamp.end_ns() < time)
-}
-
-/// Each trace goes to the first life in which nobody made a change that it made alone.
-fn by_changes(traces: &[Trace]) -> Vec<usize> {
-    let mut made: Vec<HashSet<u32>> = Vec::new();
-    let mut lives = vec![0; traces.len()];
-    for (number, trace) in traces.iter().enumerate() {
-        let alone = made_alone(trace);
-        let free = |life: &HashSet<u32>| alone.iter().all(|step| !life.contains(step));
-        let life = made.iter().position(free).unwrap_or(made.len());
-        if life == made.len() {
-            made.push(HashSet::new());
-        }
-        made[life].extend(alone);
-        lives[number] = life;
-    }
-    // A life begins with somebody who may clear.
-    let begins =
-        |life: usize| (0..traces.len()).any(|number| lives[number] == life && may_clear(&traces[number]));
-    if (1..made.len()).all(begins) { lives } else { vec![0; traces.len()] }
-}
-
-/// The numbers `s` from which this trace's changes, outside of transactions, led to `s + 1`, with no others in between.
-fn made_alone(trace: &Trace) -> Vec<u32> {
-    let rows = &trace.rows;
-    let mut inside = trace.groups.iter().filter(|group| group.is_transaction()).peekable();
-    let mut alone = Vec::new();
-    let mut last = trace.opened.seq;
-    for index in 0..rows.len() {
-        while inside.next_if(|group| (group.end as usize) < index).is_some() {}
-        let row = rows.row(index);
-        let changes = matches!(row.op, Op::Store | Op::Delete | Op::Append) && !row.failed();
-        let in_transaction = inside.peek().is_some_and(|group| group.start as usize <= index);
-        if changes && !in_transaction && last.checked_add(1) == Some(row.seq) {
-            alone.push(last);
-        }
-        last = row.seq;
-    }
-    alone
-}
-
 /// Whether there is room for the numbers of all lives, one behind the other.
 fn fit(traces: &[Trace], lives: &[usize]) -> bool {
     let mut most: Vec<u64> = vec![0; lives.iter().max().map_or(0, |last| last + 1)];
@@ -181,8 +95,9 @@ fn move_apart(traces: &mut [Trace], lives: &[usize], warnings: &mut Vec<String>)
             }
         }
         if life > 0
-            && let Some(first) =
-                members().find(|&number| traces[number].opened.seq == offset && clears(&traces[number]))
+            && let Some(first) = members()
+                .filter(|&number| traces[number].opened.seq == offset && clears(&traces[number]))
+                .min_by_key(|&number| traces[number].opened_stamp.map(|stamp| stamp.start_ns))
         {
             begin(&mut traces[first], offset - 1);
             let path = traces[first].path.display();

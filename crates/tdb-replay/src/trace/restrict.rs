@@ -51,6 +51,7 @@ impl History {
             traces: Vec::with_capacity(self.traces.len()),
             records: Records::default(),
             dialect: self.dialect,
+            lives_guessed: self.lives_guessed,
             warnings: Vec::new(),
             text_bytes: 0,
         };

@@ -162,6 +162,8 @@ impl Op {
                     | Op::ChainlockTry { done: false, .. }
                     | Op::LockallMark { .. }
                     | Op::ChainMark { .. }
+                    | Op::Firstkey(None)
+                    | Op::Nextkey(_, None)
                     | Op::Repack
                     | Op::Close
             )

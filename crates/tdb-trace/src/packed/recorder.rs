@@ -39,8 +39,9 @@ impl PackedRecorder {
             ring: RefCell::new(ring),
             process: std::process::id(),
         };
-        let now = recorder.now().0;
-        let numbers = Numbers { number: opening.number, times: timed.then_some((now, 0)), versioned: false };
+        let (start, end) = (opening.called.0, recorder.now().0);
+        let times = timed.then(|| (start, end.saturating_sub(start)));
+        let numbers = Numbers { number: opening.number, times, versioned: false };
         recorder.put_open(opening, &numbers)?;
         let name = trace_name(folder, opening, "trace");
         new_name(&name, |path| recorder.ring.borrow_mut().rename(path))?;

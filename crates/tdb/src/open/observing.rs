@@ -9,7 +9,7 @@ use crate::file::bytes::Bytes;
 use crate::file::format::SEQNUM_AT;
 use crate::flags::Flags;
 use crate::hash::HashFunction;
-use crate::observe::{Observe, Observed, Opening};
+use crate::observe::{Moment, Observe, Observed, Opening};
 
 impl OpenOptions {
     /// Tells an observer what this handle does. Turns the sequence number on. Databases in memory are not watched.
@@ -23,14 +23,14 @@ impl OpenOptions {
         let Some(observe) = &self.observe else {
             return Ok(());
         };
-        core.observed = Observed::begin(&**observe, self.opening_of(core))?;
+        core.observed = Observed::begin(&**observe, self.opening_of(core, observe.now()))?;
         if core.observed.is_some() {
             core.set_flags(core.flags.get());
         }
         Ok(())
     }
 
-    fn opening_of(&self, core: &Core) -> Opening {
+    fn opening_of(&self, core: &Core, called: Moment) -> Opening {
         let jenkins = Flags::INCOMPATIBLE_HASH;
         let flags = match core.hash {
             HashFunction::Old => self.flags - jenkins,
@@ -40,6 +40,7 @@ impl OpenOptions {
         // A number that recovery will take back says nothing.
         let sound = matches!(core.needs_recovery(), Ok(false));
         Opening {
+            called,
             name: core.name.clone(),
             hash_size: core.hash_size,
             flags,

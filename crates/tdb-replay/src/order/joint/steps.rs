@@ -514,6 +514,8 @@ fn is_without_a_lock(row: Row, dialect: Dialect) -> bool {
         | Op::ChainlockUnmark
         | Op::Repack
         | Op::Close => true,
+        // The end of a walk by keys: no chain has another key.
+        Op::Firstkey | Op::Nextkey => row.a == NONE,
         Op::LockallNonblock | Op::LockallReadNonblock | Op::ChainlockNonblock | Op::ChainlockReadNonblock => {
             row.failed()
         }
