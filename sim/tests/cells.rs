@@ -117,6 +117,25 @@ fn a_single_server_serves_at_once() {
     assert!(world.statistics.commits > 0, "{:?}", world.statistics);
 }
 
+/// U22, U34: a beacon that the last life of a server had answered may come to the next one as well. A yes to it proves nothing, since
+/// its sender had an answer before and has already sent the beacon that comes next. (Such a server read what was before a commit
+/// that had not waited for it.)
+#[test]
+fn a_follower_that_starts_again_at_once_reads_nothing_old() {
+    // One run in about 3000 has what it takes. This is one that has.
+    let seed = 159_948_869;
+    let wish = Wish { course: Some(Course::Usual), brisk: Some(true), ..Wish::default() };
+    let run = |fault| {
+        plant(fault);
+        let violation = World::new(Scenario::drawn(seed, wish), seed).run();
+        plant(None);
+        violation
+    };
+    assert_eq!(run(None), None);
+    let found = run(Some(Fault::RepeatedYesCounts));
+    assert!(found.is_some(), "planted and not seen");
+}
+
 /// U22: servers whose wall clocks differ by minutes elect and serve as if they did not.
 #[test]
 fn wall_clocks_that_differ_matter_to_nobody() {

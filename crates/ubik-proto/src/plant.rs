@@ -73,11 +73,13 @@ pub enum Fault {
     OwnLogAssumed,
     /// All databases that a server receives go through one file, whoever sends them.
     TransfersMixed,
+    /// A lease counts from a yes to a beacon that was sent to an earlier life.
+    RepeatedYesCounts,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 34] = [
+    pub const ALL: [Fault; 35] = [
         Fault::PromiseIgnored,
         Fault::PromiseForgotten,
         Fault::OldEpochAccepted,
@@ -112,6 +114,7 @@ impl Fault {
         Fault::DependentsKept,
         Fault::OwnLogAssumed,
         Fault::TransfersMixed,
+        Fault::RepeatedYesCounts,
     ];
 }
 

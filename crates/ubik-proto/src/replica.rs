@@ -170,11 +170,11 @@ impl<R> Replica<R> {
     }
 
     fn elected(&mut self, cx: &mut Context<'_, R>, epoch: u32) {
-        self.drop_role(cx);
-        // The event may come after that of the mandate's end, from another thread.
+        // The event may come after that of the mandate's end, from another thread, and after that of the next election.
         if cx.election.standing() != (Standing::SyncSite { epoch }) {
             return;
         }
+        self.drop_role(cx);
         self.remote.clear();
         self.role = Some(SyncSite::new(&self.cell, epoch, self.bootstrap));
     }

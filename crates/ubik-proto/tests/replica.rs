@@ -257,6 +257,16 @@ fn serving() -> (Server, u64, TransactionId) {
     (server, last + 1, TransactionId { epoch, counter: 2 })
 }
 
+/// U19: votes tell the copy from several threads, so that a new sync site may hear of its next election before it hears of the one before.
+/// That one ends nothing. (It did: the server stayed sync site, and served nobody.)
+#[test]
+fn an_election_that_is_heard_of_late_ends_no_later_one() {
+    let (mut server, _, transaction) = serving();
+    let late = Event::Elected { epoch: transaction.epoch - 3 };
+    assert_eq!(server.input(|replica, cx| replica.on_event(cx, late)), []);
+    assert!(server.replica.role().is_some_and(|role| role.epoch() == transaction.epoch));
+}
+
 fn written() -> Written {
     Written { changes: vec![change()], pages: Changed::default(), bytes: WRITE.len() }
 }

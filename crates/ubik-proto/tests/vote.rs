@@ -139,15 +139,18 @@ fn a_lease_counts_from_the_yes_before_the_last() {
     let mut voter = voter(2, PromiseRecord { max_epoch: 9, to: Some(id(0)) });
     let version = Version::new(10, 5);
     let beacon = sync_site(10, version);
-    voter.handle_beacon(now(0), id(0), 1, &beacon, false);
-    assert_eq!(voter.may_read(at(1)), None, "nothing proves that the first yes arrived");
-    voter.handle_beacon(now(15), id(0), 1, &beacon, false);
-    assert_eq!(voter.may_read(at(44)), Some(version));
-    assert_eq!(voter.may_read(at(45)), None);
-    voter.handle_beacon(now(61), id(0), 2, &beacon, false);
+    voter.handle_beacon(now(11), id(0), 1, &beacon, false);
+    voter.handle_beacon(now(11), id(0), 1, &beacon, false);
+    assert_eq!(voter.may_read(at(11)), None, "the first of them may have been sent to an earlier life");
+    voter.handle_beacon(now(12), id(0), 2, &beacon, false);
+    assert_eq!(voter.may_read(at(13)), None, "nothing proves that the first yes arrived");
+    voter.handle_beacon(now(27), id(0), 2, &beacon, false);
+    assert_eq!(voter.may_read(at(56)), Some(version));
+    assert_eq!(voter.may_read(at(57)), None);
+    voter.handle_beacon(now(61), id(0), 3, &beacon, false);
     assert_eq!(voter.may_read(at(61)), None, "another connection proves nothing");
-    voter.handle_beacon(now(62), id(0), 2, &sync_site(10, Version::new(9, 9)), false);
+    voter.handle_beacon(now(62), id(0), 3, &sync_site(10, Version::new(9, 9)), false);
     assert_eq!(voter.may_read(at(62)), None, "not relabelled yet");
-    voter.handle_beacon(now(63), id(0), 2, &sync_site(10, Version::NONE), false);
+    voter.handle_beacon(now(63), id(0), 3, &sync_site(10, Version::NONE), false);
     assert_eq!(voter.may_read(at(63)), None, "grants nothing");
 }

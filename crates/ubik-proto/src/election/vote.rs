@@ -83,6 +83,8 @@ pub struct Voter {
     /// What is known to be on disk; every yes waits for the record it was given with.
     saved: PromiseRecord,
     promised_until: Moment,
+    /// When the process started.
+    started: Moment,
     /// When a yes that waits for its record began and would end the promise.
     waiting: Option<Waiting>,
     /// The lowest address that asked of late while there was no sync site, and when.
@@ -108,6 +110,7 @@ impl Voter {
             record,
             saved: record,
             promised_until,
+            started: now,
             waiting: None,
             lower_asked: None,
             following: None,
@@ -186,10 +189,14 @@ impl Voter {
     ) -> Option<PromiseRecord> {
         self.allowance.agree(self.record.max_epoch, epoch, self.mixed_wall(now));
         let now = now.moment;
+        // What was said before may have been said to a beacon that the last life of this server had answered, and that came again:
+        // the host had that answer, and has sent the beacon that comes now long ago.
+        let again = self.started + self.profile.call_timeout;
         let proven_yes = self
             .following
             .filter(|before| before.host == host && before.series == series)
-            .map(|before| before.last_yes);
+            .map(|before| before.last_yes)
+            .filter(|&yes| yes >= again || planted(Fault::RepeatedYesCounts));
         self.following = Some(Following {
             host,
             claims_sync_site: beacon.claims_sync_site,
