@@ -21,8 +21,9 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
 use crate::error::OpenError;
+use crate::file::forks;
 use crate::flags::Flags;
-use crate::lock::{LockKind, Wait, ofd};
+use crate::lock::{LockKind, Wait};
 use crate::log::{Log, LogLevel};
 use crate::table::records::StoreMode;
 
@@ -326,7 +327,7 @@ impl Observed {
         Ok(Some(Box::new(Observed {
             observer: RefCell::new(Some(observer)),
             opening,
-            forks: Cell::new(ofd::fork_generation()),
+            forks: Cell::new(forks::generation()),
             called: Cell::default(),
             version: Cell::new(number),
             last: Cell::new(number),
@@ -363,7 +364,7 @@ impl Observed {
     /// The observer is the parent's: the child goes on with one of its own.
     #[cold]
     fn begin_in_child(&self, observe: Option<&dyn Observe>) {
-        self.forks.set(ofd::fork_generation());
+        self.forks.set(forks::generation());
         self.wiping.set(None);
         self.changed_keys.clear();
         // Without one the child is not watched; there is no caller to tell.

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::ops::ControlFlow;
 use std::process::Child;
 
@@ -207,6 +207,48 @@ fn clear_if_first_counts_all_openers() {
     drop(third);
     let again = options.open(&path).unwrap();
     assert!(!again.exists(b"a").unwrap());
+}
+
+/// T5: the locks of a process that dies die with it, also if it has a child that never touches the database again.
+#[test]
+fn a_dead_process_leaves_no_locks_to_its_children() {
+    for mutexes in [false, true] {
+        let folder = common::folder();
+        let path = folder.path().join("fork");
+        let mut options = OpenOptions::new();
+        options.create(true).clear_if_first(mutexes);
+        // SAFETY: this file is used by this test's processes alone.
+        unsafe { options.mutex_locking(mutexes) };
+        let (children_wait, go) = std::io::pipe().unwrap();
+        let (mut is_locked, tell) = std::io::pipe().unwrap();
+        // SAFETY: the child makes system calls and calls a database of its own.
+        let parent = unsafe { libc::fork() };
+        if parent == 0 {
+            drop((go, is_locked));
+            let database = options.open(&path).unwrap();
+            database.store("a", "1", StoreMode::Replace).unwrap();
+            // SAFETY: as above.
+            if unsafe { libc::fork() } == 0 {
+                drop(tell);
+                let _ = (&children_wait).read(&mut [0]);
+            } else {
+                std::mem::forget(database.chain_lock(b"a", LockKind::Write, Wait::Yes).unwrap());
+                (&tell).write_all(b"x").unwrap();
+                // SAFETY: ends this process, as it stands.
+                unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+            }
+            // SAFETY: ends this process.
+            unsafe { libc::_exit(0) };
+        }
+        drop(tell);
+        is_locked.read_exact(&mut [0]).unwrap();
+        let mut status = 0;
+        // SAFETY: our child, and room for its status.
+        assert_eq!(unsafe { libc::waitpid(parent, &mut status, 0) }, parent);
+        let database = options.clear_if_first(false).open(&path).unwrap();
+        assert!(database.chain_lock(b"a", LockKind::Write, Wait::No).is_ok(), "mutexes: {mutexes}");
+        drop(go);
+    }
 }
 
 /// T5: a forked child neither has nor loses the parent's locks, and works without opening the file itself.

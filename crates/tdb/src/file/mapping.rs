@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::file::forks::{self, Mapped};
 use crate::file::format::{ChainStep, FreeStep};
 use crate::file::{shared, sigbus};
 
@@ -56,6 +57,9 @@ impl Mapping {
             return Ok(());
         }
         let old = (self.base.get(), self.mapped.get());
+        // What is not mapped in a file is not on the list.
+        let mut held = forks::hold();
+        held.remove(old.0);
         let placed = match (old.1, len) {
             (_, 0) => {
                 self.release(old);
@@ -69,14 +73,25 @@ impl Mapping {
                 self.base.set(base);
                 self.mapped.set(len);
                 self.len.set(len);
+                self.share(&mut held, file);
                 let watch = if file.is_some() { sigbus::watch(base, len) } else { None };
                 self.watch.set(watch);
                 Ok(())
             }
             Err(error) => {
                 self.len.set(self.len.get().min(len));
+                self.share(&mut held, file);
                 Err(error)
             }
+        }
+    }
+
+    /// Notes what a child would have of the file.
+    fn share(&self, held: &mut forks::Held, file: Option<(BorrowedFd<'_>, u64)>) {
+        let (base, len, writable) = (self.base.get(), self.mapped.get(), self.writable);
+        if let Some((file, start)) = file.filter(|_| len > 0) {
+            let (file, start) = (file.as_raw_fd(), start as libc::off_t);
+            held.add(Mapped { base, len: whole_pages(len), writable, file, start });
         }
     }
 
@@ -258,6 +273,8 @@ fn inside(at: u32, len: usize, limit: usize) -> bool {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        let mut held = forks::hold();
+        held.remove(self.base.get());
         self.release((self.base.get(), self.mapped.get()));
     }
 }

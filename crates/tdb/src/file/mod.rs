@@ -2,6 +2,7 @@
 //!
 //! * [`format`](mod@format): every offset, magic number and header; only this module knows the on-disk layout
 //! * [`mapping`]: the file as memory
+//! * [`forks`]: what a child does not share with its parent
 //! * [`shared`]: access to memory that other processes change
 //! * [`storage`]: bytes that are reached by calls instead
 //! * [`overlay`]: what an open transaction has written
@@ -9,6 +10,7 @@
 //! * [`sigbus`]: a mapped file that another process truncates
 
 pub(crate) mod bytes;
+pub(crate) mod forks;
 pub mod format;
 pub(crate) mod mapping;
 pub(crate) mod over;

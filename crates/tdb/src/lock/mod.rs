@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use crate::error::LockError;
+use crate::file::forks;
 use crate::file::format::{FREELIST_HEAD, Offset, first_record};
 use crate::lock::mutex::MutexArea;
 
@@ -162,7 +163,7 @@ impl Drop for Locks {
 impl Locks {
     /// No locks yet, of `file`.
     pub fn new(file: Option<Arc<File>>, read_only: bool, disabled: bool) -> Locks {
-        ofd::watch_forks();
+        forks::watch();
         Locks {
             file,
             mutexes: OnceCell::new(),
@@ -175,7 +176,7 @@ impl Locks {
             reading: Cell::new(0),
             transaction: Cell::new(false),
             interrupt: Cell::new(None),
-            forks: Cell::new(ofd::fork_generation()),
+            forks: Cell::new(forks::generation()),
             stuck: Cell::new(false),
         }
     }
@@ -234,7 +235,7 @@ impl Locks {
         self.records.borrow_mut().clear();
         self.allrecord.set(NONE);
         self.transaction.set(false);
-        self.forks.set(ofd::fork_generation());
+        self.forks.set(forks::generation());
     }
 
     pub fn set_interrupt(&self, flag: Option<&'static AtomicI32>) {
@@ -244,7 +245,7 @@ impl Locks {
     /// Whether this process is a child of the one that opened the database.
     #[inline]
     pub fn is_after_fork(&self) -> bool {
-        self.forks.get() != ofd::fork_generation()
+        self.forks.get() != forks::generation()
     }
 
     fn interrupted(&self) -> bool {

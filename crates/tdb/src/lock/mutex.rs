@@ -27,6 +27,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI16, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::file::forks::{self, Mapped};
 use crate::file::format::HEADER_SIZE;
 use crate::lock::ofd::{Attempt, LockKind};
 
@@ -116,12 +117,16 @@ impl MutexArea {
             Some(file) => (libc::MAP_SHARED, file.as_raw_fd()),
             None => (libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1),
         };
+        let mut held = forks::hold();
         // SAFETY: a new mapping wherever the kernel likes; it replaces nothing.
         let base = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, file, 0) };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        if file != -1 {
+            held.add(Mapped { base: base.as_ptr(), len, writable: true, file, start: 0 });
+        }
         Ok(MutexArea { base, len, chain_count })
     }
 
@@ -282,6 +287,8 @@ impl MutexArea {
 
 impl Drop for MutexArea {
     fn drop(&mut self) {
+        let mut held = forks::hold();
+        held.remove(self.base.as_ptr());
         // SAFETY: our mapping, and nothing refers to it any more. The handle has given its locks back before.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
     }

@@ -2,14 +2,12 @@
 //!
 //! They conflict with the classic locks of libtdb's processes, with those of other handles in this process, and
 //! outlive the closing of other descriptors of the file. The kernel looks for no deadlocks among them. Here, too, are
-//! the backoffs between two tries for one, and the count of forks, since a child shares its parent's locks.
+//! the backoffs between two tries for one. What a fork makes of them, [`forks`](crate::file::forks) knows.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Shared with other readers, or alone.
@@ -136,26 +134,6 @@ pub(crate) fn back_off(time: Duration) {
     };
     // SAFETY: a valid time for the length of the call; what is left of it is not asked for.
     unsafe { libc::nanosleep(&time, std::ptr::null_mut()) };
-}
-
-static FORKS: AtomicU32 = AtomicU32::new(0);
-
-/// How many forks lie between this process and the first that asked: a change means "I am a child now".
-#[inline]
-pub(crate) fn fork_generation() -> u32 {
-    FORKS.load(Ordering::Relaxed)
-}
-
-/// Starts counting forks.
-pub(crate) fn watch_forks() {
-    extern "C" fn in_child() {
-        FORKS.fetch_add(1, Ordering::Relaxed);
-    }
-    static ONCE: Once = Once::new();
-    // SAFETY: the handler only adds to an atomic.
-    ONCE.call_once(|| unsafe {
-        libc::pthread_atfork(None, None, Some(in_child));
-    });
 }
 
 /// Makes the descriptor of `old` mean what `new` means.

@@ -3,8 +3,8 @@
 use super::{Copied, Ending, Event, Moment, Observed, Operation, Stopped, When};
 use crate::error::{AccessError, LockError, ReadError, StoreError};
 use crate::file::bytes::Bytes;
+use crate::file::forks;
 use crate::file::format::SEQNUM_AT;
-use crate::lock::ofd;
 use crate::lock::{LockKind, Wait};
 use crate::log::LogLevel;
 use crate::table::Table;
@@ -27,7 +27,7 @@ impl<B: Bytes> Table<'_, B> {
     }
 
     fn called_observed(&self, observed: &Observed) -> Option<Moment> {
-        if observed.forks.get() != ofd::fork_generation() {
+        if observed.forks.get() != forks::generation() {
             observed.begin_in_child(self.core.options.observe_with());
         }
         let now = observed.observer.borrow().as_ref()?.now();
@@ -379,7 +379,7 @@ impl<B: Bytes> Table<'_, B> {
     /// The handle is closed.
     pub(crate) fn end_observing(&self) {
         if let Some(observed) = &self.core.observed
-            && observed.forks.get() == ofd::fork_generation()
+            && observed.forks.get() == forks::generation()
         {
             self.tell(self.called(), When::Last, Some(Operation::Close));
         }

@@ -9,9 +9,12 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::Storage;
+use crate::file::forks::Unshared;
 
 /// An open file. The standard library repeats short and interrupted reads and writes.
 pub(crate) struct FileStorage {
+    /// Goes before the file is closed.
+    _unshared: Unshared,
     file: Arc<File>,
     /// Where in the file the database begins: behind the mutex area, if there is one.
     start: Cell<u64>,
@@ -22,7 +25,7 @@ const FILL: usize = 64 * 1024;
 
 impl FileStorage {
     pub fn new(file: Arc<File>) -> FileStorage {
-        FileStorage { file, start: Cell::new(0) }
+        FileStorage { _unshared: Unshared::new(&file), file, start: Cell::new(0) }
     }
 
     /// From now on the database begins at `start`.
