@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use std::cell::{Cell, RefCell};
 
+use crate::commit::undone::Undone;
 use crate::core::Core;
 use crate::database::Database;
 use crate::error::{AccessError, LockError, OpenError};
@@ -46,6 +47,7 @@ pub struct OpenOptions {
     truncate: bool,
     exclusive: bool,
     read_only: bool,
+    undo_in_memory: bool,
     overwrite_foreign: bool,
     hash_size: u32,
     mode: u32,
@@ -64,6 +66,7 @@ impl Default for OpenOptions {
             truncate: false,
             exclusive: false,
             read_only: false,
+            undo_in_memory: false,
             overwrite_foreign: false,
             hash_size: 0,
             mode: 0o600,
@@ -133,6 +136,14 @@ impl OpenOptions {
     /// hold writers up, and may see a change half-made.
     pub fn read_only(&mut self, on: bool) -> &mut Self {
         self.read_only = on;
+        self
+    }
+
+    /// With `read_only`: shows the database as it was before a commit that is half-done, because its process has died or is
+    /// at it just now. Otherwise operations fail until that commit is over, or undone by an opener that may write. The
+    /// pages concerned are copied into memory; the log says that it was done.
+    pub fn undo_in_memory(&mut self, on: bool) -> &mut Self {
+        self.undo_in_memory = on;
         self
     }
 
@@ -348,7 +359,12 @@ impl OpenOptions {
             buffer: Cell::default(),
             former: Cell::new(Overlay::empty()),
             observed: None,
+            undone: Undone::default(),
         }
+    }
+
+    pub(crate) fn undoes_in_memory(&self) -> bool {
+        self.undo_in_memory
     }
 
     fn finish_new(&self, path: &Path, space: Space) -> Result<Core, OpenError> {

@@ -11,7 +11,7 @@ use tdb::{Coded, Database, ErrorCode, OpenError, StoreMode};
 
 use super::fresh::{Existing, Fresh, linked_to};
 use super::progress::Progress;
-use super::{failure, for_each_file, header_is_damaged, open_failure, without_locks};
+use super::{failure, for_each_file, header_is_damaged, open_failure};
 use crate::Outcome;
 use crate::failure::{Failure, note};
 use crate::input::show;
@@ -41,10 +41,11 @@ pub struct Arguments {
     /// Number of hash chains of the backup; that of the database by default.
     #[arg(short = 'n', long, value_name = "CHAINS")]
     hash_size: Option<u32>,
-    /// Take no locks. Only for files that no other process uses.
+    /// Take no locks and open the database for reading only. A change that another process makes meanwhile may be seen
+    /// half-made.
     #[arg(short = 'l', long)]
     no_lock: bool,
-    /// Open the database for reading only, and so without locks.
+    /// The same as --no-lock, which reading needs; as tdbbackup has it.
     #[arg(short, long)]
     read_only: bool,
 }
@@ -77,10 +78,7 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
 
 fn open(arguments: &Arguments, file: &Path) -> Result<Database, OpenError> {
     let mut options = super::options();
-    if arguments.no_lock {
-        without_locks(&mut options);
-    }
-    options.read_only(arguments.read_only);
+    options.read_only(arguments.read_only || arguments.no_lock);
     match options.open(file) {
         // The only option that a file can ask for: its mutexes. Without locks it can be read.
         Err(OpenError::Options { .. }) => options.read_only(true).open(file),

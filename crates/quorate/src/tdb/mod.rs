@@ -70,7 +70,8 @@ pub fn run(command: Command) -> Outcome {
 /// How a database is opened: what the engine has to say beside its answers goes to standard error.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.log(log());
+    // Without effect where a tool may write: there the file itself is mended.
+    options.log(log()).undo_in_memory(true);
     if let Some(recording) = Recording::from_environment() {
         options.observe(recording);
     }
@@ -149,9 +150,9 @@ fn open_failure(error: &OpenError) -> Failure {
         OpenError::WrongHash { .. } | OpenError::Unsupported { .. } => Failure::system(format!(
             "{error}; if that cannot be, its header is damaged: see `quorate tdb rescue`"
         )),
-        OpenError::Io { .. } | OpenError::Lock { .. } | OpenError::NotTdb { .. } => Failure::system(error),
-        OpenError::Corrupt { .. } => Failure::no(error),
-        _ => Failure::input(error),
+        OpenError::NotTdb { .. } => Failure::system(error),
+        OpenError::Options { .. } => Failure::input(error),
+        _ => by_code(error.code(), error),
     }
 }
 
@@ -169,9 +170,17 @@ fn header_is_damaged(error: &OpenError) -> bool {
 /// What a failed operation on the database at `path` means for the exit code.
 fn failure<E: Display + Coded>(path: &Path, error: &E) -> Failure {
     let message = format!("{}: {error}", path.display());
-    match error.code() {
+    by_code(error.code(), message)
+}
+
+/// The exit code that goes with an error's code.
+fn by_code(code: ErrorCode, message: impl Display) -> Failure {
+    match code {
         ErrorCode::Corrupt | ErrorCode::NoSuchRecord | ErrorCode::Exists => Failure::no(message),
-        ErrorCode::Io | ErrorCode::OutOfMemory => Failure::system(message),
+        ErrorCode::Io | ErrorCode::OutOfMemory | ErrorCode::Lock | ErrorCode::NoLock => {
+            Failure::system(message)
+        }
+        ErrorCode::LockTimeout => Failure::gave_up(message),
         _ => Failure::input(message),
     }
 }

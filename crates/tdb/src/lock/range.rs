@@ -27,6 +27,12 @@ impl Locks {
         self.file.as_ref().map(|file| file.as_fd())
     }
 
+    /// Whether another handle or process has a transaction open, or a traverse that may write; takes no lock to find out.
+    pub(crate) fn another_commits(&self) -> bool {
+        let Some(file) = self.lock_file() else { return false };
+        ofd::held_by_another(file, LockByte::Transaction as u64, 1).unwrap_or(false)
+    }
+
     /// Locks a range. Without `patience` waiting for it cannot be part of a deadlock among those who keep the order, so
     /// that it may last.
     pub(crate) fn lock_range(

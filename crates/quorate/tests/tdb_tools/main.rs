@@ -1,5 +1,7 @@
 //! `quorate tdb` as a user meets it, beside libtdb's own tools where they are installed.
 
+mod half_done;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
