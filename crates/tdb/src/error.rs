@@ -120,6 +120,12 @@ pub enum LockError {
         /// How long we tried.
         seconds: u64,
     },
+    /// The caller did not want to wait longer ([`crate::OpenOptions::on_wait`]).
+    #[error("gave up after {seconds} s: another process or thread still holds the lock")]
+    GaveUp {
+        /// How long we tried.
+        seconds: u64,
+    },
     /// A signal came and the caller's flag said to stop waiting.
     #[error("interrupted by a signal while waiting for the lock")]
     Interrupted,
@@ -159,7 +165,7 @@ impl Coded for LockError {
         match self {
             LockError::ReadOnly { .. } => ErrorCode::ReadOnly,
             LockError::Recovery(source) => source.code(),
-            LockError::Interrupted => ErrorCode::LockTimeout,
+            LockError::Interrupted | LockError::GaveUp { .. } => ErrorCode::LockTimeout,
             LockError::WouldBlock
             | LockError::Deadlock { .. }
             | LockError::Conflict { .. }

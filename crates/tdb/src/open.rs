@@ -31,7 +31,7 @@ use crate::file::storage::{FileStorage, Storage};
 use crate::flags::Flags;
 use crate::hash::HashFunction;
 use crate::lock::mutex::{MutexArea, robust_mutexes_work};
-use crate::lock::{LockByte, LockKind, Locks, PATIENCE, Wait};
+use crate::lock::{LockByte, LockKind, Locks, OnWait, PATIENCE, Wait};
 use crate::log::Log;
 use crate::observe::Observe;
 use crate::table::freelist_memory::FreelistMemory;
@@ -55,6 +55,7 @@ pub struct OpenOptions {
     hash: Option<HashFunction>,
     max_dead: Option<u32>,
     log: Option<Log>,
+    on_wait: Option<OnWait>,
     observe: Option<Arc<dyn Observe>>,
 }
 
@@ -74,6 +75,7 @@ impl Default for OpenOptions {
             hash: None,
             max_dead: None,
             log: None,
+            on_wait: None,
             observe: None,
         }
     }
@@ -187,6 +189,14 @@ impl OpenOptions {
     /// Where messages go; nowhere by default.
     pub fn log(&mut self, log: Log) -> &mut Self {
         self.log = Some(log);
+        self
+    }
+
+    /// Calls `on_wait` after each second for which an operation has waited for a lock; when it returns
+    /// [`Break`](std::ops::ControlFlow::Break), the operation fails with [`LockError::GaveUp`]. Such a handle tries for
+    /// locks every few milliseconds where others sleep.
+    pub fn on_wait(&mut self, on_wait: OnWait) -> &mut Self {
+        self.on_wait = Some(on_wait);
         self
     }
 
@@ -340,7 +350,8 @@ impl OpenOptions {
         let volatile = if self.flags.has(Flags::VOLATILE) { VOLATILE_MAX_DEAD } else { 0 };
         let flags = self.flags - (Flags::CONVERT | Flags::BIGENDIAN);
         Core {
-            locks: Locks::new(space.file().cloned(), self.read_only, flags.has(Flags::NOLOCK)),
+            locks: Locks::new(space.file().cloned(), self.read_only, flags.has(Flags::NOLOCK))
+                .with_on_wait(self.on_wait.clone()),
             space,
             flags: Cell::new(flags),
             read_only: self.read_only,

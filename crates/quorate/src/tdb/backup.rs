@@ -11,7 +11,7 @@ use tdb::{Coded, Database, ErrorCode, OpenError, StoreMode};
 
 use super::fresh::{Existing, Fresh, linked_to};
 use super::progress::Progress;
-use super::{failure, for_each_file, header_is_damaged, open_failure};
+use super::{READ_WITHOUT, Waiting, failure, for_each_file, header_is_damaged, open_failure};
 use crate::Outcome;
 use crate::failure::{Failure, note};
 use crate::input::show;
@@ -48,6 +48,8 @@ pub struct Arguments {
     /// The same as --no-lock, which reading needs; as tdbbackup has it.
     #[arg(short, long)]
     read_only: bool,
+    #[command(flatten)]
+    waiting: Waiting,
 }
 
 /// Backs up or verifies every file; goes on after a failure and reports the worst.
@@ -79,6 +81,7 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
 fn open(arguments: &Arguments, file: &Path) -> Result<Database, OpenError> {
     let mut options = super::options();
     options.read_only(arguments.read_only || arguments.no_lock);
+    arguments.waiting.tell(&mut options, file, READ_WITHOUT);
     match options.open(file) {
         // The only option that a file can ask for: its mutexes. Without locks it can be read.
         Err(OpenError::Options { .. }) => options.read_only(true).open(file),

@@ -17,8 +17,9 @@ mod shell;
 mod spelling;
 
 use std::fmt::Display;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, Subcommand};
 use tdb::{Coded, Database, ErrorCode, Flags, Log, LogLevel, OpenError, OpenOptions, compat};
@@ -67,6 +68,43 @@ pub fn run(command: Command) -> Outcome {
     }
 }
 
+/// How long to wait for locks that others hold.
+#[derive(Args, Clone, Copy)]
+pub struct Waiting {
+    /// Give up when another process has held a lock for this many seconds [default: wait as long as it takes].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout_secs: Option<u64>,
+}
+
+impl Waiting {
+    /// Tells people which lock of the database at `path` is waited for, and `remedy`.
+    fn tell(self, options: &mut OpenOptions, path: &Path, remedy: &'static str) {
+        let path = path.display().to_string();
+        let told = Mutex::new(None);
+        options.on_wait(Arc::new(move |wait| {
+            let holder = wait.holder();
+            let before = told.lock().unwrap_or_else(PoisonError::into_inner).replace(holder);
+            if before != Some(holder) {
+                note(format_args!("{path}: waiting for a lock that {} holds{remedy}", named(holder)));
+            }
+            let is_over = self.timeout_secs.is_some_and(|seconds| wait.waited().as_secs() >= seconds);
+            if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }));
+    }
+}
+
+/// What a process is called, in a sentence.
+fn named(process: Option<u32>) -> String {
+    let Some(process) = process else { return "another process".to_owned() };
+    match std::fs::read_to_string(format!("/proc/{process}/comm")) {
+        Ok(name) => format!("process {process} ({})", name.trim_end()),
+        Err(_) => format!("process {process}"),
+    }
+}
+
+/// What to do about a lock that another process holds, for tools that only look.
+const READ_WITHOUT: &str = "; -l reads without locks";
+
 /// How a database is opened: what the engine has to say beside its answers goes to standard error.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -108,6 +146,8 @@ pub struct Locking {
     /// be seen half-made.
     #[arg(short = 'l', long)]
     no_lock: bool,
+    #[command(flatten)]
+    waiting: Waiting,
 }
 
 /// Opens an existing database to look at it.
@@ -118,7 +158,9 @@ fn open_to_read(path: &Path, locking: Locking) -> Result<Database, OpenError> {
     if locking.no_lock {
         return options().read_only(true).open(path);
     }
-    match options().open(path) {
+    let mut locked = options();
+    locking.waiting.tell(&mut locked, path, READ_WITHOUT);
+    match locked.open(path) {
         Err(OpenError::Io { cause, .. }) if may_only_read(&cause) => options().read_only(true).open(path),
         // The only option that a file can ask for: its mutexes.
         Err(OpenError::Options { .. }) => options().read_only(true).open(path),

@@ -1,6 +1,7 @@
 //! `quorate tdb` as a user meets it, beside libtdb's own tools where they are installed.
 
 mod half_done;
+mod waiting;
 
 use std::fs;
 use std::io::Write;
