@@ -56,9 +56,7 @@ pub trait Coded {
 #[non_exhaustive]
 pub enum AccessError {
     /// The file is damaged (or another process ignores its locks).
-    #[error(
-        "the file is corrupt at offset {offset}: {what}; run a check, then restore a backup or rescue what is left"
-    )]
+    #[error("the file is corrupt at offset {offset}: {what}; restore a backup or rescue what is left")]
     Corrupt {
         /// Where the bytes that cannot be right stand.
         offset: Offset,
@@ -385,6 +383,12 @@ pub enum OpenError {
         /// What it uses.
         what: &'static str,
     },
+    /// A TDB file that is locked in a way long given up, as the only word of its header about that says.
+    #[error("{path:?} uses spinlocks of very old versions, which this program does not know")]
+    Spinlocks {
+        /// The file.
+        path: PathBuf,
+    },
     /// Made with another hash function.
     #[error("{path:?} was made with another hash function than the one given")]
     WrongHash {
@@ -421,9 +425,10 @@ impl Coded for OpenError {
     fn code(&self) -> ErrorCode {
         match self {
             OpenError::Io { .. } => ErrorCode::Io,
-            OpenError::Options { .. } | OpenError::Unsupported { .. } | OpenError::WrongHash { .. } => {
-                ErrorCode::InvalidArgument
-            }
+            OpenError::Options { .. }
+            | OpenError::Unsupported { .. }
+            | OpenError::Spinlocks { .. }
+            | OpenError::WrongHash { .. } => ErrorCode::InvalidArgument,
             OpenError::NotTdb { .. } | OpenError::Corrupt { .. } => ErrorCode::Corrupt,
             OpenError::Lock { cause, .. } => cause.code(),
             OpenError::Access { cause, .. } => cause.code(),
@@ -432,12 +437,27 @@ impl Coded for OpenError {
 }
 
 impl OpenError {
+    /// The same error about the file at `path`: for programs that make a file under another name than its own.
+    pub fn with_path(mut self, path: impl Into<PathBuf>) -> OpenError {
+        let (OpenError::Io { path: present, .. }
+        | OpenError::Options { path: present, .. }
+        | OpenError::NotTdb { path: present }
+        | OpenError::Unsupported { path: present, .. }
+        | OpenError::WrongHash { path: present }
+        | OpenError::Spinlocks { path: present }
+        | OpenError::Corrupt { path: present, .. }
+        | OpenError::Lock { path: present, .. }
+        | OpenError::Access { path: present, .. }) = &mut self;
+        *present = path.into();
+        self
+    }
+
     /// The system's error number that a C caller finds in `errno`.
     pub fn errno(&self) -> i32 {
         match self {
             OpenError::Io { cause, .. } => cause.raw_os_error().unwrap_or(libc::EIO),
             OpenError::Options { .. } | OpenError::WrongHash { .. } => libc::EINVAL,
-            OpenError::Unsupported { .. } => libc::ENOSYS,
+            OpenError::Unsupported { .. } | OpenError::Spinlocks { .. } => libc::ENOSYS,
             OpenError::NotTdb { .. } | OpenError::Corrupt { .. } => libc::EIO,
             OpenError::Lock { cause: LockError::WouldBlock, .. } => libc::EAGAIN,
             OpenError::Lock { cause: LockError::Io { cause, .. }, .. }

@@ -4,13 +4,14 @@
 //! Nothing in an existing file is believed before [`Header::from_bytes`] and [`check_header`] have passed.
 
 mod again;
+mod mutexes;
 mod observing;
 
 pub(crate) use again::open_another;
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use crate::file::space::{Backing, Space};
 use crate::file::storage::{FileStorage, Storage};
 use crate::flags::Flags;
 use crate::hash::HashFunction;
-use crate::lock::mutex::{MutexArea, robust_mutexes_work};
+use crate::lock::mutex::robust_mutexes_work;
 use crate::lock::{LockByte, LockKind, Locks, OnWait, PATIENCE, Wait};
 use crate::log::Log;
 use crate::observe::Observe;
@@ -454,7 +455,8 @@ impl OpenOptions {
             }
             return self.create_in(core).map_err(access_error);
         };
-        let hash = check_header(&header, self, &path)?;
+        let hash = check_header(&header, self, &path)
+            .map_err(|error| mutexes::damaged_if_contradicted(&core.space, &header, error))?;
         core.space.set_order(header.order);
         core.hash = hash;
         core.hash_size = header.hash_size;
@@ -465,27 +467,6 @@ impl OpenOptions {
             return Err(OpenError::Corrupt { path, what: "the file ends before its chains do" });
         }
         Ok(())
-    }
-
-    /// Leaves the mutex area, where the header was read, for the database behind it, and takes the area into use. Who is
-    /// first makes the mutexes anew: the machine may have gone down with some of them held.
-    fn use_mutexes(&self, core: &mut Core, header: &Header, first: bool) -> Result<(), OpenError> {
-        let path = core.name.clone();
-        if u64::from(header.mutex_size) != MutexArea::size(header.hash_size) || header.order.is_foreign() {
-            let what = "a mutex area of another kind of machine";
-            return Err(OpenError::Unsupported { path, what });
-        }
-        if !self.flags.has(Flags::NOLOCK) {
-            let Some(file) = core.space.file() else {
-                let why = "mutexes need a file";
-                return Err(OpenError::Options { path, why });
-            };
-            let area = if first { MutexArea::create } else { MutexArea::open };
-            let area =
-                area(file, header.hash_size).map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
-            core.locks.use_mutexes(area);
-        }
-        core.space.set_start(header.mutex_size.into()).map_err(|cause| OpenError::Access { path, cause })
     }
 
     fn must_be_addressable(&self, core: &Core) -> Result<(), OpenError> {
@@ -509,7 +490,7 @@ impl OpenOptions {
         core.space.set_order(self.order);
         core.space.truncate(0)?;
         if self.flags.has(Flags::MUTEX_LOCKING) {
-            return create_with_mutexes(core, header);
+            return mutexes::create(core, header);
         }
         let space = &core.space;
         space.grow(first_record(core.hash_size))?;
@@ -517,26 +498,6 @@ impl OpenOptions {
         space.write(32, &bytes[32..])?;
         space.write(0, &bytes[..32])
     }
-}
-
-/// An empty database behind its mutexes, with the header in front of both. The first magic text comes last.
-fn create_with_mutexes(core: &mut Core, header: Header) -> Result<(), AccessError> {
-    let size = MutexArea::size(core.hash_size);
-    let mutex_size = u32::try_from(size).map_err(|_| AccessError::Full { wanted: size })?;
-    let header = Header { rwlocks: RWLOCKS_FEATURES, features: FEATURE_MUTEX, mutex_size, ..header };
-    let bytes = header.to_bytes();
-    let io_error = |cause| AccessError::Io { action: "make the mutexes", offset: 0, cause };
-    let space = &core.space;
-    space.grow(mutex_size.saturating_add(first_record(core.hash_size)))?;
-    space.write(32, &bytes[32..])?;
-    space.set_start(size)?;
-    space.write(0, &bytes)?;
-    let Some(file) = space.file() else {
-        let why = "mutexes need a file";
-        return Err(AccessError::Refused { why });
-    };
-    core.locks.use_mutexes(MutexArea::create(file, core.hash_size).map_err(io_error)?);
-    file.write_all_at(&bytes[..32], 0).map_err(io_error)
 }
 
 fn read_header(space: &Space) -> Result<Option<Header>, AccessError> {
@@ -559,7 +520,7 @@ fn holds_nothing(space: &Space) -> Result<bool, AccessError> {
 fn check_header(header: &Header, options: &OpenOptions, path: &Path) -> Result<HashFunction, OpenError> {
     let path = || PathBuf::from(path);
     if header.rwlocks != 0 && header.rwlocks != RWLOCKS_HASH && header.rwlocks != RWLOCKS_FEATURES {
-        return Err(OpenError::Unsupported { path: path(), what: "spinlocks of very old versions" });
+        return Err(OpenError::Spinlocks { path: path() });
     }
     match header.feature_bits() {
         0 => {}

@@ -151,7 +151,7 @@ fn a_bad_header_is_refused_by_name() {
     assert!(matches!(refused(&|bytes| bytes.truncate(180)), OpenError::Corrupt { .. }));
     assert!(matches!(refused(&|bytes| bytes[36..40].fill(0)), OpenError::Corrupt { .. }));
     assert!(matches!(refused(&|bytes| bytes[36..40].fill(0xff)), OpenError::Corrupt { .. }));
-    assert!(matches!(refused(&|bytes| bytes[40] = 7), OpenError::Unsupported { .. }));
+    assert!(matches!(refused(&|bytes| bytes[40] = 7), OpenError::Spinlocks { .. }));
     assert!(matches!(refused(&|bytes| bytes[52] ^= 1), OpenError::WrongHash { .. }));
     let features = |bytes: &mut Vec<u8>, bits: u8| {
         bytes[40..44].copy_from_slice(&0x0bad_1a52_u32.to_le_bytes());
