@@ -11,7 +11,7 @@ use tdb::{Coded, Database, ErrorCode, OpenError, StoreMode};
 
 use super::fresh::{Existing, Fresh, linked_to};
 use super::progress::Progress;
-use super::{READ_WITHOUT, Waiting, failure, for_each_file, header_is_damaged, open_failure};
+use super::{READ_WITHOUT, Waiting, failure, for_each_file, header_is_damaged, may_only_read, open_failure};
 use crate::Outcome;
 use crate::failure::{Failure, note};
 use crate::input::show;
@@ -89,9 +89,19 @@ fn open(arguments: &Arguments, file: &Path) -> Result<Database, OpenError> {
     }
 }
 
+/// Locks need the right to write, and a backup does not go without them unless it is told to.
+fn cannot_open(error: &OpenError) -> Failure {
+    match error {
+        OpenError::Io { cause, .. } if may_only_read(cause) => {
+            Failure::system(format!("{error}; -r copies it without locks"))
+        }
+        _ => open_failure(error),
+    }
+}
+
 /// Copies `from` to `to`, which is replaced once the copy is whole and sound; it gets the mode and owner of `like`.
 fn copy(arguments: &Arguments, from: &Path, to: &Path, like: &Path) -> Outcome {
-    let mut source = open(arguments, from).map_err(|error| open_failure(&error))?;
+    let mut source = open(arguments, from).map_err(|error| cannot_open(&error))?;
     let hash_size = arguments.hash_size.unwrap_or(source.hash_size());
     let (fresh, target) = Fresh::create(to, Existing::Replace, hash_size)?;
     fresh.look_like(like)?;
@@ -174,7 +184,7 @@ fn damage(arguments: &Arguments, file: &Path) -> Result<Option<String>, Failure>
         // What this program does not know may be sound.
         Err(error @ OpenError::Unsupported { .. }) => return Err(open_failure(&error)),
         Err(error) if header_is_damaged(&error) => return Ok(Some(error.to_string())),
-        Err(error) => return Err(open_failure(&error)),
+        Err(error) => return Err(cannot_open(&error)),
     };
     match database.check(|_, _| true) {
         Ok(report) => {

@@ -125,10 +125,11 @@ pub fn recording(folder: Option<&Path>, form: Option<TraceForm>) -> Option<Recor
     Some(form.map_or_else(|| recording.clone().form_by_environment(), |form| recording.clone().form(form)))
 }
 
-/// Tells people what is wrong and does not end the work: a trace that cannot be written, say.
+/// Tells people what is wrong and does not end the work: a trace that cannot be written, say. An error of the engine's comes
+/// back to the tool, which tells it with the file's name.
 pub fn log() -> Log {
     Arc::new(|level, message| {
-        if level <= LogLevel::Warning {
+        if level == LogLevel::Warning {
             note(message);
         }
     })
@@ -189,9 +190,11 @@ fn may_only_read(error: &std::io::Error) -> bool {
 
 fn open_failure(error: &OpenError) -> Failure {
     match error {
-        OpenError::WrongHash { .. } | OpenError::Unsupported { .. } => Failure::system(format!(
-            "{error}; if that cannot be, its header is damaged: see `quorate tdb rescue`"
-        )),
+        OpenError::WrongHash { .. } | OpenError::Unsupported { .. } | OpenError::Spinlocks { .. } => {
+            Failure::system(format!(
+                "{error}; if that cannot be, its header is damaged: see `quorate tdb rescue`"
+            ))
+        }
         OpenError::NotTdb { .. } => Failure::system(error),
         OpenError::Options { .. } => Failure::input(error),
         _ => by_code(error.code(), error),
@@ -205,6 +208,7 @@ fn header_is_damaged(error: &OpenError) -> bool {
         OpenError::NotTdb { .. }
             | OpenError::Corrupt { .. }
             | OpenError::WrongHash { .. }
+            | OpenError::Spinlocks { .. }
             | OpenError::Unsupported { .. }
     )
 }
