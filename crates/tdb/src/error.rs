@@ -369,6 +369,12 @@ pub enum OpenError {
         /// Which ones.
         why: &'static str,
     },
+    /// The file's chains are locked by mutexes, and the options say neither to use them nor to take no locks.
+    #[error("cannot open {path:?}: its chains are locked by mutexes; open it with these, or without locks")]
+    Mutexes {
+        /// The file.
+        path: PathBuf,
+    },
     /// Not a TDB file.
     #[error("{path:?} is not a TDB file")]
     NotTdb {
@@ -426,6 +432,7 @@ impl Coded for OpenError {
         match self {
             OpenError::Io { .. } => ErrorCode::Io,
             OpenError::Options { .. }
+            | OpenError::Mutexes { .. }
             | OpenError::Unsupported { .. }
             | OpenError::Spinlocks { .. }
             | OpenError::WrongHash { .. } => ErrorCode::InvalidArgument,
@@ -444,6 +451,7 @@ impl OpenError {
         | OpenError::NotTdb { path: present }
         | OpenError::Unsupported { path: present, .. }
         | OpenError::WrongHash { path: present }
+        | OpenError::Mutexes { path: present }
         | OpenError::Spinlocks { path: present }
         | OpenError::Corrupt { path: present, .. }
         | OpenError::Lock { path: present, .. }
@@ -456,7 +464,9 @@ impl OpenError {
     pub fn errno(&self) -> i32 {
         match self {
             OpenError::Io { cause, .. } => cause.raw_os_error().unwrap_or(libc::EIO),
-            OpenError::Options { .. } | OpenError::WrongHash { .. } => libc::EINVAL,
+            OpenError::Options { .. } | OpenError::Mutexes { .. } | OpenError::WrongHash { .. } => {
+                libc::EINVAL
+            }
             OpenError::Unsupported { .. } | OpenError::Spinlocks { .. } => libc::ENOSYS,
             OpenError::NotTdb { .. } | OpenError::Corrupt { .. } => libc::EIO,
             OpenError::Lock { cause: LockError::WouldBlock, .. } => libc::EAGAIN,

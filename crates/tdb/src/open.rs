@@ -526,10 +526,7 @@ fn check_header(header: &Header, options: &OpenOptions, path: &Path) -> Result<H
         0 => {}
         FEATURE_MUTEX if options.flags.has(Flags::MUTEX_LOCKING) || options.flags.has(Flags::NOLOCK) => {}
         FEATURE_MUTEX => {
-            return Err(OpenError::Options {
-                path: path(),
-                why: "its chains are locked by mutexes; open it with that option, or without locks",
-            });
+            return Err(OpenError::Mutexes { path: path() });
         }
         _ => {
             return Err(OpenError::Unsupported { path: path(), what: "an unknown feature" });

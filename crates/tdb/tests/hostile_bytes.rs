@@ -159,7 +159,7 @@ fn a_bad_header_is_refused_by_name() {
     };
     // It claims mutexes, which must be asked for.
     let without_area = refused(&|bytes| features(bytes, 1));
-    assert!(matches!(without_area, OpenError::Options { .. }), "{without_area}");
+    assert!(matches!(without_area, OpenError::Mutexes { .. }), "{without_area}");
     assert!(matches!(refused(&|bytes| features(bytes, 4)), OpenError::Unsupported { .. }));
     assert!(matches!(Database::open(folder.path().join("none")), Err(OpenError::Io { .. })));
 }

@@ -83,8 +83,7 @@ fn open(arguments: &Arguments, file: &Path) -> Result<Database, OpenError> {
     options.read_only(arguments.read_only || arguments.no_lock);
     arguments.waiting.tell(&mut options, file, READ_WITHOUT);
     match options.open(file) {
-        // The only option that a file can ask for: its mutexes. Without locks it can be read.
-        Err(OpenError::Options { .. }) => options.read_only(true).open(file),
+        Err(OpenError::Mutexes { .. }) => options.read_only(true).open(file),
         other => other,
     }
 }

@@ -163,8 +163,7 @@ fn open_to_read(path: &Path, locking: Locking) -> Result<Database, OpenError> {
     locking.waiting.tell(&mut locked, path, READ_WITHOUT);
     match locked.open(path) {
         Err(OpenError::Io { cause, .. }) if may_only_read(&cause) => options().read_only(true).open(path),
-        // The only option that a file can ask for: its mutexes.
-        Err(OpenError::Options { .. }) => options().read_only(true).open(path),
+        Err(OpenError::Mutexes { .. }) => options().read_only(true).open(path),
         other => other,
     }
 }
@@ -197,6 +196,9 @@ fn open_failure(error: &OpenError) -> Failure {
         }
         OpenError::NotTdb { .. } => Failure::system(error),
         OpenError::Options { .. } => Failure::input(error),
+        OpenError::Mutexes { path } => Failure::input(format!(
+            "cannot open {path:?}: its chains are locked by mutexes; -l takes no locks, if no other process uses it"
+        )),
         _ => by_code(error.code(), error),
     }
 }

@@ -314,6 +314,15 @@ fn reading_tools_open_files_with_mutexes() {
     }
     assert_eq!(keys_of(folder, "saved.tdb"), ["key"]);
     drop(database);
+    for arguments in [&["repack", "m.tdb"][..], &["shell", "m.tdb", "keys"]] {
+        let output = quorate(folder, arguments, "");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(
+            text(&output.stderr).contains("-l takes no locks"),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+    }
     assert!(quorate(folder, &["repack", "-l", "m.tdb"], "").status.success());
 }
 

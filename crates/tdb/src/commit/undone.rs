@@ -28,11 +28,14 @@ pub(crate) struct Undone {
 
 impl Core {
     /// Whether the file's recovery area is another one than the one that is undone in memory; false if none is.
+    #[inline]
     pub fn undone_is_outdated(&self) -> Result<bool, AccessError> {
-        match self.undone.area.get() {
-            Some((at, area)) => Ok(self.space.record_in_file(at)? != area),
-            None => Ok(false),
-        }
+        self.undone.area.get().map_or(Ok(false), |area| self.is_outdated(area))
+    }
+
+    #[cold]
+    fn is_outdated(&self, (at, area): Area) -> Result<bool, AccessError> {
+        Ok(self.space.record_in_file(at)? != area)
     }
 
     /// Shows the database as it was before the commit whose recovery area is valid, if there is one.
