@@ -15,7 +15,7 @@ use crate::guard::{self, set_errno};
 use crate::logging::{self, SILENT};
 
 /// The name of a database in memory that was given none.
-const IN_MEMORY: &CStr = c"in memory";
+const IN_MEMORY: &CStr = c"__TDB_INTERNAL__";
 
 /// `tdb_open`
 pub unsafe extern "C" fn tdb_open(

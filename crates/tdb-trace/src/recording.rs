@@ -103,14 +103,14 @@ impl Observe for Recording {
 
     fn begin(&self, opening: &Opening) -> Result<Option<Box<dyn Observer>>, OpenError> {
         if let Some(complaint) = &self.complaint {
-            opening.say(LogLevel::Error, complaint);
+            opening.say(LogLevel::Warning, complaint);
         }
         match self.recorder(opening) {
             Ok(recorder) => Ok(Some(recorder)),
             Err(cause) if self.required => Err(OpenError::Io { path: self.folder.clone(), cause }),
             Err(error) => {
                 let folder = self.folder.display();
-                opening.say(LogLevel::Error, &format!("{folder}: nothing is recorded: {error}"));
+                opening.say(LogLevel::Warning, &format!("{folder}: nothing is recorded: {error}"));
                 Ok(None)
             }
         }

@@ -1,6 +1,6 @@
 //! Looking at every byte of a database and saying whether it holds together.
 //!
-//! First all chains and the freelist are followed, and where they lead is noted. Then the records of the file must
+//! First the header must be one, then all chains and the freelist are followed, and where they lead is noted. Then the records of the file must
 //! follow one another without gaps, each of them noted once and on the right list. Where there is no record but a
 //! zero or pad word in the place of its magic, the space up to the next noted one is lost, as a crash leaves it:
 //! counted, no error. The memory needed is two bits for every four bytes of the file.
@@ -8,8 +8,8 @@
 use crate::error::{AccessError, Coded, ErrorCode, LockError, ReadError};
 use crate::file::bytes::Bytes;
 use crate::file::format::{
-    Length, Offset, PAD, RECORD_DEAD, RECORD_FREE, RECORD_HEADER, RECORD_USED, RECOVERY_INVALID,
-    RECOVERY_START_AT, RECOVERY_VALID, Record, TAILER, chain_head,
+    HEADER_SIZE, Header, Length, Offset, PAD, RECORD_DEAD, RECORD_FREE, RECORD_HEADER, RECORD_USED,
+    RECOVERY_INVALID, RECOVERY_START_AT, RECOVERY_VALID, Record, TAILER, chain_head,
 };
 use crate::lock::{ChainIndex, LockKind};
 use crate::table::Table;
@@ -139,6 +139,7 @@ impl<B: Bytes> Table<'_, B> {
 
     fn check_all(&self, mut accept: impl FnMut(&[u8], &[u8]) -> bool) -> Result<CheckReport, CheckError> {
         self.with_everything_locked(|| {
+            self.check_header()?;
             let mut noted = self.noted_records()?;
             let report = self.check_stretches(&mut noted, &mut accept)?;
             match noted.used.next(0).or(noted.free.next(0)) {
@@ -146,6 +147,18 @@ impl<B: Bytes> Table<'_, B> {
                 None => Ok(report),
             }
         })
+    }
+
+    /// The database's own header: behind mutexes it is not the one that the file was opened by.
+    fn check_header(&self) -> Result<(), AccessError> {
+        let mut bytes = [0; HEADER_SIZE];
+        self.space.read(0, &mut bytes)?;
+        let header = Header::from_bytes(&bytes);
+        let same = header.is_some_and(|header| {
+            let hash_fits = !header.names_hash() || header.was_made_with(&self.core.hash);
+            header.order == self.space.order() && header.hash_size == self.core.hash_size && hash_fits
+        });
+        if same { Ok(()) } else { Err(corrupt(0, "the header is damaged")) }
     }
 
     /// Follows all chains and the freelist.

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
 use crate::commit::recovery;
+use crate::commit::undone::Undone;
 use crate::error::{AccessError, Coded, ErrorCode, LockError};
 use crate::file::bytes::Bytes;
 use crate::file::format::{
@@ -54,6 +55,8 @@ pub(crate) struct Core {
     pub former: Cell<Overlay>,
     /// Who is told what is done; nobody, normally.
     pub observed: Option<Box<Observed>>,
+    /// What a handle that may only read has undone in its memory.
+    pub undone: Undone,
 }
 
 impl Core {
@@ -203,9 +206,16 @@ impl Core {
         if !needed.map_err(LockError::Recovery)? {
             return Ok(());
         }
+        if self.read_only && self.options.undoes_in_memory() {
+            return self.undo_in_memory();
+        }
         if self.read_only {
             let why = "a half-done transaction must be undone first; open the file once for writing";
             return Err(LockError::Recovery(AccessError::Refused { why }));
+        }
+        if self.locks.has_no_lock() && self.locks.another_commits() {
+            // Its commit is not half-done but under way, and goes on from where it is.
+            return Err(LockError::WouldBlock);
         }
         self.locks.alone(|| recovery::play_back(self).map_err(LockError::Recovery))
     }
@@ -222,7 +232,7 @@ impl Core {
         }
         let outside = AccessError::Corrupt { offset: RECOVERY_START_AT, what: "it points outside" };
         let magic_at = at.checked_add(MAGIC_IN_RECORD).ok_or(outside)?;
-        Ok(self.space.word(magic_at)? == RECOVERY_VALID)
+        Ok(self.space.word(magic_at)? == RECOVERY_VALID || self.undone_is_outdated()?)
     }
 
     /// A sync, unless the handle does without.

@@ -71,6 +71,11 @@ impl<R: BufRead> Reader<R> {
         Reader { input, line: 1 }
     }
 
+    /// The line, counted from 1, up to which the dump has been read.
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
     /// The next record; `None` at the end.
     pub fn next_record(&mut self) -> Result<Option<Pair>, DumpError> {
         match self.next_visible()? {

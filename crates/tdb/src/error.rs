@@ -56,9 +56,7 @@ pub trait Coded {
 #[non_exhaustive]
 pub enum AccessError {
     /// The file is damaged (or another process ignores its locks).
-    #[error(
-        "the file is corrupt at offset {offset}: {what}; run a check, then restore a backup or rescue what is left"
-    )]
+    #[error("the file is corrupt at offset {offset}: {what}; restore a backup or rescue what is left")]
     Corrupt {
         /// Where the bytes that cannot be right stand.
         offset: Offset,
@@ -120,6 +118,12 @@ pub enum LockError {
         /// How long we tried.
         seconds: u64,
     },
+    /// The caller did not want to wait longer ([`crate::OpenOptions::on_wait`]).
+    #[error("gave up after {seconds} s: another process or thread still holds the lock")]
+    GaveUp {
+        /// How long we tried.
+        seconds: u64,
+    },
     /// A signal came and the caller's flag said to stop waiting.
     #[error("interrupted by a signal while waiting for the lock")]
     Interrupted,
@@ -159,7 +163,7 @@ impl Coded for LockError {
         match self {
             LockError::ReadOnly { .. } => ErrorCode::ReadOnly,
             LockError::Recovery(source) => source.code(),
-            LockError::Interrupted => ErrorCode::LockTimeout,
+            LockError::Interrupted | LockError::GaveUp { .. } => ErrorCode::LockTimeout,
             LockError::WouldBlock
             | LockError::Deadlock { .. }
             | LockError::Conflict { .. }
@@ -365,6 +369,12 @@ pub enum OpenError {
         /// Which ones.
         why: &'static str,
     },
+    /// The file's chains are locked by mutexes, and the options say neither to use them nor to take no locks.
+    #[error("cannot open {path:?}: its chains are locked by mutexes; open it with these, or without locks")]
+    Mutexes {
+        /// The file.
+        path: PathBuf,
+    },
     /// Not a TDB file.
     #[error("{path:?} is not a TDB file")]
     NotTdb {
@@ -378,6 +388,12 @@ pub enum OpenError {
         path: PathBuf,
         /// What it uses.
         what: &'static str,
+    },
+    /// A TDB file that is locked in a way long given up, as the only word of its header about that says.
+    #[error("{path:?} uses spinlocks of very old versions, which this program does not know")]
+    Spinlocks {
+        /// The file.
+        path: PathBuf,
     },
     /// Made with another hash function.
     #[error("{path:?} was made with another hash function than the one given")]
@@ -415,9 +431,11 @@ impl Coded for OpenError {
     fn code(&self) -> ErrorCode {
         match self {
             OpenError::Io { .. } => ErrorCode::Io,
-            OpenError::Options { .. } | OpenError::Unsupported { .. } | OpenError::WrongHash { .. } => {
-                ErrorCode::InvalidArgument
-            }
+            OpenError::Options { .. }
+            | OpenError::Mutexes { .. }
+            | OpenError::Unsupported { .. }
+            | OpenError::Spinlocks { .. }
+            | OpenError::WrongHash { .. } => ErrorCode::InvalidArgument,
             OpenError::NotTdb { .. } | OpenError::Corrupt { .. } => ErrorCode::Corrupt,
             OpenError::Lock { cause, .. } => cause.code(),
             OpenError::Access { cause, .. } => cause.code(),
@@ -426,12 +444,30 @@ impl Coded for OpenError {
 }
 
 impl OpenError {
+    /// The same error about the file at `path`: for programs that make a file under another name than its own.
+    pub fn with_path(mut self, path: impl Into<PathBuf>) -> OpenError {
+        let (OpenError::Io { path: present, .. }
+        | OpenError::Options { path: present, .. }
+        | OpenError::NotTdb { path: present }
+        | OpenError::Unsupported { path: present, .. }
+        | OpenError::WrongHash { path: present }
+        | OpenError::Mutexes { path: present }
+        | OpenError::Spinlocks { path: present }
+        | OpenError::Corrupt { path: present, .. }
+        | OpenError::Lock { path: present, .. }
+        | OpenError::Access { path: present, .. }) = &mut self;
+        *present = path.into();
+        self
+    }
+
     /// The system's error number that a C caller finds in `errno`.
     pub fn errno(&self) -> i32 {
         match self {
             OpenError::Io { cause, .. } => cause.raw_os_error().unwrap_or(libc::EIO),
-            OpenError::Options { .. } | OpenError::WrongHash { .. } => libc::EINVAL,
-            OpenError::Unsupported { .. } => libc::ENOSYS,
+            OpenError::Options { .. } | OpenError::Mutexes { .. } | OpenError::WrongHash { .. } => {
+                libc::EINVAL
+            }
+            OpenError::Unsupported { .. } | OpenError::Spinlocks { .. } => libc::ENOSYS,
             OpenError::NotTdb { .. } | OpenError::Corrupt { .. } => libc::EIO,
             OpenError::Lock { cause: LockError::WouldBlock, .. } => libc::EAGAIN,
             OpenError::Lock { cause: LockError::Io { cause, .. }, .. }

@@ -65,7 +65,7 @@ pub use flags::Flags;
 pub use guards::{AllRecordLock, ChainLock};
 pub use hash::HashFunction;
 pub use lock::mutex::robust_mutexes_work;
-pub use lock::{LockKind, Wait};
+pub use lock::{LockKind, LockWait, OnWait, Wait};
 pub use log::{Log, LogLevel};
 pub use observe::{Event, Moment, Observe, Observer, Opening, Operation, Stopped};
 pub use open::OpenOptions;

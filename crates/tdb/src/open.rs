@@ -4,18 +4,20 @@
 //! Nothing in an existing file is believed before [`Header::from_bytes`] and [`check_header`] have passed.
 
 mod again;
+mod mutexes;
 mod observing;
 
 pub(crate) use again::open_another;
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use std::cell::{Cell, RefCell};
 
+use crate::commit::undone::Undone;
 use crate::core::Core;
 use crate::database::Database;
 use crate::error::{AccessError, LockError, OpenError};
@@ -29,8 +31,8 @@ use crate::file::space::{Backing, Space};
 use crate::file::storage::{FileStorage, Storage};
 use crate::flags::Flags;
 use crate::hash::HashFunction;
-use crate::lock::mutex::{MutexArea, robust_mutexes_work};
-use crate::lock::{LockByte, LockKind, Locks, PATIENCE, Wait};
+use crate::lock::mutex::robust_mutexes_work;
+use crate::lock::{LockByte, LockKind, Locks, OnWait, PATIENCE, Wait};
 use crate::log::Log;
 use crate::observe::Observe;
 use crate::table::freelist_memory::FreelistMemory;
@@ -46,6 +48,7 @@ pub struct OpenOptions {
     truncate: bool,
     exclusive: bool,
     read_only: bool,
+    undo_in_memory: bool,
     overwrite_foreign: bool,
     hash_size: u32,
     mode: u32,
@@ -53,6 +56,7 @@ pub struct OpenOptions {
     hash: Option<HashFunction>,
     max_dead: Option<u32>,
     log: Option<Log>,
+    on_wait: Option<OnWait>,
     observe: Option<Arc<dyn Observe>>,
 }
 
@@ -64,6 +68,7 @@ impl Default for OpenOptions {
             truncate: false,
             exclusive: false,
             read_only: false,
+            undo_in_memory: false,
             overwrite_foreign: false,
             hash_size: 0,
             mode: 0o600,
@@ -71,6 +76,7 @@ impl Default for OpenOptions {
             hash: None,
             max_dead: None,
             log: None,
+            on_wait: None,
             observe: None,
         }
     }
@@ -136,6 +142,14 @@ impl OpenOptions {
         self
     }
 
+    /// With `read_only`: shows the database as it was before a commit that is half-done, because its process has died or is
+    /// at it just now. Otherwise operations fail until that commit is over, or undone by an opener that may write. The
+    /// pages concerned are copied into memory; the log says that it was done.
+    pub fn undo_in_memory(&mut self, on: bool) -> &mut Self {
+        self.undo_in_memory = on;
+        self
+    }
+
     /// With `create`: makes a database out of a file that is none, as libtdb does. Otherwise only an empty file, or
     /// one whose creator died before the header, becomes a database.
     pub fn overwrite_foreign(&mut self, on: bool) -> &mut Self {
@@ -176,6 +190,14 @@ impl OpenOptions {
     /// Where messages go; nowhere by default.
     pub fn log(&mut self, log: Log) -> &mut Self {
         self.log = Some(log);
+        self
+    }
+
+    /// Calls `on_wait` after each second for which an operation has waited for a lock; when it returns
+    /// [`Break`](std::ops::ControlFlow::Break), the operation fails with [`LockError::GaveUp`]. Such a handle tries for
+    /// locks every few milliseconds where others sleep.
+    pub fn on_wait(&mut self, on_wait: OnWait) -> &mut Self {
+        self.on_wait = Some(on_wait);
         self
     }
 
@@ -329,7 +351,8 @@ impl OpenOptions {
         let volatile = if self.flags.has(Flags::VOLATILE) { VOLATILE_MAX_DEAD } else { 0 };
         let flags = self.flags - (Flags::CONVERT | Flags::BIGENDIAN);
         Core {
-            locks: Locks::new(space.file().cloned(), self.read_only, flags.has(Flags::NOLOCK)),
+            locks: Locks::new(space.file().cloned(), self.read_only, flags.has(Flags::NOLOCK))
+                .with_on_wait(self.on_wait.clone()),
             space,
             flags: Cell::new(flags),
             read_only: self.read_only,
@@ -348,7 +371,12 @@ impl OpenOptions {
             buffer: Cell::default(),
             former: Cell::new(Overlay::empty()),
             observed: None,
+            undone: Undone::default(),
         }
+    }
+
+    pub(crate) fn undoes_in_memory(&self) -> bool {
+        self.undo_in_memory
     }
 
     fn finish_new(&self, path: &Path, space: Space) -> Result<Core, OpenError> {
@@ -427,7 +455,8 @@ impl OpenOptions {
             }
             return self.create_in(core).map_err(access_error);
         };
-        let hash = check_header(&header, self, &path)?;
+        let hash = check_header(&header, self, &path)
+            .map_err(|error| mutexes::damaged_if_contradicted(&core.space, &header, error))?;
         core.space.set_order(header.order);
         core.hash = hash;
         core.hash_size = header.hash_size;
@@ -438,27 +467,6 @@ impl OpenOptions {
             return Err(OpenError::Corrupt { path, what: "the file ends before its chains do" });
         }
         Ok(())
-    }
-
-    /// Leaves the mutex area, where the header was read, for the database behind it, and takes the area into use. Who is
-    /// first makes the mutexes anew: the machine may have gone down with some of them held.
-    fn use_mutexes(&self, core: &mut Core, header: &Header, first: bool) -> Result<(), OpenError> {
-        let path = core.name.clone();
-        if u64::from(header.mutex_size) != MutexArea::size(header.hash_size) || header.order.is_foreign() {
-            let what = "a mutex area of another kind of machine";
-            return Err(OpenError::Unsupported { path, what });
-        }
-        if !self.flags.has(Flags::NOLOCK) {
-            let Some(file) = core.space.file() else {
-                let why = "mutexes need a file";
-                return Err(OpenError::Options { path, why });
-            };
-            let area = if first { MutexArea::create } else { MutexArea::open };
-            let area =
-                area(file, header.hash_size).map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
-            core.locks.use_mutexes(area);
-        }
-        core.space.set_start(header.mutex_size.into()).map_err(|cause| OpenError::Access { path, cause })
     }
 
     fn must_be_addressable(&self, core: &Core) -> Result<(), OpenError> {
@@ -482,7 +490,7 @@ impl OpenOptions {
         core.space.set_order(self.order);
         core.space.truncate(0)?;
         if self.flags.has(Flags::MUTEX_LOCKING) {
-            return create_with_mutexes(core, header);
+            return mutexes::create(core, header);
         }
         let space = &core.space;
         space.grow(first_record(core.hash_size))?;
@@ -490,26 +498,6 @@ impl OpenOptions {
         space.write(32, &bytes[32..])?;
         space.write(0, &bytes[..32])
     }
-}
-
-/// An empty database behind its mutexes, with the header in front of both. The first magic text comes last.
-fn create_with_mutexes(core: &mut Core, header: Header) -> Result<(), AccessError> {
-    let size = MutexArea::size(core.hash_size);
-    let mutex_size = u32::try_from(size).map_err(|_| AccessError::Full { wanted: size })?;
-    let header = Header { rwlocks: RWLOCKS_FEATURES, features: FEATURE_MUTEX, mutex_size, ..header };
-    let bytes = header.to_bytes();
-    let io_error = |cause| AccessError::Io { action: "make the mutexes", offset: 0, cause };
-    let space = &core.space;
-    space.grow(mutex_size.saturating_add(first_record(core.hash_size)))?;
-    space.write(32, &bytes[32..])?;
-    space.set_start(size)?;
-    space.write(0, &bytes)?;
-    let Some(file) = space.file() else {
-        let why = "mutexes need a file";
-        return Err(AccessError::Refused { why });
-    };
-    core.locks.use_mutexes(MutexArea::create(file, core.hash_size).map_err(io_error)?);
-    file.write_all_at(&bytes[..32], 0).map_err(io_error)
 }
 
 fn read_header(space: &Space) -> Result<Option<Header>, AccessError> {
@@ -532,16 +520,13 @@ fn holds_nothing(space: &Space) -> Result<bool, AccessError> {
 fn check_header(header: &Header, options: &OpenOptions, path: &Path) -> Result<HashFunction, OpenError> {
     let path = || PathBuf::from(path);
     if header.rwlocks != 0 && header.rwlocks != RWLOCKS_HASH && header.rwlocks != RWLOCKS_FEATURES {
-        return Err(OpenError::Unsupported { path: path(), what: "spinlocks of very old versions" });
+        return Err(OpenError::Spinlocks { path: path() });
     }
     match header.feature_bits() {
         0 => {}
         FEATURE_MUTEX if options.flags.has(Flags::MUTEX_LOCKING) || options.flags.has(Flags::NOLOCK) => {}
         FEATURE_MUTEX => {
-            return Err(OpenError::Options {
-                path: path(),
-                why: "its chains are locked by mutexes; open it with that option, or without locks",
-            });
+            return Err(OpenError::Mutexes { path: path() });
         }
         _ => {
             return Err(OpenError::Unsupported { path: path(), what: "an unknown feature" });

@@ -151,7 +151,7 @@ fn a_bad_header_is_refused_by_name() {
     assert!(matches!(refused(&|bytes| bytes.truncate(180)), OpenError::Corrupt { .. }));
     assert!(matches!(refused(&|bytes| bytes[36..40].fill(0)), OpenError::Corrupt { .. }));
     assert!(matches!(refused(&|bytes| bytes[36..40].fill(0xff)), OpenError::Corrupt { .. }));
-    assert!(matches!(refused(&|bytes| bytes[40] = 7), OpenError::Unsupported { .. }));
+    assert!(matches!(refused(&|bytes| bytes[40] = 7), OpenError::Spinlocks { .. }));
     assert!(matches!(refused(&|bytes| bytes[52] ^= 1), OpenError::WrongHash { .. }));
     let features = |bytes: &mut Vec<u8>, bits: u8| {
         bytes[40..44].copy_from_slice(&0x0bad_1a52_u32.to_le_bytes());
@@ -159,7 +159,7 @@ fn a_bad_header_is_refused_by_name() {
     };
     // It claims mutexes, which must be asked for.
     let without_area = refused(&|bytes| features(bytes, 1));
-    assert!(matches!(without_area, OpenError::Options { .. }), "{without_area}");
+    assert!(matches!(without_area, OpenError::Mutexes { .. }), "{without_area}");
     assert!(matches!(refused(&|bytes| features(bytes, 4)), OpenError::Unsupported { .. }));
     assert!(matches!(Database::open(folder.path().join("none")), Err(OpenError::Io { .. })));
 }

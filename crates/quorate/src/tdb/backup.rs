@@ -11,7 +11,7 @@ use tdb::{Coded, Database, ErrorCode, OpenError, StoreMode};
 
 use super::fresh::{Existing, Fresh, linked_to};
 use super::progress::Progress;
-use super::{failure, for_each_file, header_is_damaged, open_failure, without_locks};
+use super::{READ_WITHOUT, Waiting, failure, for_each_file, header_is_damaged, may_only_read, open_failure};
 use crate::Outcome;
 use crate::failure::{Failure, note};
 use crate::input::show;
@@ -41,12 +41,15 @@ pub struct Arguments {
     /// Number of hash chains of the backup; that of the database by default.
     #[arg(short = 'n', long, value_name = "CHAINS")]
     hash_size: Option<u32>,
-    /// Take no locks. Only for files that no other process uses.
+    /// Take no locks and open the database for reading only. A change that another process makes meanwhile may be seen
+    /// half-made.
     #[arg(short = 'l', long)]
     no_lock: bool,
-    /// Open the database for reading only, and so without locks.
+    /// The same as --no-lock, which reading needs; as tdbbackup has it.
     #[arg(short, long)]
     read_only: bool,
+    #[command(flatten)]
+    waiting: Waiting,
 }
 
 /// Backs up or verifies every file; goes on after a failure and reports the worst.
@@ -77,20 +80,27 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
 
 fn open(arguments: &Arguments, file: &Path) -> Result<Database, OpenError> {
     let mut options = super::options();
-    if arguments.no_lock {
-        without_locks(&mut options);
-    }
-    options.read_only(arguments.read_only);
+    options.read_only(arguments.read_only || arguments.no_lock);
+    arguments.waiting.tell(&mut options, file, READ_WITHOUT);
     match options.open(file) {
-        // The only option that a file can ask for: its mutexes. Without locks it can be read.
-        Err(OpenError::Options { .. }) => options.read_only(true).open(file),
+        Err(OpenError::Mutexes { .. }) => options.read_only(true).open(file),
         other => other,
+    }
+}
+
+/// Locks need the right to write, and a backup does not go without them unless it is told to.
+fn cannot_open(error: &OpenError) -> Failure {
+    match error {
+        OpenError::Io { cause, .. } if may_only_read(cause) => {
+            Failure::system(format!("{error}; -r copies it without locks"))
+        }
+        _ => open_failure(error),
     }
 }
 
 /// Copies `from` to `to`, which is replaced once the copy is whole and sound; it gets the mode and owner of `like`.
 fn copy(arguments: &Arguments, from: &Path, to: &Path, like: &Path) -> Outcome {
-    let mut source = open(arguments, from).map_err(|error| open_failure(&error))?;
+    let mut source = open(arguments, from).map_err(|error| cannot_open(&error))?;
     let hash_size = arguments.hash_size.unwrap_or(source.hash_size());
     let (fresh, target) = Fresh::create(to, Existing::Replace, hash_size)?;
     fresh.look_like(like)?;
@@ -173,7 +183,7 @@ fn damage(arguments: &Arguments, file: &Path) -> Result<Option<String>, Failure>
         // What this program does not know may be sound.
         Err(error @ OpenError::Unsupported { .. }) => return Err(open_failure(&error)),
         Err(error) if header_is_damaged(&error) => return Ok(Some(error.to_string())),
-        Err(error) => return Err(open_failure(&error)),
+        Err(error) => return Err(cannot_open(&error)),
     };
     match database.check(|_, _| true) {
         Ok(report) => {

@@ -19,7 +19,7 @@ pub struct Arguments {
     file: PathBuf,
     /// Print this key's value only, as tdbdump does: escaped, without a line's end. KEY is spelled as `quorate tdb keys`
     /// prints it.
-    #[arg(short, long, value_name = "KEY")]
+    #[arg(short, long, value_name = "KEY", allow_hyphen_values = true)]
     key: Option<String>,
     /// KEY is in hexadecimal, as `quorate tdb keys -x` prints it.
     #[arg(short = 'x', long, requires = "key")]

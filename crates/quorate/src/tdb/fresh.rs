@@ -55,7 +55,7 @@ impl Fresh {
             .no_sync(true)
             .hash_size(hash_size)
             .open(&fresh.temporary)
-            .map_err(|error| open_failure(&error))?;
+            .map_err(|error| open_failure(&error.with_path(&fresh.target)))?;
         Ok((fresh, database))
     }
 

@@ -15,7 +15,8 @@ use crate::Outcome;
 pub struct Arguments {
     /// The database.
     file: PathBuf,
-    /// In hexadecimal; otherwise printable bytes as they are, others as a backslash and two hexadecimal digits.
+    /// In hexadecimal; otherwise printable bytes as they are, others as a backslash and two hexadecimal digits, and a key
+    /// with spaces in quotes. `quorate tdb dump -k` and the shell take either spelling.
     #[arg(short = 'x', long)]
     hex: bool,
     #[command(flatten)]

@@ -17,8 +17,9 @@ mod shell;
 mod spelling;
 
 use std::fmt::Display;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, Subcommand};
 use tdb::{Coded, Database, ErrorCode, Flags, Log, LogLevel, OpenError, OpenOptions, compat};
@@ -67,10 +68,48 @@ pub fn run(command: Command) -> Outcome {
     }
 }
 
+/// How long to wait for locks that others hold.
+#[derive(Args, Clone, Copy)]
+pub struct Waiting {
+    /// Give up when another process has held a lock for this many seconds [default: wait as long as it takes].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout_secs: Option<u64>,
+}
+
+impl Waiting {
+    /// Tells people which lock of the database at `path` is waited for, and `remedy`.
+    fn tell(self, options: &mut OpenOptions, path: &Path, remedy: &'static str) {
+        let path = path.display().to_string();
+        let told = Mutex::new(None);
+        options.on_wait(Arc::new(move |wait| {
+            let holder = wait.holder();
+            let before = told.lock().unwrap_or_else(PoisonError::into_inner).replace(holder);
+            if before != Some(holder) {
+                note(format_args!("{path}: waiting for a lock that {} holds{remedy}", named(holder)));
+            }
+            let is_over = self.timeout_secs.is_some_and(|seconds| wait.waited().as_secs() >= seconds);
+            if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }));
+    }
+}
+
+/// What a process is called, in a sentence.
+fn named(process: Option<u32>) -> String {
+    let Some(process) = process else { return "another process".to_owned() };
+    match std::fs::read_to_string(format!("/proc/{process}/comm")) {
+        Ok(name) => format!("process {process} ({})", name.trim_end()),
+        Err(_) => format!("process {process}"),
+    }
+}
+
+/// What to do about a lock that another process holds, for tools that only look.
+const READ_WITHOUT: &str = "; -l reads without locks";
+
 /// How a database is opened: what the engine has to say beside its answers goes to standard error.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.log(log());
+    // Without effect where a tool may write: there the file itself is mended.
+    options.log(log()).undo_in_memory(true);
     if let Some(recording) = Recording::from_environment() {
         options.observe(recording);
     }
@@ -86,10 +125,11 @@ pub fn recording(folder: Option<&Path>, form: Option<TraceForm>) -> Option<Recor
     Some(form.map_or_else(|| recording.clone().form_by_environment(), |form| recording.clone().form(form)))
 }
 
-/// Tells people what is wrong and does not end the work: a trace that cannot be written, say.
+/// Tells people what is wrong and does not end the work: a trace that cannot be written, say. An error of the engine's comes
+/// back to the tool, which tells it with the file's name.
 pub fn log() -> Log {
     Arc::new(|level, message| {
-        if level <= LogLevel::Warning {
+        if level == LogLevel::Warning {
             note(message);
         }
     })
@@ -107,6 +147,8 @@ pub struct Locking {
     /// be seen half-made.
     #[arg(short = 'l', long)]
     no_lock: bool,
+    #[command(flatten)]
+    waiting: Waiting,
 }
 
 /// Opens an existing database to look at it.
@@ -117,10 +159,11 @@ fn open_to_read(path: &Path, locking: Locking) -> Result<Database, OpenError> {
     if locking.no_lock {
         return options().read_only(true).open(path);
     }
-    match options().open(path) {
+    let mut locked = options();
+    locking.waiting.tell(&mut locked, path, READ_WITHOUT);
+    match locked.open(path) {
         Err(OpenError::Io { cause, .. }) if may_only_read(&cause) => options().read_only(true).open(path),
-        // The only option that a file can ask for: its mutexes.
-        Err(OpenError::Options { .. }) => options().read_only(true).open(path),
+        Err(OpenError::Mutexes { .. }) => options().read_only(true).open(path),
         other => other,
     }
 }
@@ -146,12 +189,17 @@ fn may_only_read(error: &std::io::Error) -> bool {
 
 fn open_failure(error: &OpenError) -> Failure {
     match error {
-        OpenError::WrongHash { .. } | OpenError::Unsupported { .. } => Failure::system(format!(
-            "{error}; if that cannot be, its header is damaged: see `quorate tdb rescue`"
+        OpenError::WrongHash { .. } | OpenError::Unsupported { .. } | OpenError::Spinlocks { .. } => {
+            Failure::system(format!(
+                "{error}; if that cannot be, its header is damaged: see `quorate tdb rescue`"
+            ))
+        }
+        OpenError::NotTdb { .. } => Failure::system(error),
+        OpenError::Options { .. } => Failure::input(error),
+        OpenError::Mutexes { path } => Failure::input(format!(
+            "cannot open {path:?}: its chains are locked by mutexes; -l takes no locks, if no other process uses it"
         )),
-        OpenError::Io { .. } | OpenError::Lock { .. } | OpenError::NotTdb { .. } => Failure::system(error),
-        OpenError::Corrupt { .. } => Failure::no(error),
-        _ => Failure::input(error),
+        _ => by_code(error.code(), error),
     }
 }
 
@@ -162,6 +210,7 @@ fn header_is_damaged(error: &OpenError) -> bool {
         OpenError::NotTdb { .. }
             | OpenError::Corrupt { .. }
             | OpenError::WrongHash { .. }
+            | OpenError::Spinlocks { .. }
             | OpenError::Unsupported { .. }
     )
 }
@@ -169,9 +218,17 @@ fn header_is_damaged(error: &OpenError) -> bool {
 /// What a failed operation on the database at `path` means for the exit code.
 fn failure<E: Display + Coded>(path: &Path, error: &E) -> Failure {
     let message = format!("{}: {error}", path.display());
-    match error.code() {
+    by_code(error.code(), message)
+}
+
+/// The exit code that goes with an error's code.
+fn by_code(code: ErrorCode, message: impl Display) -> Failure {
+    match code {
         ErrorCode::Corrupt | ErrorCode::NoSuchRecord | ErrorCode::Exists => Failure::no(message),
-        ErrorCode::Io | ErrorCode::OutOfMemory => Failure::system(message),
+        ErrorCode::Io | ErrorCode::OutOfMemory | ErrorCode::Lock | ErrorCode::NoLock => {
+            Failure::system(message)
+        }
+        ErrorCode::LockTimeout => Failure::gave_up(message),
         _ => Failure::input(message),
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{failure, open_failure, without_locks};
+use super::{Waiting, failure, open_failure, without_locks};
 use crate::Outcome;
 
 /// Rewrite a database so that its free space is one piece, in one transaction: others see the old state or the new one.
@@ -18,6 +18,8 @@ pub struct Arguments {
     /// Take no locks. Only for files that no other process uses.
     #[arg(short = 'l', long)]
     no_lock: bool,
+    #[command(flatten)]
+    waiting: Waiting,
 }
 
 /// Repacks the file.
@@ -26,6 +28,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if arguments.no_lock {
         without_locks(&mut options);
     }
+    arguments.waiting.tell(&mut options, &arguments.file, "");
     let mut database = options.open(&arguments.file).map_err(|error| open_failure(&error))?;
     database.repack().map_err(|error| failure(&arguments.file, &error))
 }

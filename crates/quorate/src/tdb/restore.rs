@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tdb::dump::{DumpError, Reader};
-use tdb::{Database, StoreMode};
+use tdb::{Database, StoreError, StoreMode};
 
 use super::failure;
 use super::fresh::{Existing, Fresh};
@@ -36,12 +36,17 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let (mut fresh, mut database) = Fresh::create(&arguments.file, Existing::Keep, arguments.hash_size)?;
     let mut progress = Progress::start("restored");
     let mut records: u64 = 0;
-    for record in Reader::new(io::stdin().lock()) {
-        let (key, value) = record.map_err(|error| match error {
-            DumpError::Io(_) => Failure::system(error),
-            _ => Failure::input(format!("{error}; nothing is restored")),
+    let mut dump = Reader::new(io::stdin().lock());
+    while let Some((key, value)) = dump.next_record().map_err(unreadable)? {
+        database.store(&key, &value, StoreMode::Insert).map_err(|error| match error {
+            StoreError::Exists => {
+                let line = dump.line();
+                Failure::system(format!(
+                    "line {line}: the key of the record that ends here occurs twice; nothing is restored"
+                ))
+            }
+            _ => failure(&arguments.file, &error),
         })?;
-        database.store(&key, &value, StoreMode::Insert).map_err(|error| failure(&arguments.file, &error))?;
         progress.tick();
         records += 1;
         let many = records > MOST_RECORDS_PER_CHAIN * u64::from(database.hash_size());
@@ -52,6 +57,13 @@ pub fn run(arguments: &Arguments) -> Outcome {
     }
     drop(progress);
     fresh.finish(database)
+}
+
+fn unreadable(error: DumpError) -> Failure {
+    match error {
+        DumpError::Io(_) => Failure::system(error),
+        _ => Failure::system(format!("{error}; nothing is restored")),
+    }
 }
 
 /// A copy with `chains` chains. Each copy is 16 times as large as the one before, so that copying is a small part of all.

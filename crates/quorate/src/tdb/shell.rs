@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use rustyline::error::ReadlineError;
 
+use super::Waiting;
 use crate::Outcome;
 use crate::failure::Failure;
 use session::{Next, Session};
@@ -26,6 +27,8 @@ pub struct Arguments {
     /// Take no locks. Only for files that no other process uses.
     #[arg(short = 'l', long)]
     no_lock: bool,
+    #[command(flatten)]
+    waiting: Waiting,
     /// Record what is done, as a trace in this directory, for `quorate check` and `quorate replay`.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
@@ -38,7 +41,7 @@ pub struct Arguments {
 /// Runs one command, or reads commands until the input ends.
 pub fn run(arguments: &Arguments) -> Outcome {
     let recording = crate::tdb::recording(arguments.record.as_deref(), arguments.record_form);
-    let mut session = Session::new(arguments.no_lock, recording);
+    let mut session = Session::new(arguments.no_lock, arguments.waiting, recording);
     if let Some(file) = &arguments.file {
         session.open(file, false)?;
     }

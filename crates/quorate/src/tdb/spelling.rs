@@ -1,5 +1,6 @@
 //! How the tools spell keys: printable bytes as they are, others, quotes and backslashes as a backslash and two hexadecimal
-//! digits; or all of it in hexadecimal. What one tool prints, every other reads.
+//! digits, and quotes around a key that is empty or has spaces; or all of it in hexadecimal. What one tool prints, every
+//! other reads.
 
 use std::io::{self, Write};
 
@@ -7,14 +8,26 @@ use std::io::{self, Write};
 pub fn write_key(out: &mut impl Write, key: &[u8], hex: bool) -> io::Result<()> {
     if hex {
         key.iter().try_for_each(|byte| write!(out, "{byte:02x}"))?;
+    } else if needs_quotes(key) {
+        write!(out, "\"")?;
+        tdb::dump::write_escaped(out, key)?;
+        write!(out, "\"")?;
     } else {
         tdb::dump::write_escaped(out, key)?;
     }
     writeln!(out)
 }
 
-/// The bytes that a word stands for: a backslash and two hexadecimal digits are one byte.
+/// Whether the shell takes the key for one word only with quotes around it.
+fn needs_quotes(key: &[u8]) -> bool {
+    key.is_empty() || key.contains(&b' ')
+}
+
+/// The bytes that a word stands for, which may be quoted as [`write_key`] quotes it: a backslash and two hexadecimal digits are one byte.
 pub fn unescape(word: &str) -> Result<Vec<u8>, String> {
+    let quoted = word.strip_prefix('"').and_then(|word| word.strip_suffix('"'));
+    // Quotes that are part of the key are escaped where it is printed.
+    let word = quoted.filter(|inner| needs_quotes(inner.as_bytes())).unwrap_or(word);
     let mut bytes = Vec::with_capacity(word.len());
     let mut rest = word.as_bytes();
     while let Some((first, more)) = rest.split_first() {
@@ -61,6 +74,13 @@ mod tests {
             let word = line.trim_end_matches('\n');
             assert_eq!(if hex { unhex(word) } else { unescape(word) }, Ok(key.clone()));
         }
+        for (key, spelled) in [("", r#""""#), (" two words ", r#"" two words ""#), ("-dash", "-dash")] {
+            let mut written = Vec::new();
+            write_key(&mut written, key.as_bytes(), false).expect("memory takes it");
+            assert_eq!(written, format!("{spelled}\n").into_bytes());
+            assert_eq!(unescape(spelled), Ok(key.as_bytes().to_vec()));
+        }
+        assert_eq!(unescape(r#""x""#), Ok(b"\"x\"".to_vec()), "keys prints no such word, tdbdump takes it");
         assert_eq!(unescape(r"v\00\fF"), Ok(vec![b'v', 0, 0xff]));
         assert!(unescape(r"v\0").is_err());
         assert!(unhex("0").is_err());

@@ -15,6 +15,15 @@ use crate::file::forks::{self, Mapped};
 use crate::file::format::{ChainStep, FreeStep};
 use crate::file::{shared, sigbus};
 
+/// What may be done with the memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+    /// Writing is possible, and what is written stays in this process: the file is as it was.
+    WritePrivately,
+}
+
 /// Memory of the process that mirrors a file, or stands alone.
 pub(crate) struct Mapping {
     base: Cell<*mut u8>,
@@ -22,7 +31,7 @@ pub(crate) struct Mapping {
     len: Cell<usize>,
     /// The bytes that the kernel has mapped: more than `len` after a failed change of length.
     mapped: Cell<usize>,
-    writable: bool,
+    access: Cell<Access>,
     watch: Cell<Option<sigbus::Watch>>,
 }
 
@@ -41,7 +50,7 @@ impl Mapping {
             base: Cell::new(ptr::null_mut()),
             len: Cell::new(0),
             mapped: Cell::new(0),
-            writable,
+            access: Cell::new(if writable { Access::Write } else { Access::Read }),
             watch: Cell::new(None),
         }
     }
@@ -86,19 +95,29 @@ impl Mapping {
         }
     }
 
-    /// Notes what a child would have of the file.
+    /// Notes what a child would have of the file. What was written privately is not in it.
     fn share(&self, held: &mut forks::Held, file: Option<(BorrowedFd<'_>, u64)>) {
-        let (base, len, writable) = (self.base.get(), self.mapped.get(), self.writable);
-        if let Some((file, start)) = file.filter(|_| len > 0) {
+        let (base, len, access) = (self.base.get(), self.mapped.get(), self.access.get());
+        let writable = access == Access::Write;
+        if let Some((file, start)) = file.filter(|_| len > 0 && access != Access::WritePrivately) {
             let (file, start) = (file.as_raw_fd(), start as libc::off_t);
             held.add(Mapped { base, len: whole_pages(len), writable, file, start });
         }
     }
 
+    /// An empty mapping that was only for reading takes writes from now on and keeps them to this process, or is only for
+    /// reading again.
+    pub fn set_private(&self, private: bool) {
+        debug_assert!(self.mapped.get() == 0 && self.access.get() != Access::Write);
+        self.access.set(if private { Access::WritePrivately } else { Access::Read });
+    }
+
     fn mmap(&self, file: Option<(BorrowedFd<'_>, u64)>, len: usize) -> io::Result<*mut u8> {
-        let protection = if self.writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+        let access = self.access.get();
+        let protection = if access == Access::Read { 0 } else { libc::PROT_WRITE } | libc::PROT_READ;
+        let sharing = if access == Access::WritePrivately { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
         let (flags, fd, start) = match file {
-            Some((file, start)) => (libc::MAP_SHARED, file.as_raw_fd(), start as libc::off_t),
+            Some((file, start)) => (sharing, file.as_raw_fd(), start as libc::off_t),
             None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
         };
         // SAFETY: a new mapping wherever the kernel likes; it replaces nothing.
@@ -122,6 +141,11 @@ impl Mapping {
             // SAFETY: a mapping of ours, and there are no references into it.
             unsafe { libc::munmap(base.cast(), whole_pages(len)) };
         }
+    }
+
+    #[inline]
+    fn is_writable(&self) -> bool {
+        self.access.get() != Access::Read
     }
 
     /// The bytes that are mapped.
@@ -213,7 +237,7 @@ impl Mapping {
     /// Copies bytes into the mapping; `false` if they are not mapped or the mapping is only for reading.
     #[inline]
     pub fn copy_in(&self, at: u32, bytes: &[u8]) -> bool {
-        if !self.writable || !self.holds(at, bytes.len()) {
+        if !self.is_writable() || !self.holds(at, bytes.len()) {
             return false;
         }
         // SAFETY: checked to be inside and writable.
@@ -224,7 +248,7 @@ impl Mapping {
     /// Puts a word, as it shall stand in the file; `false` as in [`Mapping::copy_in`].
     #[inline]
     pub fn put_word(&self, at: u32, word: u32) -> bool {
-        if !self.writable || !self.holds(at, 4) {
+        if !self.is_writable() || !self.holds(at, 4) {
             return false;
         }
         // SAFETY: as in `copy_in`.
@@ -234,7 +258,7 @@ impl Mapping {
 
     /// Adds 1 to the word at `at`, which other processes may do at the same time; `false` as in [`Mapping::copy_in`].
     pub fn increment(&self, at: u32) -> bool {
-        if !self.writable || !at.is_multiple_of(4) || !self.holds(at, 4) {
+        if !self.is_writable() || !at.is_multiple_of(4) || !self.holds(at, 4) {
             return false;
         }
         // SAFETY: inside, aligned (mappings start at a page), and only used atomically by all who increment.

@@ -34,6 +34,8 @@ pub(crate) struct Space {
     pages: Option<Pages>,
     /// Whether a file shall be mapped.
     map_wanted: Cell<bool>,
+    /// Whether writes stay in this process.
+    private: Cell<bool>,
     foreign: Cell<bool>,
     /// The bytes known to be there.
     size: Cell<u32>,
@@ -183,6 +185,7 @@ impl Space {
             mapping: Mapping::empty(writable),
             pages,
             map_wanted: Cell::new(map_wanted),
+            private: Cell::new(false),
             foreign: Cell::new(false),
             size: Cell::new(0),
             floor: Cell::new(0),
@@ -268,6 +271,36 @@ impl Space {
             self.remap(self.file_size()?);
         }
         Ok(())
+    }
+
+    /// Keeps what is written from now on in this process, for a file opened for reading; or forgets it, and shows the
+    /// file as it is.
+    ///
+    /// # Errors
+    /// The database is not in a file, or the system cannot map it.
+    pub fn set_private(&self, private: bool) -> Result<(), AccessError> {
+        if self.mapped_file().is_none() {
+            let why = "only a file can be changed in memory alone";
+            return Err(AccessError::Refused { why });
+        }
+        self.remap(0);
+        self.mapping.set_private(private);
+        self.private.set(private);
+        self.remap(self.file_size()?);
+        if private && !self.is_mapped() {
+            let cause = io::Error::from(io::ErrorKind::Unsupported);
+            return Err(io_error("map the file", 0)(cause));
+        }
+        Ok(())
+    }
+
+    /// The record header that the file itself has at `at`, whatever was written privately.
+    pub fn record_in_file(&self, at: Offset) -> Result<Record, AccessError> {
+        let mut bytes = [0; RECORD_HEADER as usize];
+        if let Some(storage) = self.storage() {
+            storage.read_at(at.into(), &mut bytes).map_err(io_error("read", at.into()))?;
+        }
+        Ok(Record::from_bytes(&bytes, self.order()))
     }
 
     // Where the bytes are not mapped.
@@ -356,7 +389,7 @@ impl Space {
     fn remap(&self, size: u32) {
         self.size.set(size);
         if let Some(file) = self.mapped_file() {
-            let len = if self.map_wanted.get() { size as usize } else { 0 };
+            let len = if self.map_wanted.get() || self.private.get() { size as usize } else { 0 };
             // Without a mapping everything still works, through reads and writes of the file.
             let _ = self.mapping.resize(Some(file), len);
         }
@@ -382,6 +415,7 @@ impl Space {
     /// Returns when everything written so far is durable.
     pub fn sync(&self) -> Result<(), AccessError> {
         match self.storage() {
+            _ if self.private.get() => Ok(()),
             Some(storage) => storage.sync().map_err(io_error("sync the file", 0)),
             None => Ok(()),
         }

@@ -7,10 +7,12 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+use super::holder::LockWait;
 use super::notice::{self, DatabaseTag, Notice};
 use super::waiting::{Claim, Waiter, circle};
 use super::{Entry, LockByte, Locks};
@@ -18,6 +20,8 @@ use crate::error::LockError;
 use crate::file::format::FREELIST_HEAD;
 use crate::lock::ofd::{self, Attempt, LockKind};
 
+/// How often a caller who wants to be told of a wait is.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// When a waiter looks first: nearly all waits are over before.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 /// It looks less and less often, since the list holds the locks of the whole machine. Whoever closes a circle looks soon.
@@ -25,9 +29,10 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 /// A byte that libtdb never locks: whoever has it looks and takes its notice down, so that one of a circle gives up and not all.
 const LOOKING: u64 = 94;
 
-/// What a waiter knows about when to look.
+/// What a waiter knows about when to look, and when to tell its caller that it waits.
 pub(super) struct DeadlockWatch {
     begun: Instant,
+    next_told: Instant,
     next: Instant,
     interval: Duration,
     /// Gives way to other handles: one that keeps the order of locks need not, since the others are against it.
@@ -38,12 +43,15 @@ pub(super) struct DeadlockWatch {
 impl DeadlockWatch {
     pub fn start(gives_way: bool) -> DeadlockWatch {
         let begun = Instant::now();
-        DeadlockWatch { begun, next: begun + FIRST_LOOK, interval: FIRST_LOOK, gives_way, notice: None }
+        let (next, next_told) = (begun + FIRST_LOOK, begun + TOLD_EVERY);
+        DeadlockWatch { begun, next_told, next, interval: FIRST_LOOK, gives_way, notice: None }
     }
 
-    /// Fails if whoever holds a lock that we want waits for one of ours; looks now and then only.
+    /// Fails if whoever holds a lock that we want waits for one of ours, or the caller does not want to wait longer; looks
+    /// now and then only.
     pub fn look(&mut self, locks: &Locks, wanted: Claim) -> Result<(), LockError> {
         let now = Instant::now();
+        self.tell(locks, wanted, now)?;
         if now < self.next || !locks.holds_any() {
             return Ok(());
         }
@@ -68,6 +76,19 @@ impl DeadlockWatch {
         self.interval = (self.interval * 2).min(LONGEST_INTERVAL);
         self.next = now + self.interval;
         if gives_up { Err(LockError::Deadlock { seconds: self.begun.elapsed().as_secs() }) } else { Ok(()) }
+    }
+
+    fn tell(&mut self, locks: &Locks, wanted: Claim, now: Instant) -> Result<(), LockError> {
+        let (Some(on_wait), Some(file)) = (&locks.on_wait, &locks.file) else { return Ok(()) };
+        if now < self.next_told {
+            return Ok(());
+        }
+        self.next_told = now + TOLD_EVERY;
+        let waited = now - self.begun;
+        match on_wait(&LockWait { waited, file, wanted }) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(LockError::GaveUp { seconds: waited.as_secs() }),
+        }
     }
 
     fn must_give_up(&self, own: &Waiter, place: &Place) -> bool {
@@ -168,7 +189,11 @@ fn waiters(list: &str, place: &Place, own: Option<u64>) -> Vec<Waiter> {
     let mut handles: HashMap<u64, Waiter> = HashMap::new();
     let mut processes: HashMap<i32, Waiter> = HashMap::new();
     let nobody = |said_by| Waiter { said_by, gives_way: false, held: Vec::new(), wanted: Vec::new() };
-    for lock in list.lines().filter_map(ListedLock::parse).filter(|lock| Some(lock.inode) != own) {
+    for lock in list
+        .lines()
+        .filter_map(|line| ListedLock::parse("POSIX", line))
+        .filter(|lock| Some(lock.inode) != own)
+    {
         if lock.inode == place.inode {
             let waiter = processes.entry(lock.process).or_insert_with(|| nobody(None));
             if lock.is_wanted { waiter.wanted.push(lock.claim) } else { waiter.held.push(lock.claim) }
@@ -181,9 +206,9 @@ fn waiters(list: &str, place: &Place, own: Option<u64>) -> Vec<Waiter> {
     all.filter(|waiter| !waiter.wanted.is_empty() && !waiter.held.is_empty()).collect()
 }
 
-/// A classic lock in the kernel's list.
+/// A lock in the kernel's list.
 #[derive(Debug, PartialEq, Eq)]
-struct ListedLock {
+pub(super) struct ListedLock {
     /// The process sleeps for it.
     is_wanted: bool,
     process: i32,
@@ -192,15 +217,23 @@ struct ListedLock {
 }
 
 impl ListedLock {
-    /// The lock in a line of `/proc/locks`, if it is a classic one: `12: -> POSIX  ADVISORY  WRITE 1234 00:2f:5678 168 171`,
+    /// Whether it is held, on the file of this number, and excludes `wanted`.
+    pub fn excludes(&self, inode: u64, wanted: &Claim) -> bool {
+        !self.is_wanted && self.inode == inode && self.claim.excludes(wanted)
+    }
+
+    /// The lock in a line of `/proc/locks`, if it is of this sort, `POSIX` for a classic one: `12: -> POSIX  ADVISORY  WRITE 1234 00:2f:5678 168 171`,
     /// with `EOF` for a range without end, and without the arrow if it is held.
-    fn parse(line: &str) -> Option<ListedLock> {
+    pub fn parse(sort: &str, line: &str) -> Option<ListedLock> {
         let (_, lock) = line.split_once(':')?;
         let is_wanted = lock.contains("-> ");
         let words: Vec<&str> = lock.split_whitespace().skip(usize::from(is_wanted)).collect();
-        let ["POSIX", _, kind, process, file, first, last] = words.as_slice() else {
+        let [found, _, kind, process, file, first, last] = words.as_slice() else {
             return None;
         };
+        if *found != sort {
+            return None;
+        }
         let kind = if *kind == "READ" { LockKind::Read } else { LockKind::Write };
         let start = first.parse().ok()?;
         let len = match *last {
@@ -230,16 +263,16 @@ mod tests {
             Some(ListedLock { is_wanted, process, inode, claim: Claim { kind, start, len } })
         };
         let line = "12: -> POSIX  ADVISORY  WRITE 1234 00:2f:5678 168 171";
-        assert_eq!(ListedLock::parse(line), lock(true, 1234, 5678, Write, 168, 4));
+        assert_eq!(ListedLock::parse("POSIX", line), lock(true, 1234, 5678, Write, 168, 4));
         let line = "7: POSIX  ADVISORY  READ  9 fd:01:77 8 EOF";
-        assert_eq!(ListedLock::parse(line), lock(false, 9, 77, Read, 8, 0));
+        assert_eq!(ListedLock::parse("POSIX", line), lock(false, 9, 77, Read, 8, 0));
         for other in [
             "3: OFDLCK ADVISORY  WRITE -1 00:2f:5678 168 171",
             "3: FLOCK  ADVISORY  WRITE 77 00:2f:5678 0 EOF",
             "12: -> POSIX  ADVISORY  WRITE 1234 00:2f:5678 168",
             "",
         ] {
-            assert_eq!(ListedLock::parse(other), None, "{other}");
+            assert_eq!(ListedLock::parse("POSIX", other), None, "{other}");
         }
     }
 

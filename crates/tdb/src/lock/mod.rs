@@ -12,6 +12,7 @@
 
 mod deadlock;
 mod everything;
+mod holder;
 pub(crate) mod mutex;
 mod mutex_lock;
 mod notice;
@@ -32,6 +33,7 @@ use crate::file::forks;
 use crate::file::format::{FREELIST_HEAD, Offset, first_record};
 use crate::lock::mutex::MutexArea;
 
+pub use crate::lock::holder::{LockWait, OnWait};
 pub use crate::lock::ofd::LockKind;
 
 /// Whether to wait for a lock that someone else holds.
@@ -132,6 +134,8 @@ pub(crate) struct Locks {
     transaction: Cell<bool>,
     /// When not 0, a signal ends the wait for a lock.
     interrupt: Cell<Option<&'static AtomicI32>>,
+    /// Is told of waits.
+    on_wait: Option<OnWait>,
     forks: Cell<u32>,
     /// A mutex could not be given back.
     stuck: Cell<bool>,
@@ -176,9 +180,16 @@ impl Locks {
             reading: Cell::new(0),
             transaction: Cell::new(false),
             interrupt: Cell::new(None),
+            on_wait: None,
             forks: Cell::new(forks::generation()),
             stuck: Cell::new(false),
         }
+    }
+
+    /// The same, with a caller who is told of waits.
+    pub fn with_on_wait(mut self, on_wait: Option<OnWait>) -> Locks {
+        self.on_wait = on_wait;
+        self
     }
 
     /// How many chains there are, once that is known.

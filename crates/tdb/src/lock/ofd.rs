@@ -93,14 +93,23 @@ unsafe fn fcntl(file: RawFd, command: libc::c_int, range: *const libc::flock) ->
 
 /// Whether another open file or process holds any lock in the range; one call where taking and giving back is two.
 pub(crate) fn held_by_another(file: BorrowedFd<'_>, start: u64, len: u64) -> io::Result<bool> {
-    let mut range = range(libc::F_WRLCK, start, len);
+    Ok(holder(file, LockKind::Write, start, len)?.is_some())
+}
+
+/// The process that holds a lock which excludes this one, -1 for an open file that holds it.
+pub(crate) fn holder(
+    file: BorrowedFd<'_>,
+    kind: LockKind,
+    start: u64,
+    len: u64,
+) -> io::Result<Option<libc::pid_t>> {
+    let mut range = range(type_of(kind), start, len);
     // SAFETY: a valid flock, which the kernel fills.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &mut range) };
     if result == -1 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(range.l_type != libc::F_UNLCK as libc::c_short)
+        return Err(io::Error::last_os_error());
     }
+    Ok((range.l_type != libc::F_UNLCK as libc::c_short).then_some(range.l_pid))
 }
 
 /// Takes a lock of this process, as libtdb does. It goes when any descriptor of the file is closed in this process.

@@ -27,6 +27,12 @@ impl Locks {
         self.file.as_ref().map(|file| file.as_fd())
     }
 
+    /// Whether another handle or process has a transaction open, or a traverse that may write; takes no lock to find out.
+    pub(crate) fn another_commits(&self) -> bool {
+        let Some(file) = self.lock_file() else { return false };
+        ofd::held_by_another(file, LockByte::Transaction as u64, 1).unwrap_or(false)
+    }
+
     /// Locks a range. Without `patience` waiting for it cannot be part of a deadlock among those who keep the order, so
     /// that it may last.
     pub(crate) fn lock_range(
@@ -46,7 +52,8 @@ impl Locks {
         // A queue does not look for deadlocks, so nobody waits in it who can be a part of one: the last lock of the order cannot.
         let may_queue = start == ChainIndex::FREELIST.byte() || !self.holds_any();
         // A mutex queues by itself, and hides nothing.
-        let sleeps = wait == Wait::Yes && may_queue && self.mutex_of(start, len).is_some();
+        let may_sleep = may_queue && self.on_wait.is_none();
+        let sleeps = wait == Wait::Yes && may_sleep && self.mutex_of(start, len).is_some();
         let attempt = if sleeps { Attempt::Blocking } else { Attempt::Once };
         loop {
             let error = match self.attempt(file, kind, start, len, attempt) {
@@ -77,13 +84,20 @@ impl Locks {
         start: u64,
         len: u64,
     ) -> Result<(), LockError> {
-        let turn = self.turn_byte(start);
-        while let Err(error) = ofd::lock(file, LockKind::Write, turn, 1, Attempt::Blocking) {
-            self.classify_errno(error, start)?;
+        let turn = Claim { kind: LockKind::Write, start: self.turn_byte(start), len: 1 };
+        let wanted = Claim { kind, start, len };
+        let mut watch = DeadlockWatch::start(false);
+        if self.on_wait.is_some() {
+            // Asleep it could not tell the caller.
+            self.keep_trying(turn, None, || watch.look(self, wanted))?;
+        } else {
+            while let Err(error) = ofd::lock(file, turn.kind, turn.start, turn.len, Attempt::Blocking) {
+                self.classify_errno(error, start)?;
+            }
         }
-        let locked = self.lock_patiently(kind, start, len, None);
+        let locked = self.keep_trying(wanted, None, || watch.look(self, wanted));
         // Fails only if the descriptor is not a file.
-        let _ = ofd::unlock(file, turn, 1);
+        let _ = ofd::unlock(file, turn.start, turn.len);
         locked
     }
 

@@ -18,7 +18,7 @@ impl Claim {
         if self.len == 0 { u64::MAX } else { self.start.saturating_add(self.len) }
     }
 
-    fn excludes(&self, other: &Claim) -> bool {
+    pub fn excludes(&self, other: &Claim) -> bool {
         let overlap = self.start < other.end() && other.start < self.end();
         overlap && (self.kind == LockKind::Write || other.kind == LockKind::Write)
     }

@@ -13,7 +13,7 @@ use tdb_trace::Recording;
 use super::command::{HELP, Verb, find, split};
 use crate::failure::Failure;
 use crate::tdb::spelling::{unescape, unhex, write_key};
-use crate::tdb::{failure, open_failure};
+use crate::tdb::{Waiting, failure, open_failure};
 
 /// What the shell does after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,7 @@ pub struct Session {
     open: Option<(PathBuf, Tdb)>,
     last_key: Option<Vec<u8>>,
     no_lock: bool,
+    waiting: Waiting,
     /// Where what is done is recorded.
     recording: Option<Recording>,
 }
@@ -37,8 +38,8 @@ type Done = Result<(), Failure>;
 
 impl Session {
     /// A session without a database.
-    pub fn new(no_lock: bool, recording: Option<Recording>) -> Session {
-        Session { open: None, last_key: None, no_lock, recording }
+    pub fn new(no_lock: bool, waiting: Waiting, recording: Option<Recording>) -> Session {
+        Session { open: None, last_key: None, no_lock, waiting, recording }
     }
 
     /// Opens a database in place of the one that is open.
@@ -47,6 +48,7 @@ impl Session {
         if self.no_lock {
             compat::set_flags(&mut options, Flags::NOLOCK);
         }
+        self.waiting.tell(&mut options, path, "");
         options.create(create).exclusive(create);
         if let Some(recording) = &self.recording {
             options.observe(recording.clone());
