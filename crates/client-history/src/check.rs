@@ -27,6 +27,8 @@ pub enum Verdict {
 /// What would explain that there is no order, if it is not the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
+    /// Every value is a pair of a key and a value, it seems, and they were taken for values of one register.
+    Keyed,
     /// This operation (index) found a value that no operation writes: a client's history may be missing.
     Unwritten(u32),
     /// Each client's own order can be kept on every register, the times of all cannot: clocks may differ.
@@ -37,6 +39,9 @@ pub enum Hint {
 pub fn hints(history: &History, checked: &Checked, limits: Limits) -> Vec<Hint> {
     if checked.verdict() != Verdict::Impossible {
         return Vec::new();
+    }
+    if history.looks_keyed {
+        return vec![Hint::Keyed];
     }
     let wrote = |operation: &Operation| match operation.action {
         Action::Write(value) | Action::Cas(_, value) => Some((operation.key, value)),

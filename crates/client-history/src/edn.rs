@@ -1,10 +1,13 @@
 //! Events from EDN.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use clojure_reader::edn::{self, Edn};
 use clojure_reader::error::{Code, Error};
 
-use crate::jepsen::{Event, Kind, Written};
-use crate::numbers::{self, as_written};
+use crate::datum::Datum;
+use crate::jepsen::{Event, Kind};
+use crate::tokens::{self, Symbol};
 use crate::{ReadError, line_at};
 
 /// How deep brackets may nest: the reader recurses.
@@ -13,7 +16,7 @@ const DEEPEST: usize = 64;
 /// All events of `text`: maps, one after the other or in a vector or list.
 pub fn events(text: &str) -> Result<Vec<Event>, ReadError> {
     refuse_deep_nesting(text)?;
-    let text = &numbers::marked(text);
+    let text = &tokens::readable(text);
     let mut events = Vec::new();
     let mut place = (0, 1);
     let mut rest = text.as_str();
@@ -40,13 +43,13 @@ pub fn events(text: &str) -> Result<Vec<Event>, ReadError> {
     }
 }
 
-/// The one value in `text`; `None` for `nil`.
-pub fn value(text: &str) -> Result<Option<String>, String> {
+/// The one value in `text`.
+pub fn value(text: &str) -> Result<Datum, String> {
     refuse_deep_nesting(text).map_err(|error| error.to_string())?;
-    let marked = numbers::marked(text);
-    let (value, after) = edn::read(&marked).map_err(|error| in_words(&error, 1).to_string())?;
+    let readable = tokens::readable(text);
+    let (value, after) = edn::read(&readable).map_err(|error| in_words(&error, 1).to_string())?;
     match blanks(after) == after.len() {
-        true => Ok(written(&value).text()),
+        true => datum(&value).map_err(str::to_owned),
         false => Err("more than one value".into()),
     }
 }
@@ -65,7 +68,9 @@ fn in_words(error: &Error, line: u32) -> ReadError {
         Code::InvalidNumber | Code::InvalidRadix(_) => {
             "this is no number of EDN; what is not a number is written as a text, in quotes".into()
         }
-        Code::InvalidEscape => "unknown escape in a text; a backslash is written as two".into(),
+        Code::InvalidEscape => {
+            "unknown escape in a text; EDN has \\n, \\t, \\r, \\b, \\f, \\\" and \\u0041, and a backslash is written as two".into()
+        },
         Code::InvalidChar => "unknown character; EDN writes \\a, \\newline, \\u0041".into(),
         Code::InvalidKeyword => "a keyword needs a name, as in :read".into(),
         Code::InvalidTag => "a tag needs a name, as in #inst".into(),
@@ -129,6 +134,7 @@ fn event(value: &Edn<'_>, line: u32) -> Result<Option<Event>, ReadError> {
             return Err(ReadError::new(line, "expected a map such as {:type :invoke, :process 0, :f :read}"));
         }
     };
+    let unfit = |what: &str| ReadError::new(line, what);
     let field =
         |name: &str| fields.iter().find(|(key, _)| keyword(key) == Some(name)).map(|(_, value)| value);
     let kind = match field("type").and_then(keyword) {
@@ -139,15 +145,12 @@ fn event(value: &Edn<'_>, line: u32) -> Result<Option<Event>, ReadError> {
         _ => return Err(ReadError::new(line, "expected a :type of :invoke, :ok, :fail or :info")),
     };
     let process = match field("process") {
-        Some(Edn::Key(name)) => name.trim_start_matches(':').to_owned(),
-        Some(Edn::Int(number)) => number.to_string(),
+        Some(Edn::Key(name)) if name == "nemesis" => return Ok(None),
+        Some(process @ (Edn::Key(_) | Edn::Int(_))) => datum(process).map_err(unfit)?,
         _ => return Err(ReadError::new(line, "expected a :process")),
     };
-    if process == "nemesis" {
-        return Ok(None);
-    }
     let function = field("f").and_then(keyword).ok_or_else(|| ReadError::new(line, "expected an :f"))?;
-    let value = field("value").map_or(Written::Nil, written);
+    let value = field("value").map_or(Ok(Datum::Nil), datum).map_err(unfit)?;
     Ok(Some(Event { line, kind, process, function: function.to_owned(), value }))
 }
 
@@ -158,29 +161,61 @@ fn keyword<'a>(value: &'a Edn<'_>) -> Option<&'a str> {
     }
 }
 
-fn written(value: &Edn<'_>) -> Written {
-    match value {
-        Edn::Nil => Written::Nil,
-        Edn::Vector(parts) | Edn::List(parts) => Written::Many(parts.iter().map(written).collect()),
-        // #jepsen.history.MapEntry[...] and other tagged pairs.
-        Edn::Tagged(_, inside) => written(inside),
-        other => Written::One(spelled(other)),
+/// A value in this crate's terms, or what is wrong with it.
+fn datum(value: &Edn<'_>) -> Result<Datum, &'static str> {
+    let all = |parts: &Vec<Edn<'_>>| parts.iter().map(datum).collect::<Result<Vec<Datum>, _>>();
+    Ok(match value {
+        Edn::Nil => Datum::Nil,
+        Edn::Bool(bool) => Datum::Bool(*bool),
+        Edn::Int(number) => Datum::number(&number.to_string()),
+        Edn::Str(text) => Datum::Text(text.to_string()),
+        Edn::Symbol(name) => match tokens::unmarked(name) {
+            Symbol::Number(number) => Datum::number(number),
+            Symbol::Name(name) => atom(name.to_owned())?,
+        },
+        Edn::Key(name) => atom(format!(":{name}"))?,
+        Edn::Char(letter) => Datum::Atom(tokens::spelled_character(*letter)),
+        Edn::Rational((numerator, denominator)) => ratio(*numerator, *denominator),
+        Edn::Vector(parts) | Edn::List(parts) => Datum::Seq(all(parts)?),
+        Edn::Set(parts) => {
+            let set: BTreeSet<Datum> = parts.iter().map(datum).collect::<Result<_, _>>()?;
+            if set.len() < parts.len() {
+                return Err("a set has the same value twice");
+            }
+            Datum::Set(set)
+        }
+        Edn::Map(fields) => {
+            let field = |(key, value)| Ok((datum(key)?, datum(value)?));
+            let map: BTreeMap<Datum, Datum> = fields.iter().map(field).collect::<Result<_, _>>()?;
+            if map.len() < fields.len() {
+                return Err("a map has the same key twice");
+            }
+            Datum::Map(map)
+        }
+        // Jepsen's own tags (#jepsen.history.MapEntry[...]) say how it keeps a value, not which it is.
+        Edn::Tagged(tag, inside) if tag.starts_with("jepsen.") || tag.ends_with("MapEntry") => datum(inside)?,
+        Edn::Tagged(tag, inside) => Datum::Tagged(tag.to_string(), Box::new(datum(inside)?)),
+        other => Datum::Atom(other.to_string()),
+    })
+}
+
+fn atom(name: String) -> Result<Datum, &'static str> {
+    match name.contains(char::is_control) {
+        true => Err("a keyword or symbol with a control character; a text stands in quotes"),
+        false => Ok(Datum::Atom(name)),
     }
 }
 
-/// A value as it was written, but for blanks and the order in sets and maps.
-fn spelled(value: &Edn<'_>) -> String {
-    let all = |parts: &mut dyn Iterator<Item = &Edn<'_>>| -> String {
-        parts.map(spelled).collect::<Vec<_>>().join(" ")
-    };
-    match value {
-        Edn::Symbol(name) => as_written(name),
-        Edn::Vector(parts) | Edn::List(parts) => format!("[{}]", all(&mut parts.iter())),
-        Edn::Set(parts) => format!("#{{{}}}", all(&mut parts.iter())),
-        Edn::Map(fields) => {
-            format!("{{{}}}", all(&mut fields.iter().flat_map(|(key, value)| [key, value])))
-        }
-        Edn::Tagged(tag, inside) => format!("#{tag} {}", spelled(inside)),
-        other => other.to_string(),
+/// A ratio, in lowest terms; the denominator is positive.
+fn ratio(numerator: i64, denominator: i64) -> Datum {
+    let (mut divisor, mut rest) = (numerator.unsigned_abs(), denominator.unsigned_abs());
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    let divisor = i128::from(divisor.max(1));
+    let (numerator, denominator) = (i128::from(numerator) / divisor, i128::from(denominator) / divisor);
+    match denominator {
+        1 => Datum::number(&numerator.to_string()),
+        _ => Datum::Atom(format!("{numerator}/{denominator}")),
     }
 }

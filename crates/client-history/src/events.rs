@@ -127,7 +127,7 @@ impl Moment<'_> {
             match (calls.first(), calls.len() + returns.len()) {
                 (_, 0) => return Ok(()),
                 (Some(&call), now) if now == left => {
-                    return Err(WriteError { line: self.operation(call).lines.call, time: self.time });
+                    return Err(WriteError::Times { line: self.operation(call).lines.call, time: self.time });
                 }
                 _ => {}
             }

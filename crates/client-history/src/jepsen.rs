@@ -7,6 +7,7 @@
 use hashbrown::HashMap;
 
 use crate::ReadError;
+use crate::datum::Datum;
 use crate::operation::{Action, History, Lines, Operation, Outcome};
 
 /// The type of an event.
@@ -22,41 +23,6 @@ pub enum Kind {
     Info,
 }
 
-/// A value as it is written: a single one, or several in a vector.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// `nil`.
-    Nil,
-    /// One, in its own spelling.
-    One(String),
-    /// Several.
-    Many(Vec<Written>),
-}
-
-impl Written {
-    /// Its text, if it is a single value.
-    fn single(&self) -> Option<Option<&str>> {
-        match self {
-            Written::Nil => Some(None),
-            Written::One(text) => Some(Some(text)),
-            Written::Many(_) => None,
-        }
-    }
-
-    /// The value as an identity: several are spelled as one.
-    pub fn text(&self) -> Option<String> {
-        match self {
-            Written::Nil => None,
-            Written::One(text) => Some(text.clone()),
-            Written::Many(parts) => {
-                let parts: Vec<String> =
-                    parts.iter().map(|part| part.text().unwrap_or_else(|| "nil".into())).collect();
-                Some(format!("[{}]", parts.join(" ")))
-            }
-        }
-    }
-}
-
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -64,27 +30,25 @@ pub struct Event {
     pub line: u32,
     /// Its type.
     pub kind: Kind,
-    /// The process, as written.
-    pub process: String,
+    /// The process.
+    pub process: Datum,
     /// The function.
     pub function: String,
     /// The value.
-    pub value: Written,
+    pub value: Datum,
 }
 
 /// Puts invocations and completions together.
 pub fn pair(events: Vec<Event>, keyed: bool) -> Result<History, ReadError> {
     let mut history = History::default();
     // By process: the operation that it waits for, and its function.
-    let mut open: HashMap<String, (usize, String)> = HashMap::new();
+    let mut open: HashMap<Datum, (usize, String)> = HashMap::new();
+    history.looks_keyed = !keyed && look_keyed(&events);
     for (time, event) in (0u64..).zip(events) {
-        if event.process == "nemesis" {
-            continue;
-        }
         if event.kind == Kind::Invoke {
             if open.contains_key(&event.process) {
-                let what =
-                    format!("process {} invokes while it waits for an earlier operation", event.process);
+                let process = event.process.name();
+                let what = format!("process {process} invokes while it waits for an earlier operation");
                 return Err(ReadError::new(event.line, what));
             }
             let operation = invoked(&mut history, &event, time, keyed)?;
@@ -92,11 +56,12 @@ pub fn pair(events: Vec<Event>, keyed: bool) -> Result<History, ReadError> {
             history.operations.push(operation);
         } else {
             let (waiting, function) = open.remove(&event.process).ok_or_else(|| {
-                let what = format!("process {} completes an operation that it did not invoke", event.process);
+                let process = event.process.name();
+                let what = format!("process {process} completes an operation that it did not invoke");
                 ReadError::new(event.line, what)
             })?;
             if event.function != function {
-                let (process, found) = (&event.process, &event.function);
+                let (process, found) = (event.process.name(), &event.function);
                 let line = history.operations[waiting].lines.call;
                 let what = format!(
                     "process {process} completes {found:?}, but it waits for the {function:?} of line {line}; a \
@@ -112,10 +77,10 @@ pub fn pair(events: Vec<Event>, keyed: bool) -> Result<History, ReadError> {
 
 fn invoked(history: &mut History, event: &Event, time: u64, keyed: bool) -> Result<Operation, ReadError> {
     let (key, value) = split(event, keyed)?;
-    let action = action(history, event, value)?;
+    let action = action(history, event, value, keyed)?;
     Ok(Operation {
-        client: history.client(&event.process),
-        key: history.key(&key),
+        client: history.client(event.process.clone()),
+        key: history.key(key.clone()),
         action,
         outcome: Outcome::Unknown,
         call: time,
@@ -141,12 +106,12 @@ fn complete(
     if read {
         let (key, value) = split(event, keyed)?;
         let invoked = &history.operations[at];
-        if key != history.key_text(invoked.key) {
+        if key != history.key_datum(invoked.key) {
             let what =
                 format!("expected the key of the invocation in line {}, found {key}", invoked.lines.call);
             return Err(ReadError::new(event.line, what));
         }
-        history.operations[at].action = action(history, event, value)?;
+        history.operations[at].action = action(history, event, value, keyed)?;
     }
     let operation = &mut history.operations[at];
     operation.outcome = outcome;
@@ -155,31 +120,37 @@ fn complete(
     Ok(())
 }
 
+/// Whether the value of each invocation is a pair, as in a history of several registers. The invocation of a read has no value
+/// otherwise, and a cas is a pair in any case.
+fn look_keyed(events: &[Event]) -> bool {
+    let mut invocations = events.iter().filter(|event| event.kind == Kind::Invoke);
+    let is_pair = |event: &Event| matches!(&event.value, Datum::Seq(parts) if parts.len() == 2);
+    invocations.clone().all(is_pair) && invocations.any(|event| event.function != "cas")
+}
+
 /// The key and the value of an event.
-fn split(event: &Event, keyed: bool) -> Result<(String, &Written), ReadError> {
-    match (&event.value, keyed) {
-        (value, false) => Ok((String::new(), value)),
-        (Written::Many(parts), true) if parts.len() == 2 => {
-            Ok((parts[0].text().unwrap_or_else(|| "nil".into()), &parts[1]))
-        }
-        (_, true) => {
-            Err(ReadError::new(event.line, "expected a value of the form [key value], as --keyed says"))
-        }
+fn split(event: &Event, keyed: bool) -> Result<(&Datum, &Datum), ReadError> {
+    match &event.value {
+        value if !keyed => Ok((&Datum::Nil, value)),
+        Datum::Seq(parts) if parts.len() == 2 => Ok((&parts[0], &parts[1])),
+        _ => Err(ReadError::new(event.line, "expected a value of the form [key value], as --keyed says")),
     }
 }
 
-fn action(history: &mut History, event: &Event, value: &Written) -> Result<Action, ReadError> {
+fn action(history: &mut History, event: &Event, value: &Datum, keyed: bool) -> Result<Action, ReadError> {
     match event.function.as_str() {
-        "read" | "r" => Ok(Action::Read(history.value(value.text().as_deref()))),
-        "write" | "w" => Ok(Action::Write(history.value(value.text().as_deref()))),
+        "read" | "r" => Ok(Action::Read(history.value(value.clone()))),
+        "write" | "w" => Ok(Action::Write(history.value(value.clone()))),
         "cas" => match value {
-            Written::Many(parts) if parts.len() == 2 => match (parts[0].single(), parts[1].single()) {
-                (Some(old), Some(new)) => {
-                    let old = history.value(old);
-                    Ok(Action::Cas(old, history.value(new)))
+            Datum::Seq(parts) if parts.len() == 2 => {
+                if !keyed && parts.iter().any(|part| matches!(part, Datum::Seq(_))) {
+                    let what = "expected a cas of two single values: [old new]; where each value is a pair of a key \
+                                and a value, add --keyed";
+                    return Err(ReadError::new(event.line, what));
                 }
-                _ => Err(ReadError::new(event.line, "expected a cas of two single values: [old new]")),
-            },
+                let old = history.value(parts[0].clone());
+                Ok(Action::Cas(old, history.value(parts[1].clone())))
+            }
             _ => Err(ReadError::new(event.line, "expected a cas of two values: [old new]")),
         },
         other => {

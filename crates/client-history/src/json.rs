@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::jepsen::{Event, Kind, Written};
+use crate::datum::Datum;
+use crate::jepsen::{Event, Kind};
 use crate::{ReadError, line_at};
 
 #[derive(Deserialize)]
@@ -88,13 +89,10 @@ fn one(text: &str, line: u32) -> Result<(Option<Event>, usize), ReadError> {
 
 fn event(object: Object, line: u32) -> Result<Option<Event>, ReadError> {
     let process = match object.process {
-        Json::String(name) => name,
-        Json::Number(number) => number.to_string(),
+        Json::String(name) if name == "nemesis" => return Ok(None),
+        process @ (Json::String(_) | Json::Number(_)) => Datum::from(process),
         _ => return Err(ReadError::new(line, "expected a process: a number or a name")),
     };
-    if process == "nemesis" {
-        return Ok(None);
-    }
     let kind = match object.kind {
         Type::Invoke => Kind::Invoke,
         Type::Ok => Kind::Ok,
@@ -102,14 +100,5 @@ fn event(object: Object, line: u32) -> Result<Option<Event>, ReadError> {
         Type::Info => Kind::Info,
     };
     let function = object.f.ok_or_else(|| ReadError::new(line, "expected an f"))?;
-    Ok(Some(Event { line, kind, process, function, value: written(object.value) }))
-}
-
-/// A value of an event.
-pub fn written(value: Json) -> Written {
-    match value {
-        Json::Null => Written::Nil,
-        Json::Array(parts) => Written::Many(parts.into_iter().map(written).collect()),
-        other => Written::One(other.to_string()),
-    }
+    Ok(Some(Event { line, kind, process, function, value: object.value.into() }))
 }

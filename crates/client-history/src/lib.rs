@@ -3,15 +3,17 @@
 //! A history is read from text in one of three forms ([`Form`]), checked for linearizability ([`check()`]), and written
 //! for other checkers ([`write()`](fn@write)), so that nobody has to believe this one. Nothing here opens a file or knows the time.
 //!
+//! * [`Datum`]: a value or a name, in whichever form it was written (`numbers`: in which spelling)
 //! * [`operation`]: what a client did, and what came of it
 //! * [`plain`]: JSON lines, an operation each
-//! * `jepsen`: events of invocation and completion; `edn` (with `numbers`), `json`: their two spellings
+//! * `jepsen`: events of invocation and completion; `edn` (with `tokens`), `json`: their two spellings
 //! * [`check`](mod@check): the verdict, and the lines that contradict each other
 //! * [`longest_explained`]: how far an impossible history can be explained
 //! * [`write`](mod@write): for Knossos and Elle (EDN) and for Porcupine (JSON lines); `events`: in which order
 #![forbid(unsafe_code)]
 
 pub mod check;
+mod datum;
 mod edn;
 mod events;
 mod jepsen;
@@ -20,12 +22,14 @@ mod numbers;
 pub mod operation;
 pub mod plain;
 mod prefix;
+mod tokens;
 pub mod write;
 
 pub use check::{Checked, Finding, Hint, Verdict, check, hints};
+pub use datum::Datum;
 pub use operation::{Action, History, Lines, Operation, Outcome};
 pub use prefix::{Prefix, longest_explained};
-pub use write::{WriteError, write};
+pub use write::{WriteError, is_keyed, write};
 
 /// How a history is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +121,8 @@ pub struct Options {
 /// # Errors
 /// The text does not have this form, its events do not fit together, or it has no operation; the initial value is none.
 pub fn read(text: &str, form: Form, options: &Options) -> Result<History, ReadError> {
+    // A mark of byte order at the beginning says that this is UTF-8, and nothing else.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut history = match form {
         Form::Edn => jepsen::pair(edn::events(text)?, options.keyed)?,
         Form::Json => jepsen::pair(json::events(text)?, options.keyed)?,
@@ -134,18 +140,17 @@ pub fn read(text: &str, form: Form, options: &Options) -> Result<History, ReadEr
     }
     if let Some(text) = &options.initial {
         let value = initial(text, form).map_err(|what| ReadError::Initial { text: text.clone(), what })?;
-        history.initial = Some(history.value(value.as_deref()));
+        history.initial = Some(history.value(value));
     }
     Ok(history)
 }
 
 /// A value spelled as a history of this form spells it.
-fn initial(text: &str, form: Form) -> Result<Option<String>, String> {
-    let json = || serde_json::from_str(text).map_err(|error| in_words(&error));
+fn initial(text: &str, form: Form) -> Result<Datum, String> {
+    let json = || serde_json::from_str::<serde_json::Value>(text).map_err(|error| in_words(&error));
     match form {
         Form::Edn => edn::value(text),
-        Form::Json => Ok(json::written(json()?).text()),
-        Form::Lines => Ok(plain::text(&json()?)),
+        Form::Json | Form::Lines => Ok(json()?.into()),
     }
 }
 

@@ -1,43 +1,47 @@
-//! Numbers of EDN that are told apart by what was written.
+//! Numbers that are told apart by what was written.
 //!
-//! The reader of EDN keeps integers of 64 bits, rounds decimals and refuses the rest (`1N`, `1M`, integers of more bits).
-//! Registers ask only whether two values are the same, so such numbers are given to it as symbols with a mark.
+//! Owns their one spelling ([`canonical`]), which JSON and EDN share but for EDN's `M`.
 
-/// A character of private use, which no symbol begins with.
-const MARK: char = '\u{E000}';
-
-/// `text` with a mark before each number that the reader would round or refuse. Lines stay what they are.
-pub fn marked(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = match first {
-            '"' => quoted(rest),
-            ';' => rest.find('\n').unwrap_or(rest.len()),
-            '\\' => character(rest),
-            _ if is_boundary(first) => first.len_utf8(),
-            _ => rest.find(is_boundary).unwrap_or(rest.len()),
-        };
-        let (part, after) = rest.split_at(length);
-        if is_decimal(part) && part.parse::<i64>().is_err() {
-            out.push(MARK);
-        }
-        out.push_str(part);
-        rest = after;
-    }
-    out
-}
-
-/// What a symbol stands for: a number without its mark, where it has one. Clojure takes `1N` for `1`, and so do we.
-pub fn as_written(symbol: &str) -> String {
-    let Some(number) = symbol.strip_prefix(MARK) else {
-        return symbol.to_owned();
+/// The one spelling of a decimal number of JSON or EDN: without what says nothing (a plus, zeros before the first digit, `N`).
+pub fn canonical(text: &str) -> String {
+    let (is_negative, text) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let number = number.strip_prefix('+').unwrap_or(number);
-    number.strip_suffix('N').unwrap_or(number).to_owned()
+    let text = text.strip_suffix('N').unwrap_or(text);
+    let (text, suffix) = text.strip_suffix('M').map_or((text, ""), |text| (text, "M"));
+    let (text, exponent) = match text.split_once(['e', 'E']) {
+        Some((text, exponent)) if exponent.starts_with('-') => (text, format!("e{exponent}")),
+        Some((text, exponent)) => (text, format!("e+{}", exponent.strip_prefix('+').unwrap_or(exponent))),
+        None => (text, String::new()),
+    };
+    let (whole, fraction) = match text.split_once('.') {
+        Some((whole, "")) => (whole, ".0".to_owned()),
+        Some((whole, fraction)) => (whole, format!(".{fraction}")),
+        None => (text, String::new()),
+    };
+    let whole = whole.trim_start_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let is_zero = whole == "0" && fraction.is_empty() && exponent.is_empty() && suffix.is_empty();
+    let sign = if is_negative && !is_zero { "-" } else { "" };
+    format!("{sign}{whole}{fraction}{exponent}{suffix}")
 }
 
-/// Whether this is a decimal number, with `N` or `M` behind it perhaps.
+/// A canonical number as EDN, with the letter that keeps other readers from rounding or refusing it, where it needs one.
+pub fn for_readers(text: &str) -> String {
+    let is_float = text.contains(['.', 'e']);
+    let is_exact = match (is_float, text.parse::<f64>()) {
+        (false, _) => text.parse::<i64>().is_ok(),
+        (true, float) => float.is_ok_and(|float| format!("{float:?}") == text),
+    };
+    match is_float {
+        _ if is_exact || text.ends_with('M') => text.to_owned(),
+        true => format!("{text}M"),
+        false => format!("{text}N"),
+    }
+}
+
+/// Whether this is a decimal number of EDN, with `N` or `M` behind it perhaps.
 pub fn is_decimal(text: &str) -> bool {
     let text = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (whole, rest) = text.split_at(digits(text));
@@ -58,27 +62,4 @@ pub fn is_decimal(text: &str) -> bool {
 
 fn digits(text: &str) -> usize {
     text.len() - text.trim_start_matches(|letter: char| letter.is_ascii_digit()).len()
-}
-
-fn is_boundary(letter: char) -> bool {
-    letter.is_whitespace() || ",;\"()[]{}".contains(letter)
-}
-
-/// The length of a text in quotes, which may lack its end.
-fn quoted(text: &str) -> usize {
-    let mut escaped = true;
-    for (at, letter) in text.char_indices() {
-        match letter {
-            '"' if !escaped => return at + 1,
-            '\\' if !escaped => escaped = true,
-            _ => escaped = false,
-        }
-    }
-    text.len()
-}
-
-/// The length of a character such as `\a`, `\newline` or `\[`.
-fn character(text: &str) -> usize {
-    let mut letters = text.char_indices().skip(2);
-    letters.find(|(_, letter)| is_boundary(*letter)).map_or(text.len(), |(at, _)| at)
 }

@@ -2,7 +2,9 @@
 
 use hashbrown::HashMap;
 
-/// A value of a register: a number that the history gave its text. [`Value::ABSENT`] for a register without one.
+use crate::datum::Datum;
+
+/// A value of a register: a number that the history gave it. [`Value::ABSENT`] for a register without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value(pub u32);
 
@@ -61,16 +63,18 @@ pub struct Operation {
     pub lines: Lines,
 }
 
-/// All operations of a history and the texts of their parts.
+/// All operations of a history and what they name.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// In the order of the text.
     pub operations: Vec<Operation>,
     /// The value of every register before the first operation; absent if none.
     pub initial: Option<Value>,
-    values: Texts,
-    keys: Texts,
-    clients: Texts,
+    /// It was read without keys, and every value is a pair.
+    pub(crate) looks_keyed: bool,
+    values: Named,
+    keys: Named,
+    clients: Named,
 }
 
 impl History {
@@ -79,50 +83,61 @@ impl History {
         History {
             operations: Vec::new(),
             initial: self.initial,
+            looks_keyed: self.looks_keyed,
             values: self.values.clone(),
             keys: self.keys.clone(),
             clients: self.clients.clone(),
         }
     }
 
-    /// The number of a value; `None` for the absent one.
-    pub fn value(&mut self, text: Option<&str>) -> Value {
-        text.map_or(Value::ABSENT, |text| Value(self.values.number(text) + 1))
+    /// The number of a value.
+    pub fn value(&mut self, value: Datum) -> Value {
+        if value == Datum::Nil { Value::ABSENT } else { Value(self.values.number(value) + 1) }
     }
 
-    /// The number of a register.
-    pub fn key(&mut self, text: &str) -> u32 {
-        self.keys.number(text)
+    /// The number of a register; [`Datum::Nil`] is one without a name.
+    pub fn key(&mut self, name: Datum) -> u32 {
+        self.keys.number(name)
     }
 
     /// The number of a client.
-    pub fn client(&mut self, text: &str) -> u32 {
-        self.clients.number(text)
+    pub fn client(&mut self, name: Datum) -> u32 {
+        self.clients.number(name)
     }
 
-    /// The text of a value; `None` for the absent one.
-    pub fn value_text(&self, value: Value) -> Option<&str> {
-        value.0.checked_sub(1).map(|number| self.values.text(number))
+    /// The value that has this number.
+    pub fn value_datum(&self, value: Value) -> &Datum {
+        value.0.checked_sub(1).map_or(&Datum::Nil, |number| &self.values.data[number as usize])
     }
 
-    /// The text of a register's name; empty if the history has one register without a name.
-    pub fn key_text(&self, key: u32) -> &str {
-        self.keys.text(key)
+    /// What names a register; [`Datum::Nil`] if the history has one register without a name.
+    pub fn key_datum(&self, key: u32) -> &Datum {
+        &self.keys.data[key as usize]
     }
 
-    /// The text of a client's name.
-    pub fn client_text(&self, client: u32) -> &str {
-        self.clients.text(client)
+    /// All values but the absent one, all registers, all clients; each by its number, that of a value being greater by 1.
+    pub(crate) fn data(&self) -> [&[Datum]; 3] {
+        [&self.values.data, &self.keys.data, &self.clients.data]
+    }
+
+    /// The name of a register for people; empty if the history has one register without a name.
+    pub fn key_text(&self, key: u32) -> String {
+        self.key_datum(key).name()
+    }
+
+    /// The name of a client for people.
+    pub fn client_text(&self, client: u32) -> String {
+        self.clients.data[client as usize].name()
     }
 
     /// How many registers it names.
     pub fn keys(&self) -> u32 {
-        self.keys.texts.len() as u32
+        self.keys.data.len() as u32
     }
 
     /// An operation in words: `read 3`, `cas 1 -> 2`, `write nil`.
     pub fn describe(&self, operation: &Operation) -> String {
-        let text = |value| self.value_text(value).unwrap_or("nil");
+        let text = |value| self.value_datum(value);
         match operation.action {
             // What an unanswered read found nobody knows.
             Action::Read(_) if operation.outcome != Outcome::Ok => "read".into(),
@@ -133,25 +148,21 @@ impl History {
     }
 }
 
-/// Texts and their numbers.
+/// What is named, and its numbers.
 #[derive(Clone, Debug, Default)]
-struct Texts {
-    numbers: HashMap<String, u32>,
-    texts: Vec<String>,
+struct Named {
+    numbers: HashMap<Datum, u32>,
+    data: Vec<Datum>,
 }
 
-impl Texts {
-    fn number(&mut self, text: &str) -> u32 {
-        if let Some(number) = self.numbers.get(text) {
+impl Named {
+    fn number(&mut self, datum: Datum) -> u32 {
+        if let Some(number) = self.numbers.get(&datum) {
             return *number;
         }
-        let number = self.texts.len() as u32;
-        self.numbers.insert(text.to_owned(), number);
-        self.texts.push(text.to_owned());
+        let number = self.data.len() as u32;
+        self.numbers.insert(datum.clone(), number);
+        self.data.push(datum);
         number
-    }
-
-    fn text(&self, number: u32) -> &str {
-        &self.texts[number as usize]
     }
 }

@@ -6,9 +6,9 @@
 //! {"client": "b", "op": "cas", "key": "x", "value": [1, 2], "call": 200, "return": 900, "outcome": "unknown"}
 //! ```
 //!
-//! * `client`: a number or a text. A client does one thing after the other; what it does after an unknown outcome is
+//! * `client`: a number or a text; `1` and `"1"` are two. A client does one thing after the other; what it does after an unknown outcome is
 //!   independent of that.
-//! * `op`: `read`, `write` or `cas`. `key`: a number or a text; a history with one register may leave it out.
+//! * `op`: `read`, `write` or `cas`. `key`: a number or a text, `1` and `"1"` being two; a history with one register may leave it out.
 //! * `value`: any JSON; of a read what was found, of a cas the old and the new one. `null` is a register without value.
 //! * `call`, `return`: whole numbers on one clock, in any unit. `return` may be left out.
 //! * `outcome`: `ok`, `fail` (it did not happen) or `unknown` (it may have happened, or may yet). Left out, it is `ok` if
@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::ReadError;
+use crate::datum::Datum;
 use crate::operation::{Action, History, Lines, Operation, Outcome};
 
 #[derive(Deserialize)]
@@ -61,8 +62,9 @@ pub fn read(text: &str) -> Result<History, ReadError> {
         if line.trim().is_empty() {
             continue;
         }
-        if !line.trim_start().starts_with('{') {
-            return Err(ReadError::new(number, "not an operation: expected an object, which begins with {"));
+        if let Some(found) = line.trim_start().chars().next().filter(|first| *first != '{') {
+            let what = format!("not an operation: expected an object, which begins with {{, found {found:?}");
+            return Err(ReadError::new(number, what));
         }
         let object: Object =
             serde_json::from_str(line).map_err(|error| ReadError::json("an operation", &error, number))?;
@@ -89,17 +91,17 @@ fn operation(history: &mut History, object: Object, line: u32) -> Result<Operati
         (Some(Ended::Ok) | None, Some(_)) => Outcome::Ok,
     };
     let action = match (object.op, object.value) {
-        (Op::Read, value) => Action::Read(history.value(text(&value).as_deref())),
-        (Op::Write, value) => Action::Write(history.value(text(&value).as_deref())),
+        (Op::Read, value) => Action::Read(history.value(value.into())),
+        (Op::Write, value) => Action::Write(history.value(value.into())),
         (Op::Cas, Json::Array(parts)) if parts.len() == 2 => {
-            let old = history.value(text(&parts[0]).as_deref());
-            Action::Cas(old, history.value(text(&parts[1]).as_deref()))
+            let old = history.value(parts[0].clone().into());
+            Action::Cas(old, history.value(parts[1].clone().into()))
         }
         (Op::Cas, _) => return Err(ReadError::new(line, "expected a cas of two values: [old, new]")),
     };
     Ok(Operation {
-        client: history.client(&name(&object.client)),
-        key: history.key(&name(&object.key)),
+        client: history.client(Datum::from(object.client)),
+        key: history.key(Datum::from(object.key)),
         action,
         outcome,
         call: object.call,
@@ -110,20 +112,6 @@ fn operation(history: &mut History, object: Object, line: u32) -> Result<Operati
 
 /// The latest time that the search can represent.
 pub const LATEST: u64 = u64::MAX / 4;
-
-/// A value in its own spelling; `None` for `null`.
-pub(crate) fn text(value: &Json) -> Option<String> {
-    (!value.is_null()).then(|| value.to_string())
-}
-
-/// A name as people wrote it: texts without their quotes.
-fn name(value: &Json) -> String {
-    match value {
-        Json::Null => String::new(),
-        Json::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
 
 /// A client does one thing after the other.
 fn refuse_overlaps(history: &History) -> Result<(), ReadError> {

@@ -1,71 +1,178 @@
 //! Histories for other checkers.
+//!
+//! Owns that what is written says the same as what was read: different values stay different, or nothing is written.
 
 use std::fmt::Write;
 
-use serde_json::{Value as Json, json};
+use hashbrown::HashMap;
 
 use crate::Form;
+use crate::datum::Datum;
 use crate::events::{Event, events};
-use crate::numbers::is_decimal;
 use crate::operation::{Action, History, Operation, Outcome, Value};
 
-/// Why a history cannot be written as events.
+/// Why a history cannot be written in a form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "line {line}: several clients return and call again at {time}, on one register; events stand in one order, which would say \
-     more than these times do. Use a finer clock, or write it as JSON lines"
-)]
-pub struct WriteError {
-    /// The line of one of the calls.
-    pub line: u32,
-    /// The time.
-    pub time: u64,
+pub enum WriteError {
+    /// Its times have no one order.
+    #[error(
+        "line {line}: several clients return and call again at {time}, on one register; events stand in one order, which would say \
+         more than these times do. Use a finer clock, or write it as JSON lines"
+    )]
+    Times {
+        /// The line of one of the calls.
+        line: u32,
+        /// The time.
+        time: u64,
+    },
+    /// Two things would become one.
+    #[error(
+        "line {line}: the {what} {one} and the {what} {other} of line {other_line} are two, and this form would spell both {spelled}; \
+         write it in another form"
+    )]
+    Alike {
+        /// The line of the first operation that names one.
+        line: u32,
+        /// `value`, `key` or `client`.
+        what: &'static str,
+        /// One.
+        one: Datum,
+        /// The other.
+        other: Datum,
+        /// The line of the first operation that names the other.
+        other_line: u32,
+        /// How both would be spelled.
+        spelled: String,
+    },
+    /// A cas of sequences looks like a key with a cas.
+    #[error(
+        "line {line}: a cas of arrays would look like a pair of a key and a cas; write it as JSON lines, or name the register \
+         (\"key\")"
+    )]
+    Cas {
+        /// The line of its call.
+        line: u32,
+    },
 }
 
-/// Writes `history` in `form`. In Jepsen's two forms values become pairs of key and value if it names any keys.
-///
-/// Values keep their spelling, which is JSON's or EDN's as it was read; a value that the other language spells
-/// otherwise (a text with escapes, say) becomes a text.
+/// Whether the values of `history`, written in `form`, are pairs of a key and a value: if it names any keys. Who reads it has
+/// to know ([`Options::keyed`](crate::Options::keyed)).
+pub fn is_keyed(history: &History, form: Form) -> bool {
+    form != Form::Lines && (0..history.keys()).any(|key| *history.key_datum(key) != Datum::Nil)
+}
+
+/// Writes `history` in `form`. In Jepsen's two forms values become pairs of key and value if it [names any
+/// keys](is_keyed). In JSON what only EDN has (keywords, sets) becomes a text.
 ///
 /// # Errors
-/// In Jepsen's two forms: its times have no one order.
+/// Two values, keys or clients would become one. In Jepsen's two forms: its times have no one order, or a cas without a key
+/// compares sequences.
 pub fn write(history: &History, form: Form) -> Result<String, WriteError> {
+    let written = Written::of(history, form)?;
     let mut out = String::new();
     if form == Form::Lines {
         for operation in &history.operations {
-            let _ = writeln!(out, "{}", plain(history, operation));
+            let _ = writeln!(out, "{}", written.plain(operation));
         }
         return Ok(out);
     }
-    let keyed = (0..history.keys()).any(|key| !history.key_text(key).is_empty());
+    let keyed = is_keyed(history, form);
+    if !keyed {
+        refuse_cas_of_sequences(history)?;
+    }
     for event in events(history)? {
-        let line = match form {
-            Form::Edn => edn(history, event, keyed),
-            _ => json_event(history, event, keyed),
-        };
-        let _ = writeln!(out, "{line}");
+        let _ =
+            writeln!(out, "{}", written.event(&history.operations[event.operation as usize], event, keyed));
     }
     Ok(out)
 }
 
-fn plain(history: &History, operation: &Operation) -> Json {
-    let value = |value| json_value(history, value);
-    let (op, value) = match operation.action {
-        Action::Read(found) => ("read", value(found)),
-        Action::Write(new) => ("write", value(new)),
-        Action::Cas(old, new) => ("cas", json!([value(old), value(new)])),
+fn refuse_cas_of_sequences(history: &History) -> Result<(), WriteError> {
+    let is_sequence = |value| matches!(history.value_datum(value), Datum::Seq(_));
+    let compares = |operation: &&Operation| match operation.action {
+        Action::Cas(old, new) => is_sequence(old) || is_sequence(new),
+        _ => false,
     };
-    let mut line = json!({
-        "client": history.client_text(operation.client), "op": op, "value": value, "call": operation.call,
-        "outcome": match operation.outcome { Outcome::Ok => "ok", Outcome::Failed => "fail", Outcome::Unknown => "unknown" },
-    });
-    if !history.key_text(operation.key).is_empty() {
-        line["key"] = json!(history.key_text(operation.key));
+    match history.operations.iter().find(compares) {
+        Some(operation) => Err(WriteError::Cas { line: operation.lines.call }),
+        None => Ok(()),
     }
-    if let Some(end) = operation.end {
-        line["return"] = json!(end);
+}
+
+/// All that a history names as one form spells it.
+struct Written {
+    form: Form,
+    nil: &'static str,
+    values: Vec<String>,
+    keys: Vec<String>,
+    clients: Vec<String>,
+}
+
+impl Written {
+    fn of(history: &History, form: Form) -> Result<Written, WriteError> {
+        let [values, keys, clients] = history.data();
+        let spelled = |what, data: &[Datum]| {
+            let spelled: Vec<String> = data.iter().map(|datum| spelled(datum, form)).collect();
+            refuse_alike(history, what, data, &spelled).map(|()| spelled)
+        };
+        Ok(Written {
+            form,
+            nil: if form == Form::Edn { "nil" } else { "null" },
+            values: spelled("value", values)?,
+            keys: spelled("key", keys)?,
+            // Events number their processes.
+            clients: if form == Form::Lines { spelled("client", clients)? } else { Vec::new() },
+        })
     }
-    line
+
+    fn value(&self, value: Value) -> &str {
+        value.0.checked_sub(1).map_or(self.nil, |number| &self.values[number as usize])
+    }
+
+    fn pair(&self, one: &str, other: &str) -> String {
+        let between = if self.form == Form::Edn { " " } else { "," };
+        format!("[{one}{between}{other}]")
+    }
+
+    fn action(&self, action: Action) -> String {
+        match action {
+            Action::Read(value) | Action::Write(value) => self.value(value).to_owned(),
+            Action::Cas(old, new) => self.pair(self.value(old), self.value(new)),
+        }
+    }
+
+    fn plain(&self, operation: &Operation) -> String {
+        let client = &self.clients[operation.client as usize];
+        let (op, value) = (function(operation.action), self.action(operation.action));
+        let mut line = format!(r#"{{"client":{client},"op":"{op}","#);
+        let key = &self.keys[operation.key as usize];
+        if key != self.nil {
+            let _ = write!(line, r#""key":{key},"#);
+        }
+        let _ = write!(line, r#""value":{value},"call":{}"#, operation.call);
+        if let Some(end) = operation.end {
+            let _ = write!(line, r#","return":{end}"#);
+        }
+        let outcome = match operation.outcome {
+            Outcome::Ok => "ok",
+            Outcome::Failed => "fail",
+            Outcome::Unknown => "unknown",
+        };
+        line + &format!(r#","outcome":"{outcome}"}}"#)
+    }
+
+    fn event(&self, operation: &Operation, event: Event, keyed: bool) -> String {
+        let Event { kind, process, .. } = event;
+        // A read knows its value at its end only.
+        let says_value = !matches!(operation.action, Action::Read(_)) || kind == "ok";
+        let value = if says_value { self.action(operation.action) } else { self.nil.to_owned() };
+        let value = if keyed { self.pair(&self.keys[operation.key as usize], &value) } else { value };
+        let f = function(operation.action);
+        match self.form {
+            Form::Edn => format!("{{:type :{kind}, :process {process}, :f :{f}, :value {value}}}"),
+            _ => format!(r#"{{"type":"{kind}","process":{process},"f":"{f}","value":{value}}}"#),
+        }
+    }
 }
 
 fn function(action: Action) -> &'static str {
@@ -76,78 +183,54 @@ fn function(action: Action) -> &'static str {
     }
 }
 
-/// Whether an event says its value: a read knows it at its end only.
-fn says_value(operation: &Operation, kind: &str) -> bool {
-    !matches!(operation.action, Action::Read(_)) || kind == "ok"
-}
-
-fn edn(history: &History, event: Event, keyed: bool) -> String {
-    let operation = &history.operations[event.operation as usize];
-    let text = |value: Value| history.value_text(value).map_or_else(|| "nil".to_owned(), edn_value);
-    let value = match operation.action {
-        _ if !says_value(operation, event.kind) => "nil".to_owned(),
-        Action::Read(value) | Action::Write(value) => text(value),
-        Action::Cas(old, new) => format!("[{} {}]", text(old), text(new)),
-    };
-    let value = match history.key_text(operation.key) {
-        _ if !keyed => value,
-        "" => format!("[nil {value}]"),
-        key => format!("[{} {value}]", edn_value(key)),
-    };
-    let Event { kind, process, .. } = event;
-    format!("{{:type :{kind}, :process {process}, :f :{}, :value {value}}}", function(operation.action))
-}
-
-fn json_event(history: &History, event: Event, keyed: bool) -> String {
-    let operation = &history.operations[event.operation as usize];
-    let value = match operation.action {
-        _ if !says_value(operation, event.kind) => Json::Null,
-        Action::Read(value) | Action::Write(value) => json_value(history, value),
-        Action::Cas(old, new) => json!([json_value(history, old), json_value(history, new)]),
-    };
-    let value = match history.key_text(operation.key) {
-        _ if !keyed => value,
-        "" => json!([null, value]),
-        key => json!([key, value]),
-    };
-    json!({"type": event.kind, "process": event.process, "f": function(operation.action), "value": value})
-        .to_string()
-}
-
-/// A number, keyword or plain text as it is; anything else as a text.
-fn edn_value(text: &str) -> String {
-    let plain = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-    let is_quoted = plain.len() != text.len() && !plain.contains(['"', '\\']);
-    let is_keyword = text.strip_prefix(':').is_some_and(|name| {
-        !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || "-_./".contains(letter))
-    });
-    if is_decimal(text) {
-        return edn_number(text);
+/// A datum in `form`, in one line without control characters.
+fn spelled(datum: &Datum, form: Form) -> String {
+    if form == Form::Edn {
+        return datum.for_edn().to_string();
     }
-    match is_quoted || is_keyword || matches!(text, "true" | "false") {
-        true => text.to_owned(),
-        // EDN has JSON's escapes for quotes and backslashes.
-        false => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
+    let json = datum.for_json().to_string();
+    if !json.contains(char::is_control) {
+        return json;
     }
-}
-
-/// A number that other readers do not round either: with the letter that says so, where it needs one.
-fn edn_number(text: &str) -> String {
-    let is_float = text.contains(['.', 'e', 'E']);
-    let is_exact = match (is_float, text.parse::<f64>()) {
-        (false, _) => text.parse::<i64>().is_ok(),
-        (true, float) => float.is_ok_and(|float| format!("{float:?}") == text),
+    // JSON lets some stand in texts as they are.
+    let escaped = |letter: char| match letter.is_control() {
+        true => format!("\\u{:04x}", letter as u32),
+        false => letter.to_string(),
     };
-    match text {
-        _ if is_exact || text.ends_with('M') => text.to_owned(),
-        _ if is_float => format!("{text}M"),
-        _ => format!("{text}N"),
-    }
+    json.chars().map(escaped).collect()
 }
 
-fn json_value(history: &History, value: Value) -> Json {
-    match history.value_text(value) {
-        None => Json::Null,
-        Some(text) => serde_json::from_str(text).unwrap_or_else(|_| Json::String(text.to_owned())),
+/// Refuses two of `data` that are spelled as one.
+fn refuse_alike(
+    history: &History,
+    what: &'static str,
+    data: &[Datum],
+    spelled: &[String],
+) -> Result<(), WriteError> {
+    let mut known: HashMap<&str, usize> = HashMap::with_capacity(data.len());
+    for (number, text) in spelled.iter().enumerate() {
+        if let Some(other) = known.insert(text, number) {
+            return Err(WriteError::Alike {
+                line: first_line(history, what, number as u32),
+                what,
+                one: data[number].clone(),
+                other: data[other].clone(),
+                other_line: first_line(history, what, other as u32),
+                spelled: text.clone(),
+            });
+        }
     }
+    Ok(())
+}
+
+/// The line of the first operation that names this value, key or client; 0 if only the declared beginning does.
+fn first_line(history: &History, what: &str, number: u32) -> u32 {
+    let value = Value(number + 1);
+    let names = |operation: &&Operation| match (what, operation.action) {
+        ("key", _) => operation.key == number,
+        ("client", _) => operation.client == number,
+        (_, Action::Read(one) | Action::Write(one)) => one == value,
+        (_, Action::Cas(old, new)) => old == value || new == value,
+    };
+    history.operations.iter().find(names).map_or(0, |operation| operation.lines.call)
 }

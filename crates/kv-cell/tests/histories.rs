@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use client_history::{Action, History, Lines, Operation, Outcome, Verdict, check};
+use client_history::{Action, Datum, History, Lines, Operation, Outcome, Verdict, check};
 use fastrand::Rng;
 use history::solver::Limits;
 use kv::StepError;
@@ -109,14 +109,14 @@ impl Work {
     fn history(&self) -> History {
         let mut history = History::default();
         for &(client, register, asked, outcome, call, end) in &*self.done.lock().unwrap() {
-            let mut value =
-                |number: Option<u64>| history.value(number.map(|number| number.to_string()).as_deref());
+            let mut value = |number: Option<u64>| history.value(number.map_or(Datum::Nil, Datum::from));
             let action = match asked {
                 Asked::Read(found) => Action::Read(value(found)),
                 Asked::Write(new) => Action::Write(value(Some(new))),
                 Asked::Cas(old, new) => Action::Cas(value(Some(old)), value(Some(new))),
             };
-            let (key, client) = (history.key(&register.to_string()), history.client(&client.to_string()));
+            let (key, client) =
+                (history.key(Datum::from(u64::from(register))), history.client(Datum::from(client)));
             let lines = Lines { call: history.operations.len() as u32 + 1, end: None };
             history.operations.push(Operation { client, key, action, outcome, call, end: Some(end), lines });
         }

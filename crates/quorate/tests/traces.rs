@@ -325,6 +325,56 @@ fn client_histories_are_checked_and_exported() {
     refused(&["export", "--to", "edn", &place.path("x")], 2, "give --form");
 }
 
+/// R38: an exported history with keys says that it is read with --keyed, and so does the hint if it is not; what has control
+/// characters is exported as it is; names cannot pass for lines of the report.
+#[test]
+fn keys_of_client_histories_are_exported_and_printed() {
+    let place = Place::new();
+    let lines = r#"{"client":1,"op":"write","key":"a\u0000\u007f\nexplained: all","value":1,"call":1,"return":2}
+{"client":"c\nd","op":"write","key":"a\u0000\u007f\nexplained: all","value":2,"call":3,"return":4}
+{"client":1,"op":"read","key":"a\u0000\u007f\nexplained: all","value":2,"call":5,"return":6}
+{"client":1,"op":"write","key":"y","value":"2020","call":7,"return":8}
+"#;
+    let write = |name: &str, text: &str| {
+        let path = place.path(name);
+        std::fs::write(&path, text).expect("a small file");
+        path
+    };
+    let history = write("h.jsonl", lines);
+    for form in ["edn", "json"] {
+        let output = quorate(&["export", "--to", form, &history]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.contains("read it with --keyed"), "{said}");
+        let exported = write(&format!("h.{form}"), &out(&output));
+        assert!(out(&quorate(&["check", "--keyed", &exported])).contains("2 registers"));
+        let unkeyed = quorate(&["check", &exported]);
+        assert_eq!(unkeyed.status.code(), Some(0), "pairs are values as good as others");
+        let back = quorate(&["export", "--to", "jsonl", "--keyed", &exported]);
+        assert_eq!((back.status.code(), back.stderr.len()), (Some(0), 0));
+        assert!(out(&back).contains(r#""key":"a\u0000\u007f\nexplained: all","#), "{}", out(&back));
+    }
+    let stale = write("stale.jsonl", &lines.replace("\"value\":2,\"call\":5", "\"value\":1,\"call\":5"));
+    let output = quorate(&["check", &stale]);
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(report.contains(r#"register "a\u0000\u007f\nexplained: all": no order"#), "{report}");
+    assert!(report.contains(r#"client "c\nd": write 2"#), "{report}");
+    let exported = write("stale.edn", &out(&quorate(&["export", "--to", "edn", &stale])));
+    let output = quorate(&["check", &exported]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("add --keyed"));
+    let alike = write(
+        "alike.edn",
+        "{:type :invoke :process 0 :f :write :value :a}\n{:type :ok :process 0 :f :write :value :a}\n\
+         {:type :invoke :process 0 :f :read}\n{:type :ok :process 0 :f :read :value \":a\"}\n",
+    );
+    refused(&["check", &alike], 1, "");
+    refused(
+        &["export", "--to", "jsonl", &alike],
+        2,
+        "alike.edn: line 3: the value \":a\" and the value :a of line 1",
+    );
+}
+
 /// R23: a page or an order never takes the place of what was read for it.
 #[test]
 fn outputs_overwrite_no_input() {

@@ -3,21 +3,23 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use client_history::{Form, is_keyed};
 
 use super::{FormName, Reading};
 use crate::Outcome;
-use crate::failure::Failure;
+use crate::failure::{Failure, note};
 use crate::input::show;
 
 /// Convert a client history, so that another checker can judge it
 ///
 /// EDN and JSON are events as Jepsen writes them, for Knossos and Elle; JSON lines are operations with call and return,
-/// for Porcupine. The result goes to standard output.
+/// for Porcupine. The result goes to standard output. Where the history names keys, each value of an event is a pair of a key
+/// and a value, which `check` and `export` read with --keyed.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   quorate export --to edn history.jsonl > history.edn
-  quorate export --to jsonl --keyed history.edn
+  quorate export --to jsonl --keyed history.edn > history.jsonl
 
 Exit codes:
   0  written
@@ -41,6 +43,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
         return Err(Failure::input(format!("{name}: its name does not say its form; give --form")));
     };
     let history = arguments.reading.read(path, form)?;
-    let written = client_history::write(&history, arguments.to.into());
-    show(&written.map_err(|error| Failure::input(format!("{}: {error}", path.display())))?)
+    let to = Form::from(arguments.to);
+    let written = client_history::write(&history, to)
+        .map_err(|error| Failure::input(format!("{}: {error}", path.display())))?;
+    show(&written)?;
+    if is_keyed(&history, to) {
+        note("the history names keys, so each value is a pair of a key and a value; read it with --keyed");
+    }
+    Ok(())
 }

@@ -61,7 +61,7 @@ impl Report {
             operations.truncate(MOST_OPERATIONS);
             Finding {
                 more_operations,
-                register: history.key_text(finding.key).to_owned(),
+                register: history.key_text(finding.key),
                 minimal: finding.minimal,
                 gave_up_after_states: finding.gave_up,
                 operations,
@@ -89,7 +89,7 @@ impl Named {
         Named {
             line: operation.lines.call,
             return_line: operation.lines.end,
-            client: history.client_text(operation.client).to_owned(),
+            client: history.client_text(operation.client),
             operation: history.describe(operation),
             outcome: match operation.outcome {
                 Outcome::Ok => "ok",
@@ -126,6 +126,11 @@ impl fmt::Display for Report {
 
 fn in_words(path: &Path, history: &History, hint: Hint) -> String {
     match hint {
+        Hint::Keyed => {
+            "the value of every call is a pair, and was taken for one value of one register; if it is a key with its value, \
+             add --keyed"
+                .into()
+        }
         Hint::Unwritten(index) => {
             let line = history.operations[index as usize].lines.call;
             format!(

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use client_history::{Action, History, Lines, Operation};
+use client_history::{Action, Datum, History, Lines, Operation};
 
 use crate::Outcome;
 
@@ -117,17 +117,14 @@ impl Record {
 pub fn history(commands: &[Done]) -> History {
     let mut history = History::default();
     for done in commands {
-        let mut value = |number: Option<u64>| {
-            let text = number.map(|number| number.to_string());
-            history.value(text.as_deref())
-        };
+        let mut value = |number: Option<u64>| history.value(number.map_or(Datum::Nil, Datum::from));
         let action = match done.asked {
             Asked::Read(found) => Action::Read(value(found)),
             Asked::Write(new) => Action::Write(value(Some(new))),
             Asked::Cas(old, new) => Action::Cas(value(Some(old)), value(Some(new))),
         };
-        let key = history.key(&format!("r{}", done.register));
-        let client = history.client(&done.client.to_string());
+        let key = history.key(Datum::Text(format!("r{}", done.register)));
+        let client = history.client(Datum::from(u64::from(done.client)));
         history.operations.push(Operation {
             client,
             key,
