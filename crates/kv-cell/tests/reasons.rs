@@ -43,4 +43,9 @@ fn every_line_about_elections_and_recovery_says_why() {
     ] {
         assert!(lines.iter().any(|line| line.contains(told)), "nothing of {told:?}: {lines:#?}");
     }
+    let last = three.sync_site();
+    three.cell(last).stop();
+    let stopped = three.cell(last).status().events;
+    let why = "it gave its mandate up, since it is stopping";
+    assert!(stopped.iter().any(|event| event.what.ends_with(why)), "{stopped:#?}");
 }

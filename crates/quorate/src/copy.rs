@@ -13,6 +13,7 @@ use rx::rpc::CallStream;
 use rx::rxkad::Level;
 use rx::security::{NullSecurity, SecurityClass};
 use rx::{CallFailure, Port, PortConfig, Timeouts};
+use ubik::over_rx::copy::CopyError;
 use ubik::over_rx::{Services, copy};
 use ubik::phys::encode_label;
 use ubik_proto::messages::VoteCall;
@@ -136,7 +137,15 @@ impl Source {
                 length += bytes.len() as u64;
                 into.file.write_all(bytes)
             });
-            let version = fetched.map_err(|error| Failure::no(format!("{}: {error}", self.peer)))?;
+            let version = fetched.map_err(|error| {
+                let remedy = match error {
+                    CopyError::NotAuthorized => {
+                        "; call from one of those addresses (--from), or present the key (--config-dir)"
+                    }
+                    _ => "",
+                };
+                Failure::no(format!("{}: {error}{remedy}", self.peer))
+            })?;
             // A version of an epoch that is over, or that was cut, is never vouched for: then there is a newer one to copy.
             let patience = self.patience / 2;
             if self.is_committed(version, patience) {

@@ -20,6 +20,7 @@ mod propose;
 mod stand;
 pub mod vote;
 
+pub use mandate::Resignation;
 pub use outputs::{Claim, Command, Event};
 
 use crate::cell::{Cell, ServerId};
@@ -71,6 +72,8 @@ pub struct Election {
     proposed_at: Moment,
     /// The sync site that had this server's promise before its own vote for itself, and when it surely still was that.
     predecessor: Option<(ServerId, Moment)>,
+    /// Why it gave its last mandate up, if it did.
+    resigned: Option<Resignation>,
 }
 
 impl Election {
@@ -90,6 +93,7 @@ impl Election {
             stands_since: now,
             proposed_at: now,
             predecessor: None,
+            resigned: None,
             cell,
             profile,
         };
@@ -141,7 +145,7 @@ impl Election {
             Standing::Candidate { .. } if outbid => self.raise_proposal(now),
             Standing::Candidate { .. } => self.renew_old_proposal(now),
             Standing::SyncSite { epoch } if outbid => {
-                self.step_down(epoch, commands);
+                self.step_down(epoch, Some(Resignation::HigherEpoch), commands);
                 self.raise_proposal(now);
             }
             Standing::SyncSite { .. } => {}
@@ -217,7 +221,7 @@ impl Election {
     fn follow(&mut self, now: Moment, host: ServerId, commands: &mut Vec<Command>) {
         assert_ne!(host, self.cell.me(), "no server sends itself beacons");
         if let Standing::SyncSite { epoch } = self.standing {
-            self.step_down(epoch, commands);
+            self.step_down(epoch, None, commands);
         }
         self.standing = Standing::Follower;
         self.own_vote = None;
@@ -307,7 +311,7 @@ impl Election {
         let mut commands = Vec::new();
         self.epoch_floor = self.epoch_floor.max(above.saturating_add(1));
         if let Standing::SyncSite { epoch } = self.standing {
-            self.step_down(epoch, &mut commands);
+            self.step_down(epoch, Some(Resignation::HigherEpoch), &mut commands);
             self.next_round = now.moment;
             commands.extend(self.poll(now));
         }
@@ -315,10 +319,10 @@ impl Election {
     }
 
     /// This server cannot serve: it gives its mandate up, and stands again only when every other had the time to.
-    pub fn resign(&mut self, now: Now) -> Vec<Command> {
+    pub fn resign(&mut self, now: Now, why: Resignation) -> Vec<Command> {
         let mut commands = Vec::new();
         if let Standing::SyncSite { epoch } = self.standing {
-            self.step_down(epoch, &mut commands);
+            self.step_down(epoch, Some(why), &mut commands);
         }
         self.give_way(now.moment);
         commands

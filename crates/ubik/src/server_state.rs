@@ -17,7 +17,7 @@ use ubik_proto::code::AbortCode;
 use ubik_proto::election::epochs::{self, EpochRange};
 use ubik_proto::election::promise::PromiseRecord;
 use ubik_proto::election::vote::Vote;
-use ubik_proto::election::{Command, Election, Event};
+use ubik_proto::election::{Command, Election, Event, Resignation};
 use ubik_proto::messages::{Beacon, DiskCall};
 use ubik_proto::profile::{Profile, ProfileError};
 use ubik_proto::replica::Context;
@@ -335,7 +335,7 @@ impl ServerState {
 
     /// See [`Election::resign`].
     pub fn resign(&self, held: &mut Held<'_, Nothing>) -> Vec<Command> {
-        self.election(held, |now, election| election.resign(now))
+        self.election(held, |now, election| election.resign(now, Resignation::Stopping))
     }
 
     /// Something that the votes' side wanted the database's side to know.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ubik_proto::cell::{Cell, ServerId};
 use ubik_proto::code::AbortCode;
-use ubik_proto::election::{Election, Standing};
+use ubik_proto::election::{Election, Resignation, Standing};
 use ubik_proto::replica::recovery::Progress;
 use ubik_proto::time::Now;
 use ubik_proto::version::Version;
@@ -252,9 +252,13 @@ fn why_it_ended(now: Now, election: &Election) -> String {
     if let Some(following) = election.voter().following().filter(|seen| recent(seen.last_yes)) {
         return format!("it voted for {}", name(cell, following.host));
     }
-    if election.mandate_end().is_some_and(|end| now.moment < end) {
-        return "it gave its mandate up: it is stopping, its disk failed, or its epoch must be raised"
-            .to_owned();
+    if let Some(why) = election.resigned() {
+        let why = match why {
+            Resignation::Stopping => "it is stopping",
+            Resignation::DiskFailed => "its disk failed",
+            Resignation::HigherEpoch => "it needs a higher epoch and stands again",
+        };
+        return format!("it gave its mandate up, since {why}");
     }
     let missing = cell.peers().filter(|&id| cell.is_voter(id)).filter_map(|id| {
         let link = election.beaconer().link(id);

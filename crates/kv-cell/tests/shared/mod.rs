@@ -18,9 +18,10 @@ pub const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// Three servers and their disks.
 pub struct Three {
+    // These end before their disks are taken away, which would end the process.
+    pub cells: Vec<Option<Arc<Cell>>>,
     folders: Vec<TempDir>,
     servers: BTreeMap<String, SocketAddrV4>,
-    pub cells: Vec<Option<Arc<Cell>>>,
 }
 
 static NEXT: AtomicU32 = AtomicU32::new(0);

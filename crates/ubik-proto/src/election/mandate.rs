@@ -7,18 +7,30 @@ use crate::cell::ServerId;
 use crate::plant::{Fault, planted};
 use crate::time::Moment;
 
+/// Why a server gives a mandate up that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resignation {
+    /// It is about to end.
+    Stopping,
+    /// Its disk failed.
+    DiskFailed,
+    /// It needs a higher epoch, and stands again at once.
+    HigherEpoch,
+}
+
 impl Election {
     pub(super) fn check_mandate(&mut self, now: Moment, commands: &mut Vec<Command>) {
         if let Standing::SyncSite { epoch } = self.standing
             && !self.holds_mandate(now)
         {
-            self.step_down(epoch, commands);
+            self.step_down(epoch, None, commands);
             self.next_round = now + self.stagger();
         }
     }
 
     /// Stops at once, beacons too; the own promise lasts from the last of them.
-    pub(super) fn step_down(&mut self, epoch: u32, commands: &mut Vec<Command>) {
+    pub(super) fn step_down(&mut self, epoch: u32, why: Option<Resignation>, commands: &mut Vec<Command>) {
+        self.resigned = why;
         self.standing = Standing::Follower;
         self.claim = Claim::default();
         commands.push(Command::Notify(Event::SteppedDown { epoch }));
@@ -28,6 +40,11 @@ impl Election {
         if let (Standing::SyncSite { .. }, Some(end)) = (self.standing, self.mandate_end()) {
             self.voter.bind_self(end);
         }
+    }
+
+    /// Why this server gave its last mandate up; `None` if it has had none, or lost it.
+    pub fn resigned(&self) -> Option<Resignation> {
+        self.resigned
     }
 
     /// Until when the votes at hand are good.

@@ -7,7 +7,7 @@
 use super::outputs::{AnswerId, DiskFailure, Output};
 use super::{Context, Replica};
 use crate::cell::ServerId;
-use crate::election::Event;
+use crate::election::{Event, Resignation};
 use crate::messages::DiskCall;
 use crate::version::Version;
 
@@ -95,7 +95,7 @@ impl<R> Replica<R> {
     /// can takes over.
     pub(super) fn note_disk_failure(&mut self, cx: &mut Context<'_, R>, failure: &DiskFailure) {
         cx.outputs.push(Output::DiskFailed(failure.to_string()));
-        let commands = cx.election.resign(cx.now);
+        let commands = cx.election.resign(cx.now, Resignation::DiskFailed);
         cx.extend(commands);
     }
 }

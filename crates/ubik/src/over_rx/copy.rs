@@ -5,6 +5,7 @@ use std::io;
 use rx::Connection;
 use rx::rpc::CallStream;
 use thiserror::Error;
+use ubik_proto::code::AbortCode;
 use ubik_proto::messages::DiskCall;
 use ubik_proto::version::Version;
 
@@ -15,10 +16,26 @@ use super::streams::{CHUNK, MALFORMED, MAX_CALL, read_exactly, read_rest};
 pub enum CopyError {
     /// The call failed, or the server refused it.
     #[error("the server does not give its database: {0}")]
-    Call(#[from] rx::CallFailure),
+    Call(rx::CallFailure),
+    /// The server gives its database to others only.
+    #[error(
+        "the server gives its database to servers of its cell and to its own machine only, and to who has the cell's key"
+    )]
+    NotAuthorized,
     /// The bytes cannot be kept.
     #[error("cannot write the copy: {0}")]
     Keep(#[from] io::Error),
+}
+
+impl From<rx::CallFailure> for CopyError {
+    fn from(failure: rx::CallFailure) -> CopyError {
+        match failure {
+            rx::CallFailure::Aborted(code) if code.0 == AbortCode::NOT_AUTHORIZED.0 => {
+                CopyError::NotAuthorized
+            }
+            failure => CopyError::Call(failure),
+        }
+    }
 }
 
 /// Fetches the database over a connection to the DISK service; `keep` gets its bytes in order. Returns the version that they
