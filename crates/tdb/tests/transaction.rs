@@ -485,3 +485,30 @@ fn locks_and_traverses_exclude_what_they_must() {
         Err(ReadError::NoSuchChain { .. })
     ));
 }
+
+/// T4, T21: a reader without locks sees the database as before a commit that another process is at, the next one too, and as it is
+/// once that has ended; without being asked for, it is refused.
+#[test]
+fn a_reader_without_locks_sees_no_half_of_a_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tdb");
+    let mut database = Database::create_new(&path).unwrap();
+    database.store("key", "0", StoreMode::Insert).unwrap();
+    let reader = OpenOptions::new().read_only(true).undo_in_memory(true).open(&path).unwrap();
+    let refused = OpenOptions::new().read_only(true).open(&path).unwrap();
+    for round in 1..4u32 {
+        let transaction = database.transaction().unwrap();
+        let value = format!("{round} {}", "x".repeat(2000 * round as usize));
+        transaction.store("key", &value, StoreMode::Replace).unwrap();
+        let prepared = transaction.prepare_commit().unwrap();
+
+        let before = reader.fetch("key").unwrap().unwrap();
+        assert_eq!(before[0], b'0' + round as u8 - 1, "the commit before this one");
+        assert_eq!(reader.check(|_, _| true).unwrap().used, 1);
+        assert!(matches!(refused.fetch("key"), Err(ReadError::Lock(LockError::Recovery(_)))));
+
+        prepared.commit().unwrap();
+        assert_eq!(reader.fetch("key").unwrap().unwrap(), value.as_bytes());
+        assert_eq!(reader.check(|_, _| true).unwrap().used, 1);
+    }
+}
