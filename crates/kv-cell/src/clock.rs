@@ -36,8 +36,8 @@ struct State {
 }
 
 impl State {
-    fn at(self, now: Moment) -> u64 {
-        self.cell + now.since(self.at).as_millis() as u64
+    fn at(self, now: Moment) -> Duration {
+        Duration::from_millis(self.cell) + now.since(self.at)
     }
 }
 
@@ -64,7 +64,8 @@ impl CellClock {
         if totals == last_totals || state.own == Some(version.epoch) {
             return;
         }
-        let runs_on = state.told_in == Some(version.epoch) && state.at(now) > totals.clock;
+        let runs_on =
+            state.told_in == Some(version.epoch) && state.at(now) > Duration::from_millis(totals.clock);
         if !runs_on {
             (state.cell, state.at) = (totals.clock, now);
         }
@@ -80,11 +81,12 @@ impl CellClock {
     /// What it says now, and what the machine takes for the date.
     pub fn now(&self) -> Clocks {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Clocks { cell: self.cell_at(SystemClock.now().moment), wall: wall.as_millis() as u64 }
+        Clocks::new(self.state().at(SystemClock.now().moment), wall)
     }
 
+    #[cfg(test)]
     fn cell_at(&self, now: Moment) -> u64 {
-        self.state().at(now)
+        self.state().at(now).as_millis() as u64
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

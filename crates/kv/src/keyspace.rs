@@ -4,6 +4,7 @@
 //! prefix of their own, so that no client can name that record.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use tdb::Savepoint;
 
@@ -23,6 +24,14 @@ pub struct Clocks {
 }
 
 impl Clocks {
+    /// Both in milliseconds. What the cell's clock leaves out of one is left out of the date, too: so the same date is the same moment
+    /// whenever it is asked for, as long as no wall clock is stepped.
+    pub fn new(cell: Duration, wall: Duration) -> Clocks {
+        let left_out = Duration::from_nanos(u64::from(cell.subsec_nanos() % 1_000_000));
+        let wall = (wall + Duration::from_micros(500)).saturating_sub(left_out);
+        Clocks { cell: cell.as_millis() as u64, wall: wall.as_millis() as u64 }
+    }
+
     /// The moment on the cell's clock that is `wall` now.
     pub fn cell_at(self, wall: i64) -> u64 {
         self.cell.saturating_add_signed(wall.saturating_sub_unsigned(self.wall))
@@ -436,4 +445,23 @@ fn of_kind(entry: Option<Entry>, kind: Kind) -> Result<Option<Entry>, CommandErr
 
 fn client_key(key: &[u8]) -> Vec<u8> {
     [&[CLIENTS], key].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S17: a date that is made a moment and a date again is the same, at whatever part of a millisecond that happens.
+    #[test]
+    fn a_date_stays_the_same() {
+        let apart = Duration::from_nanos(1_700_000_000_000_400_123);
+        let at = |nanos: u64| {
+            let cell = Duration::from_nanos(7_000_000 + nanos);
+            Clocks::new(cell, cell + apart)
+        };
+        let moment = at(0).cell_at(1_700_000_100_000);
+        for nanos in (0..3_000_000).step_by(9_973) {
+            assert_eq!(at(nanos).wall_at(moment), 1_700_000_100_000, "{nanos}");
+        }
+    }
 }

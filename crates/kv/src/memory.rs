@@ -82,10 +82,8 @@ fn work(mut databases: Vec<Database>, steps: &Receiver<(Step, Done)>) {
     while let Ok(first) = steps.recv() {
         let mut batch = vec![first];
         batch.extend(steps.try_iter().take(BATCH - 1));
-        let clocks = Clocks {
-            cell: start.elapsed().as_millis() as u64,
-            wall: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
-        };
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let clocks = Clocks::new(start.elapsed(), wall);
         while let Some((Step { database, .. }, _)) = batch.first() {
             let of = *database;
             let (mine, others) = batch.into_iter().partition(|(step, _): &(Step, Done)| step.database == of);
