@@ -123,7 +123,8 @@ impl Traces {
 /// What is asked of the order, and how far to search.
 #[derive(Args)]
 pub struct Search {
-    /// States that the search of one key may visit in one attempt before it gives up
+    /// States that the search of one key may visit in one attempt before it gives up. The search of all keys together of a history
+    /// of more than 1000 lines gives up after 4 for each line, unless more than the default is asked for here
     #[arg(long, default_value_t = Limits::default().states, value_name = "N")]
     states: u64,
     /// Ignore times, where traces have them

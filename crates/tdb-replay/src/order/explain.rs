@@ -4,6 +4,8 @@
 //! neither counts until it is proved: the order by going through it step by step, and the contradiction by the search of all keys
 //! ([`super::joint`]), which also has the word where the quick way is in doubt. What was assumed is in [`Explained::notes`].
 
+use history::solver::Limits;
+
 use super::attempt::{Attempt, Measure, Question, Task};
 use super::exclusion;
 use super::found;
@@ -80,8 +82,9 @@ pub fn explain(history: &History, target: Hashing, question: Question) -> Result
     let task = Task { history, target, question };
     let rows = history.traces.iter().map(|trace| trace.rows.len()).sum::<usize>();
     let is_small = rows <= question.proved_up_to;
-    let patience =
-        if is_small { question.limits.states } else { question.limits.states.min(PER_ROW * rows as u64) };
+    let asked = question.limits.states;
+    let is_asked_for_more = asked > Limits::default().states;
+    let patience = if is_small || is_asked_for_more { asked } else { asked.min(PER_ROW * rows as u64) };
     let broken = if question.times { exclusion::broken(history) } else { None };
     if !is_small && let Some(broken) = broken {
         return Err(Unexplained { contradictions: vec![broken] });
@@ -108,7 +111,7 @@ fn as_guessed(judged: Result<Explained, Unexplained>) -> Result<Explained, Unexp
     Err(Unexplained { contradictions: vec![Contradiction::of_rows(Kind::Lives, rows)] })
 }
 
-/// States a row that the search of all keys may visit in a large history. One that goes wrong early is not repaired by more.
+/// States a row that the search of all keys may visit in a large history, unless more than usual was asked for. One that goes wrong early is not repaired by more.
 const PER_ROW: u64 = 4;
 
 struct Judge<'a> {
