@@ -350,7 +350,7 @@ fn names_in_a_history_are_not_obeyed() {
     let output = Command::new(PROGRAM).arg("check").arg(&path).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("k\\u{1b}[2J"), "{said}");
+    assert!(said.contains("\"k\\u001b[2J\""), "{said}");
     assert_eq!(no_controls(said.as_bytes()), Ok(()));
 }
 
