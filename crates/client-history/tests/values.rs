@@ -422,7 +422,12 @@ fn every_export_says_the_same_or_is_refused() {
                 Err(error) => {
                     assert!(error.starts_with("line ") && !error.starts_with("line 0"), "{error}\n{text}");
                     let is_cas = error.contains("a cas of arrays");
-                    assert!(is_cas || (form == Form::Edn && to != Form::Edn), "{error}\n{text}");
+                    // A decimal with more digits than it needs is spelled as an exact one.
+                    let is_decimal = error.contains("this form would spell both") && error.contains("M;");
+                    assert!(
+                        is_cas || is_decimal || (form == Form::Edn && to != Form::Edn),
+                        "{error}\n{text}"
+                    );
                     refused += 1;
                     break;
                 }

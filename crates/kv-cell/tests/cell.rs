@@ -162,12 +162,10 @@ fn a_restarted_server_has_the_cells_clock() {
         std::thread::yield_now();
     }
     three.restart(other);
+    // Behind by what a commit took, and by what goes between two looks at it: a busy machine may need several.
+    let is_behind = |three: &Three| clock(three, other) + 500 < clock(three, first);
     assert_eq!(ask(three.cell(first), "set k 2"), Ok(ok()));
-    let told = clock(&three, first);
-    let begun = Instant::now();
-    // Behind by what the commit took, and by what goes between two looks at it.
-    while clock(&three, other) + 500 < told + begun.elapsed().as_millis() as u64 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{} of {told}", clock(&three, other));
-        std::thread::yield_now();
+    while is_behind(&three) {
+        assert_eq!(ask(three.cell(first), "set k 3"), Ok(ok()));
     }
 }

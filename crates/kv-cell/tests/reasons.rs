@@ -37,7 +37,6 @@ fn every_line_about_elections_and_recovery_says_why() {
         "was elected sync site in epoch",
         "follows 127.",
         "recovery: waits for the versions of all voters",
-        "recovery: asks a quorum",
         "recovery: labelled",
         "recovery: serves",
     ] {

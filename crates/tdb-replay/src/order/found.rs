@@ -61,6 +61,10 @@ pub fn attempt_of(
 /// The transaction of a step, if it changed something and the trace says that it did not.
 fn turned(history: &History, steps: &Steps, taken: &Taken) -> Option<GroupOf> {
     let Choice::Done(number) = taken.choice else { return None };
+    // A line's other moments go no way.
+    if taken.aside {
+        return None;
+    }
     way_of(steps, taken.trace, taken.row, number).filter(|way| way.changes > 0)?;
     let groups = &history.traces[usize::from(taken.trace)].groups;
     let first = groups.partition_point(|group| group.start < taken.row);
