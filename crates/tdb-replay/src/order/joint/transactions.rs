@@ -72,7 +72,9 @@ pub fn read(history: &History, trace: &Trace, group: &Group) -> Option<Transacti
     let mut all: Vec<Way> = match end(trace, group) {
         End::Committed => ways,
         End::Cancelled => cancelled().collect(),
-        End::Either => ways.iter().cloned().chain(cancelled()).collect(),
+        // As the trace says first: a replay and the end that it expects are made of that.
+        End::Either if is_committed(group) => ways.iter().cloned().chain(cancelled()).collect(),
+        End::Either => cancelled().chain(ways.iter().cloned()).collect(),
     };
     all.dedup();
     let last = group.end as usize - usize::from(is_under_way(trace, group) && group.end > group.start);
@@ -87,10 +89,14 @@ fn is_under_way(trace: &Trace, group: &Group) -> bool {
     trace.unfinished && group.end as usize + 1 == trace.rows.len()
 }
 
+fn is_committed(group: &Group) -> bool {
+    group.kind == GroupKind::Transaction { committed: true }
+}
+
 fn end(trace: &Trace, group: &Group) -> End {
     let last = group.end as usize;
     let rows = &trace.rows;
-    let committed = group.kind == GroupKind::Transaction { committed: true };
+    let committed = is_committed(group);
     let is_last = last + 1 == rows.len();
     // A number that goes back takes the commit back, if numbers are believed.
     let goes_back = !trace.is_recorded()
