@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{folder_with_database, keys_of, quorate, text};
+use super::{folder_with_database, keys_of, quorate, text, with_mutexes};
 
 /// T11, T21: damage is told once, and no tool advises what was just done.
 #[test]
@@ -31,11 +31,7 @@ fn a_damaged_header_behind_mutexes_is_found() {
     }
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let mut options = tdb::OpenOptions::new();
-    tdb::compat::set_flags(&mut options, tdb::Flags::MUTEX_LOCKING);
-    let database = options.create(true).open(folder.join("m.tdb")).unwrap();
-    database.store(b"key", b"value", tdb::StoreMode::Insert).unwrap();
-    drop(database);
+    drop(with_mutexes(folder));
     assert!(quorate(folder, &["backup", "m.tdb"], "").status.success());
     let sound = fs::read(folder.join("m.tdb")).unwrap();
     let inner = u32::from_le_bytes(sound[64..68].try_into().unwrap()) as usize;

@@ -287,6 +287,15 @@ fn rescue_saves_nothing_that_was_not_committed() {
     }
 }
 
+/// `m.tdb`, whose chains are locked by mutexes, with one record.
+fn with_mutexes(folder: &Path) -> tdb::Database {
+    let mut options = tdb::OpenOptions::new();
+    tdb::compat::set_flags(&mut options, tdb::Flags::MUTEX_LOCKING);
+    let database = options.create(true).open(folder.join("m.tdb")).unwrap();
+    database.store(b"key", b"value", tdb::StoreMode::Insert).unwrap();
+    database
+}
+
 /// T21: files whose chains are locked by mutexes are read without locks, as by libtdb's tools.
 #[test]
 fn reading_tools_open_files_with_mutexes() {
@@ -295,10 +304,7 @@ fn reading_tools_open_files_with_mutexes() {
     }
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let mut options = tdb::OpenOptions::new();
-    tdb::compat::set_flags(&mut options, tdb::Flags::MUTEX_LOCKING);
-    let database = options.create(true).open(folder.join("m.tdb")).unwrap();
-    database.store(b"key", b"value", tdb::StoreMode::Insert).unwrap();
+    let database = with_mutexes(folder);
     for arguments in [
         &["check", "m.tdb"][..],
         &["dump", "m.tdb"],
